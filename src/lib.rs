@@ -1,0 +1,4 @@
+//! Ringmain: a thread-per-core cache engine that speaks Redis's protocol.
+
+pub mod limits;
+pub mod types;
