@@ -1,4 +1,5 @@
 //! Ringmain: a thread-per-core cache engine that speaks Redis's protocol.
 
 pub mod limits;
+pub mod protocol;
 pub mod types;

@@ -1,0 +1,11 @@
+//! Bytes to requests and replies to bytes. No I/O, no clock.
+
+pub mod args;
+pub mod client;
+mod inline;
+pub mod reply;
+pub mod resp;
+
+pub use args::Args;
+pub use reply::{Proto, Reply};
+pub use resp::{Limits, Parsed, Parser, ProtocolError};
