@@ -1,5 +1,6 @@
 //! Ringmain: a thread-per-core cache engine that speaks Redis's protocol.
 
+pub mod cache;
 pub mod limits;
 pub mod protocol;
 pub mod types;

@@ -1,0 +1,361 @@
+//! The data of one shard: its keys, in the order of their use, with their expiries.
+//!
+//! ```text
+//!   Keyspace ── databases ── index ── directory    key -> entry, a small table for each slot
+//!      │                       └───── chunk
+//!      ├──────── lru, expiry                       lists that run through the entries
+//!      ├──────── evict, reclaim                    making room; giving memory back in small steps
+//!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
+//!                                       large ── region
+//! ```
+//!
+//! An entry is named by a 32-bit handle, everywhere: in the index, in the lists, in the wheel. So an
+//! entry can be moved when these are told, and pages that have become sparse are emptied.
+//!
+//! Invariants: every entry stands in the index of its table once, in the LRU list once, and in the
+//! wheel once if it has an expiry; memory is counted from when it is touched until the system has it
+//! back; no call takes a step that grows with the data, `flush` and `swap_databases` included.
+//! `unsafe` is in `region` and `large`, and a block of vector instructions in `chunk`. One core at a
+//! time owns a keyspace; nothing is shared.
+
+mod chunk;
+mod class;
+mod databases;
+mod directory;
+mod entry;
+mod evict;
+mod expiry;
+mod form;
+mod index;
+mod large;
+mod lru;
+mod random;
+mod reclaim;
+mod reform;
+mod region;
+mod scan;
+mod slab;
+#[cfg(any(test, debug_assertions))]
+mod verify;
+mod walk;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use crate::types::{Key, UnixMs};
+
+use databases::Databases;
+use entry::Store;
+use expiry::Wheel;
+use index::Position;
+use lru::Lru;
+use random::Random;
+use slab::Handle;
+
+pub use region::return_freed_buffers_to_system;
+
+/// About what the index takes for an entry: a handle, a tag, and the share of what is free.
+const INDEX_BYTES_PER_ENTRY: usize = 10;
+/// Keys that are looked at ahead at once.
+pub const PREFETCH_KEYS_MAX: usize = 64;
+/// Free slab pages below which writers are asked to make room first.
+const ROOM_PAGES: usize = 64;
+
+/// What a keyspace is built with.
+#[derive(Clone, Debug)]
+pub struct KeyspaceOptions {
+    /// The slots this shard owns.
+    pub slots: std::ops::Range<u16>,
+    /// Seed of the keyed hash and of random choices; from the operating system in a real server.
+    pub seed: u64,
+}
+
+/// What becomes of a key's expiry when its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// The key has no expiry afterwards.
+    Clear,
+    /// The key keeps the expiry it has, if any.
+    Keep,
+    /// The key expires at this time.
+    At(UnixMs),
+}
+
+/// Which keys are removed when memory is short. Redis's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum EvictionPolicy {
+    /// Writes that need memory fail.
+    #[default]
+    NoEviction,
+    /// The least recently used key.
+    AllKeysLru,
+    /// The least recently used key among those with an expiry.
+    VolatileLru,
+    /// A random key.
+    AllKeysRandom,
+    /// A random key among those with an expiry.
+    VolatileRandom,
+    /// A key with little time left.
+    VolatileTtl,
+}
+
+/// One key's entry as readers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRef<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The value. Strings are the only type yet; `value_type` tells once there are more.
+    pub value: &'a [u8],
+    /// When it expires, if ever.
+    pub expires_at: Option<UnixMs>,
+    /// Time of the last access that counted for LRU, at a resolution of one second.
+    pub accessed_at: UnixMs,
+    /// True once the value was changed in place (`APPEND`, `SETRANGE`, `SETBIT`): `OBJECT ENCODING`
+    /// then says `raw`, as Redis does.
+    pub modified_in_place: bool,
+    /// Bytes of memory this entry takes, allocation slack and index share included.
+    pub memory_bytes: usize,
+}
+
+/// Memory that a keyspace holds, in bytes. The sum is what `maxmemory` is held against. At most
+/// 2 MiB more is kept for the next writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Pages that hold entries, as far as they have been touched.
+    pub entries_bytes: usize,
+    /// Values too long for a page.
+    pub large_bytes: usize,
+    /// The index: tables and directories.
+    pub index_bytes: usize,
+}
+
+impl MemoryUse {
+    /// All of it.
+    pub fn total_bytes(&self) -> usize {
+        self.entries_bytes + self.large_bytes + self.index_bytes
+    }
+}
+
+/// What happened in a keyspace since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyspaceCounts {
+    /// Keys removed because their time had come.
+    pub expired: u64,
+    /// Keys removed to make room.
+    pub evicted: u64,
+    /// Lookups by a read command that found the key.
+    pub hits: u64,
+    /// Lookups by a read command that did not.
+    pub misses: u64,
+    /// Changes to the data set.
+    pub changes: u64,
+}
+
+/// How a lookup counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// A read command: counts as hit or miss, and as use for LRU.
+    Read,
+    /// A read that must not count as use (`OBJECT`, `TTL` under `CLIENT NO-TOUCH`, …): hit or miss only.
+    ReadNoTouch,
+    /// The lookup of a write command: counts as use, not as hit or miss.
+    Write,
+    /// Neither.
+    Peek,
+}
+
+/// The keys of one shard: all its databases, its LRU order, its expiries, its memory.
+///
+/// Nothing here reads a clock: every method that judges expiry is given the time. A key whose time
+/// has come is not there for any method that takes `now`.
+///
+/// The methods are spread over files by what they do: reading here, `write`, `walk` (many keys),
+/// `evict`, `reclaim`.
+#[derive(Debug)]
+pub struct Keyspace {
+    store: Store,
+    databases: Databases,
+    lru: Lru,
+    wheel: Wheel,
+    first_slot: u16,
+    random: Random,
+    counts: KeyspaceCounts,
+}
+
+/// Where a key is to be looked for.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    table: u8,
+    /// Counted from the shard's first.
+    slot: usize,
+    hash: u64,
+}
+
+impl Keyspace {
+    /// An empty keyspace.
+    ///
+    /// # Panics
+    /// If the process may not reserve 32 MiB of address space.
+    pub fn new(options: KeyspaceOptions) -> Self {
+        let mut random = Random::new(options.seed);
+        Self {
+            store: Store::new(std::array::from_fn(|_| random.next())),
+            databases: Databases::new(options.slots.len()),
+            lru: Lru::default(),
+            wheel: Wheel::new(),
+            first_slot: options.slots.start,
+            random,
+            counts: KeyspaceCounts::default(),
+        }
+    }
+
+    /// Looks `key` up. An expired key is removed (counted as expired) and answers `None`.
+    #[inline]
+    pub fn get(&mut self, key: Key<'_>, now: UnixMs, access: Access) -> Option<EntryRef<'_>> {
+        let entry = self.lookup(key, now, access)?;
+        Some(self.store.view(entry, now))
+    }
+
+    /// Whether `key` is there; counts like `get`.
+    pub fn contains(&mut self, key: Key<'_>, now: UnixMs, access: Access) -> bool {
+        self.lookup(key, now, access).is_some()
+    }
+
+    /// Asks the processor to load the line of the index that `key` would be in. Worth it a few
+    /// keys ahead of their use.
+    #[inline]
+    pub fn prefetch(&self, key: Key<'_>) {
+        let spot = self.spot(key);
+        self.databases.table(spot.table).prefetch(&self.store, spot.slot, spot.hash);
+    }
+
+    /// Has the processor load all that commands on `keys` will touch: the lines of the index, then
+    /// the entries, then their neighbours in LRU order, each for all keys at once, so that the waits
+    /// overlap. Looks at the first [`PREFETCH_KEYS_MAX`] keys. With a million keys that makes a
+    /// batch of reads about three times faster.
+    pub fn prefetch_all<'k>(&self, keys: impl IntoIterator<Item = Key<'k>>) {
+        let mut spots = [Spot { table: 0, slot: 0, hash: 0 }; PREFETCH_KEYS_MAX];
+        let mut count = 0;
+        for (spot, key) in spots.iter_mut().zip(keys) {
+            *spot = self.spot(key);
+            self.databases.table(spot.table).prefetch(&self.store, spot.slot, spot.hash);
+            count += 1;
+        }
+        let mut entries = [Handle::NONE; PREFETCH_KEYS_MAX];
+        for (entry, spot) in entries.iter_mut().zip(&spots[..count]) {
+            let table = self.databases.table(spot.table);
+            *entry = table.likely(&self.store, spot.slot, spot.hash).unwrap_or_default();
+            self.store.prefetch(*entry);
+        }
+        for entry in entries.into_iter().filter(|entry| !entry.is_none()) {
+            self.lru.prefetch_neighbours(&self.store, entry);
+        }
+    }
+
+    // --- memory and counts -------------------------------------------------------------------
+
+    /// Memory held now. A few additions: cheap enough to ask after every write.
+    #[inline]
+    pub fn memory(&self) -> MemoryUse {
+        let (entries_bytes, segments_bytes) = self.store.slab.touched_bytes();
+        MemoryUse {
+            entries_bytes,
+            large_bytes: self.store.large.touched_bytes(),
+            index_bytes: segments_bytes
+                + self.store.tables_bytes
+                + self.wheel.bytes()
+                + self.store.slab.bookkeeping_bytes(),
+        }
+    }
+
+    /// Whether there is room for writes. False when the address space for entries, 32 GiB unless the
+    /// process is limited to less, is nearly used up: writers should then evict or refuse, as when
+    /// `maxmemory` is reached. A write that comes nevertheless evicts by LRU when it must.
+    pub fn has_room(&mut self) -> bool {
+        self.store.slab.has_pages(ROOM_PAGES)
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> KeyspaceCounts {
+        self.counts
+    }
+
+    /// A number that nobody can foresee who does not know the seed, for choices over several keyspaces.
+    pub fn random(&mut self) -> u64 {
+        self.random.next()
+    }
+
+    /// Sets the counts back to zero (`CONFIG RESETSTAT`).
+    pub fn reset_counts(&mut self) {
+        self.counts = KeyspaceCounts::default();
+    }
+
+    /// Counts a change made to the data set by a command, for `rdb_changes_since_last_save`.
+    pub fn count_change(&mut self) {
+        self.counts.changes += 1;
+    }
+
+    // --- finding entries ---------------------------------------------------------------------
+
+    fn lookup(&mut self, key: Key<'_>, now: UnixMs, access: Access) -> Option<Handle> {
+        let spot = self.spot(key);
+        let entry = self.live(spot, key.bytes, now).map(|position| position.entry);
+        if matches!(access, Access::Read | Access::ReadNoTouch) {
+            let hit = u64::from(entry.is_some());
+            self.counts.hits += hit;
+            self.counts.misses += 1 - hit;
+        }
+        if let Some(entry) = entry
+            && matches!(access, Access::Read | Access::Write)
+        {
+            self.lru.touch(&mut self.store, entry);
+            self.store.set_accessed(entry, now);
+        }
+        entry
+    }
+
+    /// Where a key is to be looked for.
+    #[inline]
+    fn spot(&self, key: Key<'_>) -> Spot {
+        Spot {
+            table: self.databases.number(key.db),
+            slot: usize::from(key.slot.0) - usize::from(self.first_slot),
+            hash: self.store.hash_key(key.bytes),
+        }
+    }
+
+    /// Where an entry is to be looked for.
+    fn spot_of(&self, entry: Handle) -> Spot {
+        Spot {
+            table: self.store.table(entry),
+            slot: usize::from(self.store.slot(entry).0) - usize::from(self.first_slot),
+            hash: self.store.hash(entry),
+        }
+    }
+
+    /// The entry of a key, unless there is none or its time has come: then it is removed.
+    #[inline(always)]
+    fn live(&mut self, spot: Spot, key: &[u8], now: UnixMs) -> Option<Position> {
+        let table = self.databases.table(spot.table);
+        let is_it = |entry| self.store.is_key(entry, key);
+        let position = table.find(&self.store, spot.slot, spot.hash, is_it)?;
+        if self.store.is_expired(position.entry, now) {
+            self.take_out_expired(spot, position);
+            return None;
+        }
+        Some(position)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_out_expired(&mut self, spot: Spot, position: Position) {
+        self.take_out(spot, position);
+        self.counts.expired += 1;
+    }
+
+    fn position_of(&self, spot: Spot, entry: Handle) -> Option<Position> {
+        let table = self.databases.table(spot.table);
+        table.find(&self.store, spot.slot, spot.hash, |found| found == entry)
+    }
+}
