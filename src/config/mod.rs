@@ -1,0 +1,176 @@
+//! What the server is told: flags and a TOML file in, one validated [`Config`] out.
+//!
+//! [`parameter::PARAMETERS`] (in `table`) holds one row per parameter; the flags, the file, `CONFIG GET`,
+//! `CONFIG SET`, `CONFIG REWRITE` and `docs/configuration.md` all come from it. `load` reads flags and
+//! file into a [`Config`], [`Live`] shares the current one between cores, `rewrite` writes it back.
+//!
+//! Invariant: whoever holds a [`Config`] holds values that are in range. What depends on the machine
+//! (ports that are taken, limits of the process, CPUs that are not there) is `server::preflight`'s.
+
+pub mod live;
+pub mod load;
+pub mod parameter;
+pub mod rewrite;
+pub mod set;
+mod table;
+pub mod value;
+
+pub use live::{Host, Live, Refusal};
+pub use load::{ConfigError, load};
+pub use value::{
+    Bind, Durability, LogLevel, OutputLimit, OutputLimits, Secret, ShardPorts, available_cpus,
+};
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use crate::cache::EvictionPolicy;
+use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
+
+/// Everything the server is told. Plain data; every value is in its parameter's range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `--config`: the file these values were read from, absolute; what `CONFIG REWRITE` writes.
+    pub file: Option<PathBuf>,
+
+    /// `bind`: addresses of the common port and of the shard ports. Never empty.
+    pub bind: Vec<Bind>,
+    /// `port`: the common port; 0 lets the operating system choose, also the shard ports.
+    pub port: u16,
+    /// `shard-port-base`: where each core listens besides the common port.
+    pub shard_ports: ShardPorts,
+    /// `tcp-backlog`: connections that may wait to be accepted.
+    pub tcp_backlog: u32,
+    /// `tcp-keepalive`: seconds of silence before a peer is probed; 0 never.
+    pub tcp_keepalive_s: u32,
+
+    /// `shards`: number of shards, 1 to [`SHARDS_MAX`].
+    pub shards: u16,
+    /// `cpus`: the CPUs that cores may be pinned to, ascending, without repeats, never empty.
+    pub cpus: Vec<u16>,
+    /// `cluster-enabled`: answer `MOVED` and `CROSSSLOT` instead of hopping.
+    pub cluster_enabled: bool,
+
+    /// `dir`: the directory that data lives in.
+    pub dir: PathBuf,
+    /// `durability`: what an acknowledged write has survived.
+    pub durability: Durability,
+
+    /// `maxmemory`: bytes held for data, tables and buffers; 0 is no limit.
+    pub maxmemory_bytes: u64,
+    /// `maxmemory-policy`: what is removed when memory is short.
+    pub maxmemory_policy: EvictionPolicy,
+
+    /// `maxclients`: most connections at a time.
+    pub maxclients: u32,
+    /// `timeout`: seconds after which an idle client is closed; 0 never.
+    pub timeout_s: u32,
+    /// `request-timeout`: seconds that a request may stay half sent; 0 for ever.
+    pub request_timeout_s: u32,
+    /// `client-query-buffer-limit`: most bytes of unanswered input of one client.
+    pub client_query_buffer_limit_bytes: usize,
+    /// `client-output-buffer-limit`: most bytes of unread output, by class of client.
+    pub client_output_buffer_limits: OutputLimits,
+    /// `proto-max-bulk-len`: longest argument.
+    pub proto_max_bulk_len_bytes: usize,
+
+    /// `requirepass`: what `AUTH` must give; `None` asks nothing.
+    pub requirepass: Option<Secret>,
+    /// `protected-mode`: without a password, serve loopback clients only.
+    pub protected_mode: bool,
+
+    /// `log-level`: what is logged.
+    pub log_level: LogLevel,
+    /// `slowlog-log-slower-than`: microseconds; 0 logs every command, -1 none.
+    pub slowlog_log_slower_than_us: i64,
+    /// `slowlog-max-len`: entries kept.
+    pub slowlog_max_len: u64,
+    /// `latency-monitor-threshold`: milliseconds from which an event is kept; 0 keeps none.
+    pub latency_monitor_threshold_ms: u64,
+    /// `latency-tracking`: a histogram per command.
+    pub latency_tracking: bool,
+}
+
+impl Config {
+    /// The cores that serve: as many as there are shards, but at most one per CPU.
+    pub fn core_count(&self) -> u16 {
+        let cpus = u16::try_from(self.cpus.len()).unwrap_or(u16::MAX);
+        self.shards.min(cpus)
+    }
+
+    /// The CPU of each core, in core order.
+    pub fn core_cpus(&self) -> &[u16] {
+        &self.cpus[..usize::from(self.core_count())]
+    }
+
+    /// Whether every bound address is a loopback address.
+    pub fn binds_loopback_only(&self) -> bool {
+        self.bind.iter().all(|bind| bind.ip.is_loopback())
+    }
+
+    /// The defaults beside the values that `self` has: what `shards` is if it is left out follows
+    /// from `cpus`, and what `shard-port-base` is from `port` and the number of cores.
+    fn defaults_beside(&self) -> Self {
+        let machine = available_cpus();
+        let shards = if self.cpus == machine {
+            default_shards(&machine)
+        } else {
+            u16::try_from(self.cpus.len()).map_or(SHARDS_MAX, |count| count.min(SHARDS_MAX))
+        };
+        let mut defaults = Self::defaults(PORT_DEFAULT, machine, shards);
+        defaults.shard_ports = ShardPorts::beside(self.port, self.core_count());
+        defaults
+    }
+
+    /// The defaults of a server of `shards` shards on `cpus`, on port `port`.
+    fn defaults(port: u16, cpus: Vec<u16>, shards: u16) -> Self {
+        let mut config = Self {
+            file: None,
+            bind: vec![Bind { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), optional: false }],
+            port,
+            shard_ports: ShardPorts::Off,
+            tcp_backlog: 511,
+            tcp_keepalive_s: 300,
+            shards,
+            cpus,
+            cluster_enabled: false,
+            dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            durability: Durability::Memory,
+            maxmemory_bytes: 0,
+            maxmemory_policy: EvictionPolicy::NoEviction,
+            maxclients: 10_000,
+            timeout_s: 0,
+            request_timeout_s: 60,
+            client_query_buffer_limit_bytes: 1 << 30,
+            client_output_buffer_limits: OutputLimits::default(),
+            proto_max_bulk_len_bytes: BULK_BYTES_MAX,
+            requirepass: None,
+            protected_mode: true,
+            log_level: LogLevel::Notice,
+            slowlog_log_slower_than_us: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold_ms: 0,
+            latency_tracking: true,
+        };
+        config.shard_ports = ShardPorts::beside(port, config.core_count());
+        config
+    }
+}
+
+/// The port that is served when nothing else is said.
+const PORT_DEFAULT: u16 = 6379;
+
+impl Default for Config {
+    /// What the server does when it is told nothing: one shard per CPU that the process may use.
+    fn default() -> Self {
+        let cpus = available_cpus();
+        let shards = default_shards(&cpus);
+        Self::defaults(PORT_DEFAULT, cpus, shards)
+    }
+}
+
+/// One shard per CPU, though no more than the CPU time that the process's control group grants.
+fn default_shards(cpus: &[u16]) -> u16 {
+    let granted = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cpus.len().min(granted)).unwrap_or(u16::MAX).clamp(1, SHARDS_MAX)
+}

@@ -1,0 +1,390 @@
+//! The table of parameters itself: one row each, in the order of the manual, and how the fields that
+//! are no plain numbers are read and shown.
+
+use std::path::{Path, PathBuf};
+
+use super::parameter::{Bounds, Change, Form, Parameter, SIZE_MAX};
+use super::value::{format_cpus, parse_bind, parse_cpus};
+use super::{Config, Durability, LogLevel, Secret, ShardPorts};
+use crate::cache::EvictionPolicy;
+use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
+
+/// All parameters, in the order of the manual.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "bind",
+        alias: None,
+        form: Form::List(
+            "IP addresses separated by spaces, `*` or `::*` for all of them, with a `-` before those \
+             that may be missing",
+            get_bind,
+            set_bind,
+        ),
+        change: Change::AtStart,
+        doc: "Addresses to listen on",
+    },
+    Parameter {
+        name: "port",
+        alias: None,
+        form: Form::Integer(Bounds(0, 65_535), |c| c.port.into(), |c, v| c.port = narrow(v)),
+        change: Change::AtStart,
+        doc: "The common port, which serves every key; 0 lets the operating system choose",
+    },
+    Parameter {
+        name: "shard-port-base",
+        alias: None,
+        form: Form::Text(
+            "a port from 1 to 65535, 0 for no such ports, or auto for ports that the operating \
+             system chooses",
+            get_shard_ports,
+            set_shard_ports,
+        ),
+        change: Change::AtStart,
+        doc: "Core i listens on this port + i as well, where cluster clients find it",
+    },
+    Parameter {
+        name: "tcp-backlog",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| c.tcp_backlog.into(),
+            |c, v| c.tcp_backlog = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Connections that may wait to be accepted; the kernel caps it at net.core.somaxconn",
+    },
+    Parameter {
+        name: "tcp-keepalive",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| c.tcp_keepalive_s.into(),
+            |c, v| c.tcp_keepalive_s = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Seconds of silence after which the kernel probes a client; 0 never. Holds for new \
+              connections",
+    },
+    Parameter {
+        name: "shards",
+        alias: None,
+        form: Form::Integer(
+            Bounds(1, SHARDS_MAX as i64),
+            |c| c.shards.into(),
+            |c, v| c.shards = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Number of shards; one core runs one or more",
+    },
+    Parameter {
+        name: "cpus",
+        alias: None,
+        form: Form::List("a list of CPUs such as 0-3,6", |c| format_cpus(&c.cpus), set_cpus),
+        change: Change::AtStart,
+        doc: "CPUs to pin cores to; there are as many cores as CPUs, but no more than shards",
+    },
+    Parameter {
+        name: "cluster-enabled",
+        alias: None,
+        form: Form::YesNo(|c| c.cluster_enabled, |c, v| c.cluster_enabled = v),
+        change: Change::AtStart,
+        doc: "Answer MOVED for a key of another core and CROSSSLOT for keys of several slots, as a \
+              Redis Cluster does, instead of serving them",
+    },
+    Parameter {
+        name: "dir",
+        alias: None,
+        form: Form::Text("a directory", |c| c.dir.display().to_string(), set_dir),
+        change: Change::AtStart,
+        doc: "The directory that data lives in",
+    },
+    Parameter {
+        name: "durability",
+        alias: None,
+        form: Form::Text(
+            "memory only, because there is no log yet",
+            |c| match c.durability {
+                Durability::Memory => "memory".to_owned(),
+            },
+            set_durability,
+        ),
+        change: Change::AtStart,
+        doc: "What an acknowledged write has survived: with memory, nothing",
+    },
+    Parameter {
+        name: "maxmemory",
+        alias: None,
+        form: Form::Memory(
+            Bounds(0, u64::MAX),
+            |c| c.maxmemory_bytes,
+            |c, v| c.maxmemory_bytes = v,
+        ),
+        change: Change::Live,
+        doc: "Most memory held for data, tables and buffers; 0 is no limit",
+    },
+    Parameter {
+        name: "maxmemory-policy",
+        alias: None,
+        form: Form::Choice(
+            &POLICY_NAMES,
+            |c| index_of(&POLICIES, &c.maxmemory_policy),
+            |c, v| c.maxmemory_policy = POLICIES[v],
+        ),
+        change: Change::Live,
+        doc: "What is removed when maxmemory is reached; with noeviction writes are refused",
+    },
+    Parameter {
+        name: "maxclients",
+        alias: None,
+        form: Form::Integer(
+            Bounds(1, U32_MAX),
+            |c| c.maxclients.into(),
+            |c, v| c.maxclients = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Most connections at a time; lowered at start to what the limit of open files allows",
+    },
+    Parameter {
+        name: "timeout",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| c.timeout_s.into(),
+            |c, v| {
+                c.timeout_s = narrow(v);
+            },
+        ),
+        change: Change::Live,
+        doc: "Seconds after which an idle client is disconnected; 0 never",
+    },
+    Parameter {
+        name: "request-timeout",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| c.request_timeout_s.into(),
+            |c, v| c.request_timeout_s = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Seconds that a client may take from the first byte of a request to the last before it \
+              is disconnected; 0 for ever",
+    },
+    Parameter {
+        name: "client-query-buffer-limit",
+        alias: None,
+        form: Form::Memory(
+            Bounds(MIB, SIZE_MAX),
+            |c| c.client_query_buffer_limit_bytes as u64,
+            |c, v| c.client_query_buffer_limit_bytes = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Most input of one client that is not executed yet; beyond it the client is disconnected",
+    },
+    Parameter {
+        name: "client-output-buffer-limit",
+        alias: None,
+        form: Form::List(
+            "classes with three limits each, such as normal 256mb 64mb 60, where the classes are \
+             normal, replica and pubsub",
+            |c| c.client_output_buffer_limits.to_string(),
+            |c, text| c.client_output_buffer_limits.update(text),
+        ),
+        change: Change::Live,
+        doc: "Most output that a client of a class may leave unread: bytes at once, bytes for a time, \
+              and that time in seconds; 0 is no limit",
+    },
+    Parameter {
+        name: "proto-max-bulk-len",
+        alias: None,
+        form: Form::Memory(
+            Bounds(MIB, BULK_BYTES_MAX as u64),
+            |c| c.proto_max_bulk_len_bytes as u64,
+            |c, v| c.proto_max_bulk_len_bytes = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Longest argument and longest value",
+    },
+    Parameter {
+        name: "requirepass",
+        alias: None,
+        form: Form::Text("a password", get_requirepass, set_requirepass),
+        change: Change::Live,
+        doc: "The password that clients must give with AUTH; empty asks for none",
+    },
+    Parameter {
+        name: "protected-mode",
+        alias: None,
+        form: Form::YesNo(|c| c.protected_mode, |c, v| c.protected_mode = v),
+        change: Change::Live,
+        doc: "Without a password, serve clients of this machine only",
+    },
+    Parameter {
+        name: "log-level",
+        alias: Some("loglevel"),
+        form: Form::Choice(
+            &LOG_LEVEL_NAMES,
+            |c| index_of(&LOG_LEVELS, &c.log_level),
+            |c, v| c.log_level = LOG_LEVELS[v],
+        ),
+        change: Change::Live,
+        doc: "What is logged: this level and the ones after it",
+    },
+    Parameter {
+        name: "slowlog-log-slower-than",
+        alias: None,
+        form: Form::Integer(
+            Bounds(-1, i64::MAX),
+            |c| c.slowlog_log_slower_than_us,
+            |c, v| c.slowlog_log_slower_than_us = v,
+        ),
+        change: Change::Live,
+        doc: "Microseconds from which a command enters the slow log; 0 logs all, -1 none",
+    },
+    Parameter {
+        name: "slowlog-max-len",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, i64::MAX),
+            |c| narrow(c.slowlog_max_len),
+            |c, v| c.slowlog_max_len = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Entries that the slow log keeps",
+    },
+    Parameter {
+        name: "latency-monitor-threshold",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, i64::MAX),
+            |c| narrow(c.latency_monitor_threshold_ms),
+            |c, v| c.latency_monitor_threshold_ms = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Milliseconds from which LATENCY keeps an event; 0 keeps none",
+    },
+    Parameter {
+        name: "latency-tracking",
+        alias: None,
+        form: Form::YesNo(|c| c.latency_tracking, |c, v| c.latency_tracking = v),
+        change: Change::Live,
+        doc: "Keep a histogram of latency for each command",
+    },
+    fixed("databases", "16", "Logical databases"),
+    fixed("hz", "10", "A core looks at its clients and shards this many times a second"),
+    fixed("maxmemory-clients", "0", "Clients are not evicted; maxmemory counts their buffers"),
+    fixed("save", "", "There are no RDB snapshots"),
+    fixed("appendonly", "no", "There is no append-only file"),
+    fixed("daemonize", "no", "The server stays in the foreground"),
+    fixed("supervised", "no", "The server tells no supervisor that it is ready"),
+    fixed("pidfile", "", "No file with the process id is written"),
+    fixed("logfile", "", "The log goes to the standard error"),
+    fixed("unixsocket", "", "There is no Unix socket"),
+    fixed("tls-port", "0", "There is no TLS"),
+    fixed("aclfile", "", "There are no ACL users beside the default one"),
+    fixed("replicaof", "", "The server is nobody's replica"),
+    fixed("notify-keyspace-events", "", "There are no keyspace notifications"),
+    fixed("activedefrag", "no", "There is no switch for defragmentation"),
+    fixed("lua-time-limit", "0", "There are no scripts to limit"),
+    fixed("busy-reply-threshold", "0", "There are no scripts to limit"),
+];
+
+const fn fixed(name: &'static str, value: &'static str, doc: &'static str) -> Parameter {
+    Parameter { name, alias: None, form: Form::Fixed(value), change: Change::AtStart, doc }
+}
+
+/// A value within its row's bounds as the field's type.
+///
+/// # Panics
+/// If the row's bounds are wider than the field, which the test of the table's bounds finds.
+fn narrow<V, T: TryFrom<V>>(value: V) -> T {
+    T::try_from(value).ok().expect("the row's bounds fit its field")
+}
+
+const MIB: u64 = 1 << 20;
+const I32_MAX: i64 = i32::MAX as i64;
+const U32_MAX: i64 = u32::MAX as i64;
+
+const POLICIES: [EvictionPolicy; 6] = [
+    EvictionPolicy::VolatileLru,
+    EvictionPolicy::VolatileRandom,
+    EvictionPolicy::VolatileTtl,
+    EvictionPolicy::AllKeysLru,
+    EvictionPolicy::AllKeysRandom,
+    EvictionPolicy::NoEviction,
+];
+const POLICY_NAMES: [&str; 6] = [
+    "volatile-lru",
+    "volatile-random",
+    "volatile-ttl",
+    "allkeys-lru",
+    "allkeys-random",
+    "noeviction",
+];
+
+const LOG_LEVELS: [LogLevel; 4] =
+    [LogLevel::Debug, LogLevel::Verbose, LogLevel::Notice, LogLevel::Warning];
+const LOG_LEVEL_NAMES: [&str; 4] = ["debug", "verbose", "notice", "warning"];
+
+fn index_of<T: PartialEq>(all: &[T], one: &T) -> usize {
+    all.iter().position(|item| item == one).expect("the list names every variant")
+}
+
+fn set_bind(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.bind = parse_bind(text).ok_or("Failed to bind to specified addresses.")?;
+    Ok(())
+}
+
+fn get_bind(config: &Config) -> String {
+    config.bind.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn set_cpus(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.cpus = parse_cpus(text).ok_or("argument must be a list of CPUs")?;
+    Ok(())
+}
+
+fn set_shard_ports(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.shard_ports = match (text, text.parse()) {
+        ("auto", _) => ShardPorts::OsChosen,
+        (_, Ok(0)) => ShardPorts::Off,
+        (_, Ok(base)) => ShardPorts::From(base),
+        (_, Err(_)) => return Err("argument must be a port, 0 or auto"),
+    };
+    Ok(())
+}
+
+fn get_shard_ports(config: &Config) -> String {
+    match config.shard_ports {
+        ShardPorts::Off => "0".to_owned(),
+        ShardPorts::OsChosen => "auto".to_owned(),
+        ShardPorts::From(base) => base.to_string(),
+    }
+}
+
+fn set_dir(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.dir = absolute(Path::new(text)).ok_or("argument must be a directory")?;
+    Ok(())
+}
+
+/// `path` from the root, so that it means the same wherever the process goes. `None` if it is empty.
+pub(super) fn absolute(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    Some(path.components().collect())
+}
+
+fn set_durability(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    if !text.eq_ignore_ascii_case("memory") {
+        return Err("there is no log yet, so memory is the only level");
+    }
+    config.durability = Durability::Memory;
+    Ok(())
+}
+
+fn set_requirepass(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.requirepass = (!text.is_empty()).then(|| Secret(text.to_owned()));
+    Ok(())
+}
+
+fn get_requirepass(config: &Config) -> String {
+    config.requirepass.as_ref().map(|secret| secret.0.clone()).unwrap_or_default()
+}
