@@ -1,0 +1,280 @@
+//! What `COMMAND` and `ACL CAT` tell of a command beyond its row: categories, hints for clients, and
+//! how its keys are used.
+//!
+//! Nearly all of it follows from a row's flags, group and keys; the exceptions are listed here by
+//! name, because they serve these answers only and would clutter every row.
+
+use super::table::Entry;
+use super::{Flags, Group, Keys};
+
+bitflags::bitflags! {
+    /// Categories by which Redis's access lists speak of commands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Categories: u32 {
+        /// Works on keys whatever they hold.
+        const KEYSPACE = 1 << 0;
+        /// Reads data.
+        const READ = 1 << 1;
+        /// Writes data.
+        const WRITE = 1 << 2;
+        /// Works on strings.
+        const STRING = 1 << 3;
+        /// Works on bitmaps.
+        const BITMAP = 1 << 4;
+        /// Publishes or subscribes.
+        const PUBSUB = 1 << 5;
+        /// Administers the server.
+        const ADMIN = 1 << 6;
+        /// Takes constant or logarithmic time.
+        const FAST = 1 << 7;
+        /// Does not.
+        const SLOW = 1 << 8;
+        /// May block the client.
+        const BLOCKING = 1 << 9;
+        /// May do harm.
+        const DANGEROUS = 1 << 10;
+        /// Works on the connection.
+        const CONNECTION = 1 << 11;
+    }
+}
+
+impl Categories {
+    /// All categories with their names, in Redis's order. Those without a flag have no members yet.
+    pub const ORDER: &[(Self, &str)] = &[
+        (Self::KEYSPACE, "keyspace"),
+        (Self::READ, "read"),
+        (Self::WRITE, "write"),
+        (Self::empty(), "set"),
+        (Self::empty(), "sortedset"),
+        (Self::empty(), "list"),
+        (Self::empty(), "hash"),
+        (Self::STRING, "string"),
+        (Self::BITMAP, "bitmap"),
+        (Self::empty(), "hyperloglog"),
+        (Self::empty(), "geo"),
+        (Self::empty(), "stream"),
+        (Self::PUBSUB, "pubsub"),
+        (Self::ADMIN, "admin"),
+        (Self::FAST, "fast"),
+        (Self::SLOW, "slow"),
+        (Self::BLOCKING, "blocking"),
+        (Self::DANGEROUS, "dangerous"),
+        (Self::CONNECTION, "connection"),
+        (Self::empty(), "transaction"),
+        (Self::empty(), "scripting"),
+    ];
+
+    /// The category called `name`, in any case, if Redis has it.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let mut all = Self::ORDER.iter();
+        all.find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(flag, _)| *flag)
+    }
+
+    /// Whether a command in these categories is in `category`, one of [`ORDER`](Self::ORDER).
+    pub fn includes(self, category: Self) -> bool {
+        !category.is_empty() && self.contains(category)
+    }
+}
+
+/// The categories of a command.
+pub fn categories(entry: &Entry) -> Categories {
+    let flags = entry.command.flags;
+    let mut all = match entry.command.group {
+        _ if entry.is_container() => Categories::empty(),
+        Group::String => Categories::STRING,
+        Group::Bitmap => Categories::BITMAP,
+        Group::Generic => Categories::KEYSPACE,
+        Group::Connection => Categories::CONNECTION,
+        Group::Server | Group::Cluster => Categories::empty(),
+    };
+    for (flag, implied) in [
+        (Flags::WRITE, Categories::WRITE),
+        (Flags::READONLY, Categories::READ),
+        (Flags::ADMIN, Categories::ADMIN.union(Categories::DANGEROUS)),
+        (Flags::PUBSUB, Categories::PUBSUB),
+        (Flags::BLOCKING, Categories::BLOCKING),
+        (Flags::DANGEROUS, Categories::DANGEROUS),
+    ] {
+        if flags.contains(flag) {
+            all |= implied;
+        }
+    }
+    let speed = if flags.contains(Flags::FAST) { Categories::FAST } else { Categories::SLOW };
+    all | speed | exceptional_categories(entry.full_name)
+}
+
+fn exceptional_categories(name: &str) -> Categories {
+    match name {
+        "dbsize" => Categories::KEYSPACE,
+        "flushall" | "flushdb" | "swapdb" => Categories::KEYSPACE.union(Categories::DANGEROUS),
+        "info" | "keys" | "restore" => Categories::DANGEROUS,
+        "role" => Categories::ADMIN.union(Categories::DANGEROUS),
+        "asking" | "readonly" | "readwrite" | "command" => Categories::CONNECTION,
+        name if name.starts_with("command|") => Categories::CONNECTION,
+        _ => Categories::empty(),
+    }
+}
+
+/// Names of a command's flags, in Redis's order.
+pub fn flag_names(entry: &Entry) -> Vec<&'static str> {
+    const BEFORE: &[(Flags, &str)] = &[
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
+        (Flags::NOSCRIPT, "noscript"),
+        (Flags::BLOCKING, "blocking"),
+        (Flags::LOADING, "loading"),
+        (Flags::STALE, "stale"),
+        (Flags::SKIP_MONITOR, "skip_monitor"),
+        (Flags::SKIP_SLOWLOG, "skip_slowlog"),
+        (Flags::FAST, "fast"),
+        (Flags::NO_AUTH, "no_auth"),
+        (Flags::MAY_REPLICATE, "may_replicate"),
+        (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+        (Flags::NO_MULTI, "no_multi"),
+        (Flags::MOVABLE_KEYS, "movablekeys"),
+    ];
+    let flags = entry.command.flags;
+    let known = BEFORE.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name);
+    let busy = matches!(entry.full_name, "auth" | "hello" | "quit" | "reset" | "shutdown");
+    known.chain(busy.then_some("allow_busy")).collect()
+}
+
+/// Hints for clients and proxies (Redis calls them command tips).
+pub fn tips(entry: &Entry) -> &'static [&'static str] {
+    const VARIES: &str = "nondeterministic_output";
+    const ORDER_VARIES: &str = "nondeterministic_output_order";
+    const ALL_NODES: &str = "request_policy:all_nodes";
+    const ALL_SHARDS: &str = "request_policy:all_shards";
+    const MULTI_SHARD: &str = "request_policy:multi_shard";
+    const SUCCEEDED: &str = "response_policy:all_succeeded";
+    const SUM: &str = "response_policy:agg_sum";
+    const SPECIAL: &str = "response_policy:special";
+    match entry.full_name {
+        "ping" | "memory|purge" | "flushall" | "flushdb" => &[ALL_SHARDS, SUCCEEDED],
+        "config|set" | "latency|reset" | "slowlog|reset" => &[ALL_NODES, SUCCEEDED],
+        "info" | "memory|doctor" | "memory|malloc-stats" | "memory|stats" => {
+            &[VARIES, ALL_SHARDS, SPECIAL]
+        }
+        "latency|doctor" | "latency|graph" | "latency|histogram" | "latency|history"
+        | "latency|latest" => &[VARIES, ALL_NODES, SPECIAL],
+        "slowlog|len" => &[ALL_NODES, SUM, VARIES],
+        "slowlog|get" => &[ALL_NODES, VARIES],
+        "command" | "command|docs" | "command|info" | "command|list" => &[ORDER_VARIES],
+        "client|info"
+        | "client|list"
+        | "time"
+        | "dump"
+        | "ttl"
+        | "pttl"
+        | "object|encoding"
+        | "object|freq"
+        | "object|idletime"
+        | "object|refcount"
+        | "cluster|getkeysinslot"
+        | "cluster|info"
+        | "cluster|nodes"
+        | "cluster|shards"
+        | "cluster|slots" => &[VARIES],
+        "del" | "exists" | "touch" | "unlink" => &[MULTI_SHARD, SUM],
+        "dbsize" => &[ALL_SHARDS, SUM],
+        "mget" => &[MULTI_SHARD],
+        "mset" => &[MULTI_SHARD, SUCCEEDED],
+        "msetnx" => &[MULTI_SHARD, "response_policy:agg_min"],
+        "keys" => &[ALL_SHARDS, ORDER_VARIES],
+        "randomkey" => &[ALL_SHARDS, VARIES],
+        "scan" => &[VARIES, "request_policy:special"],
+        _ => &[],
+    }
+}
+
+/// Where some of a command's keys stand and what it does with them (Redis calls it a key spec).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// What is peculiar, in words.
+    pub notes: Option<&'static str>,
+    /// `RO`, `RW`, `OW` or `RM`, then what becomes of the value.
+    pub flags: &'static [&'static str],
+    /// Index of the first key.
+    pub first: i64,
+    /// Index of the last key counted from the first one; if negative, from the end.
+    pub last: i64,
+    /// Distance between keys.
+    pub step: i64,
+}
+
+impl KeySpec {
+    /// What this very request does with the keys: some commands do less without certain options.
+    pub fn flags_in<'a>(
+        &self,
+        request: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> &'static [&'static str] {
+        if !self.flags.contains(&"variable_flags") {
+            return self.flags;
+        }
+        let has = |word: &[u8]| request.clone().skip(2).any(|arg| arg.eq_ignore_ascii_case(word));
+        let is_set = request.clone().next().is_some_and(|name| name.eq_ignore_ascii_case(b"set"));
+        match (is_set, has(b"get"), has(b"set") || has(b"incrby")) {
+            (true, false, _) => OVERWRITE,
+            (false, _, false) => READ,
+            (true, true, _) | (false, _, true) => CHANGE,
+        }
+    }
+}
+
+const LOOK: &[&str] = &["RO"];
+const READ: &[&str] = &["RO", "access"];
+const CHANGE: &[&str] = &["RW", "access", "update"];
+const CHANGE_UNREAD: &[&str] = &["RW", "update"];
+const MAYBE_CHANGE: &[&str] = &["RW", "access", "update", "variable_flags"];
+const TAKE: &[&str] = &["RW", "access", "delete"];
+const INSERT: &[&str] = &["OW", "insert"];
+const OVERWRITE: &[&str] = &["OW", "update"];
+
+/// The key specs of a command, in order of position.
+pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
+    let Keys::Range { first, last, step } = entry.command.keys else { return Vec::new() };
+    let first = i64::from(first);
+    let (end, step) = (i64::from(last), i64::from(step));
+    let spec = |first: i64, last: i64, flags| {
+        let last = if last < 0 { last } else { last - first };
+        KeySpec { notes: None, flags, first, last, step }
+    };
+    match entry.full_name {
+        "rename" => vec![spec(1, 1, TAKE), spec(2, 2, OVERWRITE)],
+        "renamenx" => vec![spec(1, 1, TAKE), spec(2, 2, INSERT)],
+        "copy" => vec![spec(1, 1, READ), spec(2, 2, OVERWRITE)],
+        "bitop" => vec![spec(2, 2, OVERWRITE), spec(3, -1, READ)],
+        name => {
+            let notes = notes(name);
+            vec![KeySpec { notes, ..spec(first, end, key_flags(entry)) }]
+        }
+    }
+}
+
+fn key_flags(entry: &Entry) -> &'static [&'static str] {
+    match entry.full_name {
+        "exists" | "strlen" | "touch" | "type" | "memory|usage" => LOOK,
+        name if name.starts_with("object|") => LOOK,
+        "append" => &["RW", "insert"],
+        "bitfield" | "set" => MAYBE_CHANGE,
+        "del" | "unlink" => &["RM", "delete"],
+        "expire" | "expireat" | "persist" | "pexpire" | "pexpireat" | "setrange" => CHANGE_UNREAD,
+        "getdel" => TAKE,
+        "msetnx" | "setnx" => INSERT,
+        "mset" | "psetex" | "restore" | "setex" => OVERWRITE,
+        _ if entry.command.flags.contains(Flags::WRITE) => CHANGE,
+        _ => READ,
+    }
+}
+
+fn notes(name: &str) -> Option<&'static str> {
+    match name {
+        "set" => Some("RW and ACCESS only with the GET option"),
+        "getex" => Some("RW and UPDATE because it can change the time to live"),
+        "bitfield" => Some("RW and UPDATE only with SET or INCRBY"),
+        _ => None,
+    }
+}

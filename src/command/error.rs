@@ -1,0 +1,42 @@
+//! What a command can answer instead of a result, in Redis's words.
+
+/// An error reply. `Display` gives the text after the `-`, code included.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// Arguments that make no sense together.
+    #[error("ERR syntax error")]
+    Syntax,
+    /// A number was expected.
+    #[error("ERR value is not an integer or out of range")]
+    NotAnInteger,
+    /// A floating-point number was expected.
+    #[error("ERR value is not a valid float")]
+    NotAFloat,
+    /// A key of another type.
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    /// `DB index is out of range`.
+    #[error("ERR DB index is out of range")]
+    DbIndex,
+    /// A key that must be there is not.
+    #[error("ERR no such key")]
+    NoSuchKey,
+    /// A string would grow beyond what is allowed.
+    #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
+    StringTooLong,
+    /// Wrong number of arguments; the command's name, `container|sub` for subcommands.
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(String),
+    /// Memory is short and nothing can be evicted.
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
+    /// Authentication is required.
+    #[error("NOAUTH Authentication required.")]
+    NoAuth,
+    /// Any other text that never changes, code included.
+    #[error("{0}")]
+    Static(&'static str),
+    /// Any other text, code included.
+    #[error("{0}")]
+    Text(String),
+}

@@ -1,0 +1,480 @@
+//! `INFO`: what the server knows of itself, in sections of `name:value` lines.
+//!
+//! The names are Redis's, because dashboards read them. What this server has no equivalent of keeps
+//! the value that a Redis without the feature shows.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use super::connection::REDIS_VERSION;
+use super::latency::command_stats;
+use super::memory::{Usage, ratio};
+use super::table::Table;
+use super::{Command, Error, Flags, Group, SessionCx, cluster};
+use crate::cache::{EvictionPolicy, KeyspaceCounts};
+use crate::limits::DATABASES;
+use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge};
+use crate::node::Node;
+use crate::protocol::{Args, Reply};
+use crate::types::{CoreId, DbIndex, ShardId};
+
+/// The rows of this file.
+pub const COMMANDS: &[Command] = &[Command::session("info", -1, Group::Server, info)
+    .with(Flags::LOADING.union(Flags::STALE))
+    .doc("1.0.0", "Tells what the server knows of itself.")];
+
+/// Writes the lines of one section.
+type Section = fn(&SessionCx<'_>, &mut Lines);
+
+/// All sections in order, with their titles and whether they are shown unasked.
+const SECTIONS: &[(&str, bool, Section)] = &[
+    ("Server", true, server),
+    ("Clients", true, clients),
+    ("Memory", true, memory),
+    ("Persistence", true, persistence),
+    ("Stats", true, stats),
+    ("Replication", true, replication),
+    ("CPU", true, cpu),
+    ("Modules", true, modules),
+    ("Commandstats", false, commandstats),
+    ("Errorstats", true, errorstats),
+    ("Latencystats", false, latencystats),
+    ("Cluster", true, cluster_section),
+    ("Keyspace", true, keyspace),
+    ("Ringmain", true, ringmain),
+];
+
+fn info(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let asked = |title: &str, by_default: bool| {
+        let wants = |name: &[u8]| {
+            name.eq_ignore_ascii_case(title.as_bytes())
+                || name.eq_ignore_ascii_case(b"all")
+                || name.eq_ignore_ascii_case(b"everything")
+                || (by_default && name.eq_ignore_ascii_case(b"default"))
+        };
+        if args.len() == 1 { by_default } else { args.from(1).any(wants) }
+    };
+    let mut lines = Lines::default();
+    for (title, by_default, section) in SECTIONS {
+        if asked(title, *by_default) {
+            lines.title(title);
+            section(cx, &mut lines);
+        }
+    }
+    reply.verbatim(&lines.0);
+    Ok(())
+}
+
+/// The text of `INFO` as it grows. Writing to a string does not fail, so results are dropped.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn title(&mut self, title: &str) {
+        if !self.0.is_empty() {
+            self.0.push_str("\r\n");
+        }
+        let _ = write!(self.0, "# {title}\r\n");
+    }
+
+    fn add(&mut self, name: impl Display, value: impl Display) {
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+
+    fn all<V: Display>(&mut self, rows: impl IntoIterator<Item = (&'static str, V)>) {
+        for (name, value) in rows {
+            self.add(name, value);
+        }
+    }
+
+    /// A number of bytes, and the same for people.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.add(name, bytes);
+        self.add(format_args!("{name}_human"), Human(bytes));
+    }
+}
+
+/// Bytes as people read them: `1.50M`.
+struct Human(u64);
+
+impl Display for Human {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [&str; 6] = ["K", "M", "G", "T", "P", "E"];
+        if self.0 < 1024 {
+            return write!(f, "{}B", self.0);
+        }
+        let power = self.0.ilog2() / 10;
+        let value = self.0 as f64 / (1_u64 << (power * 10)) as f64;
+        write!(f, "{value:.2}{}", UNITS[power as usize - 1])
+    }
+}
+
+/// The sum of a counter over all cores.
+fn sum(node: &Node, counter: fn(&CoreMetrics) -> &Counter) -> u64 {
+    node.cores.iter().map(|core| counter(core).get()).sum()
+}
+
+fn gauge_max(node: &Node, gauge: fn(&CoreMetrics) -> &Gauge) -> u64 {
+    node.cores.iter().map(|core| gauge(core).get()).max().unwrap_or(0)
+}
+
+fn counts(node: &Node) -> KeyspaceCounts {
+    node.shards.iter().map(|shard| shard.counts()).fold(KeyspaceCounts::default(), |sum, shard| {
+        KeyspaceCounts {
+            expired: sum.expired + shard.expired,
+            evicted: sum.evicted + shard.evicted,
+            hits: sum.hits + shard.hits,
+            misses: sum.misses + shard.misses,
+            changes: sum.changes + shard.changes,
+        }
+    })
+}
+
+// --- sections ------------------------------------------------------------------------------------
+
+fn server(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let node = cx.node;
+    let mode = if node.config.load().cluster_enabled { "cluster" } else { "standalone" };
+    let uptime_s = cx.now.mono.0.saturating_sub(node.started_at.mono.0) / 1_000_000;
+    lines.add("redis_version", REDIS_VERSION);
+    lines.add("ringmain_version", env!("CARGO_PKG_VERSION"));
+    lines.all([("redis_git_sha1", 0), ("redis_git_dirty", 0)]);
+    lines.add("redis_build_id", 0);
+    lines.add("redis_mode", mode);
+    lines.add("os", &node.process.os);
+    lines.add("arch_bits", usize::BITS);
+    lines.add("monotonic_clock", "POSIX clock_gettime");
+    lines.add("multiplexing_api", "io_uring");
+    lines.add("process_id", node.process.id);
+    lines.add("process_supervised", "no");
+    lines.add("run_id", &node.run_id);
+    lines.add("tcp_port", node.topology.common_port);
+    lines.add("server_time_usec", cx.now.unix_us);
+    lines.add("uptime_in_seconds", uptime_s);
+    lines.add("uptime_in_days", uptime_s / 86_400);
+    lines.all([("hz", 10), ("configured_hz", 10)]);
+    // Redis's LRU clock: seconds, in 24 bits.
+    lines.add("lru_clock", (cx.now.unix.0 / 1000) & 0xff_ffff);
+    lines.add("executable", &node.process.executable);
+    lines.add("config_file", node.process.config_file.as_deref().unwrap_or(""));
+    lines.add("io_threads_active", 0);
+}
+
+fn clients(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let node = cx.node;
+    let blocked: u64 = node.cores.iter().map(|core| core.clients_blocked.get()).sum();
+    lines.add("connected_clients", node.clients.count());
+    lines.add("cluster_connections", 0);
+    lines.add("maxclients", node.config.load().maxclients);
+    let input = gauge_max(node, |core| &core.input_bytes_max);
+    let output = gauge_max(node, |core| &core.output_bytes_max);
+    lines.add("client_recent_max_input_buffer", input);
+    lines.add("client_recent_max_output_buffer", output);
+    lines.add("blocked_clients", blocked);
+    lines.all([("tracking_clients", 0), ("clients_in_timeout_table", 0)]);
+}
+
+fn memory(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let node = cx.node;
+    let usage = Usage::of(node);
+    let config = node.config.load();
+    let percent = |part, whole| format!("{:.2}%", 100.0 * ratio(part, whole));
+    lines.bytes("used_memory", usage.used);
+    lines.bytes("used_memory_rss", usage.resident);
+    lines.bytes("used_memory_peak", usage.peak);
+    lines.add("used_memory_peak_perc", percent(usage.used, usage.peak));
+    lines.add("used_memory_overhead", usage.overhead());
+    lines.add("used_memory_startup", 0);
+    lines.add("used_memory_dataset", usage.dataset);
+    lines.add("used_memory_dataset_perc", percent(usage.dataset, usage.used));
+    lines.add("allocator_allocated", usage.used);
+    lines.add("allocator_active", usage.used);
+    lines.add("allocator_resident", usage.resident);
+    lines.bytes("total_system_memory", node.host.total_memory_bytes());
+    for name in ["used_memory_lua", "used_memory_vm_eval"] {
+        lines.add(name, 0);
+    }
+    lines.add("used_memory_lua_human", Human(0));
+    lines.all(SCRIPT_ROWS.iter().map(|name| (*name, 0)));
+    lines.add("used_memory_vm_total_human", Human(0));
+    lines.bytes("used_memory_scripts", 0);
+    lines.bytes("maxmemory", config.maxmemory_bytes);
+    lines.add("maxmemory_policy", policy_name(config.maxmemory_policy));
+    let fragmentation = format!("{:.2}", usage.fragmentation());
+    lines.add("allocator_frag_ratio", "1.00");
+    lines.add("allocator_frag_bytes", 0);
+    lines.add("allocator_rss_ratio", &fragmentation);
+    lines.add("allocator_rss_bytes", usage.fragmentation_bytes());
+    lines.add("rss_overhead_ratio", "1.00");
+    lines.add("rss_overhead_bytes", 0);
+    lines.add("mem_fragmentation_ratio", &fragmentation);
+    lines.add("mem_fragmentation_bytes", usage.fragmentation_bytes());
+    lines.all([
+        ("mem_not_counted_for_evict", 0),
+        ("mem_replication_backlog", 0),
+        ("mem_total_replication_buffers", 0),
+        ("mem_clients_slaves", 0),
+        ("mem_clients_normal", usage.clients),
+        ("mem_cluster_links", 0),
+        ("mem_aof_buffer", 0),
+    ]);
+    lines.add("mem_allocator", "libc");
+    lines.all([
+        ("active_defrag_running", 0),
+        ("lazyfree_pending_objects", 0),
+        ("lazyfreed_objects", 0),
+    ]);
+}
+
+/// Fields on scripts, of which there are none.
+const SCRIPT_ROWS: &[&str] = &[
+    "used_memory_scripts_eval",
+    "number_of_cached_scripts",
+    "number_of_functions",
+    "number_of_libraries",
+    "used_memory_vm_functions",
+    "used_memory_vm_total",
+    "used_memory_functions",
+];
+
+fn policy_name(policy: EvictionPolicy) -> &'static str {
+    match policy {
+        EvictionPolicy::NoEviction => "noeviction",
+        EvictionPolicy::AllKeysLru => "allkeys-lru",
+        EvictionPolicy::VolatileLru => "volatile-lru",
+        EvictionPolicy::AllKeysRandom => "allkeys-random",
+        EvictionPolicy::VolatileRandom => "volatile-random",
+        EvictionPolicy::VolatileTtl => "volatile-ttl",
+    }
+}
+
+fn persistence(cx: &SessionCx<'_>, lines: &mut Lines) {
+    lines.all([("loading", 0), ("async_loading", 0), ("current_cow_peak", 0)]);
+    lines.all([("current_cow_size", 0), ("current_cow_size_age", 0)]);
+    lines.add("current_fork_perc", "0.00");
+    lines.all([("current_save_keys_processed", 0), ("current_save_keys_total", 0)]);
+    lines.add("rdb_changes_since_last_save", counts(cx.node).changes);
+    lines.add("rdb_bgsave_in_progress", 0);
+    lines.add("rdb_last_save_time", cx.node.started_at.unix.0 / 1000);
+    lines.add("rdb_last_bgsave_status", "ok");
+    lines.all([("rdb_last_bgsave_time_sec", -1), ("rdb_current_bgsave_time_sec", -1)]);
+    lines.all([("rdb_saves", 0), ("rdb_last_cow_size", 0)]);
+    lines.all([("rdb_last_load_keys_expired", 0), ("rdb_last_load_keys_loaded", 0)]);
+    lines.all([("aof_enabled", 0), ("aof_rewrite_in_progress", 0), ("aof_rewrite_scheduled", 0)]);
+    lines.all([("aof_last_rewrite_time_sec", -1), ("aof_current_rewrite_time_sec", -1)]);
+    lines.add("aof_last_bgrewrite_status", "ok");
+    lines.all([("aof_rewrites", 0), ("aof_rewrites_consecutive_failures", 0)]);
+    lines.add("aof_last_write_status", "ok");
+    lines.all([("aof_last_cow_size", 0), ("module_fork_in_progress", 0)]);
+    lines.add("module_fork_last_cow_size", 0);
+}
+
+fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let node = cx.node;
+    let (rates, counts) = (node.rates(), counts(node));
+    let kib = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    let errors: u64 = errors(node).values().sum();
+    lines.all([
+        ("total_connections_received", sum(node, |core| &core.connections_received)),
+        ("total_commands_processed", sum(node, |core| &core.commands_processed)),
+        ("instantaneous_ops_per_sec", rates.commands),
+        ("total_net_input_bytes", sum(node, |core| &core.input_bytes)),
+        ("total_net_output_bytes", sum(node, |core| &core.output_bytes)),
+        ("total_net_repl_input_bytes", 0),
+        ("total_net_repl_output_bytes", 0),
+    ]);
+    lines.add("instantaneous_input_kbps", kib(rates.input_bytes));
+    lines.add("instantaneous_output_kbps", kib(rates.output_bytes));
+    lines.all([("instantaneous_input_repl_kbps", "0.00")]);
+    lines.all([("instantaneous_output_repl_kbps", "0.00")]);
+    lines.add("rejected_connections", sum(node, |core| &core.connections_rejected));
+    lines.all([("sync_full", 0), ("sync_partial_ok", 0), ("sync_partial_err", 0)]);
+    lines.add("expired_keys", counts.expired);
+    lines.add("expired_stale_perc", "0.00");
+    lines.all([("expired_time_cap_reached_count", 0), ("expire_cycle_cpu_milliseconds", 0)]);
+    lines.add("evicted_keys", counts.evicted);
+    lines.all([("evicted_clients", 0), ("total_eviction_exceeded_time", 0)]);
+    lines.add("current_eviction_exceeded_time", 0);
+    lines.add("keyspace_hits", counts.hits);
+    lines.add("keyspace_misses", counts.misses);
+    lines.all(UNUSED_STATS.iter().map(|name| (*name, 0)));
+    lines.all([
+        ("unexpected_error_replies", 0),
+        ("total_error_replies", errors),
+        ("dump_payload_sanitizations", 0),
+        ("total_reads_processed", sum(node, |core| &core.reads)),
+        ("total_writes_processed", sum(node, |core| &core.writes)),
+        ("io_threaded_reads_processed", 0),
+        ("io_threaded_writes_processed", 0),
+        ("reply_buffer_shrinks", 0),
+        ("reply_buffer_expands", 0),
+    ]);
+}
+
+/// Statistics of features that this server does not have.
+const UNUSED_STATS: &[&str] = &[
+    "pubsub_channels",
+    "pubsub_patterns",
+    "pubsubshard_channels",
+    "latest_fork_usec",
+    "total_forks",
+    "migrate_cached_sockets",
+    "slave_expires_tracked_keys",
+    "active_defrag_hits",
+    "active_defrag_misses",
+    "active_defrag_key_hits",
+    "active_defrag_key_misses",
+    "total_active_defrag_time",
+    "current_active_defrag_time",
+    "tracking_total_keys",
+    "tracking_total_items",
+    "tracking_total_prefixes",
+];
+
+fn replication(cx: &SessionCx<'_>, lines: &mut Lines) {
+    lines.add("role", "master");
+    lines.add("connected_slaves", 0);
+    lines.add("master_failover_state", "no-failover");
+    lines.add("master_replid", &cx.node.run_id);
+    lines.add("master_replid2", "0".repeat(40));
+    lines.all([("master_repl_offset", 0), ("second_repl_offset", -1)]);
+    lines.all([("repl_backlog_active", 0), ("repl_backlog_size", 1_048_576)]);
+    lines.all([("repl_backlog_first_byte_offset", 0), ("repl_backlog_histlen", 0)]);
+}
+
+fn cpu(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let times = cx.node.host.cpu_times();
+    let seconds = |time: Duration| format!("{}.{:06}", time.as_secs(), time.subsec_micros());
+    lines.add("used_cpu_sys", seconds(times.system));
+    lines.add("used_cpu_user", seconds(times.user));
+    lines.add("used_cpu_sys_children", seconds(Duration::ZERO));
+    lines.add("used_cpu_user_children", seconds(Duration::ZERO));
+}
+
+fn modules(_: &SessionCx<'_>, _: &mut Lines) {}
+
+fn commandstats(cx: &SessionCx<'_>, lines: &mut Lines) {
+    for_each_command(cx.node, |name, stats| {
+        let micros = stats.total_ns / 1000;
+        let per_call = ratio(stats.total_ns, stats.calls) / 1000.0;
+        lines.add(
+            format_args!("cmdstat_{name}"),
+            format_args!(
+                "calls={},usec={micros},usec_per_call={per_call:.2},rejected_calls={},\
+                 failed_calls={}",
+                stats.calls, stats.rejected, stats.failed
+            ),
+        );
+    });
+}
+
+fn latencystats(cx: &SessionCx<'_>, lines: &mut Lines) {
+    for_each_command(cx.node, |name, stats| {
+        let Some(latencies) = stats.latencies() else { return };
+        let micros = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        lines.add(
+            format_args!("latency_percentiles_usec_{name}"),
+            format_args!(
+                "p50={:.3},p99={:.3},p99.9={:.3}",
+                micros(0.5),
+                micros(0.99),
+                micros(0.999)
+            ),
+        );
+    });
+}
+
+fn for_each_command(node: &Node, mut visit: impl FnMut(&str, &CommandStats)) {
+    for (entry, stats) in Table::get().entries().zip(command_stats(node)) {
+        if !stats.is_empty() {
+            visit(entry.full_name, &stats);
+        }
+    }
+}
+
+fn errors(node: &Node) -> BTreeMap<Box<str>, u64> {
+    let mut errors = BTreeMap::new();
+    node.cores.iter().for_each(|core| core.add_errors_to(&mut errors));
+    errors
+}
+
+fn errorstats(cx: &SessionCx<'_>, lines: &mut Lines) {
+    for (code, count) in errors(cx.node) {
+        lines.add(format_args!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+/// Cluster clients look here before they ask for the slots, so it says yes as soon as there are
+/// ports that they can make use of.
+fn cluster_section(cx: &SessionCx<'_>, lines: &mut Lines) {
+    lines.add("cluster_enabled", u8::from(cluster::is_enabled(cx.node)));
+}
+
+fn keyspace(cx: &SessionCx<'_>, lines: &mut Lines) {
+    for db in (0..DATABASES).map(DbIndex) {
+        let seen = cx.session.view.shards(cx.node.slots);
+        let shards = seen.map(|shard| cx.node.shard(ShardId(shard)).keys(db));
+        let (keys, expires) = shards.fold((0, 0), |sum, shard| (sum.0 + shard.0, sum.1 + shard.1));
+        if keys > 0 {
+            lines.add(
+                format_args!("db{}", db.0),
+                format_args!("keys={keys},expires={expires},avg_ttl=0"),
+            );
+        }
+    }
+}
+
+fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let node = cx.node;
+    lines.add("cores", node.slots.core_count());
+    lines.add("shards", node.slots.shard_count());
+    lines.all([
+        ("moved_connections", sum(node, |core| &core.connections_moved_in)),
+        ("batches_local", sum(node, |core| &core.batches_local)),
+        ("batches_borrowed", sum(node, |core| &core.batches_borrowed)),
+        ("batches_by_message", sum(node, |core| &core.batches_by_message)),
+        ("wake_ups", sum(node, |core| &core.wake_ups)),
+        ("turns", sum(node, |core| &core.turns)),
+        ("multi_shard_commands", sum(node, |core| &core.commands_multi_shard)),
+        ("protocol_errors", sum(node, |core| &core.protocol_errors)),
+        ("output_limit_closes", sum(node, |core| &core.output_limit_closes)),
+        ("timeout_closes", sum(node, |core| &core.timeout_closes)),
+        ("fixed_memory_bytes", node.fixed_bytes()),
+        ("stale_completions", sum(node, |core| &core.stale_completions)),
+    ]);
+    for (index, core) in (0..node.slots.core_count()).zip(&node.cores) {
+        core_line(node, CoreId(index), core, lines);
+    }
+}
+
+fn core_line(node: &Node, id: CoreId, core: &CoreMetrics, lines: &mut Lines) {
+    let slots = node.slots.slots_of_core(id);
+    let shards: Vec<_> = node.slots.shards_of(id).map(|shard| node.shard(shard)).collect();
+    let databases = || (0..DATABASES).map(DbIndex);
+    let keys: u64 = shards.iter().flat_map(|shard| databases().map(|db| shard.keys(db).0)).sum();
+    let data: usize = shards.iter().map(|shard| shard.memory().total_bytes()).sum();
+    lines.add(
+        format_args!("core_{}", id.0),
+        format_args!(
+            "port={},shards={},slots={}-{},clients={},keys={keys},data_bytes={data},commands={},\
+             moved_in={},moved_out={},local={},borrowed={},by_message={},wake_ups={},turns={}",
+            node.topology.port_of(id),
+            shards.len(),
+            slots.start,
+            slots.end - 1,
+            core.clients.get(),
+            core.commands_processed.get(),
+            core.connections_moved_in.get(),
+            core.connections_moved_out.get(),
+            core.batches_local.get(),
+            core.batches_borrowed.get(),
+            core.batches_by_message.get(),
+            core.wake_ups.get(),
+            core.turns.get(),
+        ),
+    );
+}
+
+#[cfg(test)]
+mod tests;

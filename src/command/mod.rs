@@ -1,0 +1,218 @@
+//! The command table. A command is one row in its group's file: name, arity, flags, key positions,
+//! documentation and handler; everything that `COMMAND` answers comes from the rows.
+
+pub mod acl;
+pub mod bitmap;
+pub mod client;
+pub mod cluster;
+pub mod cluster_keys;
+pub mod config;
+pub mod connection;
+pub mod counters;
+pub mod databases;
+pub mod details;
+pub mod dump;
+pub mod error;
+pub mod exec;
+pub mod expire;
+pub mod glob;
+pub mod info;
+pub mod introspect;
+pub mod keys;
+pub mod latency;
+pub mod lcs;
+pub mod long_double;
+mod lzf;
+pub mod memory;
+pub mod numbers;
+pub mod object;
+mod rdb;
+pub mod redact;
+#[cfg(test)]
+mod replay;
+mod row;
+pub mod scan;
+pub mod server;
+pub mod session;
+pub mod slowlog;
+pub mod strings;
+pub mod table;
+#[cfg(test)]
+mod testing;
+
+pub use error::Error;
+pub use exec::{Exec, View};
+pub use session::{Action, Session, SessionCx};
+
+use crate::protocol::{Args, Reply};
+
+bitflags::bitflags! {
+    /// What a command does, by Redis's names (`COMMAND INFO`).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        /// May change data.
+        const WRITE = 1 << 0;
+        /// Reads data and does not change it.
+        const READONLY = 1 << 1;
+        /// May need memory: refused with `OOM` when there is none.
+        const DENYOOM = 1 << 2;
+        /// Administrative.
+        const ADMIN = 1 << 3;
+        /// Constant or logarithmic time.
+        const FAST = 1 << 4;
+        /// Not in scripts.
+        const NOSCRIPT = 1 << 5;
+        /// Answered while data is being loaded.
+        const LOADING = 1 << 6;
+        /// Answered on a stale replica.
+        const STALE = 1 << 7;
+        /// Not shown to `MONITOR`.
+        const SKIP_MONITOR = 1 << 8;
+        /// Not in the slow log.
+        const SKIP_SLOWLOG = 1 << 9;
+        /// Answered before authentication.
+        const NO_AUTH = 1 << 10;
+        /// May block the client.
+        const BLOCKING = 1 << 11;
+        /// Runs in time that grows with the data: goes to the shard's owner, never a borrower.
+        const LONG = 1 << 12;
+        /// Publish and subscribe.
+        const PUBSUB = 1 << 13;
+        /// Category `@dangerous`.
+        const DANGEROUS = 1 << 14;
+        /// Allowed while the client's replies are delayed by `CLIENT PAUSE WRITE`, though a write.
+        const MAY_REPLICATE = 1 << 15;
+        /// Not allowed inside a transaction.
+        const NO_MULTI = 1 << 16;
+        /// Not asynchronous while loading.
+        const NO_ASYNC_LOADING = 1 << 17;
+        /// Works across databases: key positions can't be told.
+        const MOVABLE_KEYS = 1 << 18;
+    }
+}
+
+/// Where a command's keys stand among its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// No keys.
+    None,
+    /// From argument `first` to argument `last` (negative: counted from the end, -1 is the last),
+    /// every `step`th.
+    Range {
+        /// First key.
+        first: u8,
+        /// Last key.
+        last: i8,
+        /// Distance between keys.
+        step: u8,
+    },
+}
+
+impl Keys {
+    /// The first argument is the only key.
+    pub const ONE: Self = Self::Range { first: 1, last: 1, step: 1 };
+    /// The first two arguments are keys.
+    pub const TWO: Self = Self::Range { first: 1, last: 2, step: 1 };
+    /// All arguments are keys.
+    pub const ALL: Self = Self::Range { first: 1, last: -1, step: 1 };
+    /// Keys and values by turns.
+    pub const PAIRS: Self = Self::Range { first: 1, last: -1, step: 2 };
+    /// The second argument is the only key (`OBJECT ENCODING key`).
+    pub const SECOND: Self = Self::Range { first: 2, last: 2, step: 1 };
+
+    /// Argument index of the first key.
+    pub fn first(self) -> Option<usize> {
+        match self {
+            Self::None => None,
+            Self::Range { first, .. } => Some(usize::from(first)),
+        }
+    }
+
+    /// Argument indexes of the keys of a request with `count` arguments.
+    pub fn positions(self, count: usize) -> impl Iterator<Item = usize> + Clone {
+        let (first, last, step) = match self {
+            Self::None => (1, 0, 1),
+            Self::Range { first, last, step } => {
+                let last = if last < 0 {
+                    count.saturating_sub(usize::from(last.unsigned_abs()))
+                } else {
+                    usize::from(last.unsigned_abs()).min(count.saturating_sub(1))
+                };
+                (usize::from(first), last, usize::from(step))
+            }
+        };
+        (first..=last).step_by(step)
+    }
+}
+
+/// A command on data: decides with what `Exec` gives it, answers through `Reply`. An error replaces
+/// whatever was written to the reply.
+pub type DataHandler = fn(&mut Exec<'_>, &Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
+
+/// A command on the connection or the server.
+pub type SessionHandler = fn(&mut SessionCx<'_>, &Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
+
+/// How a command is run, and on which shards.
+#[derive(Clone, Copy, Debug)]
+pub enum Handler {
+    /// On the connection's core, without any shard.
+    Session(SessionHandler),
+    /// On the shards of the command's keys, all held at once.
+    Keyed(DataHandler),
+    /// On the shard that owns the slot named by this argument.
+    Slot(DataHandler, u8),
+    /// On the shard that the `SCAN` cursor in this argument points into.
+    Cursor(DataHandler, u8),
+    /// On all shards, held at once.
+    AllShards(DataHandler),
+    /// By the name in argument 1, one of these.
+    Container(&'static [Command]),
+}
+
+/// The group of a command, as `COMMAND DOCS` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `string`
+    String,
+    /// `bitmap`
+    Bitmap,
+    /// `generic`
+    Generic,
+    /// `connection`
+    Connection,
+    /// `server`
+    Server,
+    /// `cluster`
+    Cluster,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// Name in lower case; a subcommand's own name only.
+    pub name: &'static str,
+    /// Number of arguments, the name included; negative: at least as many.
+    pub arity: i8,
+    /// What it does.
+    pub flags: Flags,
+    /// Where its keys stand.
+    pub keys: Keys,
+    /// How it is run.
+    pub handler: Handler,
+    /// Its group.
+    pub group: Group,
+    /// One sentence for `COMMAND DOCS`.
+    pub summary: &'static str,
+    /// The version of Redis that introduced it.
+    pub since: &'static str,
+    /// Cost in the length of its input.
+    pub complexity: &'static str,
+}
+
+impl Command {
+    /// Whether `count` arguments, the name included, are a number this command takes.
+    pub fn takes(&self, count: usize) -> bool {
+        let arity = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { count >= arity } else { count == arity }
+    }
+}

@@ -1,0 +1,286 @@
+//! Strings in Redis's RDB format, and the payloads of `DUMP` and `RESTORE` that carry them.
+//!
+//! ```text
+//! payload  =  type (0: string)  string  version (2 bytes)  CRC-64 of all before (8 bytes)
+//! string   =  length bytes
+//!          |  11000000 i8  |  11000001 i16  |  11000010 i32        a canonical decimal
+//!          |  11000011 compressed-length length LZF
+//! length   =  00LLLLLL  |  01LLLLLL LLLLLLLL  |  10000000 u32 big  |  10000001 u64 big
+//! ```
+//!
+//! Integers are little-endian but for the lengths. The version is the oldest that can read the
+//! payload and the newest that we read: 10, Redis 7.0's.
+
+use crc::{CRC_64_REDIS, Crc, Table};
+
+use super::lzf;
+use super::numbers::parse_i64;
+use crate::limits::BULK_BYTES_MAX;
+
+/// The RDB version written, and the newest read.
+const VERSION: u16 = 10;
+/// Bytes of version and checksum at a payload's end.
+const FOOTER_BYTES: usize = 10;
+/// The type byte of a string.
+const TYPE_STRING: u8 = 0;
+/// Strings up to this length are not compressed (as Redis).
+const COMPRESS_BYTES_MIN: usize = 21;
+/// What compression must save (as Redis).
+const COMPRESS_GAIN_MIN: usize = 4;
+
+const INT8: u8 = 0xc0;
+const INT16: u8 = 0xc1;
+const INT32: u8 = 0xc2;
+const LZF: u8 = 0xc3;
+const LENGTH_14_BITS: u8 = 0x40;
+const LENGTH_32_BITS: u8 = 0x80;
+const LENGTH_64_BITS: u8 = 0x81;
+
+static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// Why a payload can't be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PayloadError {
+    /// It was damaged, or a later version wrote it.
+    #[error("ERR DUMP payload version or checksum are wrong")]
+    Footer,
+    /// What it holds is not a string, or not well formed.
+    #[error("ERR Bad data format")]
+    Format,
+}
+
+/// The payload that `DUMP` answers for a string.
+pub(super) fn dump(value: &[u8]) -> Vec<u8> {
+    let mut payload = vec![TYPE_STRING];
+    put_string(&mut payload, value);
+    payload.extend(VERSION.to_le_bytes());
+    let checksum = CRC64.checksum(&payload);
+    payload.extend(checksum.to_le_bytes());
+    payload
+}
+
+/// The string in a payload.
+pub(super) fn restore(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
+    let body_length = payload.len().checked_sub(FOOTER_BYTES).ok_or(PayloadError::Footer)?;
+    let (checked, checksum) = payload.split_at(body_length + size_of::<u16>());
+    let (body, version) = checked.split_at(body_length);
+    if u16::from_le_bytes([version[0], version[1]]) > VERSION
+        || CRC64.checksum(checked).to_le_bytes() != checksum
+    {
+        return Err(PayloadError::Footer);
+    }
+    match body {
+        // What stands behind the string is not looked at, as in Redis.
+        [TYPE_STRING, string @ ..] => get_string(string).ok_or(PayloadError::Format),
+        _ => Err(PayloadError::Format),
+    }
+}
+
+/// Bytes that the string takes in the RDB format.
+pub(super) fn string_length(value: &[u8]) -> usize {
+    let mut encoded = Vec::new();
+    put_string(&mut encoded, value);
+    encoded.len()
+}
+
+fn put_string(out: &mut Vec<u8>, value: &[u8]) {
+    if let Some(integer) = parse_i64(value).and_then(|integer| i32::try_from(integer).ok()) {
+        return put_integer(out, integer);
+    }
+    if value.len() >= COMPRESS_BYTES_MIN
+        && let Some(packed) = lzf::compress(value, value.len() - COMPRESS_GAIN_MIN)
+    {
+        out.push(LZF);
+        put_length(out, packed.len());
+        put_length(out, value.len());
+        out.extend(packed);
+        return;
+    }
+    put_length(out, value.len());
+    out.extend(value);
+}
+
+fn put_integer(out: &mut Vec<u8>, integer: i32) {
+    if let Ok(integer) = i8::try_from(integer) {
+        out.push(INT8);
+        out.extend(integer.to_le_bytes());
+    } else if let Ok(integer) = i16::try_from(integer) {
+        out.push(INT16);
+        out.extend(integer.to_le_bytes());
+    } else {
+        out.push(INT32);
+        out.extend(integer.to_le_bytes());
+    }
+}
+
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    if let Ok(length) = u16::try_from(length)
+        && length < 1 << 14
+    {
+        let [high, low] = length.to_be_bytes();
+        if length < 1 << 6 {
+            out.push(low);
+        } else {
+            out.extend([LENGTH_14_BITS | high, low]);
+        }
+    } else if let Ok(length) = u32::try_from(length) {
+        out.push(LENGTH_32_BITS);
+        out.extend(length.to_be_bytes());
+    } else {
+        out.push(LENGTH_64_BITS);
+        out.extend((length as u64).to_be_bytes());
+    }
+}
+
+/// Reads the string at the start of `bytes`.
+fn get_string(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (&head, rest) = bytes.split_first()?;
+    match head {
+        INT8 => Some(i8::from_le_bytes(*rest.first_chunk()?).to_string().into_bytes()),
+        INT16 => Some(i16::from_le_bytes(*rest.first_chunk()?).to_string().into_bytes()),
+        INT32 => Some(i32::from_le_bytes(*rest.first_chunk()?).to_string().into_bytes()),
+        LZF => {
+            let (packed_length, rest) = get_length(rest)?;
+            let (length, rest) = get_length(rest)?;
+            lzf::decompress(rest.get(..packed_length)?, length)
+        }
+        _ => {
+            let (length, rest) = get_length(bytes)?;
+            rest.get(..length).map(<[u8]>::to_vec)
+        }
+    }
+}
+
+/// Reads the length at the start of `bytes`, and what follows it. No string is longer than
+/// [`BULK_BYTES_MAX`].
+fn get_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (&head, rest) = bytes.split_first()?;
+    let (length, rest) = match head {
+        0..LENGTH_14_BITS => (u64::from(head), rest),
+        LENGTH_14_BITS..LENGTH_32_BITS => {
+            let (&low, rest) = rest.split_first()?;
+            (u64::from(head & 0x3f) << 8 | u64::from(low), rest)
+        }
+        LENGTH_32_BITS => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u64::from(u32::from_be_bytes(*length)), rest)
+        }
+        LENGTH_64_BITS => {
+            let (length, rest) = rest.split_first_chunk()?;
+            (u64::from_be_bytes(*length), rest)
+        }
+        _ => return None,
+    };
+    let length = usize::try_from(length).ok().filter(|&length| length <= BULK_BYTES_MAX)?;
+    Some((length, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::{PayloadError, dump, restore};
+
+    /// What Redis 7.0.15 dumps.
+    #[test]
+    fn payloads_match_redis() {
+        let rows: [(&str, &[u8]); 19] = [
+            ("", b"\x00\x00\x0a\x00]\x9b\x5c@\x0f\x7f\xa2\xda"),
+            ("0", b"\x00\xc0\x00\x0a\x00\x98@\xa7x\xf8P\x03\x08"),
+            ("-1", b"\x00\xc0\xff\x0a\x00\x0c\x93~$\x85\x08\x9d\xc5"),
+            ("127", b"\x00\xc0\x7f\x0a\x00\x0d\xb5\xeb1RT\xc5\x14"),
+            ("128", b"\x00\xc1\x80\x00\x0a\x00\xebz\xb3\xb5\x10\xcfKe"),
+            ("-128", b"\x00\xc0\x80\x0a\x00\x99f2m/\x0c[\xd9"),
+            ("-129", b"\x00\xc1\x7f\xff\x0a\x00\x17`\x82(T\x80\x84\x80"),
+            ("32767", b"\x00\xc1\xff\x7f\x0a\x00IZ7\xda\x17\xf4\xd5+"),
+            ("-32768", b"\x00\xc1\x00\x80\x0a\x00\xb5@\x06GS\xbb\x1a\xce"),
+            ("32768", b"\x00\xc2\x00\x80\x00\x00\x0a\x00E\xd8.\xed\xd5\xbd\xa9\x10"),
+            ("2147483647", b"\x00\xc2\xff\xff\xff\x7f\x0a\x00,t\xe5\x9e\xe0.\xad\xa1"),
+            ("-2147483648", b"\x00\xc2\x00\x00\x00\x80\x0a\x00\xc7O\x87>3U\x81\x87"),
+            ("2147483648", b"\x00\x0a2147483648\x0a\x00\xe7\xb1)\xa3L\x1dv\xee"),
+            ("-9223372036854775808", b"\x00\x14-9223372036854775808\x0a\x00\xed\xe2\xb9V\xebp\x9e\x81"),
+            ("0001", b"\x00\x040001\x0a\x00d\x8e\xd8\x8d\x81\xac\x86\xe6"),
+            ("-0", b"\x00\x02-0\x0a\x00\xd5A\x1f\xd9\xd6\xd0P\xcc"),
+            ("hello", b"\x00\x05hello\x0a\x00cr\xdfve4 \x0a"),
+            ("aaaaaaaaaaaaaaaaaaaa", b"\x00\x14aaaaaaaaaaaaaaaaaaaa\x0a\x00\x83\xb4k^\x1b\x11\xac\xf1"),
+            ("abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_+", b"\x00@Aabcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-_+\x0a\x00\xd8\xabJc\xab\xbe\x8dx"),
+        ];
+        for (value, payload) in rows {
+            assert_eq!(
+                dump(value.as_bytes()).escape_ascii().to_string(),
+                payload.escape_ascii().to_string(),
+                "{value}"
+            );
+            assert_eq!(restore(payload), Ok(value.as_bytes().to_vec()));
+        }
+    }
+
+    /// Compressed by Redis 7.0.15, which may compress otherwise than we do.
+    #[test]
+    fn compressed_payloads_of_redis_are_read() {
+        let rows: [(&[u8], usize, &[u8]); 2] = [
+            (b"a", 100, b"\x00\xc3\x09@d\x01aa\xe0W\x00\x01aa\x0a\x00\xe8\xa3\xb5\x07\xb0m\xf2q"),
+            (b"0123456789", 30, b"\x00\xc3\x15A,\x0a01234567890\xe0\xff\x09\xe1\x0e\x0d\x0189\x0a\x00\xf1\xe9\x82|\x1eU\xe4\x9a"),
+        ];
+        for (word, times, payload) in rows {
+            assert_eq!(restore(payload), Ok(word.repeat(times)));
+        }
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let good = dump(b"hello");
+        for index in 0..good.len() {
+            let mut bad = good.clone();
+            bad[index] ^= 0x10;
+            assert_eq!(restore(&bad), Err(PayloadError::Footer), "byte {index}");
+        }
+        for length in 0..good.len() {
+            assert_eq!(restore(&good[..length]), Err(PayloadError::Footer), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn other_types_and_later_versions_are_refused() {
+        for (body, version, expect) in [
+            (&b"\x00\x01a"[..], 10, Ok(b"a".to_vec())),
+            (b"\x00\x01a", 9, Ok(b"a".to_vec())),
+            (b"\x00\x01a", 11, Err(PayloadError::Footer)),
+            (b"\x01\x01a", 10, Err(PayloadError::Format)),
+            (b"\x00\x02a", 10, Err(PayloadError::Format)),
+            (b"\x00\x40\x01a", 10, Ok(b"a".to_vec())),
+            (b"\x00\x80\x00\x00\x00\x01a", 10, Ok(b"a".to_vec())),
+            (b"\x00\x81\x00\x00\x00\x00\x00\x00\x00\x01a", 10, Ok(b"a".to_vec())),
+            (b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xffa", 10, Err(PayloadError::Format)),
+            (b"\x00\x82\x00\x00\x00\x01a", 10, Err(PayloadError::Format)),
+            (b"\x00\xc1\x01", 10, Err(PayloadError::Format)),
+            (b"\x00\xc4\x01", 10, Err(PayloadError::Format)),
+            (
+                b"\x00\xc3\x02\x81\x7f\xff\xff\xff\xff\xff\xff\xff\x00a",
+                10,
+                Err(PayloadError::Format),
+            ),
+            (b"\x00", 10, Err(PayloadError::Format)),
+            (b"", 10, Err(PayloadError::Format)),
+        ] {
+            let mut payload = [body, &u16::to_le_bytes(version)].concat();
+            let checksum = super::CRC64.checksum(&payload);
+            payload.extend(checksum.to_le_bytes());
+            assert_eq!(restore(&payload), expect, "{body:?}, version {version}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_dumped_comes_back(
+            word in proptest::collection::vec(any::<u8>(), 0..100),
+            times in 1usize..400,
+            integer in any::<i64>(),
+        ) {
+            let value = word.repeat(times);
+            prop_assert_eq!(restore(&dump(&value)), Ok(value));
+            let value = integer.to_string().into_bytes();
+            prop_assert_eq!(restore(&dump(&value)), Ok(value));
+        }
+    }
+}

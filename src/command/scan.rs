@@ -1,0 +1,585 @@
+//! Commands over all keys of a database: `KEYS`, `SCAN`, `RANDOMKEY`, `DBSIZE`.
+//!
+//! A `SCAN` cursor walks the client's shards (all, or on a core's own port that core's) one after
+//! another, each from its first key to its last:
+//!
+//! ```text
+//! bit 63      58                          10              0
+//!      | zero | cursor within the keyspace | shard's number |
+//! ```
+//!
+//! Within a shard the keyspace's own cursor gives Redis's guarantee, and a key never changes shard,
+//! so the whole walk gives it too. The number 0 is the start of the first shard; at the end of a
+//! shard the cursor names the next at 0, which is another number, because the shard's is not 0; the
+//! end of the last shard is 0 again. A cursor that was never given out leads nowhere or to some place
+//! in the walk, as in Redis.
+
+use std::ops::Range;
+
+use super::glob::{self, Case};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers};
+use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
+use crate::protocol::{Args, Proto, Reply};
+use crate::types::{DbIndex, ShardId};
+
+/// The rows of this group.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "keys",
+        arity: 2,
+        flags: Flags::READONLY.union(Flags::DANGEROUS).union(Flags::LONG),
+        keys: Keys::None,
+        handler: Handler::AllShards(keys),
+        group: Group::Generic,
+        summary: "Name all keys that match a pattern",
+        since: "1.0.0",
+        complexity: "O(N) over the keys of the database",
+    },
+    Command {
+        name: "scan",
+        arity: -2,
+        flags: Flags::READONLY,
+        keys: Keys::None,
+        handler: Handler::Cursor(scan, 1),
+        group: Group::Generic,
+        summary: "Walk over all keys, a few at a time",
+        since: "2.8.0",
+        complexity: "O(COUNT) a call, O(N) over the keys for a whole walk",
+    },
+    Command {
+        name: "randomkey",
+        arity: 1,
+        flags: Flags::READONLY,
+        keys: Keys::None,
+        handler: Handler::AllShards(randomkey),
+        group: Group::Generic,
+        summary: "Name a key chosen at random",
+        since: "1.0.0",
+        complexity: "O(S) over the shards",
+    },
+    Command {
+        name: "dbsize",
+        arity: 1,
+        flags: Flags::READONLY.union(Flags::FAST),
+        keys: Keys::None,
+        handler: Handler::AllShards(dbsize),
+        group: Group::Server,
+        summary: "Count the keys of the selected database",
+        since: "1.0.0",
+        complexity: "O(S) over the shards",
+    },
+];
+
+/// Bits of a cursor that hold the shard.
+const SHARD_BITS: u32 = 10;
+/// Bits of a cursor that hold the keyspace's own cursor.
+const LOCAL_BITS: u32 = 48;
+/// Entries that `KEYS` visits between two looks at the cursor.
+const KEYS_STEP: usize = 1024;
+
+const _: () = assert!(SHARDS_MAX as u64 <= 1 << SHARD_BITS);
+const _: () = assert!(SHARD_BITS + LOCAL_BITS < 63);
+
+/// Keys found before it is known how many there are.
+#[derive(Debug)]
+pub(crate) struct KeyList {
+    encoded: Vec<u8>,
+    count: usize,
+    proto: Proto,
+}
+
+impl KeyList {
+    /// An empty list for a reply in form `proto`.
+    pub(crate) fn new(proto: Proto) -> Self {
+        Self { encoded: Vec::new(), count: 0, proto }
+    }
+
+    /// Appends `key`.
+    pub(crate) fn push(&mut self, key: &[u8]) {
+        Reply::new(&mut self.encoded, self.proto).bulk(key);
+        self.count += 1;
+    }
+
+    /// Writes the list as an array.
+    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
+        reply.array(self.count);
+        reply.raw(&self.encoded);
+    }
+}
+
+fn keys(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let (db, now) = (exec.db, exec.now.unix);
+    let pattern = Pattern::new(args.at(1));
+    let mut found = KeyList::new(reply.proto());
+    for (_, keyspace) in exec.each() {
+        let mut cursor = 0;
+        loop {
+            cursor = keyspace.scan(db, cursor, KEYS_STEP, now, |entry| {
+                if pattern.matches(entry.key) {
+                    found.push(entry.key);
+                }
+            });
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    found.write(reply);
+    Ok(())
+}
+
+/// What keys `KEYS` and `SCAN` answer with: `*` is all of them, the empty key included.
+#[derive(Clone, Copy, Debug)]
+enum Pattern<'a> {
+    All,
+    Glob(&'a [u8]),
+}
+
+impl<'a> Pattern<'a> {
+    fn new(pattern: &'a [u8]) -> Self {
+        if pattern == b"*" { Self::All } else { Self::Glob(pattern) }
+    }
+
+    fn matches(self, key: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Glob(pattern) => glob::matches(pattern, key, Case::Sensitive),
+        }
+    }
+}
+
+/// A place in the walk over all shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    shard: u64,
+    local: u64,
+}
+
+impl Cursor {
+    const START: Self = Self { shard: 0, local: 0 };
+
+    fn from_number(number: u64) -> Self {
+        Self { shard: number & ((1 << SHARD_BITS) - 1), local: number >> SHARD_BITS }
+    }
+
+    fn number(self) -> u64 {
+        self.local << SHARD_BITS | self.shard
+    }
+
+    /// The shard, if it is one of `shards` and the keyspace's cursor may be its own.
+    fn target(self, shards: &Range<u16>) -> Option<ShardId> {
+        if self == Self::START {
+            return Some(ShardId(shards.start));
+        }
+        let shard = u16::try_from(self.shard).ok().filter(|shard| shards.contains(shard))?;
+        (self.local >> LOCAL_BITS == 0).then_some(ShardId(shard))
+    }
+
+    /// Where the walk over `shards` goes on when `shard`'s keyspace answered `local`; the start is
+    /// the end.
+    fn after(shard: ShardId, local: u64, shards: &Range<u16>) -> Self {
+        debug_assert!(local >> LOCAL_BITS == 0, "cursors of a keyspace fit {LOCAL_BITS} bits");
+        match local {
+            0 if shard.0 + 1 < shards.end => Self { shard: u64::from(shard.0) + 1, local },
+            0 => Self::START,
+            local => Self { shard: u64::from(shard.0), local },
+        }
+    }
+}
+
+/// Which of `shards` the cursor of a `SCAN` points into; `None` if `arg` is no cursor (the handler,
+/// run on any shard, gives the error). A cursor for another shard points into the first, where the
+/// handler ends the walk.
+pub fn cursor_shard(arg: &[u8], shards: &Range<u16>) -> Option<ShardId> {
+    let cursor = Cursor::from_number(parse_cursor(arg)?);
+    Some(cursor.target(shards).unwrap_or(ShardId(shards.start)))
+}
+
+/// Reads a cursor as C's `strtoul` would: a sign is allowed, a minus counts from 2^64 down, nothing
+/// at all is 0, and a zero byte ends the number.
+fn parse_cursor(arg: &[u8]) -> Option<u64> {
+    let text = arg.split(|&byte| byte == 0).next().unwrap_or(arg);
+    let (negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut number = 0u64;
+    for &digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(if negative { number.wrapping_neg() } else { number })
+}
+
+/// The options of a `SCAN`.
+#[derive(Debug)]
+struct ScanOptions<'a> {
+    pattern: Pattern<'a>,
+    count: usize,
+    strings: bool,
+}
+
+impl<'a> ScanOptions<'a> {
+    fn parse(args: &Args<'a>) -> Result<Self, Error> {
+        let mut options = Self { pattern: Pattern::All, count: 10, strings: true };
+        let mut rest = args.from(2);
+        while let Some(option) = rest.next() {
+            let value = rest.next().ok_or(Error::Syntax)?;
+            if option.eq_ignore_ascii_case(b"match") {
+                options.pattern = Pattern::new(value);
+            } else if option.eq_ignore_ascii_case(b"count") {
+                let count = numbers::integer(value)?;
+                if count < 1 {
+                    return Err(Error::Syntax);
+                }
+                options.count = usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX);
+            } else if option.eq_ignore_ascii_case(b"type") {
+                options.strings = value.eq_ignore_ascii_case(b"string");
+            } else {
+                return Err(Error::Syntax);
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn scan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let number = parse_cursor(args.at(1)).ok_or(Error::Static("ERR invalid cursor"))?;
+    let cursor = Cursor::from_number(number);
+    let options = ScanOptions::parse(args)?;
+    let (db, now, shards) = (exec.db, exec.now.unix, exec.view.shards(exec.slots));
+    let mut found = KeyList::new(reply.proto());
+    let target = cursor.target(&shards);
+    let next = match exec.each().find(|(shard, _)| Some(*shard) == target) {
+        None => 0,
+        Some((shard, keyspace)) => {
+            let local = keyspace.scan(db, cursor.local, options.count, now, |entry| {
+                if options.strings && options.pattern.matches(entry.key) {
+                    found.push(entry.key);
+                }
+            });
+            Cursor::after(shard, local, &shards).number()
+        }
+    };
+    reply.array(2);
+    reply.bulk(next.to_string().as_bytes());
+    found.write(reply);
+    Ok(())
+}
+
+/// Chooses a shard by its share of the keys, then a key in it. A shard whose keys have all expired
+/// has none to give; then the shards after it are asked.
+fn randomkey(exec: &mut Exec<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let (db, now) = (exec.db, exec.now.unix);
+    let total = key_count(exec, db);
+    let random = exec.each().next().map_or(0, |(_, keyspace)| keyspace.random());
+    // The high half of the product: below `total`, and as uniform as 64 bits allow.
+    let mut rank = (u128::from(random) * u128::from(total)) >> 64;
+    let mut first = 0;
+    for (index, (_, keyspace)) in exec.each().enumerate() {
+        first = index;
+        let share = keyspace.len(db) as u128;
+        if rank < share {
+            break;
+        }
+        rank -= share;
+    }
+    let mut key = Vec::new();
+    let mut give = |(_, keyspace): (ShardId, &mut crate::cache::Keyspace)| {
+        keyspace.len(db) > 0 && keyspace.random_key(db, now, &mut key)
+    };
+    let found = exec.each().skip(first).any(&mut give) || exec.each().take(first).any(&mut give);
+    if found {
+        reply.bulk(&key)
+    } else {
+        reply.null()
+    }
+    Ok(())
+}
+
+fn dbsize(exec: &mut Exec<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let db = exec.db;
+    reply.integer(i64::try_from(key_count(exec, db)).unwrap_or(i64::MAX));
+    Ok(())
+}
+
+fn key_count(exec: &mut Exec<'_>, db: DbIndex) -> u64 {
+    exec.each().map(|(_, keyspace)| keyspace.len(db) as u64).sum()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{Cursor, cursor_shard, parse_cursor};
+    use crate::command::replay::{Peer, Shards, bulks, check};
+    use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
+    use crate::types::{CoreId, DbIndex, ShardId, SlotMap, key_slot};
+
+    pub(crate) const SCRIPT: &[(&str, &str)] = &[
+        ("DBSIZE", ":0"),
+        ("KEYS *", "*0"),
+        ("RANDOMKEY", "$-1"),
+        ("~SCAN", ""),
+        ("DBSIZE x", "-ERR wrong number of arguments for 'dbsize' command"),
+        ("KEYS", "-ERR wrong number of arguments for 'keys' command"),
+        ("KEYS a b", "-ERR wrong number of arguments for 'keys' command"),
+        ("SCAN", "-ERR wrong number of arguments for 'scan' command"),
+        ("RANDOMKEY x", "-ERR wrong number of arguments for 'randomkey' command"),
+        ("SET one 1", "+OK"),
+        ("DBSIZE", ":1"),
+        ("RANDOMKEY", "$3⏎one"),
+        ("KEYS *", "*1⏎$3⏎one"),
+        ("SET two 2", "+OK"),
+        ("SET three 3", "+OK"),
+        ("SET \"\" 0", "+OK"),
+        ("SET a\\x00b 0", "+OK"),
+        ("SET {three}x 3 PX 20", "+OK"),
+        ("DBSIZE", ":6"),
+        ("@sleep 30", ""),
+        ("~KEYS *", " a\\x00b one three two"),
+        ("~SCAN", " a\\x00b one three two"),
+        ("~KEYS **", "a\\x00b one three two"),
+        ("~KEYS t*", "three two"),
+        ("~KEYS ?????", "three"),
+        ("~KEYS *\\x00?", "a\\x00b"),
+        ("~KEYS [^t]*", "a\\x00b one"),
+        ("~KEYS T*", ""),
+        ("~KEYS \"\"", ""),
+        ("KEYS \"\"", "*1⏎$0⏎"),
+        ("~SCAN COUNT 1", " a\\x00b one three two"),
+        ("~SCAN COUNT 1000000000", " a\\x00b one three two"),
+        ("~SCAN MATCH t*", "three two"),
+        ("~SCAN match *e count 2", "one three"),
+        ("~SCAN COUNT 3 MATCH o* MATCH *", " a\\x00b one three two"),
+        ("~SCAN MATCH * TYPE string", " a\\x00b one three two"),
+        ("~SCAN TYPE STRING", " a\\x00b one three two"),
+        ("~SCAN TYPE list", ""),
+        ("~SCAN TYPE nosuchtype", ""),
+        ("~SCAN TYPE list TYPE string", " a\\x00b one three two"),
+        ("SCAN x", "-ERR invalid cursor"),
+        ("SCAN 1x", "-ERR invalid cursor"),
+        ("SCAN \" 1\"", "-ERR invalid cursor"),
+        ("SCAN -", "-ERR invalid cursor"),
+        ("SCAN 18446744073709551616", "-ERR invalid cursor"),
+        ("SCAN x COUNT x", "-ERR invalid cursor"),
+        ("SCAN 0 COUNT", "-ERR syntax error"),
+        ("SCAN 0 COUNT 0", "-ERR syntax error"),
+        ("SCAN 0 COUNT -5", "-ERR syntax error"),
+        ("SCAN 0 COUNT x", "-ERR value is not an integer or out of range"),
+        ("SCAN 0 COUNT 10 MATCH", "-ERR syntax error"),
+        ("SCAN 0 TYPE", "-ERR syntax error"),
+        ("SCAN 0 foo", "-ERR syntax error"),
+        ("SCAN 0 foo bar", "-ERR syntax error"),
+        ("SELECT 1", "+OK"),
+        ("~SCAN", ""),
+        ("RANDOMKEY", "$-1"),
+    ];
+
+    #[test]
+    fn script() {
+        check(SCRIPT);
+    }
+
+    #[test]
+    fn cursors_are_read_as_redis_reads_them() {
+        for (text, expect) in [
+            ("0", Some(0)),
+            ("", Some(0)),
+            ("+17", Some(17)),
+            ("00017", Some(17)),
+            ("-1", Some(u64::MAX)),
+            ("-18446744073709551615", Some(1)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("5\0junk", Some(5)),
+            ("+", None),
+            ("--1", None),
+            ("0x10", None),
+            ("18446744073709551616", None),
+            ("99999999999999999999", None),
+            ("-18446744073709551616", None),
+            ("1 ", None),
+            ("\t1", None),
+        ] {
+            assert_eq!(parse_cursor(text.as_bytes()), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_walk_visits_the_shards_in_turn_and_ends_at_its_start() {
+        let last = ShardId(SHARDS_MAX - 1);
+        for (shard, local, shards, expect) in [
+            (ShardId(0), 0, 0..1, 0),
+            (ShardId(0), 1, 0..1, 1 << 10),
+            (ShardId(0), 0, 0..2, 1),
+            (ShardId(1), 0, 0..2, 0),
+            (ShardId(1), 5, 0..2, 5 << 10 | 1),
+            (ShardId(4), 0, 4..6, 5),
+            (ShardId(4), 7, 4..6, 7 << 10 | 4),
+            (ShardId(5), 0, 4..6, 0),
+            (last, (1 << 48) - 1, 0..SHARDS_MAX, (1 << 58) - 1),
+            (last, 0, 0..SHARDS_MAX, 0),
+        ] {
+            let next = Cursor::after(shard, local, &shards);
+            assert_eq!(next.number(), expect, "after {local} of {shard:?} of {shards:?}");
+            assert_eq!(Cursor::from_number(expect), next);
+        }
+        for (cursor, shards, expect) in [
+            ("0", 0..4, Some(0)),
+            ("3", 0..4, Some(3)),
+            ("5123", 0..4, Some(3)),
+            ("4", 0..4, Some(0)),
+            ("-1", 0..4, Some(0)),
+            ("x", 0..4, None),
+            ("0", 4..6, Some(4)),
+            ("5", 4..6, Some(5)),
+            ("3", 4..6, Some(4)),
+            ("6", 4..6, Some(4)),
+        ] {
+            let shard = cursor_shard(cursor.as_bytes(), &shards);
+            assert_eq!(shard, expect.map(ShardId), "{cursor} over {shards:?}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_was_never_given_out_ends_the_walk() {
+        let mut shards = Shards::new(3);
+        for index in 0..50 {
+            shards.line(&format!("SET key:{index} x"));
+        }
+        // Shards that are not there, and places beyond what a keyspace gives out.
+        for cursor in ["3", "1023", "-1", "18446744073709551615", "9223372036854775808"] {
+            assert_eq!(shards.line(&format!("SCAN {cursor}")), "*2⏎$1⏎0⏎*0", "{cursor}");
+        }
+        // Places that may or may not be there: no more is asked than a reply.
+        for cursor in [1u64 << 10, 77 << 10, (1 << 58) - 1024, 0x1234_5678_9abc << 10 | 1] {
+            let reply = shards.line(&format!("SCAN {cursor}"));
+            assert!(reply.starts_with("*2⏎$"), "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_core_s_walk_stays_on_its_shards() {
+        let mut shards = Shards::new(5);
+        for index in 0..200 {
+            shards.line(&format!("SET key:{index} x"));
+        }
+        shards.slots = SlotMap::new(5, 2);
+        let mut sizes = 0;
+        for core in 0..2 {
+            shards.view.core = Some(CoreId(core));
+            let mut keys = shards.walk(" COUNT 7");
+            keys.sort();
+            let mut named = bulks(&shards.run(&[b"KEYS".to_vec(), b"*".to_vec()]));
+            named.sort();
+            assert_eq!(keys, named);
+            assert!(!keys.is_empty());
+            for key in &keys {
+                assert_eq!(shards.slots.core_of(shards.slots.shard_of(key_slot(key))).0, core);
+            }
+            assert_eq!(shards.line("DBSIZE"), format!(":{}", keys.len()));
+            // A cursor into another core's shard ends the walk.
+            let foreign = 4 - core * 4;
+            assert_eq!(shards.line(&format!("SCAN {}", 1024 + foreign)), "*2⏎$1⏎0⏎*0");
+            sizes += keys.len();
+        }
+        assert_eq!(sizes, 200);
+        shards.view.core = Some(CoreId(1));
+        assert_eq!(shards.line("FLUSHALL"), "+OK");
+        assert_eq!(shards.line("RANDOMKEY"), "$-1");
+        shards.view.core = None;
+        assert_ne!(shards.line("DBSIZE"), ":0");
+        assert_ne!(shards.line("DBSIZE"), ":200");
+    }
+
+    #[test]
+    fn one_call_visits_a_bounded_number_of_keys() {
+        let mut shards = Shards::new(1);
+        for index in 0..2 * SCAN_COUNT_MAX {
+            shards.run(&[b"SET".to_vec(), index.to_string().into_bytes(), b"x".to_vec()]);
+        }
+        let reply = shards.run(&["SCAN", "0", "COUNT", "1000000"].map(|a| a.as_bytes().to_vec()));
+        let found = bulks(&reply).len() - 1;
+        assert!((SCAN_COUNT_MAX / 2..SCAN_COUNT_MAX * 3 / 2).contains(&found), "{found} keys");
+        let all: BTreeSet<_> = shards.walk(" COUNT 1000000").into_iter().collect();
+        assert_eq!(all.len(), 2 * SCAN_COUNT_MAX);
+    }
+
+    #[test]
+    fn keys_that_stay_are_found_while_others_come_and_go() {
+        let mut shards = Shards::new(4);
+        for index in 0..500 {
+            shards.line(&format!("SET stays:{index} x"));
+            shards.line(&format!("SET goes:{index} x"));
+        }
+        let (mut found, mut cursor, mut turn) = (BTreeSet::new(), b"0".to_vec(), 0);
+        loop {
+            let mut keys = bulks(&shards.run(&[b"SCAN".to_vec(), cursor]));
+            cursor = keys.remove(0);
+            found.extend(keys);
+            if cursor == b"0" {
+                break;
+            }
+            for _ in 0..20 {
+                shards.line(&format!("DEL goes:{turn}"));
+                shards.line(&format!("SET comes:{turn} x"));
+                turn += 1;
+            }
+            assert!(turn < 200_000, "the walk does not end");
+        }
+        for index in 0..500 {
+            let key = format!("stays:{index}").into_bytes();
+            assert!(found.contains(&key), "stays:{index} was not found");
+        }
+    }
+
+    #[test]
+    fn random_keys_come_from_all_shards_alike() {
+        let mut shards = Shards::new(5);
+        for index in 0..40 {
+            shards.line(&format!("SET key:{index} x"));
+        }
+        let mut drawn = BTreeMap::<Vec<u8>, u32>::new();
+        for _ in 0..8_000 {
+            let reply = shards.run(&[b"RANDOMKEY".to_vec()]);
+            *drawn.entry(bulks(&reply).remove(0)).or_default() += 1;
+        }
+        assert_eq!(drawn.len(), 40);
+        for (key, times) in drawn {
+            assert!((50..600).contains(&times), "{} was drawn {times} times", key.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_random_key_is_found_behind_expired_ones() {
+        let mut shards = Shards::new(5);
+        for index in 0..40 {
+            shards.line(&format!("SET key:{index} x PX 10"));
+        }
+        shards.line("SET alive x");
+        shards.sleep(20);
+        for _ in 0..50 {
+            assert_eq!(shards.line("RANDOMKEY"), "$5⏎alive");
+        }
+        shards.line("DEL alive");
+        assert_eq!(shards.line("RANDOMKEY"), "$-1");
+    }
+
+    #[test]
+    fn null_is_null_in_resp3() {
+        let mut shards = Shards::new(2);
+        shards.proto = crate::protocol::Proto::Resp3;
+        shards.db = DbIndex(15);
+        for line in ["RANDOMKEY", "DUMP a", "OBJECT ENCODING a", "MEMORY USAGE a"] {
+            assert_eq!(shards.line(line), "_", "{line}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a command on the connection or the server works with.
+
+use std::sync::Arc;
+
+use super::View;
+use crate::node::{ClientInfo, Node};
+use crate::protocol::Proto;
+use crate::types::{ClientId, CoreId, DbIndex, Now};
+
+/// Whether a client gets replies (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReplyMode {
+    /// It does.
+    #[default]
+    On,
+    /// It does not, until told otherwise.
+    Off,
+    /// The next reply is left out; the command that set this already is.
+    SkipNext,
+    /// This reply is left out, unless the command turns replies on.
+    Skip,
+}
+
+/// The state of one connection that commands can see and change. Lives on the connection's core.
+#[derive(Debug)]
+pub struct Session {
+    /// The client's id.
+    pub id: ClientId,
+    /// What it sees of the server; never changes.
+    pub view: View,
+    /// The selected database.
+    pub db: DbIndex,
+    /// The protocol version chosen with `HELLO`.
+    pub proto: Proto,
+    /// Whether the client may run commands that need authentication.
+    pub authenticated: bool,
+    /// `CLIENT NO-TOUCH`.
+    pub no_touch: bool,
+    /// `CLIENT NO-EVICT`.
+    pub no_evict: bool,
+    /// `CLIENT REPLY`.
+    pub reply_mode: ReplyMode,
+    /// In `MONITOR` mode.
+    pub monitor: bool,
+    /// What other connections may see of this one (`CLIENT LIST`).
+    pub info: Arc<ClientInfo>,
+}
+
+/// What a session command asks the runtime to do after its reply is written. In order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Close this connection once its output is sent.
+    CloseAfterReply,
+    /// Close these other connections, wherever they are.
+    Kill(Vec<ClientId>),
+    /// Block this core for so long (`DEBUG SLEEP`).
+    Sleep(std::time::Duration),
+    /// Stop the server.
+    Shutdown,
+    /// This connection now gets every command that the server runs (`MONITOR`).
+    Monitor,
+    /// This connection does not any more (`RESET`).
+    EndMonitor,
+    /// The shared configuration changed: every core reads it again.
+    ConfigChanged,
+    /// `CLIENT PAUSE` or `UNPAUSE` changed the node's pause: every core looks at it again.
+    PauseChanged,
+}
+
+/// The surroundings of one session command.
+#[derive(Debug)]
+pub struct SessionCx<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// The core the connection is on.
+    pub core: CoreId,
+    /// The connection.
+    pub session: &'a mut Session,
+    /// What all cores share.
+    pub node: &'a Node,
+    /// What to do after the reply.
+    pub actions: &'a mut Vec<Action>,
+}

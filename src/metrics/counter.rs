@@ -1,0 +1,80 @@
+//! Counters with one writer and any number of readers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A count that only grows. One thread adds; anyone reads or resets.
+///
+/// Resetting moves the base that readers subtract, so that it can't race with the writer.
+#[derive(Debug, Default)]
+pub struct Counter {
+    value: AtomicU64,
+    base: AtomicU64,
+}
+
+impl Counter {
+    /// Adds `count`. Only the counter's writer may call this: it is a load and a store.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.set_total(self.value.load(Ordering::Relaxed).wrapping_add(count));
+    }
+
+    /// Adds one; like [`add`](Self::add).
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Sets the count since the start, where the writer keeps it elsewhere.
+    #[inline]
+    pub fn set_total(&self, total: u64) {
+        self.value.store(total, Ordering::Relaxed);
+    }
+
+    /// The count since the last reset.
+    pub fn get(&self) -> u64 {
+        self.total().wrapping_sub(self.base.load(Ordering::Relaxed))
+    }
+
+    /// The count since the start, resets or not.
+    pub fn total(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+
+    /// Starts from zero for readers.
+    pub fn reset(&self) {
+        self.base.store(self.total(), Ordering::Relaxed);
+    }
+}
+
+/// A quantity that goes up and down. One thread sets; anyone reads.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets the quantity.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The quantity.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counter;
+
+    #[test]
+    fn a_reset_does_not_touch_the_writers_value() {
+        let counter = Counter::default();
+        counter.add(5);
+        counter.reset();
+        assert_eq!((counter.get(), counter.total()), (0, 5));
+        counter.increment();
+        assert_eq!((counter.get(), counter.total()), (1, 6));
+    }
+}

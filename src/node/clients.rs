@@ -1,0 +1,334 @@
+//! The registry of connected clients: what `CLIENT LIST` shows and `CLIENT KILL` chooses from.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hashbrown::HashMap;
+
+use crate::metrics::{CommandId, lock};
+use crate::protocol::Proto;
+use crate::types::{ClientId, CoreId, DbIndex, MonoUs};
+
+/// Parts of the registry, each behind a lock of its own; clients are spread over them by id.
+const STRIPES: usize = 64;
+/// Stands for "no command yet" in `last_command`.
+const NO_COMMAND: u16 = u16::MAX;
+
+bitflags::bitflags! {
+    /// States of a client that `CLIENT LIST` shows as letters.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ClientFlags: u32 {
+        /// `O`: gets every command the server runs.
+        const MONITOR = 1 << 0;
+        /// `b`: waits in a blocking command.
+        const BLOCKED = 1 << 1;
+        /// `c`: is closed once its replies are sent.
+        const CLOSE_AFTER_REPLY = 1 << 2;
+        /// `A`: is closed as soon as possible.
+        const CLOSE_ASAP = 1 << 3;
+        /// `e`: is not closed when memory is short.
+        const NO_EVICT = 1 << 4;
+        /// `T`: does not count as a user of keys.
+        const NO_TOUCH = 1 << 5;
+    }
+}
+
+/// What a connection starts with.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions {
+    /// The client's id, from [`Clients::admit`].
+    pub id: ClientId,
+    /// The client's address.
+    pub addr: SocketAddr,
+    /// The address it connected to.
+    pub laddr: SocketAddr,
+    /// File descriptor of the socket.
+    pub fd: i32,
+    /// The core it is on.
+    pub core: CoreId,
+    /// The time now.
+    pub now: MonoUs,
+}
+
+/// What other connections may see of a client. Its own core writes, anyone reads.
+#[derive(Debug)]
+pub struct ClientInfo {
+    /// The client's id.
+    pub id: ClientId,
+    /// The client's address.
+    pub addr: SocketAddr,
+    /// The address it connected to.
+    pub laddr: SocketAddr,
+    /// File descriptor of its socket.
+    pub fd: i32,
+    /// When it connected.
+    pub created: MonoUs,
+    core: AtomicU16,
+    last_interaction: AtomicU64,
+    db: AtomicU8,
+    resp: AtomicU8,
+    flags: AtomicU32,
+    last_command: AtomicU16,
+    query_bytes: AtomicU64,
+    query_free_bytes: AtomicU64,
+    output_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
+    commands: AtomicU64,
+    names: Mutex<ClientNames>,
+}
+
+/// The names a client gave itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientNames {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: String,
+}
+
+impl ClientInfo {
+    /// A client that has just connected.
+    pub fn new(options: ClientOptions) -> Self {
+        Self {
+            id: options.id,
+            addr: options.addr,
+            laddr: options.laddr,
+            fd: options.fd,
+            created: options.now,
+            core: AtomicU16::new(options.core.0),
+            last_interaction: AtomicU64::new(options.now.0),
+            db: AtomicU8::new(0),
+            resp: AtomicU8::new(2),
+            flags: AtomicU32::new(0),
+            last_command: AtomicU16::new(NO_COMMAND),
+            query_bytes: AtomicU64::new(0),
+            query_free_bytes: AtomicU64::new(0),
+            output_bytes: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+            names: Mutex::default(),
+        }
+    }
+
+    /// The core it is on.
+    pub fn core(&self) -> CoreId {
+        CoreId(self.core.load(Ordering::Relaxed))
+    }
+
+    /// It moved to another core.
+    pub fn set_core(&self, core: CoreId) {
+        self.core.store(core.0, Ordering::Relaxed);
+    }
+
+    /// When bytes last came from it.
+    pub fn last_interaction(&self) -> MonoUs {
+        MonoUs(self.last_interaction.load(Ordering::Relaxed))
+    }
+
+    /// Bytes came from it; `command` is the last command it asked for and `commands` their number in
+    /// this batch.
+    #[inline]
+    pub fn touch(&self, now: MonoUs, command: CommandId, commands: u64) {
+        self.last_interaction.store(now.0, Ordering::Relaxed);
+        self.last_command.store(command.0, Ordering::Relaxed);
+        let total = self.commands.load(Ordering::Relaxed) + commands;
+        self.commands.store(total, Ordering::Relaxed);
+    }
+
+    /// The last command it asked for.
+    pub fn last_command(&self) -> Option<CommandId> {
+        let id = self.last_command.load(Ordering::Relaxed);
+        (id != NO_COMMAND).then_some(CommandId(id))
+    }
+
+    /// Commands it asked for.
+    pub fn commands(&self) -> u64 {
+        self.commands.load(Ordering::Relaxed)
+    }
+
+    /// The selected database.
+    pub fn db(&self) -> DbIndex {
+        DbIndex(self.db.load(Ordering::Relaxed))
+    }
+
+    /// It selected another database.
+    pub fn set_db(&self, db: DbIndex) {
+        self.db.store(db.0, Ordering::Relaxed);
+    }
+
+    /// The protocol version, 2 or 3.
+    pub fn resp(&self) -> u8 {
+        self.resp.load(Ordering::Relaxed)
+    }
+
+    /// It chose a protocol version.
+    pub fn set_proto(&self, proto: Proto) {
+        let resp = match proto {
+            Proto::Resp2 => 2,
+            Proto::Resp3 => 3,
+        };
+        self.resp.store(resp, Ordering::Relaxed);
+    }
+
+    /// Its states.
+    pub fn flags(&self) -> ClientFlags {
+        ClientFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Enters or leaves states. Only the client's own core may call it.
+    pub fn set_flags(&self, flags: ClientFlags, value: bool) {
+        let mut all = self.flags();
+        all.set(flags, value);
+        self.flags.store(all.bits(), Ordering::Relaxed);
+    }
+
+    /// Bytes of requests that wait for their end, and free bytes behind them.
+    pub fn query_bytes(&self) -> (u64, u64) {
+        let free = self.query_free_bytes.load(Ordering::Relaxed);
+        (self.query_bytes.load(Ordering::Relaxed), free)
+    }
+
+    /// Bytes of replies that wait to be sent.
+    pub fn output_bytes(&self) -> u64 {
+        self.output_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Memory that the connection takes.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Tells the bytes held for it: requests, free space behind them, unsent replies, and all its
+    /// memory. Need not be called more often than once a turn in which they changed.
+    pub fn set_buffers(&self, query: u64, query_free: u64, output: u64, memory: u64) {
+        self.query_bytes.store(query, Ordering::Relaxed);
+        self.query_free_bytes.store(query_free, Ordering::Relaxed);
+        self.output_bytes.store(output, Ordering::Relaxed);
+        self.memory_bytes.store(memory, Ordering::Relaxed);
+    }
+
+    /// The names it gave itself; the lock is held for as long as the guard lives.
+    pub fn names(&self) -> MutexGuard<'_, ClientNames> {
+        lock(&self.names)
+    }
+}
+
+/// Some of the clients.
+type Stripe = HashMap<ClientId, Arc<ClientInfo>>;
+
+/// All connected clients.
+#[derive(Debug)]
+pub struct Clients {
+    next_id: AtomicU64,
+    connected: AtomicUsize,
+    stripes: Box<[Mutex<Stripe>]>,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            next_id: AtomicU64::new(1),
+            connected: AtomicUsize::new(0),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+        }
+    }
+}
+
+impl Clients {
+    /// An id for a new client, unless there are `max` already (`maxclients`). Who gets one inserts
+    /// the client, or gives its place back with [`withdraw`](Self::withdraw).
+    pub fn admit(&self, max: usize) -> Option<ClientId> {
+        let more = |connected| (connected < max).then_some(connected + 1);
+        self.connected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(ClientId(self.next_id.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Gives back the place of an admitted client that never was inserted.
+    pub fn withdraw(&self) {
+        self.connected.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Enters an admitted client.
+    pub fn insert(&self, client: Arc<ClientInfo>) {
+        self.stripe(client.id).insert(client.id, client);
+    }
+
+    /// Removes a client that is gone.
+    pub fn remove(&self, id: ClientId) {
+        if self.stripe(id).remove(&id).is_some() {
+            self.withdraw();
+        }
+    }
+
+    /// The client with this id.
+    pub fn get(&self, id: ClientId) -> Option<Arc<ClientInfo>> {
+        self.stripe(id).get(&id).cloned()
+    }
+
+    /// Number of clients, those admitted but not yet entered included.
+    pub fn count(&self) -> usize {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// All clients, oldest first.
+    pub fn all(&self) -> Vec<Arc<ClientInfo>> {
+        let mut all = Vec::with_capacity(self.count());
+        for stripe in &self.stripes {
+            all.extend(lock(stripe).values().cloned());
+        }
+        all.sort_unstable_by_key(|client| client.id);
+        all
+    }
+
+    fn stripe(&self, id: ClientId) -> MutexGuard<'_, Stripe> {
+        let index = id.0 % self.stripes.len() as u64;
+        lock(&self.stripes[usize::try_from(index).expect("below the number of stripes")])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arc, ClientFlags, ClientId, ClientInfo, ClientOptions, Clients};
+    use crate::types::{CoreId, MonoUs};
+
+    fn client(id: ClientId) -> Arc<ClientInfo> {
+        Arc::new(ClientInfo::new(ClientOptions {
+            id,
+            addr: ([127, 0, 0, 1], 1000).into(),
+            laddr: ([127, 0, 0, 1], 6379).into(),
+            fd: 9,
+            core: CoreId(0),
+            now: MonoUs(0),
+        }))
+    }
+
+    #[test]
+    fn no_more_clients_than_allowed() {
+        let clients = Clients::default();
+        let ids: Vec<_> = (0..3).filter_map(|_| clients.admit(2)).collect();
+        assert_eq!(ids, [ClientId(1), ClientId(2)]);
+        for id in ids.iter().rev() {
+            clients.insert(client(*id));
+        }
+        assert_eq!(clients.all().iter().map(|client| client.id).collect::<Vec<_>>(), ids);
+        clients.remove(ClientId(1));
+        clients.remove(ClientId(1));
+        assert_eq!(clients.count(), 1);
+        assert_eq!(clients.admit(2), Some(ClientId(3)));
+        clients.withdraw();
+        assert!(clients.get(ClientId(3)).is_none());
+        assert_eq!(clients.count(), 1);
+    }
+
+    #[test]
+    fn flags_are_set_and_cleared() {
+        let client = client(ClientId(1));
+        client.set_flags(ClientFlags::MONITOR | ClientFlags::NO_EVICT, true);
+        client.set_flags(ClientFlags::MONITOR, false);
+        assert_eq!(client.flags(), ClientFlags::NO_EVICT);
+        assert_eq!(client.last_command(), None);
+    }
+}

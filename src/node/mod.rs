@@ -1,0 +1,182 @@
+//! What the cores of one server share and a command may look at: configuration, clients, counters,
+//! topology, slow log. Everything is behind atomics or a lock that is never held while a command runs
+//! on data. Shards are not here: they are reached through their tokens only; what a shard's owner
+//! tells about it every turn is.
+
+pub mod clients;
+pub mod host;
+pub mod latency;
+pub mod pause;
+pub mod shard_stats;
+pub mod slow_log;
+pub mod topology;
+
+pub use clients::{ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
+pub use host::{CpuTimes, Host, Process};
+pub use latency::LatencyEvents;
+pub use pause::{Pause, PauseMode};
+pub use shard_stats::ShardStats;
+pub use slow_log::SlowLog;
+pub use topology::Topology;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crate::config::Live;
+use crate::metrics::{CoreMetrics, Rates, Totals, lock};
+use crate::types::{CoreId, Now, ShardId, SlotMap, UnixMs};
+
+/// What a node is built with.
+#[derive(Debug)]
+pub struct NodeOptions {
+    /// Slots to shards to cores.
+    pub slots: SlotMap,
+    /// Addresses and ports.
+    pub topology: Topology,
+    /// 40 hexadecimal digits, random in a real server; the cores' ids are derived from it.
+    pub run_id: String,
+    /// The time of the start.
+    pub started_at: Now,
+    /// Facts about the process that don't change.
+    pub process: Process,
+    /// Facts about the process that do.
+    pub host: Box<dyn Host>,
+    /// The configuration that all cores share.
+    pub config: Live,
+}
+
+/// The server as its commands see it.
+#[derive(Debug)]
+pub struct Node {
+    /// The current configuration.
+    pub config: Live,
+    /// Slots to shards to cores.
+    pub slots: SlotMap,
+    /// Connected clients.
+    pub clients: Clients,
+    /// Slow commands.
+    pub slow_log: SlowLog,
+    /// Latency spikes.
+    pub latency_events: LatencyEvents,
+    /// Addresses, ports and ids of the cores.
+    pub topology: Topology,
+    /// 40 hexadecimal digits, new at every start.
+    pub run_id: String,
+    /// One id for each core, 40 hexadecimal digits, derived from `run_id`: what `CLUSTER` shows.
+    pub core_ids: Vec<String>,
+    /// The time of the start.
+    pub started_at: Now,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// Counters, indexed by core.
+    pub cores: Vec<CoreMetrics>,
+    /// What owners tell about their shards, indexed by shard.
+    pub shards: Vec<ShardStats>,
+    /// Connections in `MONITOR` mode; while it is zero nothing need be formatted.
+    pub monitors: AtomicUsize,
+    /// Whether expired keys are removed unasked (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub active_expire: AtomicBool,
+    /// Facts about the process that don't change.
+    pub process: Process,
+    /// Facts about the process that do.
+    pub host: Box<dyn Host>,
+    memory_peak_bytes: AtomicU64,
+    rates: Mutex<Rates>,
+}
+
+impl Node {
+    /// A node without clients.
+    pub fn new(options: NodeOptions) -> Self {
+        let NodeOptions { slots, topology, run_id, started_at, process, host, config } = options;
+        Self {
+            config,
+            slots,
+            clients: Clients::default(),
+            slow_log: SlowLog::default(),
+            latency_events: LatencyEvents::default(),
+            topology,
+            core_ids: (0..slots.core_count()).map(|core| core_id(&run_id, CoreId(core))).collect(),
+            run_id,
+            started_at,
+            pause: Pause::default(),
+            cores: (0..slots.core_count()).map(|_| CoreMetrics::default()).collect(),
+            shards: (0..slots.shard_count()).map(|_| ShardStats::default()).collect(),
+            monitors: AtomicUsize::new(0),
+            active_expire: AtomicBool::new(true),
+            process,
+            host,
+            memory_peak_bytes: AtomicU64::new(0),
+            rates: Mutex::default(),
+        }
+    }
+
+    /// The counters of `core`.
+    pub fn core(&self, core: CoreId) -> &CoreMetrics {
+        &self.cores[usize::from(core.0)]
+    }
+
+    /// What the owner of `shard` tells about it.
+    pub fn shard(&self, shard: ShardId) -> &ShardStats {
+        &self.shards[usize::from(shard.0)]
+    }
+
+    /// The pause that holds at `now`, if any.
+    pub fn pause_until(&self, now: UnixMs) -> Option<(UnixMs, PauseMode)> {
+        self.pause.until(now)
+    }
+
+    /// Samples rates and the memory peak. Core 0 calls it about ten times a second.
+    pub fn tick(&self, now: Now) {
+        lock(&self.rates).sample(now.mono, self.totals());
+        self.memory_peak_bytes.fetch_max(self.used_memory_bytes(), Ordering::Relaxed);
+    }
+
+    /// Rates per second over the last moments.
+    pub fn rates(&self) -> Totals {
+        lock(&self.rates).per_second()
+    }
+
+    /// What `maxmemory` is held against: data, tables and buffers of all shards and clients. What
+    /// every core has from the start, whatever it serves, is not in it: see `fixed_bytes`.
+    pub fn used_memory_bytes(&self) -> u64 {
+        let data: u64 = self.shards.iter().map(|shard| shard.memory().total_bytes() as u64).sum();
+        data + self.client_bytes()
+    }
+
+    /// Requests and replies of all clients.
+    pub fn client_bytes(&self) -> u64 {
+        self.cores.iter().map(|core| core.client_bytes.get()).sum()
+    }
+
+    /// Rings and receive buffers of all cores.
+    pub fn fixed_bytes(&self) -> u64 {
+        self.cores.iter().map(|core| core.ring_bytes.get()).sum()
+    }
+
+    /// The highest `used_memory_bytes` seen.
+    pub fn memory_peak_bytes(&self) -> u64 {
+        let peak = self.memory_peak_bytes.load(Ordering::Relaxed);
+        peak.max(self.used_memory_bytes())
+    }
+
+    /// Sets all statistics back to zero (`CONFIG RESETSTAT`).
+    pub fn reset_stats(&self) {
+        self.cores.iter().for_each(CoreMetrics::reset);
+        self.shards.iter().for_each(ShardStats::reset);
+    }
+
+    fn totals(&self) -> Totals {
+        let sum = |count: fn(&CoreMetrics) -> u64| self.cores.iter().map(count).sum();
+        Totals {
+            commands: sum(|core| core.commands_processed.total()),
+            input_bytes: sum(|core| core.input_bytes.total()),
+            output_bytes: sum(|core| core.output_bytes.total()),
+        }
+    }
+}
+
+/// The id of one core: the run id with its last digits replaced by the core's number.
+fn core_id(run_id: &str, core: CoreId) -> String {
+    let kept = run_id.len().saturating_sub(4);
+    format!("{}{:04x}", &run_id[..kept], core.0)
+}

@@ -1,0 +1,124 @@
+//! What is known of a shard without holding it. Its owner publishes this every turn.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cache::{Keyspace, KeyspaceCounts, MemoryUse};
+use crate::limits::DATABASES;
+use crate::metrics::{Counter, Gauge};
+use crate::types::DbIndex;
+
+/// One shard's figures as of its owner's last turn.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ShardStats {
+    databases: [Database; DATABASES as usize],
+    entries_bytes: Gauge,
+    large_bytes: Gauge,
+    index_bytes: Gauge,
+    expired: Counter,
+    evicted: Counter,
+    hits: Counter,
+    misses: Counter,
+    changes: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Database {
+    keys: AtomicU64,
+    expires: AtomicU64,
+}
+
+impl ShardStats {
+    /// Takes over the figures of `keyspace`. Only the holder of the shard calls it.
+    pub fn publish(&self, keyspace: &Keyspace) {
+        for (database, db) in self.databases.iter().zip((0..).map(DbIndex)) {
+            database.keys.store(keyspace.len(db) as u64, Ordering::Relaxed);
+            database.expires.store(keyspace.expiring_len(db) as u64, Ordering::Relaxed);
+        }
+        self.publish_memory(keyspace.memory());
+        self.publish_counts(keyspace.counts());
+    }
+
+    /// Publishes figures for database 0 that no keyspace has.
+    #[cfg(test)]
+    pub(crate) fn set_for_tests(
+        &self,
+        (keys, expires): (u64, u64),
+        memory: MemoryUse,
+        counts: KeyspaceCounts,
+    ) {
+        self.databases[0].keys.store(keys, Ordering::Relaxed);
+        self.databases[0].expires.store(expires, Ordering::Relaxed);
+        self.publish_memory(memory);
+        self.publish_counts(counts);
+    }
+
+    fn publish_memory(&self, memory: MemoryUse) {
+        self.entries_bytes.set(memory.entries_bytes as u64);
+        self.large_bytes.set(memory.large_bytes as u64);
+        self.index_bytes.set(memory.index_bytes as u64);
+    }
+
+    fn publish_counts(&self, counts: KeyspaceCounts) {
+        self.expired.set_total(counts.expired);
+        self.evicted.set_total(counts.evicted);
+        self.hits.set_total(counts.hits);
+        self.misses.set_total(counts.misses);
+        self.changes.set_total(counts.changes);
+    }
+
+    /// Keys of `db`, and how many of them have an expiry.
+    pub fn keys(&self, db: DbIndex) -> (u64, u64) {
+        let database = &self.databases[usize::from(db.0)];
+        (database.keys.load(Ordering::Relaxed), database.expires.load(Ordering::Relaxed))
+    }
+
+    /// Memory the shard holds.
+    pub fn memory(&self) -> MemoryUse {
+        let bytes = |gauge: &Gauge| usize::try_from(gauge.get()).unwrap_or(usize::MAX);
+        MemoryUse {
+            entries_bytes: bytes(&self.entries_bytes),
+            large_bytes: bytes(&self.large_bytes),
+            index_bytes: bytes(&self.index_bytes),
+        }
+    }
+
+    /// What happened since the last reset; changes are counted since the start.
+    pub fn counts(&self) -> KeyspaceCounts {
+        KeyspaceCounts {
+            expired: self.expired.get(),
+            evicted: self.evicted.get(),
+            hits: self.hits.get(),
+            misses: self.misses.get(),
+            changes: self.changes.total(),
+        }
+    }
+
+    /// Counts from zero again.
+    pub fn reset(&self) {
+        for counter in [&self.expired, &self.evicted, &self.hits, &self.misses] {
+            counter.reset();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyspaceCounts, MemoryUse, ShardStats};
+
+    #[test]
+    fn a_reset_keeps_the_changes() {
+        let stats = ShardStats::default();
+        let memory = MemoryUse { entries_bytes: 1, large_bytes: 2, index_bytes: 3 };
+        stats.publish_memory(memory);
+        assert_eq!(stats.memory(), memory);
+        let mut counts = KeyspaceCounts { expired: 1, evicted: 2, hits: 3, misses: 4, changes: 5 };
+        stats.publish_counts(counts);
+        assert_eq!(stats.counts(), counts);
+        stats.reset();
+        counts.hits += 1;
+        stats.publish_counts(counts);
+        let since = KeyspaceCounts { hits: 1, changes: 5, ..KeyspaceCounts::default() };
+        assert_eq!(stats.counts(), since);
+    }
+}
