@@ -7,4 +7,6 @@ pub mod limits;
 pub mod metrics;
 pub mod node;
 pub mod protocol;
+pub mod runtime;
+pub mod shard;
 pub mod types;

@@ -1,0 +1,461 @@
+//! One core: the loop that turns completions into commands and replies into sends.
+//!
+//! ```text
+//! turn:  enter the kernel ─► take the tokens of the own shards ─► completions ─► mail
+//!                ▲                                                                │
+//!                └── send, count ◄── give the tokens back, serving who waited ◄── maintenance
+//! ```
+//!
+//! Everything here belongs to the core's thread. What other cores may touch is in the shard cells and
+//! the mailboxes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::connection::{Block, Connection, State};
+use super::engine::Engine;
+use super::listener::Listener;
+use super::mail::{Mail, Message, Peer};
+use super::multi::Multi;
+use super::ring::{Completion, Op, Ring, Token};
+use super::shards::{Queued, ShardCell, ShardHolder, Shards};
+use super::table::Connections;
+use super::window::Scratch;
+use crate::command::table::Table;
+use crate::config::Config;
+use crate::node::Node;
+use crate::shard::Room;
+use crate::types::{ClientId, CoreId, ShardId};
+
+/// What a core is started with.
+pub(crate) struct CoreParts<'a> {
+    /// Which core.
+    pub(crate) id: CoreId,
+    /// What all cores share.
+    pub(crate) node: &'a Node,
+    /// All mailboxes.
+    pub(crate) peers: &'a [Peer],
+    /// All shards.
+    pub(crate) cells: &'a [ShardCell],
+    /// The sockets this core accepts on.
+    pub(crate) listeners: Vec<Listener>,
+    /// Tells the server that a client asked it to stop.
+    pub(crate) stop: flume::Sender<()>,
+    /// The clock all cores read.
+    pub(crate) clock: quanta::Clock,
+    /// When the server started, in raw ticks of `clock`.
+    pub(crate) started: u64,
+}
+
+/// The most that a client of this core had waiting, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Peaks {
+    /// Of requests.
+    pub(super) input_bytes: usize,
+    /// Of replies.
+    pub(super) output_bytes: usize,
+}
+
+/// One core.
+pub(crate) struct Core<'a> {
+    pub(super) id: CoreId,
+    pub(super) node: &'a Node,
+    pub(super) table: &'static Table,
+    pub(super) ring: Ring,
+    pub(super) engine: Engine<'a>,
+    pub(super) shards: Shards<'a>,
+    pub(super) mail: Mail<'a>,
+    pub(super) connections: Connections,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) multis: Vec<Multi<'a>>,
+    pub(super) last_claim: u64,
+    /// The configuration as of `config_generation`.
+    pub(super) config: Arc<Config>,
+    config_generation: u64,
+    /// Connections that have output to send.
+    pub(super) dirty: Vec<Token>,
+    /// Connections that go on at the next turn.
+    pub(super) yielding: Vec<Token>,
+    /// Listeners that could not accept: tried again at the next tick.
+    pub(super) resting_listeners: Vec<usize>,
+    /// Connections that `CLIENT PAUSE` holds back.
+    pub(super) paused: Vec<Token>,
+    /// The longest unfinished request, and the longest unsent output, since clients were last looked at.
+    pub(super) peaks: Peaks,
+    /// Clients of this core in `MONITOR` mode.
+    pub(super) monitors: Vec<Token>,
+    pub(super) stop: flume::Sender<()>,
+    pub(super) peers: &'a [Peer],
+    /// Batches being gathered for shards whose token was refused, one a shard.
+    #[expect(clippy::vec_box, reason = "a batch travels from core to core in its box")]
+    pub(super) leaving: Vec<Box<super::batch::Batch>>,
+    /// What requests are parsed with; taken while they run.
+    pub(super) scratch: Option<Box<Scratch>>,
+    /// Own shards with maintenance to do now rather than at the next tick.
+    maintaining: Vec<ShardId>,
+    ticks: u64,
+    stopping: bool,
+}
+
+impl<'a> Core<'a> {
+    /// A core on the calling thread, with `ring`.
+    pub(crate) fn new(parts: CoreParts<'a>, ring: Ring) -> Self {
+        let CoreParts { id, node, peers, cells, listeners, stop, clock, started } = parts;
+        let metrics = &node.cores[usize::from(id.0)];
+        Self {
+            id,
+            node,
+            table: Table::get(),
+            engine: Engine::new(node, metrics, started, clock),
+            shards: Shards::new(cells, node.slots.shards_of(id).collect()),
+            mail: Mail::new(id, peers, ring.fd()),
+            ring,
+            connections: Connections::default(),
+            listeners,
+            multis: Vec::new(),
+            last_claim: 0,
+            config: node.config.load(),
+            config_generation: 0,
+            dirty: Vec::new(),
+            yielding: Vec::new(),
+            resting_listeners: Vec::new(),
+            paused: Vec::new(),
+            peaks: Peaks::default(),
+            monitors: Vec::new(),
+            stop,
+            peers,
+            leaving: Vec::new(),
+            scratch: None,
+            maintaining: Vec::new(),
+            ticks: 0,
+            stopping: false,
+        }
+    }
+
+    /// Arms what never ends: the tick, the listeners, the wake-up from outside.
+    pub(crate) fn start(&mut self) {
+        self.engine.start_turn();
+        self.shards.take_own();
+        self.refresh();
+        // Lets every shard know what time it is before the first key with an expiry comes.
+        self.maintaining.extend_from_slice(self.shards.own());
+        self.maintain();
+        self.give_back_own();
+        self.ring.tick();
+        self.ring.watch(self.peers[usize::from(self.id.0)].event());
+        for index in 0..self.listeners.len() {
+            self.arm_listener(index);
+        }
+    }
+
+    /// Whether the core may sleep: nothing to do and no mail.
+    pub(crate) fn may_sleep(&mut self) -> bool {
+        self.mail.fall_asleep() && self.maintaining.is_empty() && self.yielding.is_empty()
+    }
+
+    /// Waits in the kernel if `wait`, and gathers what completed.
+    pub(crate) fn enter(
+        &mut self,
+        wait: bool,
+        completions: &mut Vec<Completion>,
+    ) -> std::io::Result<()> {
+        let result = self.ring.enter(wait, completions);
+        self.mail.wake_up();
+        result
+    }
+
+    /// One turn over what completed. False once the core has been told to stop.
+    pub(crate) fn turn(
+        &mut self,
+        buffers: &mut super::buffers::Buffers,
+        completions: &mut Vec<Completion>,
+    ) -> bool {
+        self.engine.start_turn();
+        self.engine.metrics.turns.increment();
+        self.shards.take_own();
+        // Whoever was told that a setting holds finds it so on every core.
+        if self.node.config.generation() != self.config_generation {
+            self.refresh();
+        }
+        let yielded = std::mem::take(&mut self.yielding);
+        for completion in completions.drain(..) {
+            self.complete(completion, buffers);
+        }
+        for token in yielded {
+            self.unblock(token, Block::Turn);
+        }
+        self.read_mail();
+        self.maintain();
+        self.give_back_own();
+        self.read_mail();
+        self.send_dirty();
+        self.engine.flush();
+        !self.stopping
+    }
+
+    fn complete(&mut self, completion: Completion, buffers: &mut super::buffers::Buffers) {
+        match completion.op {
+            Op::Receive => {
+                let length = usize::try_from(completion.result).unwrap_or(0);
+                match completion.buffer {
+                    Some(id) => {
+                        self.received(completion, buffers.filled(id, length));
+                        buffers.recycle(id);
+                    }
+                    None => self.received(completion, &[]),
+                }
+            }
+            Op::Send => self.sent(completion),
+            Op::Accept => self.accepted(completion),
+            Op::Tick => {
+                if !completion.more {
+                    self.ring.tick();
+                }
+                self.tick();
+            }
+            Op::Event => {
+                let peer = &self.peers[usize::from(self.id.0)];
+                peer.drain_event();
+                if !completion.more {
+                    self.ring.watch(peer.event());
+                }
+            }
+            // A core that could not be rung is gone, or on its way out; a cancelled receive completes
+            // by itself; having been rung, the core reads its mail anyway.
+            Op::Rung | Op::Ring | Op::Cancel => {}
+        }
+    }
+
+    fn read_mail(&mut self) {
+        while let Some(message) = self.mail.take() {
+            match message {
+                Message::Run(batch) => self.enqueue(batch),
+                Message::Done(batch) => self.batch_done(&batch),
+                Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
+                Message::Adopt(connection) => self.adopt(connection),
+                Message::Kill(clients) => self.kill(&clients),
+                Message::Monitored(line) => self.show_monitors(&line),
+                Message::Refresh => self.refresh(),
+                Message::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    /// Sends `message`, waking its core if need be.
+    pub(super) fn post(&mut self, to: CoreId, message: Message) {
+        if let Some(ring) = self.mail.post(to, message) {
+            self.engine.metrics.wake_ups.increment();
+            self.ring.ring(ring);
+        }
+    }
+
+    /// Sends what `message` makes to every other core.
+    pub(super) fn broadcast(&mut self, message: impl Fn() -> Message) {
+        for core in self.mail.others() {
+            self.post(core, message());
+        }
+    }
+
+    /// Serves whoever waits for a shard and gives its token back.
+    pub(super) fn give_back(&mut self, mut holder: ShardHolder<'a>) {
+        loop {
+            while let Some(queued) = holder.next_waiting() {
+                match queued {
+                    Queued::Batch(mut batch) => {
+                        let client = batch.client.clone();
+                        self.engine.start_command();
+                        batch.run(|call, args, out| {
+                            self.engine.run(holder.value(), &client, call, args, out);
+                        });
+                        self.post(batch.origin, Message::Done(batch));
+                    }
+                    Queued::Claim { core, ticket } => {
+                        let shard = holder.value().id();
+                        self.publish(holder.value());
+                        let grant = holder.hand_over();
+                        self.post(core, Message::Granted { shard, ticket, grant });
+                        return;
+                    }
+                }
+            }
+            self.publish(holder.value());
+            match holder.release() {
+                Some(again) => holder = again,
+                None => return,
+            }
+        }
+    }
+
+    fn give_back_own(&mut self) {
+        for index in 0..self.shards.own().len() {
+            let shard = self.shards.own()[index];
+            if let Some(holder) = self.shards.detach(shard) {
+                self.give_back(holder);
+            }
+        }
+    }
+
+    /// Lets others see what the shard holds now. Whoever holds the token writes.
+    pub(super) fn publish(&self, shard: &crate::shard::Shard) {
+        self.node.shards[usize::from(shard.id().0)].publish(shard.keyspace());
+    }
+
+    /// Publishes the shards at hand, for a command that is about to read what is published.
+    pub(super) fn publish_held(&mut self) {
+        for index in 0..self.shards.own().len() {
+            let id = self.shards.own()[index];
+            let stats = &self.node.shards[usize::from(id.0)];
+            if let Some(shard) = self.shards.held(id) {
+                stats.publish(shard.keyspace());
+            }
+        }
+    }
+
+    /// Marks a connection that has output, or may have to be closed or moved, for the end of the turn.
+    pub(super) fn mark_dirty(&mut self, connection: &mut Connection) {
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(connection.token);
+        }
+    }
+
+    fn send_dirty(&mut self) {
+        let mut index = 0;
+        while index < self.dirty.len() {
+            let token = self.dirty[index];
+            index += 1;
+            if let Some(mut connection) = self.connections.take(token) {
+                connection.dirty = false;
+                self.settle(connection);
+            }
+        }
+        self.dirty.clear();
+    }
+
+    // --- time ------------------------------------------------------------------------------------
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        if self.id == CoreId(0) {
+            self.node.tick(self.engine.now);
+        }
+        self.resume_paused();
+        for index in std::mem::take(&mut self.resting_listeners) {
+            self.arm_listener(index);
+        }
+        self.maintaining.clear();
+        self.maintaining.extend_from_slice(self.shards.own());
+        self.update_room();
+        if self.ticks.is_multiple_of(crate::limits::TICKS_PER_SECOND) {
+            self.check_clients();
+        }
+    }
+
+    fn maintain(&mut self) {
+        let (now, expire) = (self.engine.now, self.node.active_expire.load(Ordering::Relaxed));
+        let shards = &mut self.shards;
+        self.maintaining.retain(|shard| {
+            // A shard that somebody borrowed is looked after at the next turn.
+            shards.held(*shard).is_none_or(|shard| shard.maintain(now, expire))
+        });
+    }
+
+    /// Looks at the configuration and the pause again.
+    pub(super) fn refresh(&mut self) {
+        self.load_config();
+        self.resume_paused();
+    }
+
+    /// Reads the configuration again.
+    pub(super) fn load_config(&mut self) {
+        self.config_generation = self.node.config.generation();
+        self.config = self.node.config.load();
+        self.engine.configure(&self.config);
+        self.update_room();
+    }
+
+    /// Gives the own shards their share of the memory limit.
+    fn update_room(&mut self) {
+        for index in 0..self.shards.own().len() {
+            self.update_room_of(self.shards.own()[index]);
+        }
+    }
+
+    /// Gives other cores' shards theirs too, as far as they are free: the client that has just changed
+    /// the limit expects it to hold. The others' owners do it when they hear of it.
+    pub(super) fn update_foreign_room(&mut self) {
+        for shard in (0..self.node.slots.shard_count()).map(ShardId) {
+            self.shards.borrow(shard);
+            self.update_room_of(shard);
+        }
+    }
+
+    /// Shares the memory limit out: a shard may hold its equal share, and more as long as the whole
+    /// server stays within the limit. When it does not, a shard that holds more than its share gives
+    /// up as much as the server is over.
+    fn update_room_of(&mut self, shard: ShardId) {
+        let Some(shard) = self.shards.held(shard) else { return };
+        let policy = self.config.maxmemory_policy;
+        let limit = self.config.maxmemory_bytes;
+        let count = u64::from(self.node.slots.shard_count());
+        let share = limit.saturating_sub(self.node.client_bytes()) / count;
+        let mine = shard.keyspace().memory().total_bytes() as u64;
+        let total = self.node.used_memory_bytes();
+        let limit_bytes = match limit.checked_sub(total) {
+            _ if limit == 0 => u64::MAX,
+            Some(slack) => share.max(mine + slack / count),
+            None => share.max(mine.saturating_sub(total - limit)),
+        };
+        let limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+        shard.set_room(Room { limit_bytes, policy });
+    }
+
+    // --- connections by name ---------------------------------------------------------------------
+
+    /// Closes the clients of this core among `clients`.
+    pub(super) fn kill(&mut self, clients: &[ClientId]) {
+        let tokens: Vec<Token> = self
+            .connections
+            .iter()
+            .filter(|connection| clients.contains(&connection.session.id))
+            .map(|connection| connection.token)
+            .collect();
+        for token in tokens {
+            if let Some(mut connection) = self.connections.take(token) {
+                connection.shut_down();
+                self.settle(connection);
+            }
+        }
+    }
+
+    fn resume_paused(&mut self) {
+        if self.node.pause_until(self.engine.now.unix).is_some() {
+            return;
+        }
+        for token in std::mem::take(&mut self.paused) {
+            self.unblock(token, Block::Pause);
+        }
+        self.count_paused();
+    }
+
+    /// Counts the clients that a pause holds back, and forgets those that have left.
+    pub(super) fn count_paused(&mut self) {
+        let connections = &mut self.connections;
+        self.paused.retain(|token| {
+            connections
+                .get_mut(*token)
+                .is_some_and(|connection| connection.is_blocked_by(Block::Pause))
+        });
+        self.engine.metrics.clients_blocked.set(self.paused.len() as u64);
+    }
+
+    /// Lets a connection that waited for `block` go on.
+    pub(super) fn unblock(&mut self, token: Token, block: Block) {
+        let Some(mut connection) = self.connections.take(token) else { return };
+        if connection.is_blocked_by(block) {
+            connection.state = State::Running;
+            self.resume(&mut connection);
+        }
+        self.settle(connection);
+    }
+}

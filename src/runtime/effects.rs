@@ -1,0 +1,223 @@
+//! Session commands, and what they make the core do: kill clients, pause, monitor, stop.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::connection::{Connection, State};
+use super::core::Core;
+use super::dispatch::{Flow, call};
+use super::mail::Message;
+use super::ring::Token;
+use crate::command::session::ReplyMode;
+use crate::command::table::Entry;
+use crate::command::{Action, Flags, Handler, SessionCx, redact};
+use crate::limits::MONITOR_OUTPUT_BYTES_MAX;
+use crate::protocol::{Args, Reply};
+use crate::types::{ClientId, Slot};
+
+impl Core<'_> {
+    /// Runs a command on the session or the server. It sees the effects of all that came before it.
+    pub(super) fn run_session(
+        &mut self,
+        connection: &mut Connection,
+        entry: &'static Entry,
+        args: &Args<'_>,
+    ) -> Flow {
+        if self.wait_for_replies(connection) == Flow::Left {
+            return Flow::Left;
+        }
+        if entry.command.flags.contains(Flags::LOADING) {
+            self.engine.flush();
+            self.publish_held();
+        }
+        let Handler::Session(handler) = entry.command.handler else {
+            unreachable!("a container is resolved to its subcommand: {}", entry.full_name)
+        };
+        if connection.session.reply_mode == ReplyMode::SkipNext {
+            connection.session.reply_mode = ReplyMode::Skip;
+        }
+        let mut actions = Vec::new();
+        let call = call(connection, entry, Slot(0));
+        let session = &mut connection.session;
+        let client = session.info.clone();
+        let out = connection.output.tail();
+        let start = out.len();
+        let mut cx = SessionCx {
+            now: self.engine.now,
+            core: self.id,
+            session,
+            node: self.node,
+            actions: &mut actions,
+        };
+        let result = handler(&mut cx, args, &mut Reply::new(out, call.proto));
+        if result.is_err() {
+            out.truncate(start);
+        }
+        actions.iter().for_each(|action| self.perform_within(action));
+        let out = connection.output.tail();
+        self.engine.finish(&call, &client, args, result, out);
+        match connection.session.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off | ReplyMode::SkipNext => connection.output.tail().truncate(start),
+            ReplyMode::Skip => {
+                connection.output.tail().truncate(start);
+                connection.session.reply_mode = ReplyMode::On;
+            }
+        }
+        for action in actions {
+            self.perform(connection, action);
+        }
+        self.show_to_monitors(connection, entry, args);
+        Flow::Taken
+    }
+
+    /// Performs what belongs to the command itself: the time it takes counts as the command's, and by
+    /// the configuration that it sets it is judged.
+    fn perform_within(&mut self, action: &Action) {
+        match action {
+            Action::Sleep(duration) => std::thread::sleep(*duration),
+            Action::ConfigChanged => {
+                self.load_config();
+                self.update_foreign_room();
+            }
+            Action::CloseAfterReply
+            | Action::Kill(_)
+            | Action::Shutdown
+            | Action::Monitor
+            | Action::EndMonitor
+            | Action::PauseChanged => {}
+        }
+    }
+
+    fn perform(&mut self, connection: &mut Connection, action: Action) {
+        match action {
+            Action::CloseAfterReply => connection.state = State::Draining,
+            Action::Kill(clients) => self.kill_everywhere(&clients),
+            Action::Sleep(_) => {}
+            Action::Shutdown => self.ask_to_stop(),
+            Action::Monitor => {
+                connection.placed = true;
+                connection.session.monitor = true;
+                if !self.monitors.contains(&connection.token) {
+                    self.monitors.push(connection.token);
+                    self.node.monitors.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Action::EndMonitor => {
+                connection.session.monitor = false;
+                self.end_monitor(connection.token);
+            }
+            Action::ConfigChanged => self.broadcast(|| Message::Refresh),
+            Action::PauseChanged => {
+                self.refresh();
+                self.broadcast(|| Message::Refresh);
+            }
+        }
+    }
+
+    /// Asks the server to stop all cores.
+    pub(crate) fn ask_to_stop(&self) {
+        // The server waits for the first word only.
+        let _ = self.stop.try_send(());
+    }
+
+    fn kill_everywhere(&mut self, clients: &[ClientId]) {
+        self.kill(clients);
+        let clients: Arc<[ClientId]> = clients.into();
+        self.broadcast(|| Message::Kill(clients.clone()));
+    }
+
+    // --- MONITOR ---------------------------------------------------------------------------------
+
+    /// A client of this core no longer monitors.
+    pub(super) fn end_monitor(&mut self, token: Token) {
+        let before = self.monitors.len();
+        self.monitors.retain(|monitor| *monitor != token);
+        if self.monitors.len() < before {
+            self.node.monitors.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Shows a command to every client that monitors, wherever it is.
+    #[inline]
+    pub(super) fn show_to_monitors(
+        &mut self,
+        connection: &Connection,
+        entry: &Entry,
+        args: &Args<'_>,
+    ) {
+        if self.node.monitors.load(Ordering::Relaxed) > 0 {
+            self.tell_monitors(connection, entry, args);
+        }
+    }
+
+    #[cold]
+    fn tell_monitors(&mut self, connection: &Connection, entry: &Entry, args: &Args<'_>) {
+        if entry.command.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+            return;
+        }
+        let line: Arc<[u8]> = self.monitor_line(connection, entry, args).into_bytes().into();
+        self.show_monitors(&line);
+        self.broadcast(|| Message::Monitored(line.clone()));
+    }
+
+    /// Appends a line to the output of this core's monitoring clients.
+    pub(super) fn show_monitors(&mut self, line: &[u8]) {
+        for index in 0..self.monitors.len() {
+            let token = self.monitors[index];
+            if let Some(mut connection) = self.connections.take(token) {
+                if connection.state != State::Closing {
+                    connection.output.tail().extend_from_slice(line);
+                    self.bound_monitor(&mut connection);
+                    self.mark_dirty(&mut connection);
+                }
+                self.connections.put(connection);
+            }
+        }
+    }
+
+    /// Closes a monitoring client that does not read: the server can't wait for it.
+    fn bound_monitor(&self, connection: &mut Connection) {
+        let pending = connection.output.pending_bytes();
+        if pending <= MONITOR_OUTPUT_BYTES_MAX {
+            return;
+        }
+        self.engine.metrics.output_limit_closes.increment();
+        tracing::warn!(
+            client = connection.session.id.0,
+            pending,
+            "closing a client in MONITOR mode that does not read"
+        );
+        connection.shut_down();
+    }
+
+    fn monitor_line(&self, connection: &Connection, entry: &Entry, args: &Args<'_>) -> String {
+        let now_us = self.engine.now.unix_us;
+        let (seconds, micros) = (now_us / 1_000_000, now_us % 1_000_000);
+        let (db, addr) = (connection.session.db.0, connection.session.info.addr);
+        let mut line = format!("+{seconds}.{micros:06} [{db} {addr}]");
+        for arg in redact::shown(entry, args) {
+            line.push_str(" \"");
+            for &byte in arg {
+                match byte {
+                    b'"' | b'\\' => {
+                        line.push('\\');
+                        line.push(char::from(byte));
+                    }
+                    b'\n' => line.push_str("\\n"),
+                    b'\r' => line.push_str("\\r"),
+                    b'\t' => line.push_str("\\t"),
+                    0x07 => line.push_str("\\a"),
+                    0x08 => line.push_str("\\b"),
+                    b' '..=b'~' => line.push(char::from(byte)),
+                    // Writing to a string does not fail.
+                    _ => drop(write!(line, "\\x{byte:02x}")),
+                }
+            }
+            line.push('"');
+        }
+        line.push_str("\r\n");
+        line
+    }
+}

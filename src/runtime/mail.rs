@@ -1,0 +1,154 @@
+//! What cores tell one another, and how a core that sleeps is woken for it.
+//!
+//! Mailboxes are unbounded channels, but what is in them is bounded: what a connection has left to
+//! other cores is (`limits`), it waits for one grant at a time, and everything else is sent once per
+//! command of an administrator.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+
+use super::batch::Batch;
+use super::connection::Connection;
+use super::token::Grant;
+use crate::types::{ClientId, CoreId, ShardId};
+
+/// A message from one core to another.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A batch with long commands for a shard of this core.
+    Run(Box<Batch>),
+    /// A batch that this core left in a shard's queue has been run.
+    Done(Box<Batch>),
+    /// A shard's token that this core claimed.
+    Granted {
+        /// The shard.
+        shard: ShardId,
+        /// The claim.
+        ticket: u64,
+        /// The token.
+        grant: Grant,
+    },
+    /// A connection that belongs on this core.
+    Adopt(Box<Connection>),
+    /// Close these clients.
+    Kill(Arc<[ClientId]>),
+    /// A line for the clients that monitor.
+    Monitored(Arc<[u8]>),
+    /// The configuration or the pause changed: look again.
+    Refresh,
+    /// Stop serving.
+    Stop,
+}
+
+/// A core's mailbox as others see it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    mail: flume::Sender<Message>,
+    inbox: flume::Receiver<Message>,
+    asleep: AtomicBool,
+    ring: AtomicI32,
+    event: OwnedFd,
+}
+
+impl Peer {
+    /// An empty mailbox.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (mail, inbox) = flume::unbounded();
+        // SAFETY: a plain system call; the descriptor it answers belongs to nobody else.
+        let event = unsafe {
+            let fd = libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let (asleep, ring) = (AtomicBool::new(false), AtomicI32::new(-1));
+        Ok(Self { mail, inbox, asleep, ring, event })
+    }
+
+    /// Sends from a thread that is no core.
+    pub(crate) fn post_from_outside(&self, message: Message) {
+        // The mailbox holds its own receiver, so it is never closed.
+        let _ = self.mail.send(message);
+        let one = 1u64;
+        // SAFETY: eight bytes are read from a live u64; the descriptor is ours.
+        unsafe {
+            libc::write(self.event.as_raw_fd(), (&raw const one).cast(), size_of::<u64>());
+        }
+    }
+
+    /// Empties the eventfd after it has woken its core.
+    pub(crate) fn drain_event(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight bytes are written to a live u64; the descriptor is ours.
+        unsafe {
+            libc::read(self.event.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>());
+        }
+    }
+
+    /// The descriptor that [`Peer::post_from_outside`] makes readable.
+    pub(crate) fn event(&self) -> RawFd {
+        self.event.as_raw_fd()
+    }
+}
+
+/// One core's end: its own mailbox and the others'.
+pub(crate) struct Mail<'a> {
+    me: CoreId,
+    peers: &'a [Peer],
+    /// Messages to oneself.
+    local: VecDeque<Message>,
+}
+
+impl<'a> Mail<'a> {
+    /// The end of core `me`, which sleeps on `ring`.
+    pub(crate) fn new(me: CoreId, peers: &'a [Peer], ring: RawFd) -> Self {
+        let mail = Self { me, peers, local: VecDeque::new() };
+        mail.own().ring.store(ring, Ordering::Release);
+        mail
+    }
+
+    fn own(&self) -> &'a Peer {
+        &self.peers[usize::from(self.me.0)]
+    }
+
+    /// Sends `message`; answers the ring to ring if its core sleeps.
+    pub(crate) fn post(&mut self, to: CoreId, message: Message) -> Option<RawFd> {
+        if to == self.me {
+            self.local.push_back(message);
+            return None;
+        }
+        let peer = &self.peers[usize::from(to.0)];
+        let _ = peer.mail.send(message);
+        let asleep = peer.asleep.swap(false, Ordering::SeqCst);
+        asleep.then(|| peer.ring.load(Ordering::Acquire))
+    }
+
+    /// The next message.
+    pub(crate) fn take(&mut self) -> Option<Message> {
+        self.local.pop_front().or_else(|| self.own().inbox.try_recv().ok())
+    }
+
+    /// Says that this core is about to sleep; false if there is mail, so that it must not.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        let own = self.own();
+        own.asleep.store(true, Ordering::SeqCst);
+        self.local.is_empty() && own.inbox.is_empty()
+    }
+
+    /// Says that this core is awake.
+    pub(crate) fn wake_up(&self) {
+        self.own().asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// The other cores.
+    pub(crate) fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let me = self.me;
+        (0..self.peers.len())
+            .filter_map(|core| u16::try_from(core).ok().map(CoreId))
+            .filter(move |core| *core != me)
+    }
+}

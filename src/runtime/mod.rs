@@ -1,0 +1,79 @@
+//! One core: its ring, its connections, the shard tokens, the mailboxes between cores. All I/O and
+//! nearly all `unsafe` of the server is here.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `core` | the loop of one core |
+//! | `ring`, `buffers` | io_uring: operations, completions, receive buffers |
+//! | `listener`, `traffic` | connections come, bytes go in and out, connections end or move |
+//! | `connection`, `output`, `table` | one connection, its replies, all connections of a core |
+//! | `window`, `dispatch` | from bytes to requests, from requests to commands on shards |
+//! | `engine` | runs a command, counts and times it |
+//! | `effects` | session commands and what they make the core do |
+//! | `token`, `shards` | who may touch which shard |
+//! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
+//! | `mail` | messages between cores |
+
+mod batch;
+mod buffers;
+mod connection;
+mod core;
+mod dispatch;
+mod effects;
+mod engine;
+mod listener;
+mod mail;
+mod multi;
+mod output;
+mod ring;
+mod shards;
+mod sync;
+mod table;
+mod token;
+mod traffic;
+mod window;
+
+pub(crate) use connection::Port;
+pub(crate) use core::CoreParts;
+pub(crate) use listener::Listener;
+pub(crate) use mail::{Message, Peer};
+pub(crate) use shards::ShardCell;
+
+use std::io;
+
+/// Bytes of memory that the rings and receive buffers of one core take.
+pub(crate) const RING_BYTES: usize = ring::Ring::QUEUE_BYTES + buffers::Buffers::MAPPED_BYTES;
+
+/// Serves until told to stop. `started` hears once whether the core came up.
+pub(crate) async fn serve(parts: CoreParts<'_>, started: flume::Sender<io::Result<()>>) {
+    // The buffers outlive the ring: they are declared first and so dropped last.
+    let mut buffers;
+    let mut core = match ring::Ring::new() {
+        Ok((ring, registered)) => {
+            buffers = registered;
+            core::Core::new(parts, ring)
+        }
+        Err(error) => {
+            // The server waits for this word; if it is gone there is nobody to tell.
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    core.start();
+    let _ = started.send(Ok(()));
+    drop(started);
+    let mut completions = Vec::with_capacity(crate::limits::RING_COMPLETIONS as usize);
+    loop {
+        let wait = core.may_sleep();
+        buffers.publish();
+        if let Err(error) = core.enter(wait, &mut completions) {
+            tracing::error!("io_uring_enter failed, the server stops: {error}");
+            core.ask_to_stop();
+            return;
+        }
+        if !core.turn(&mut buffers, &mut completions) {
+            return;
+        }
+        glommio::yield_if_needed().await;
+    }
+}

@@ -1,0 +1,125 @@
+//! Commands over several shards, when not all tokens are at hand.
+//!
+//! The tokens are taken one after another in shard order, so that no two such commands ever wait for
+//! each other in a circle. A token that is taken is claimed: the claim waits in the shard's queue like
+//! any work, and the holder hands the token over when the claim's turn comes, so nobody starves.
+//! Meanwhile the connection waits, and the tokens taken so far stay with the command, from one turn of
+//! the core to the next: what comes for those shards queues up and is served when it is done.
+
+use std::sync::Arc;
+
+use super::connection::{Block, Connection, State};
+use super::core::Core;
+use super::ring::Token;
+use super::shards::{Queued, ShardHolder};
+use super::token::Grant;
+use crate::node::ClientInfo;
+use crate::protocol::Args;
+use crate::protocol::args::ArgRange;
+use crate::shard::Call;
+use crate::types::ShardId;
+
+/// A command that is gathering its tokens.
+pub(crate) struct Multi<'a> {
+    ticket: u64,
+    connection: Token,
+    client: Arc<ClientInfo>,
+    call: Call,
+    bytes: Vec<u8>,
+    ranges: Vec<ArgRange>,
+    muted: bool,
+    /// In shard order.
+    needed: Vec<ShardId>,
+    /// The tokens of the first shards of `needed`.
+    holders: Vec<ShardHolder<'a>>,
+}
+
+impl<'a> Core<'a> {
+    /// Starts to gather the tokens for a command, and blocks its connection until it has run.
+    pub(super) fn claim(
+        &mut self,
+        connection: &mut Connection,
+        call: Call,
+        args: &Args<'_>,
+        needed: Vec<ShardId>,
+        muted: bool,
+    ) {
+        self.last_claim += 1;
+        connection.state = State::Blocked(Block::Shards);
+        let (bytes, ranges) = args.to_owned_parts();
+        let multi = Multi {
+            ticket: self.last_claim,
+            connection: connection.token,
+            client: connection.session.info.clone(),
+            call,
+            bytes,
+            ranges,
+            muted,
+            needed,
+            holders: Vec::new(),
+        };
+        if let Some(multi) = self.gather(multi) {
+            let reply = self.run_gathered(multi);
+            connection.output.tail().extend_from_slice(&reply);
+            connection.state = State::Running;
+        }
+    }
+
+    /// Takes tokens as far as they are free. Answers the command once it has them all; else the first
+    /// token that is taken is claimed and the command kept.
+    fn gather(&mut self, mut multi: Multi<'a>) -> Option<Multi<'a>> {
+        while let Some(shard) = multi.needed.get(multi.holders.len()).copied() {
+            let cell = self.shards.cell(shard);
+            if let Some(holder) = self.shards.detach(shard).or_else(|| cell.try_take()) {
+                multi.holders.push(holder);
+                continue;
+            }
+            let ticket = multi.ticket;
+            self.multis.push(multi);
+            if let Some(holder) = cell.enqueue(Queued::Claim { core: self.id, ticket }) {
+                // It became free meanwhile; our own claim waits in its queue.
+                self.give_back(holder);
+            }
+            return None;
+        }
+        Some(multi)
+    }
+
+    /// A claimed token is here.
+    pub(super) fn granted(&mut self, shard: ShardId, ticket: u64, grant: Grant) {
+        let holder = self.shards.cell(shard).accept(grant);
+        let index = self.multis.iter().position(|multi| multi.ticket == ticket);
+        let mut multi = self.multis.swap_remove(index.expect("a claim is kept until granted"));
+        multi.holders.push(holder);
+        let Some(multi) = self.gather(multi) else { return };
+        let token = multi.connection;
+        let reply = self.run_gathered(multi);
+        // The client may be gone; its command was run all the same.
+        if let Some(connection) = self.connections.get_mut(token) {
+            connection.output.tail().extend_from_slice(&reply);
+        }
+        self.unblock(token, Block::Shards);
+    }
+
+    /// Runs a command that holds all it needs; answers its reply, nothing if nobody wants it.
+    fn run_gathered(&mut self, mut multi: Multi<'a>) -> Vec<u8> {
+        let mut reply = Vec::new();
+        let count = usize::from(self.node.slots.shard_count());
+        let mut shards: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
+        for holder in &mut multi.holders {
+            let shard = holder.value();
+            let index = usize::from(shard.id().0);
+            shards[index] = Some(shard);
+        }
+        let args = Args::new(&multi.bytes, &multi.ranges);
+        self.engine.start_command();
+        self.engine.run_over(&mut shards, &multi.client, &multi.call, &args, &mut reply);
+        for holder in multi.holders {
+            self.give_back(holder);
+        }
+        if multi.muted {
+            reply.clear();
+        }
+        reply
+    }
+}

@@ -1,0 +1,303 @@
+//! A core's own io_uring: client sockets, wake-ups from other cores and the tick arrive here, and here
+//! an idle core sleeps.
+//!
+//! One thread creates, submits to and drains the ring (`SINGLE_ISSUER`), and completions are produced
+//! only while that thread is inside [`Ring::enter`] (`DEFER_TASKRUN`). The kernel owns every buffer of
+//! an operation until the operation has completed: senders keep their bytes in place until then.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::buffers::Buffers;
+use crate::limits::{REGISTERED_SOCKETS_MAX, RING_COMPLETIONS, RING_SUBMISSIONS, TICK_MS};
+
+/// What an operation was, as its completion tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Op {
+    /// A listener accepted a connection.
+    Accept = 1,
+    /// Bytes from a client.
+    Receive,
+    /// Bytes to a client left.
+    Send,
+    /// A receive was asked to end.
+    Cancel,
+    /// A tenth of a second has passed.
+    Tick,
+    /// Another core rang.
+    Rung,
+    /// Our ringing of another core failed.
+    Ring,
+    /// A thread outside the cores wrote to our eventfd.
+    Event,
+}
+
+impl Op {
+    fn of(code: u64) -> Option<Self> {
+        const ALL: [Op; 8] = [
+            Op::Accept,
+            Op::Receive,
+            Op::Send,
+            Op::Cancel,
+            Op::Tick,
+            Op::Rung,
+            Op::Ring,
+            Op::Event,
+        ];
+        ALL.into_iter().find(|op| *op as u64 == code)
+    }
+}
+
+/// Names an operation's target: an index and the generation that tells its successive owners apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Token {
+    /// Index into the table of connections or listeners.
+    pub(crate) index: u32,
+    /// How often the index was reused, modulo 2^24.
+    pub(crate) generation: u32,
+}
+
+impl Token {
+    const GENERATION_MASK: u32 = 0xff_ffff;
+
+    /// The token of the next owner of the same index.
+    pub(crate) fn next(self) -> Self {
+        Self { index: self.index, generation: (self.generation + 1) & Self::GENERATION_MASK }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the fields of `user_data`, taken apart")]
+    fn of(user_data: u64) -> Self {
+        let generation = (user_data >> 32) as u32 & Self::GENERATION_MASK;
+        Self { index: user_data as u32, generation }
+    }
+
+    fn user_data(self, op: Op) -> u64 {
+        (op as u64) << 56 | u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+}
+
+/// A client's socket as the ring knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// By its descriptor.
+    Descriptor(RawFd),
+    /// Registered with the ring at this index, which spares the kernel looking the descriptor up and
+    /// counting the reference, twice a request.
+    Registered(u32),
+}
+
+/// One completion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion {
+    /// What completed.
+    pub(crate) op: Op,
+    /// For whom.
+    pub(crate) token: Token,
+    /// The system call's result, or a negated errno.
+    pub(crate) result: i32,
+    /// The buffer that a receive filled, if any.
+    pub(crate) buffer: Option<u16>,
+    /// Whether the operation goes on and will complete again.
+    pub(crate) more: bool,
+}
+
+/// The ring.
+pub(crate) struct Ring {
+    ring: IoUring,
+    tick: Box<types::Timespec>,
+    /// Sockets that can be registered.
+    registered_max: u32,
+    /// Submissions queued and not handed to the kernel yet.
+    waiting: usize,
+    /// Completions that had to be taken while submitting.
+    backlog: Vec<Completion>,
+}
+
+impl Ring {
+    /// Bytes of the queues that the kernel shares with us: a submission takes 64 and an index of 4, a
+    /// completion 16.
+    pub(crate) const QUEUE_BYTES: usize =
+        RING_SUBMISSIONS as usize * (64 + 4) + RING_COMPLETIONS as usize * 16;
+
+    /// A ring for the calling thread, and the buffers it receives into, which must outlive it.
+    pub(crate) fn new() -> io::Result<(Self, Buffers)> {
+        let ring: IoUring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_cqsize(RING_COMPLETIONS)
+            .build(RING_SUBMISSIONS)?;
+        let buffers = Buffers::register(&ring)?;
+        let tick = Box::new(types::Timespec::new().nsec(TICK_MS * 1_000_000));
+        // A process with fewer descriptors than that does without.
+        let registers = ring.submitter().register_files_sparse(REGISTERED_SOCKETS_MAX).is_ok();
+        let registered_max = if registers { REGISTERED_SOCKETS_MAX } else { 0 };
+        Ok((Self { ring, tick, registered_max, waiting: 0, backlog: Vec::new() }, buffers))
+    }
+
+    /// The descriptor by which other cores ring this one.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Submits what was queued and appends what has completed to `completions`; sleeps until there is
+    /// something if `wait`.
+    pub(crate) fn enter(
+        &mut self,
+        wait: bool,
+        completions: &mut Vec<Completion>,
+    ) -> io::Result<()> {
+        let wait = wait && self.backlog.is_empty();
+        self.submit(usize::from(wait))?;
+        completions.append(&mut self.backlog);
+        self.reap(completions);
+        Ok(())
+    }
+
+    fn reap(&mut self, completions: &mut Vec<Completion>) {
+        for entry in self.ring.completion() {
+            let data = entry.user_data();
+            // Completions of operations that nobody waits for carry no code.
+            let Some(op) = Op::of(data >> 56) else { continue };
+            completions.push(Completion {
+                op,
+                token: Token::of(data),
+                result: entry.result(),
+                buffer: io_uring::cqueue::buffer_select(entry.flags()),
+                more: io_uring::cqueue::more(entry.flags()),
+            });
+        }
+    }
+
+    fn submit(&mut self, want: usize) -> io::Result<()> {
+        const GETEVENTS: u32 = 1;
+        let queued = u32::try_from(self.waiting).unwrap_or(u32::MAX);
+        let want = u32::try_from(want).unwrap_or(1);
+        // SAFETY: no signal mask is passed; queued entries point to memory that lives until their
+        // completion (see the callers of `push`).
+        let result =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, GETEVENTS, None) };
+        match result {
+            Ok(submitted) => {
+                self.waiting -= submitted.min(self.waiting);
+                Ok(())
+            }
+            // A signal, or completions that have to be drained first: the next turn goes on.
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        loop {
+            // SAFETY: every buffer an entry names is owned by the ring, by a connection that stays
+            // until its operations have completed, or is static.
+            let pushed = unsafe { self.ring.submission().push(&entry) };
+            if pushed.is_ok() {
+                self.waiting += 1;
+                return;
+            }
+            // Full: hand what is there to the kernel, which takes nothing while completions that
+            // found no room wait for theirs. An error shows again in `enter`.
+            let _ = self.submit(0);
+            let mut backlog = std::mem::take(&mut self.backlog);
+            self.reap(&mut backlog);
+            self.backlog = backlog;
+        }
+    }
+
+    /// Accepts from `listener` until told otherwise.
+    pub(crate) fn accept(&mut self, listener: RawFd, token: Token) {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
+        self.push(entry.user_data(token.user_data(Op::Accept)));
+    }
+
+    /// Registers a socket under its connection's index, if there is room.
+    pub(crate) fn attach(&mut self, socket: RawFd, token: Token) -> Socket {
+        if token.index < self.registered_max
+            && self.ring.submitter().register_files_update(token.index, &[socket]).is_ok()
+        {
+            return Socket::Registered(token.index);
+        }
+        Socket::Descriptor(socket)
+    }
+
+    /// Lets go of a socket that was registered; until then it stays open.
+    pub(crate) fn detach(&mut self, socket: Socket) {
+        const NONE: RawFd = -1;
+        if let Socket::Registered(index) = socket {
+            let result = self.ring.submitter().register_files_update(index, &[NONE]);
+            debug_assert!(result.is_ok(), "the index was registered: {result:?}");
+        }
+    }
+
+    /// Receives once, into a buffer of the kernel's choice.
+    pub(crate) fn receive_once(&mut self, socket: RawFd, token: Token) {
+        let entry = opcode::Recv::new(types::Fd(socket), std::ptr::null_mut(), 0)
+            .buf_group(Buffers::GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
+        self.push(entry.user_data(token.user_data(Op::Receive)));
+    }
+
+    /// Receives until cancelled, into buffers of the kernel's choice.
+    pub(crate) fn receive(&mut self, socket: Socket, token: Token) {
+        let group = Buffers::GROUP;
+        let entry = match socket {
+            Socket::Descriptor(fd) => opcode::RecvMulti::new(types::Fd(fd), group).build(),
+            Socket::Registered(index) => opcode::RecvMulti::new(types::Fixed(index), group).build(),
+        };
+        self.push(entry.user_data(token.user_data(Op::Receive)));
+    }
+
+    /// Ends the receive of `token`; it completes with `ECANCELED` unless it ends otherwise first.
+    pub(crate) fn cancel_receive(&mut self, token: Token) {
+        let entry = opcode::AsyncCancel::new(token.user_data(Op::Receive)).build();
+        self.push(entry.user_data(token.user_data(Op::Cancel)));
+    }
+
+    /// Sends all of `bytes`, which the caller leaves untouched until the completion.
+    pub(crate) fn send(&mut self, socket: Socket, token: Token, bytes: &[u8]) {
+        let (start, length) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let entry = match socket {
+            Socket::Descriptor(fd) => opcode::Send::new(types::Fd(fd), start, length),
+            Socket::Registered(index) => opcode::Send::new(types::Fixed(index), start, length),
+        };
+        let entry = entry.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
+        self.push(entry.user_data(token.user_data(Op::Send)));
+    }
+
+    /// Ticks until the ring is gone.
+    pub(crate) fn tick(&mut self) {
+        let entry = opcode::Timeout::new(&raw const *self.tick)
+            .count(0)
+            .flags(types::TimeoutFlags::MULTISHOT)
+            .build();
+        self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Tick)));
+    }
+
+    /// Wakes the core that sleeps on `ring`.
+    pub(crate) fn ring(&mut self, ring: RawFd) {
+        let none = Token { index: 0, generation: 0 };
+        let entry = opcode::MsgRingData::new(types::Fd(ring), 0, none.user_data(Op::Rung), None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(entry.user_data(none.user_data(Op::Ring)));
+    }
+
+    /// Completes whenever `eventfd` is readable.
+    pub(crate) fn watch(&mut self, eventfd: RawFd) {
+        const POLLIN: u32 = libc::POLLIN as u32;
+        let entry = opcode::PollAdd::new(types::Fd(eventfd), POLLIN).multi(true).build();
+        self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Event)));
+    }
+}

@@ -1,0 +1,295 @@
+//! A connection's bytes in and out, and its end.
+//!
+//! Whoever has taken a connection out of the table hands it to [`Core::settle`] at last, which starts
+//! what has to be started (a receive, a send, a move, the close) and puts it back or drops it.
+
+use super::connection::{Block, Connection, Receive, State};
+use super::core::{Core, Peaks};
+use super::mail::Message;
+use super::ring::{Completion, Socket};
+use crate::limits::{IDLE_BUFFER_BYTES_MAX, PENDING_OUTPUT_BYTES_MAX, STALLED_INPUT_BYTES_MAX};
+use crate::types::{CoreId, MonoUs};
+
+impl Core<'_> {
+    /// A receive brought bytes, or ended.
+    pub(super) fn received(&mut self, completion: Completion, bytes: &[u8]) {
+        let Some(mut connection) = self.connections.take(completion.token) else {
+            self.engine.metrics.stale_completions.increment();
+            return;
+        };
+        if !completion.more {
+            connection.receive = Receive::Idle;
+        }
+        if !bytes.is_empty() {
+            self.engine.metrics.reads.increment();
+            self.engine.metrics.input_bytes.add(bytes.len() as u64);
+            connection.active_at = self.engine.now.mono;
+            self.feed(&mut connection, bytes);
+        } else if completion.result == 0 {
+            connection.half_closed = true;
+        } else if !is_passing(-completion.result) {
+            connection.shut_down();
+        }
+        self.mark_dirty(&mut connection);
+        self.connections.put(connection);
+    }
+
+    /// New bytes of a client: runs what is whole and keeps the rest.
+    fn feed(&mut self, connection: &mut Connection, bytes: &[u8]) {
+        if connection.input.is_empty() && connection.is_running() {
+            let consumed = self.run_requests(connection, bytes);
+            if consumed < bytes.len() {
+                connection.input.extend_from_slice(&bytes[consumed..]);
+            }
+        } else if matches!(connection.state, State::Running | State::Blocked(_)) {
+            connection.input.extend_from_slice(bytes);
+            self.resume(connection);
+        }
+        self.note_input(connection);
+    }
+
+    /// Runs what the connection has kept, if it may go on.
+    pub(super) fn resume(&mut self, connection: &mut Connection) {
+        if !connection.is_running() || connection.input.is_empty() {
+            return;
+        }
+        let mut input = std::mem::take(&mut connection.input);
+        let consumed = self.run_requests(connection, &input);
+        input.drain(..consumed);
+        if input.is_empty() && input.capacity() > crate::limits::RECEIVE_BUFFER_BYTES {
+            input = Vec::new();
+        }
+        connection.input = input;
+        self.note_input(connection);
+    }
+
+    /// Remembers since when a request is unfinished, and closes a client that sends more than it may
+    /// have waiting.
+    fn note_input(&mut self, connection: &mut Connection) {
+        if connection.input.is_empty() {
+            connection.request_since = None;
+        } else if connection.request_since.is_none() {
+            connection.request_since = Some(self.engine.now.mono);
+        }
+        self.peaks.input_bytes = self.peaks.input_bytes.max(connection.input.len());
+        if connection.input.len() > self.config.client_query_buffer_limit_bytes {
+            tracing::warn!(
+                client = connection.session.id.0,
+                "closing a client that reached the max query buffer length"
+            );
+            connection.shut_down();
+        }
+    }
+
+    /// Bytes left for a client, or could not.
+    pub(super) fn sent(&mut self, completion: Completion) {
+        let Some(mut connection) = self.connections.take(completion.token) else {
+            self.engine.metrics.stale_completions.increment();
+            return;
+        };
+        match usize::try_from(completion.result) {
+            Ok(count) => {
+                self.engine.metrics.output_bytes.add(count as u64);
+                let (socket, token) = (connection.ring_socket, connection.token);
+                if let Some(rest) = connection.output.sent(count) {
+                    self.ring.send(socket, token, rest);
+                }
+            }
+            Err(_) => {
+                connection.output.abandon();
+                connection.shut_down();
+            }
+        }
+        let pending = connection.output.pending_bytes();
+        if connection.is_blocked_by(Block::Output) && pending < PENDING_OUTPUT_BYTES_MAX / 2 {
+            connection.state = State::Running;
+            self.resume(&mut connection);
+        }
+        self.mark_dirty(&mut connection);
+        self.connections.put(connection);
+    }
+
+    /// Starts what the connection needs next and puts it back into the table, or lets it go.
+    pub(super) fn settle(&mut self, mut connection: Box<Connection>) {
+        if connection.state != State::Closing {
+            self.check_output(&mut connection);
+        }
+        if connection.half_closed && connection.is_running() {
+            connection.state = State::Draining;
+        }
+        if connection.state != State::Closing {
+            let (socket, token) = (connection.ring_socket, connection.token);
+            if let Some(bytes) = connection.output.start_send() {
+                self.engine.metrics.writes.increment();
+                self.ring.send(socket, token, bytes);
+            }
+            if connection.state == State::Draining && connection.output.is_empty() {
+                connection.shut_down();
+            }
+        }
+        if connection.state == State::Closing {
+            return self.let_go(connection);
+        }
+        if let State::Blocked(Block::Moving(core)) = connection.state
+            && connection.is_at_rest()
+            && connection.output.is_empty()
+        {
+            return self.move_to(core, connection);
+        }
+        self.arm_receive(&mut connection);
+        self.connections.put(connection);
+    }
+
+    /// Receives as long as the connection can use what comes.
+    fn arm_receive(&mut self, connection: &mut Connection) {
+        let (fd, token) = (connection.fd(), connection.token);
+        let full = connection.input.len() > STALLED_INPUT_BYTES_MAX && !connection.is_running();
+        let moving = matches!(connection.state, State::Blocked(Block::Moving(_)));
+        match connection.receive {
+            Receive::Idle if full || moving || connection.half_closed => {}
+            Receive::Idle => {
+                // Before it has found its core one receive at a time, so that it can leave at once.
+                if connection.placed {
+                    if connection.ring_socket == Socket::Descriptor(fd) {
+                        connection.ring_socket = self.ring.attach(fd, token);
+                    }
+                    self.ring.receive(connection.ring_socket, token);
+                } else {
+                    self.ring.receive_once(fd, token);
+                }
+                connection.receive = Receive::Armed;
+            }
+            // What is under way would keep it here: it brings bytes or ends, then the move goes on.
+            Receive::Armed if full || moving => {
+                self.ring.cancel_receive(token);
+                connection.receive = Receive::Cancelled;
+            }
+            Receive::Armed | Receive::Cancelled => {}
+        }
+    }
+
+    fn let_go(&mut self, mut connection: Box<Connection>) {
+        if !connection.is_at_rest() {
+            // The kernel still has its buffers: the completions bring it here again.
+            if connection.receive == Receive::Armed {
+                self.ring.cancel_receive(connection.token);
+                connection.receive = Receive::Cancelled;
+            }
+            self.connections.put(connection);
+            return;
+        }
+        self.ring.detach(connection.ring_socket);
+        self.node.clients.remove(connection.session.id);
+        if connection.session.monitor {
+            self.end_monitor(connection.token);
+        }
+        self.connections.release(connection.token);
+    }
+
+    fn move_to(&mut self, core: CoreId, mut connection: Box<Connection>) {
+        let old = connection.token;
+        connection.placed = true;
+        connection.dirty = false;
+        connection.state = State::Running;
+        connection.session.info.set_core(core);
+        self.engine.metrics.connections_moved_out.increment();
+        self.post(core, Message::Adopt(connection));
+        self.connections.release(old);
+    }
+
+    /// Takes over a connection from another core, with what it has not run yet.
+    pub(super) fn adopt(&mut self, mut connection: Box<Connection>) {
+        self.engine.metrics.connections_moved_in.increment();
+        connection.token = self.connections.reserve();
+        self.resume(&mut connection);
+        self.settle(connection);
+    }
+
+    // --- limits ----------------------------------------------------------------------------------
+
+    /// Stops running requests of a client that does not read, and closes it at its limits.
+    fn check_output(&mut self, connection: &mut Connection) {
+        let pending = connection.output.pending_bytes();
+        self.peaks.output_bytes = self.peaks.output_bytes.max(pending);
+        if pending < crate::limits::RECEIVE_BUFFER_BYTES {
+            connection.over_soft_limit_since = None;
+            return;
+        }
+        let limit = &self.config.client_output_buffer_limits.normal;
+        let over = |bytes: u64| bytes > 0 && pending as u64 > bytes;
+        let now = self.engine.now.mono;
+        let since = if over(limit.soft_bytes) {
+            *connection.over_soft_limit_since.get_or_insert(now)
+        } else {
+            connection.over_soft_limit_since = None;
+            now
+        };
+        let soft = over(limit.soft_bytes) && seconds_since(since, now) >= limit.soft_s;
+        if over(limit.hard_bytes) || soft {
+            self.engine.metrics.output_limit_closes.increment();
+            tracing::warn!(
+                client = connection.session.id.0,
+                pending,
+                "closing a client that reached its output buffer limit"
+            );
+            connection.shut_down();
+        }
+    }
+
+    /// Once a second: timeouts, buffers of idle clients, and what all of them hold.
+    pub(super) fn check_clients(&mut self) {
+        let now = self.engine.now.mono;
+        let tokens: Vec<_> = self.connections.tokens().collect();
+        let tokens_len = tokens.len() as u64;
+        let mut bytes = 0;
+        for token in tokens {
+            let Some(mut connection) = self.connections.take(token) else { continue };
+            let idle_s = seconds_since(connection.active_at, now);
+            let timeout = u64::from(self.config.timeout_s);
+            let request_timeout = u64::from(self.config.request_timeout_s);
+            let idle = timeout > 0 && idle_s >= timeout && !connection.session.monitor;
+            let half = connection.is_running()
+                && request_timeout > 0
+                && idle_s >= request_timeout
+                && connection.request_since.is_some();
+            if idle || half {
+                self.engine.metrics.timeout_closes.increment();
+                connection.shut_down();
+            }
+            if idle_s > 0 {
+                connection.output.shrink(IDLE_BUFFER_BYTES_MAX);
+                if connection.input.is_empty() {
+                    connection.input = Vec::new();
+                }
+            }
+            let memory = (connection.buffer_bytes() + size_of::<Connection>()) as u64;
+            connection.session.info.set_buffers(
+                connection.input.len() as u64,
+                (connection.input.capacity() - connection.input.len()) as u64,
+                connection.output.pending_bytes() as u64,
+                memory,
+            );
+            bytes += memory;
+            self.settle(connection);
+        }
+        if let Some(scratch) = &mut self.scratch {
+            scratch.parser.shrink();
+        }
+        self.count_paused();
+        let metrics = self.engine.metrics;
+        metrics.client_bytes.set(bytes);
+        metrics.clients.set(tokens_len);
+        metrics.input_bytes_max.set(self.peaks.input_bytes as u64);
+        metrics.output_bytes_max.set(self.peaks.output_bytes as u64);
+        self.peaks = Peaks::default();
+    }
+}
+
+fn seconds_since(since: MonoUs, now: MonoUs) -> u64 {
+    now.0.saturating_sub(since.0) / 1_000_000
+}
+
+/// Errors of a receive after which it is simply started again.
+fn is_passing(errno: i32) -> bool {
+    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
+}
