@@ -1,4 +1,63 @@
 //! Ringmain: a thread-per-core cache engine that speaks Redis's protocol.
+//!
+//! # Bird's-eye view
+//!
+//! Keys hash to 16,384 slots as in Redis Cluster, slots belong to shards, shards to cores. A core is one
+//! pinned thread with an io_uring of its own; a shard is one [`cache::Keyspace`] behind a token. Clients
+//! connect to the common port, where a connection moves to the core of the first key it names, or to a
+//! core's own port, which cluster clients learn from `CLUSTER SLOTS`. Whoever holds a shard's token
+//! touches the shard; nobody else does, and nobody waits for a core that sleeps.
+//!
+//! # The life of one `SET`
+//!
+//! 1. The kernel puts the client's bytes into one of the core's receive buffers and completes a
+//!    multishot receive (`runtime::ring`, `runtime::buffers`); the core wakes up (`runtime::core`).
+//! 2. `runtime::window` has [`protocol::resp`] cut the bytes into [`protocol::Args`], nothing copied,
+//!    a few requests ahead, finds each command in [`command::table`] and the slot of its key in
+//!    [`types`], and has the processor load what the keys will need. `runtime::dispatch` decides
+//!    where each runs.
+//! 3. If the shard's token is at hand or free (`runtime::shards`), `runtime::engine` runs the command
+//!    there and then; if another core holds it, the command waits in the shard's queue for that core
+//!    (`runtime::batch`). A command over several shards gathers all their tokens (`runtime::multi`).
+//! 4. [`shard`] makes room if memory is short, and calls the command's handler
+//!    ([`command::strings`]), which decides with what [`command::Exec`] gives it: the time, the
+//!    database, the keyspaces.
+//! 5. [`cache`] finds the key, writes the value, moves the entry to the head of the LRU list.
+//! 6. The handler answers through [`protocol::Reply`] into the connection's output
+//!    (`runtime::output`), which keeps replies in the order of their requests.
+//! 7. At the end of the turn everything a connection has to say leaves in one send
+//!    (`runtime::traffic`).
+//!
+//! # The modules, lowest first
+//!
+//! Each imports only what stands above it.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`types`], [`limits`] | ids, slots, bounds |
+//! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory |
+//! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |
+//! | [`protocol`] | bytes to requests, replies to bytes |
+//! | [`metrics`] | per-core counters, one writer each |
+//! | [`node`] | what the cores share and a command may look at |
+//! | [`command`] | the command table: one row and one handler a command, by group |
+//! | [`shard`] | a keyspace with its memory limit: runs a command |
+//! | [`runtime`] | one core: rings, connections, tokens, mailboxes |
+//! | [`server`] | start, stop, signals |
+//!
+//! # Invariants
+//!
+//! * The core decides, the runtime performs: `protocol`, `cache`, `command` and `shard` do no I/O and
+//!   read no clock; time and randomness are passed in.
+//! * One holder per state at a time. Cores share the shard cells, the mailboxes and [`node::Node`], and
+//!   nothing else.
+//! * What comes from outside is never trusted: it is bounded before it is stored, and a wrong byte is an
+//!   error reply, not a panic.
+//!
+//! # Deliberately absent
+//!
+//! No locks around data, no background threads that touch it, no copy of a request on the usual way.
+//! Not there yet: the log, replication, types other than strings, the binary protocol.
 
 pub mod cache;
 pub mod command;
@@ -8,5 +67,6 @@ pub mod metrics;
 pub mod node;
 pub mod protocol;
 pub mod runtime;
+pub mod server;
 pub mod shard;
 pub mod types;

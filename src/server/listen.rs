@@ -1,0 +1,134 @@
+//! The listening sockets: every core listens on the common port, and on a port of its own.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::preflight::{self, StartError};
+use crate::config::{Bind, Config, ShardPorts};
+use crate::node::Topology;
+use crate::runtime::{Listener, Port};
+
+/// All listening sockets, and where they ended up.
+pub(super) struct Sockets {
+    /// Indexed by core.
+    pub(super) by_core: Vec<Vec<Listener>>,
+    common_port: u16,
+    core_ports: Vec<u16>,
+}
+
+impl Sockets {
+    /// Binds everything.
+    ///
+    /// # Errors
+    /// An address that can't be bound, unless the configuration marks it optional.
+    pub(super) fn bind(config: &Config, cores: u16) -> Result<Self, StartError> {
+        let mut sockets = Self {
+            by_core: (0..cores).map(|_| Vec::new()).collect(),
+            common_port: 0,
+            core_ports: Vec::new(),
+        };
+        let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
+        sockets.common_port = config.port;
+        for bind in &config.bind {
+            sockets.bind_common(*bind, backlog)?;
+        }
+        for core in 0..cores {
+            let wanted = match config.shard_ports {
+                ShardPorts::Off => continue,
+                ShardPorts::OsChosen => 0,
+                ShardPorts::From(base) => base.saturating_add(core),
+            };
+            sockets.bind_own(&config.bind, core, wanted, backlog)?;
+        }
+        Ok(sockets)
+    }
+
+    /// Where clients reach the server.
+    pub(super) fn topology(&self) -> Topology {
+        Topology {
+            common_port: self.common_port,
+            core_ports: self.core_ports.clone(),
+            announce_ip: None,
+        }
+    }
+
+    /// The common port, once for every core: the kernel spreads connections over them.
+    fn bind_common(&mut self, bind: Bind, backlog: i32) -> Result<(), StartError> {
+        let Some(probe) = bind_one(bind, self.common_port, false)? else { return Ok(()) };
+        let address = local_address(&probe, bind.ip, self.common_port)?;
+        // Another server's socket would let ours share the port without a word, so the port was first
+        // bound without sharing. Shared sockets can't join one that is not: it goes.
+        drop(probe);
+        self.common_port = address.port();
+        for listeners in &mut self.by_core {
+            let Some(socket) = bind_one(bind, self.common_port, true)? else { continue };
+            listeners.push(listen(socket, address, backlog, Port::Common)?);
+        }
+        Ok(())
+    }
+
+    fn bind_own(
+        &mut self,
+        binds: &[Bind],
+        core: u16,
+        port: u16,
+        backlog: i32,
+    ) -> Result<(), StartError> {
+        let mut port = port;
+        for bind in binds {
+            let Some(socket) = bind_one(*bind, port, false)? else { continue };
+            let address = local_address(&socket, bind.ip, port)?;
+            port = address.port();
+            let listener = listen(socket, address, backlog, Port::Core)?;
+            self.by_core[usize::from(core)].push(listener);
+        }
+        self.core_ports.push(port);
+        Ok(())
+    }
+}
+
+/// A bound socket; `None` if the address is optional and not there.
+fn bind_one(bind: Bind, port: u16, shared: bool) -> Result<Option<Socket>, StartError> {
+    let address = SocketAddr::new(bind.ip, port);
+    match try_bind(address, shared) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error)
+            if bind.optional
+                && matches!(
+                    error.raw_os_error(),
+                    Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+                ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(preflight::bind_error(address, error)),
+    }
+}
+
+fn try_bind(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn local_address(socket: &Socket, ip: IpAddr, port: u16) -> Result<SocketAddr, StartError> {
+    let local = socket.local_addr().map_err(|e| preflight::bind_error((ip, port).into(), e))?;
+    Ok(local.as_socket().unwrap_or(SocketAddr::new(ip, port)))
+}
+
+fn listen(
+    socket: Socket,
+    address: SocketAddr,
+    backlog: i32,
+    port: Port,
+) -> Result<Listener, StartError> {
+    socket.listen(backlog).map_err(|error| preflight::bind_error(address, error))?;
+    Ok(Listener { socket: TcpListener::from(socket), port })
+}

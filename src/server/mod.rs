@@ -1,0 +1,216 @@
+//! Start and stop: checks, sockets, one pinned executor per core, signals.
+
+mod host;
+mod listen;
+pub mod log;
+pub mod preflight;
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+use crate::cache::KeyspaceOptions;
+use crate::config::{Config, Live};
+use crate::node::{Node, NodeOptions};
+use crate::runtime::{self, CoreParts, Message, Peer, ShardCell};
+use crate::shard::Shard;
+use crate::types::{CoreId, MonoUs, Now, ShardId, SlotMap};
+use listen::Sockets;
+use log::Log;
+use preflight::StartError;
+
+/// Runs the server until SIGINT, SIGTERM or `SHUTDOWN`.
+///
+/// # Errors
+/// Whatever keeps it from starting, as one sentence that names the mend.
+pub fn run(mut config: Config) -> Result<(), StartError> {
+    let log = Log::start(config.log_level);
+    preflight::check(&mut config)?;
+    crate::cache::return_freed_buffers_to_system();
+    let slots = SlotMap::new(config.shards, config.core_count());
+    let sockets = Sockets::bind(&config, slots.core_count())?;
+    let banner = banner(&config, &sockets, slots);
+    let (stop, stopped) = flume::bounded(1);
+    watch_signals(stop.clone())?;
+    let cores = Cores::start(config, log, sockets, slots, stop)?;
+    // The banner is for a person; without a terminal there is nobody to miss it.
+    let _ = std::io::stdout().write_all(banner.as_bytes());
+    let _ = std::io::stdout().flush();
+    // Nobody can ask for a stop any more only if all cores have ended.
+    let _ = stopped.recv();
+    tracing::info!("stopping");
+    cores.stop();
+    Ok(())
+}
+
+/// The running cores.
+struct Cores {
+    peers: Arc<Vec<Peer>>,
+    executors: Vec<ExecutorJoinHandle<()>>,
+}
+
+impl Cores {
+    fn start(
+        config: Config,
+        log: Log,
+        sockets: Sockets,
+        slots: SlotMap,
+        stop: flume::Sender<()>,
+    ) -> Result<Self, StartError> {
+        let clock = quanta::Clock::new();
+        let started = clock.raw();
+        let cpus = config.core_cpus().to_vec();
+        let io_memory_bytes = preflight::glommio_io_memory_bytes(slots.core_count());
+        let peers: Vec<Peer> =
+            (0..slots.core_count()).map(|_| Peer::new()).collect::<Result<_, _>>()?;
+        let cells: Vec<ShardCell> = (0..slots.shard_count())
+            .map(|id| new_shard(slots, ShardId(id)))
+            .collect::<Result<_, _>>()?;
+        let (peers, cells) = (Arc::new(peers), Arc::new(cells));
+        let node = Arc::new(Node::new(node_options(config, log, &sockets, slots)?));
+        // Before the first client can ask for it.
+        node.cores.iter().for_each(|core| core.ring_bytes.set(runtime::RING_BYTES as u64));
+        let (ready, readiness) = flume::unbounded();
+        let mut cores = Self { peers: peers.clone(), executors: Vec::new() };
+        for (index, listeners) in sockets.by_core.into_iter().enumerate() {
+            let id = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
+            let (node, peers, cells) = (node.clone(), peers.clone(), cells.clone());
+            let (stop, ready, clock) = (stop.clone(), ready.clone(), clock.clone());
+            let executor = LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpus[index])))
+                .name(&format!("core-{index}"))
+                .io_memory(io_memory_bytes)
+                .ring_depth(preflight::GLOMMIO_RING_DEPTH)
+                .spawn(move || async move {
+                    let (node, peers, cells) = (&*node, &peers[..], &cells[..]);
+                    let parts =
+                        CoreParts { id, node, peers, cells, listeners, stop, clock, started };
+                    runtime::serve(parts, ready).await;
+                });
+            match executor {
+                Ok(executor) => cores.executors.push(executor),
+                Err(error) => {
+                    cores.stop();
+                    return Err(preflight::executor_error(&error));
+                }
+            }
+        }
+        drop(ready);
+        for _ in 0..cores.executors.len() {
+            match readiness.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    cores.stop();
+                    return Err(preflight::ring_error(error));
+                }
+                // An executor that can't be built ends its thread before the core can say anything.
+                Err(flume::RecvError::Disconnected) => {
+                    let silent = || StartError::Core("its thread ended".to_owned());
+                    return Err(cores.stop().unwrap_or_else(silent));
+                }
+            }
+        }
+        Ok(cores)
+    }
+
+    /// Tells all cores to stop and waits for them; why the first of those that ended badly did.
+    fn stop(self) -> Option<StartError> {
+        for peer in self.peers.iter() {
+            peer.post_from_outside(Message::Stop);
+        }
+        let mut first = None;
+        for executor in self.executors {
+            if let Err(error) = executor.join() {
+                tracing::error!("a core ended badly: {error}");
+                first.get_or_insert_with(|| preflight::executor_error(&error));
+            }
+        }
+        first
+    }
+}
+
+fn new_shard(slots: SlotMap, id: ShardId) -> Result<ShardCell, StartError> {
+    let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()? };
+    Ok(ShardCell::new(Shard::new(id, options)))
+}
+
+fn random() -> Result<u64, StartError> {
+    getrandom::u64().map_err(|error| StartError::from(std::io::Error::other(error.to_string())))
+}
+
+fn node_options(
+    config: Config,
+    log: Log,
+    sockets: &Sockets,
+    slots: SlotMap,
+) -> Result<NodeOptions, StartError> {
+    let run_id = format!("{:016x}{:016x}{:08x}", random()?, random()?, random()? >> 32);
+    let unix =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(NodeOptions {
+        slots,
+        topology: sockets.topology(),
+        run_id,
+        started_at: Now::new(unix, MonoUs(0)),
+        process: host::process(&config),
+        host: Box::new(host::ProcFs),
+        config: Live::with_host(config, Box::new(preflight::Machine::new(log))),
+    })
+}
+
+/// Asks for a stop at the first SIGINT or SIGTERM; at the second the process ends at once.
+fn watch_signals(stop: flume::Sender<()>) -> Result<(), StartError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(128 + signal);
+            }
+            // Full means that a stop was asked for already.
+            let _ = stop.try_send(());
+        }
+    })?;
+    Ok(())
+}
+
+/// What the server says once it serves.
+fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
+    let topology = sockets.topology();
+    let port = topology.common_port;
+    let addresses: Vec<String> = config
+        .bind
+        .iter()
+        .map(|bind| std::net::SocketAddr::new(bind.ip, port).to_string())
+        .collect();
+    let cpus: Vec<String> = config.core_cpus().iter().map(u16::to_string).collect();
+    let core_ports = match (topology.core_ports.first(), topology.core_ports.last()) {
+        (Some(first), Some(last)) if first != last => {
+            let ports: Vec<String> = topology.core_ports.iter().map(u16::to_string).collect();
+            if usize::from(last.wrapping_sub(*first)) + 1 == ports.len() {
+                format!("{first} to {last}")
+            } else {
+                ports.join(", ")
+            }
+        }
+        (Some(only), _) => only.to_string(),
+        (None, _) => "none".to_owned(),
+    };
+    let maxmemory = match config.maxmemory_bytes {
+        0 => "no limit".to_owned(),
+        bytes => format!("{bytes} bytes"),
+    };
+    format!(
+        "ringmain {} serves on {}\n  \
+         cores       {} on CPU {}, {} shards\n  \
+         core ports  {core_ports}\n  \
+         memory      {maxmemory}\n  \
+         durability  memory: data does not survive a restart\n  \
+         try         redis-cli -p {port} set hello world\n",
+        env!("CARGO_PKG_VERSION"),
+        addresses.join(", "),
+        slots.core_count(),
+        cpus.join(", "),
+        slots.shard_count(),
+    )
+}
