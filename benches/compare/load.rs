@@ -1,0 +1,213 @@
+//! Load on a server, and what it costs the server: by `redis-benchmark` where the PATH has it, by a
+//! closed loop over a few blocking connections where not.
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::process;
+use crate::servers::{Running, on_path};
+
+/// Connections at once.
+const CONNECTIONS: usize = 50;
+/// Keys are chosen at random from this many, named as `redis-benchmark` names them: 16 bytes.
+const KEYS: u64 = 100_000;
+const VALUE: [u8; 64] = [b'x'; 64];
+/// A run that takes longer than this is given up.
+const RUN_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Set,
+    Get,
+}
+
+impl Verb {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Get => "GET",
+        }
+    }
+}
+
+/// What is asked of a server in one run.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) verb: Verb,
+    /// Requests that each connection has on the way.
+    pub(crate) depth: usize,
+    pub(crate) requests: u64,
+    /// Whether clients ask the server for its slots and go to the port that owns a key.
+    pub(crate) is_cluster: bool,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) requests_per_second: f64,
+    /// The server's user and system time over the requests, in microseconds.
+    pub(crate) cpu_us: f64,
+}
+
+/// What makes the load.
+pub(crate) enum Generator {
+    RedisBenchmark(PathBuf),
+    BuiltIn,
+}
+
+impl Generator {
+    pub(crate) fn find() -> Self {
+        on_path("redis-benchmark").map_or(Self::BuiltIn, Self::RedisBenchmark)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let Self::RedisBenchmark(_) = self else { return "a built-in client".to_owned() };
+        "redis-benchmark".to_owned()
+    }
+
+    /// Whether it can follow the slots of a cluster.
+    pub(crate) fn follows_slots(&self) -> bool {
+        matches!(self, Self::RedisBenchmark(_))
+    }
+
+    /// Puts `load` on `server` from `cpus` and measures.
+    pub(crate) fn run(&self, load: Load, server: &Running, cpus: &[usize]) -> io::Result<Cost> {
+        let before = server.cpu_time()?;
+        let requests_per_second = process::pinned(cpus, || match self {
+            Self::RedisBenchmark(program) => redis_benchmark(program.clone(), load, server),
+            Self::BuiltIn => built_in(load, server),
+        })?;
+        let spent = server.cpu_time()?.saturating_sub(before);
+        Ok(Cost { requests_per_second, cpu_us: spent.as_secs_f64() * 1e6 / load.requests as f64 })
+    }
+}
+
+fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result<f64> {
+    let mut command = Command::new(program);
+    command
+        .args(["-h", "127.0.0.1", "--csv"])
+        .args(["-p", &server.port.to_string()])
+        .args(["-c", &CONNECTIONS.to_string()])
+        .args(["-r", &KEYS.to_string()])
+        .args(["-d", &VALUE.len().to_string()])
+        .args(["-P", &load.depth.to_string()])
+        .args(["-n", &load.requests.to_string()])
+        .args(["-t", &load.verb.name().to_lowercase()]);
+    if load.is_cluster {
+        command.arg("--cluster");
+    }
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let status = wait(&mut child);
+    let mut output = String::new();
+    child.stdout.take().map_or(Ok(0), |mut out| out.read_to_string(&mut output))?;
+    child.stderr.take().map_or(Ok(0), |mut err| err.read_to_string(&mut output))?;
+    if let (true, Some(rate)) = (status?, rate(&output, load.verb)) {
+        return Ok(rate);
+    }
+    let said = output.lines().last().unwrap_or("nothing");
+    Err(io::Error::other(format!("redis-benchmark gave no figure; it said {said}")))
+}
+
+/// Waits for `child` and tells whether it succeeded; kills it when it takes too long.
+fn wait(child: &mut Child) -> io::Result<bool> {
+    let deadline = Instant::now() + RUN_TIMEOUT;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            return Err(io::Error::other("redis-benchmark took too long"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The second field of the row that starts with the verb: `"SET","101010.10",…`.
+fn rate(csv: &str, verb: Verb) -> Option<f64> {
+    let row = csv.lines().find_map(|line| line.strip_prefix(&format!("\"{}\",\"", verb.name())))?;
+    row.split('"').next()?.parse().ok()
+}
+
+/// Each connection in turn gives up the replies to its last batch and sends the next one, so that
+/// the others' batches are on the way meanwhile.
+fn built_in(load: Load, server: &Running) -> io::Result<f64> {
+    let mut clients = (0..CONNECTIONS)
+        .map(|_| Client::connect(server.address()))
+        .collect::<io::Result<Vec<_>>>()?;
+    let mut random = 1_u64;
+    let mut left = load.requests;
+    let start = Instant::now();
+    while left > 0 {
+        for client in &mut clients {
+            client.finish()?;
+            for _ in 0..left.min(load.depth as u64) {
+                add(client, load.verb, next(&mut random) % KEYS);
+                left -= 1;
+            }
+            client.send()?;
+        }
+        if start.elapsed() > RUN_TIMEOUT {
+            return Err(io::Error::other("the load took too long"));
+        }
+    }
+    clients.iter_mut().try_for_each(Client::finish)?;
+    Ok(load.requests as f64 / start.elapsed().as_secs_f64())
+}
+
+fn add(client: &mut Client, verb: Verb, number: u64) {
+    let key = key(number);
+    match verb {
+        Verb::Set => client.add(&[b"SET", &key, &VALUE]),
+        Verb::Get => client.add(&[b"GET", &key]),
+    }
+}
+
+/// `key:` and twelve digits.
+fn key(number: u64) -> [u8; 16] {
+    let mut key = *b"key:000000000000";
+    let mut rest = number;
+    for digit in key[4..].iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    key
+}
+
+/// Knuth's MMIX generator; its high bits are random enough to choose keys by.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+/// Writes `count` keys of 16 bytes with values of 64, each once, over one connection.
+pub(crate) fn fill(server: &Running, count: u64) -> io::Result<()> {
+    const BATCH: usize = 256;
+    let mut client = Client::connect(server.address())?;
+    for first in (0..count).step_by(BATCH) {
+        (first..count.min(first + BATCH as u64))
+            .for_each(|number| add(&mut client, Verb::Set, number));
+        client.send()?;
+        client.finish()?;
+    }
+    let expected = format!(":{count}\r\n");
+    match client.call(&[b"DBSIZE"])? {
+        size if size == expected.as_bytes() => Ok(()),
+        size => Err(io::Error::other(format!("DBSIZE is {}", size.escape_ascii()))),
+    }
+}
+
+/// Bytes of one key and its value as [`fill`] writes them.
+pub(crate) const ENTRY_BYTES: u64 = 16 + VALUE.len() as u64;
+
+/// What every speed run starts from: most of the keys are there, and the server is warm.
+pub(crate) fn warm_up(server: &Running) -> io::Result<()> {
+    let load = Load { verb: Verb::Set, depth: 64, requests: 4 * KEYS, is_cluster: false };
+    built_in(load, server).map(drop)
+}
