@@ -1,0 +1,321 @@
+//! Starting a server on ports of its own and stopping it, whatever happens to the test.
+
+use super::client::Client;
+use super::{PATIENCE, wait_until};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// What a server prints once it serves, and when it can't for its port: Ringmain, and Redis.
+const READY: [&str; 2] = [" serves on ", "Ready to accept connections"];
+const PORT_IS_TAKEN: [&str; 2] = ["Something else listens", "Address already in use"];
+
+/// How to start a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    shards: u16,
+    core_ports: bool,
+    cluster: bool,
+    bind: String,
+    flags: Vec<String>,
+    other: Option<String>,
+}
+
+/// Other servers' flags are spelt as Redis's.
+fn other_server() -> Option<String> {
+    std::env::var("RINGMAIN_TEST_SERVER").ok().filter(|name| !name.is_empty())
+}
+
+/// Whether the server under test is not Ringmain.
+pub(crate) fn is_other_server() -> bool {
+    other_server().is_some()
+}
+
+/// As [`is_other_server`], for a test of Ringmain's own, which is then skipped.
+pub(crate) fn skip_on_other_server() -> bool {
+    if let Some(name) = other_server() {
+        super::skip(&format!("{name} has no such thing"));
+    }
+    is_other_server()
+}
+
+impl Launch {
+    /// A server with `shards` shards and no ports but the common one.
+    pub(crate) fn shards(shards: u16) -> Self {
+        Self {
+            shards,
+            core_ports: false,
+            cluster: false,
+            bind: "127.0.0.1".into(),
+            flags: Vec::new(),
+            other: other_server(),
+        }
+    }
+
+    /// Another server, whichever is under test.
+    pub(crate) fn of_other_server(program: &str) -> Self {
+        Self { other: Some(program.to_owned()), ..Self::shards(1) }
+    }
+
+    /// The number of shards.
+    pub(crate) fn shard_count(&self) -> u16 {
+        self.shards
+    }
+
+    /// Adds a flag and its value.
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Listens on another address than loopback.
+    pub(crate) fn bind(mut self, address: &str) -> Self {
+        self.bind = address.to_owned();
+        self
+    }
+
+    /// Each core listens on a port of its own as well.
+    pub(crate) fn core_ports(mut self) -> Self {
+        self.core_ports = true;
+        self
+    }
+
+    /// `--cluster-enabled yes`, with a port for each core.
+    pub(crate) fn cluster(mut self) -> Self {
+        self.cluster = true;
+        self.core_ports()
+    }
+
+    /// Starts it and waits until it accepts connections.
+    pub(crate) fn start(&self) -> Server {
+        const ATTEMPTS: usize = 10;
+        for _ in 0..ATTEMPTS {
+            let ports = FreePorts::find(1 + self.shards);
+            match Server::try_start(self, ports) {
+                Ok(server) => return server,
+                Err(output) if PORT_IS_TAKEN.iter().any(|words| output.contains(words)) => {}
+                Err(output) => panic!("the server did not start: {output}"),
+            }
+        }
+        panic!("no free port in {ATTEMPTS} attempts");
+    }
+
+    fn program(&self) -> PathBuf {
+        let other = self.other.as_ref().map(PathBuf::from);
+        other.unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringmain")))
+    }
+
+    /// The command line for `port` with files in `dir`.
+    fn command(&self, port: u16, dir: &Path) -> Command {
+        let mut command = Command::new(self.program());
+        command.args(["--port", &port.to_string(), "--bind", &self.bind]);
+        command.arg("--dir").arg(dir);
+        if self.other.is_some() {
+            command.args(["--save", "", "--daemonize", "no", "--enable-debug-command", "yes"]);
+            if self.cluster {
+                let bus_port = port + 1;
+                command.args(["--cluster-port", &bus_port.to_string()]);
+                command.args(["--cluster-announce-ip", "127.0.0.1"]);
+            }
+        } else {
+            let base = if self.core_ports { port + 1 } else { 0 };
+            command.args(["--shards", &self.shards.to_string()]);
+            command.args(["--shard-port-base", &base.to_string()]);
+        }
+        if self.cluster {
+            command.args(["--cluster-enabled", "yes"]);
+        }
+        command.args(&self.flags);
+        command
+    }
+}
+
+/// A run of ports that nobody listened on a moment ago, below the range that the kernel hands out to
+/// outgoing connections.
+#[derive(Debug)]
+struct FreePorts {
+    first: u16,
+    /// UDP sockets of the same numbers, which tell other tests, in this process or another, that the
+    /// ports are taken from before the server listens until after it ends.
+    _taken: Vec<UdpSocket>,
+}
+
+impl FreePorts {
+    fn find(count: u16) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        const LOWEST: u32 = 11_000;
+        const RANGE: u32 = 20_000;
+        // Processes that test at the same time start from different places.
+        let start = std::process::id().wrapping_mul(2_654_435_761) % RANGE;
+        loop {
+            let step = NEXT.fetch_add(u32::from(count), Ordering::Relaxed);
+            let first = u16::try_from(LOWEST + (start + step) % RANGE).expect("below 31,000");
+            let ports = first..first + count;
+            let taken: std::io::Result<Vec<UdpSocket>> =
+                ports.clone().map(|port| UdpSocket::bind(local(port))).collect();
+            let mut free = ports.map(|port| TcpListener::bind(local(port)).is_ok());
+            if let (Ok(taken), true) = (taken, free.all(|free| free)) {
+                return Self { first, _taken: taken };
+            }
+        }
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    dir: TempDir,
+    _ports: FreePorts,
+}
+
+impl Server {
+    /// Starts one on the first of `ports`; on failure gives what it printed.
+    fn try_start(launch: &Launch, ports: FreePorts) -> Result<Self, String> {
+        let port = ports.first;
+        let dir = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
+        let output = std::fs::File::create(dir.path().join("output")).expect("a log file");
+        let child = launch
+            .command(port, dir.path())
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {}: {error}", launch.program().display()));
+        let mut server = Self { child, port, dir, _ports: ports };
+        let started = Instant::now();
+        loop {
+            if server.child.try_wait().expect("look at the server").is_some() {
+                return Err(server.output());
+            }
+            // Its own word, as another program could answer on the port.
+            let says_so = READY.iter().any(|words| server.output().contains(words));
+            if says_so && Client::try_connect(local(port)).is_ok() {
+                break;
+            }
+            assert!(started.elapsed() < PATIENCE, "it does not serve: {}", server.output());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if launch.cluster && launch.other.is_some() {
+            server.own_all_slots();
+        }
+        Ok(server)
+    }
+
+    /// Redis serves no slot until it is told to.
+    fn own_all_slots(&self) {
+        let mut client = self.client();
+        client.ok("CLUSTER ADDSLOTSRANGE 0 16383");
+        wait_until("the cluster is up", || {
+            client.words("CLUSTER INFO").text().contains("cluster_state:ok")
+        });
+    }
+
+    /// The common port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of the common port.
+    pub(crate) fn address(&self) -> SocketAddr {
+        local(self.port)
+    }
+
+    /// The address of core `index`'s own port.
+    pub(crate) fn core_address(&self, index: u16) -> SocketAddr {
+        local(self.port + 1 + index)
+    }
+
+    /// A new connection to the common port.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// A new connection that speaks RESP3.
+    pub(crate) fn client_resp3(&self) -> Client {
+        let mut client = self.client();
+        assert_eq!(client.words("HELLO 3").field("proto").integer(), 3);
+        client
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its working folder.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// All it has printed so far.
+    pub(crate) fn output(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("output")).unwrap_or_default()
+    }
+
+    /// Resident memory now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.pid());
+        let text = std::fs::read_to_string(&path).expect("memory of the server");
+        let line = text.lines().find(|line| line.starts_with("Rss:")).expect("a line with Rss");
+        let kib = line.split_whitespace().nth(1).expect("a number of KiB");
+        kib.parse::<u64>().expect("a number") * 1024
+    }
+
+    /// User and system time used so far, in clock ticks of 10 ms.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.pid());
+        let text = std::fs::read_to_string(&path).expect("times of the server");
+        let (_, after_name) = text.rsplit_once(')').expect("a name in brackets");
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks = |index: usize| fields[index].parse::<u64>().expect("a number of ticks");
+        // utime and stime are fields 14 and 15 of the line, and the name was field 2.
+        ticks(14 - 3) + ticks(15 - 3)
+    }
+
+    /// Sends it a signal, by name without `SIG`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.pid())])
+            .status()
+            .expect("run kill");
+        assert!(status.success(), "kill -{name}");
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the server ends", || {
+            status = self.child.try_wait().expect("look at the server");
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("look at the server").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Killing a process that has ended fails, which is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let output = self.output();
+            let tail = output.len().saturating_sub(4_000);
+            let tail = (tail..output.len()).find(|&at| output.is_char_boundary(at)).unwrap_or(0);
+            eprintln!("--- what the server printed ---\n{}", &output[tail..]);
+        }
+    }
+}

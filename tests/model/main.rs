@@ -1,0 +1,165 @@
+//! The same random commands against the server and a simple model.
+//!
+//! Several connections run at once, each over keys of its own, so that each can tell what every reply
+//! must be. Their commands travel in pipelines that mix keys of all shards, commands over several keys
+//! and failing ones, and the order of the replies is checked with them. At the end of each round a
+//! connection looks at all its keys, and at the end of the run all connections together count them.
+//!
+//! A failure prints the seed: `RINGMAIN_MODEL_SEED=… cargo test --test model` repeats the commands.
+//! `RINGMAIN_MODEL_ROUNDS=1000` runs longer.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod model;
+
+use harness::client::{Client, encode, wait_for_reply};
+use harness::random::{Random, seed};
+use harness::server::{Launch, Server};
+use harness::value::{Value, quoted};
+use harness::{number_from_env, wait_until};
+use model::{DATABASES, Model, Step};
+use std::collections::HashSet;
+
+const CONNECTIONS: u64 = 4;
+
+#[test]
+fn one_shard() {
+    run(1);
+}
+
+#[test]
+fn two_shards() {
+    run(2);
+}
+
+#[test]
+fn five_shards() {
+    run(5);
+}
+
+fn run(shards: u16) {
+    let seed = seed("RINGMAIN_MODEL_SEED");
+    let rounds = number_from_env("RINGMAIN_MODEL_ROUNDS").unwrap_or(40);
+    println!("RINGMAIN_MODEL_SEED={seed}");
+    let server = Launch::shards(shards).start();
+    let models = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CONNECTIONS)
+            .map(|connection| {
+                let client = server.client();
+                let random = Random::new(seed.wrapping_add(connection.wrapping_mul(0x9e37_79b9)));
+                scope.spawn(move || Player::new(client, connection, random).play(rounds))
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("a connection")).collect::<Vec<_>>()
+    });
+    check_all_keys(&server, &models);
+}
+
+/// When all connections rest: `DBSIZE`, `SCAN` and `KEYS` over all shards say what all models hold.
+fn check_all_keys(server: &Server, models: &[Model]) {
+    let mut client = server.client();
+    for database in 0..DATABASES {
+        client.ok(&format!("SELECT {database}"));
+        let expected: HashSet<Vec<u8>> =
+            models.iter().flat_map(|model| model.keys(database)).collect();
+        // A key that was written with a time in the past counts until it is removed.
+        let count = i64::try_from(expected.len()).expect("few");
+        wait_for_reply(&mut client, "DBSIZE", &Value::Integer(count));
+        assert_eq!(scan(&mut client, "*", 7), expected);
+        let listed = client.words("KEYS *");
+        assert_eq!(listed.elements().len(), expected.len());
+        assert_eq!(texts(&listed).collect::<HashSet<_>>(), expected);
+    }
+}
+
+/// All keys that a whole iteration gives.
+fn scan(client: &mut Client, pattern: &str, count: u64) -> HashSet<Vec<u8>> {
+    let mut found = HashSet::new();
+    let mut cursor = "0".to_owned();
+    let mut calls = 0;
+    loop {
+        let reply = client.words(&format!("SCAN {cursor} MATCH {pattern} COUNT {count}"));
+        let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
+        found.extend(texts(keys));
+        cursor = next.text();
+        calls += 1;
+        assert!(calls < 100_000, "SCAN does not come to an end");
+        if cursor == "0" {
+            return found;
+        }
+    }
+}
+
+fn texts(reply: &Value) -> impl Iterator<Item = Vec<u8>> {
+    reply.elements().iter().map(|item| match item {
+        Value::Bulk(bytes) => bytes.clone(),
+        other => panic!("a key is a bulk string, not {other:?}"),
+    })
+}
+
+/// One connection and what it believes.
+struct Player {
+    client: Client,
+    model: Model,
+    random: Random,
+}
+
+impl Player {
+    fn new(client: Client, connection: u64, mut random: Random) -> Self {
+        let model = Model::new(&format!("c{connection}:"), random.fork());
+        Self { client, model, random }
+    }
+
+    fn play(mut self, rounds: u64) -> Model {
+        for _ in 0..rounds {
+            self.pipeline();
+            if self.random.one_in(4) {
+                self.look_at_all_keys();
+            }
+        }
+        self.look_at_all_keys();
+        self.model
+    }
+
+    /// A few requests, or many, in one write.
+    fn pipeline(&mut self) {
+        let length = *self.random.pick(&[1, 1, 2, 5, 20, 100, 400]);
+        let steps: Vec<Step> = (0..length).map(|_| self.model.step()).collect();
+        let input: Vec<u8> = steps.iter().flat_map(|step| encode(&step.args)).collect();
+        self.client.send(input);
+        for (index, step) in steps.iter().enumerate() {
+            let reply = self.client.read();
+            let right = reply.as_ref().is_ok_and(|value| step.expect.holds_for(value));
+            assert!(
+                right,
+                "request {index} of {length}: {}\n  expected {:?}\n  got      {reply:?}",
+                step.args.iter().map(|arg| quoted(arg)).collect::<Vec<_>>().join(" "),
+                step.expect
+            );
+        }
+    }
+
+    /// Waits for the keys with a short time to live, then compares all values.
+    fn look_at_all_keys(&mut self) {
+        let Self { client, model, .. } = self;
+        for (database, key) in model.take_fading() {
+            client.ok(&format!("SELECT {database}"));
+            let request = [b"EXISTS".as_slice(), &key];
+            wait_until("a key expires", || client.command(&request) == Value::Integer(0));
+        }
+        for database in 0..DATABASES {
+            client.ok(&format!("SELECT {database}"));
+            let expected: HashSet<Vec<u8>> = model.keys(database).collect();
+            let pattern = format!("{}*", model.prefix());
+            let listed = client.words(&format!("KEYS {pattern}"));
+            assert_eq!(texts(&listed).collect::<HashSet<_>>(), expected, "KEYS in {database}");
+            // Others write all the time, and keys of theirs may make the tables grow and shrink.
+            assert_eq!(scan(client, &pattern, 10), expected, "SCAN in {database}");
+            for key in &expected {
+                let got = client.command(&[b"GET".as_slice(), key]);
+                assert_eq!(got, Value::bulk(model.value(database, key)), "{}", quoted(key));
+            }
+        }
+        client.ok(&format!("SELECT {}", model.database()));
+    }
+}
