@@ -157,7 +157,8 @@ fn slot_of(entry: Option<&Entry>, args: &Args<'_>) -> Slot {
 }
 
 impl Core<'_> {
-    /// Has the processor load what the requests of the window will touch on shards that are at hand.
+    /// Has the processor load what the requests of the window will touch on shards that are at hand or
+    /// free.
     pub(super) fn look_ahead(
         &mut self,
         connection: &Connection,
@@ -174,13 +175,19 @@ impl Core<'_> {
             let key = window.args(request, parser, bytes).get(first)?;
             Some(Key { db, slot: request.slot, bytes: key })
         });
-        for index in 0..self.shards.own().len() {
-            let id: ShardId = self.shards.own()[index];
-            let Some(shard) = self.shards.held(id) else { continue };
-            if slots.shard_count() == 1 {
-                shard.keyspace().prefetch_all(keys.clone());
-            } else {
-                let keys = keys.clone().filter(|key| slots.shard_of(key.slot) == id);
+        if slots.shard_count() == 1 {
+            if let Some(shard) = self.shards.held(ShardId(0)) {
+                shard.keyspace().prefetch_all(keys);
+            }
+            return;
+        }
+        // Shards of other cores are borrowed for the batch that is about to run on them anyway.
+        let mut shards: Vec<ShardId> = keys.clone().map(|key| slots.shard_of(key.slot)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for id in shards {
+            let keys = keys.clone().filter(|key| slots.shard_of(key.slot) == id);
+            if let Some(shard) = self.shards.borrow(id) {
                 shard.keyspace().prefetch_all(keys);
             }
         }
