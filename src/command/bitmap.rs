@@ -6,8 +6,9 @@
 use std::ops::RangeInclusive;
 
 use super::exec::Exec;
+use super::keys::remove;
 use super::numbers::{clamp_range, integer, is_backwards, parse_i64};
-use super::strings::{count_change, edit, read, read_to_write, remove, reply_length};
+use super::strings::{count_change, edit, read, read_to_write, reply_length};
 use super::{Command, Error, Flags, Group, Handler, Keys};
 use crate::limits::BULK_BYTES_MAX;
 use crate::protocol::{Args, Reply};

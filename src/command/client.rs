@@ -139,9 +139,9 @@ fn setinfo(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> An
     });
     let mut names = cx.session.info.names();
     if attribute.eq_ignore_ascii_case(b"lib-name") {
-        names.library = value?;
+        names.lib_name = value?;
     } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-        names.library_version = value?;
+        names.lib_ver = value?;
     } else {
         let attribute = String::from_utf8_lossy(attribute);
         return Err(Error::Text(format!("ERR Unrecognized option '{attribute}'")));
@@ -346,8 +346,8 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
         client.memory_bytes(),
         if omem > 0 { "rw" } else { "r" },
         client.resp(),
-        names.library,
-        names.library_version,
+        names.lib_name,
+        names.lib_ver,
     );
 }
 

@@ -1,10 +1,11 @@
 //! The string commands: whole values, parts of values, several keys at once.
 //!
 //! Each handler looks a key up as seldom as it can, since these are the commands that most requests
-//! are. A relative time to live is added to the
-//! turn's clock here, so what reaches the keyspace is always a point in time.
+//! are. A relative time to live is added to the turn's clock here, so what reaches the keyspace is
+//! always a point in time.
 
 use super::exec::Exec;
+use super::keys::remove;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
 use super::{Command, Error, Flags, Group, Handler, Keys};
 use crate::cache::{Access, EntryRef, Expiry};
@@ -250,17 +251,6 @@ pub(super) fn edit<R>(
 ) -> R {
     let now = exec.now.unix;
     exec.keyspace(key).edit(key, length, now, change)
-}
-
-/// Removes `key` and counts the change if it was there.
-pub(super) fn remove(exec: &mut Exec<'_>, key: Key<'_>) -> bool {
-    let now = exec.now.unix;
-    let keyspace = exec.keyspace(key);
-    let removed = keyspace.remove(key, now);
-    if removed {
-        keyspace.count_change();
-    }
-    removed
 }
 
 /// Counts one change of `key`.

@@ -84,9 +84,9 @@ pub struct ClientNames {
     /// `CLIENT SETNAME`.
     pub name: String,
     /// `CLIENT SETINFO LIB-NAME`.
-    pub library: String,
+    pub lib_name: String,
     /// `CLIENT SETINFO LIB-VER`.
-    pub library_version: String,
+    pub lib_ver: String,
 }
 
 impl ClientInfo {

@@ -34,7 +34,7 @@ fn names() {
         ("CLIENT x", "-ERR unknown subcommand 'x'. Try CLIENT HELP."),
     ]);
     let names = client.session.info.names().clone();
-    assert_eq!((&*names.library, &*names.library_version), ("redis-py", "5.0"));
+    assert_eq!((&*names.lib_name, &*names.lib_ver), ("redis-py", "5.0"));
 }
 
 #[test]
