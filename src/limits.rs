@@ -10,16 +10,22 @@ pub const ARGS_MAX_BEFORE_AUTH: usize = 10;
 pub const BULK_BYTES_MAX_BEFORE_AUTH: usize = 16 * 1024;
 /// Longest argument and longest string value, in bytes (Redis: `proto-max-bulk-len`).
 pub const BULK_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Values and requests longer than this are kept where they were received and sent from where they lie,
+/// instead of being copied.
+pub const LONG_BYTES_MIN: usize = 1024 * 1024;
 /// Logical databases.
 pub const DATABASES: u8 = 16;
 /// Most shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
+/// Most commands and subcommands of the table.
+pub const COMMANDS_MAX: usize = 512;
 /// Most entries that one `SCAN` visits, whatever its `COUNT` asks for.
 pub const SCAN_COUNT_MAX: usize = 10_000;
 
 const _: () = assert!(BULK_BYTES_MAX_BEFORE_AUTH < BULK_BYTES_MAX);
 const _: () = assert!(ARGS_MAX_BEFORE_AUTH < ARGS_MAX);
 const _: () = assert!(SHARDS_MAX <= crate::types::SLOT_COUNT);
+const _: () = assert!(TOPOLOGY_OUTPUT_BYTES_MAX < PENDING_OUTPUT_BYTES_MAX);
 const _: () = assert!(PENDING_OUTPUT_BYTES_MAX < MONITOR_OUTPUT_BYTES_MAX);
 
 // One core's ring.
@@ -45,10 +51,18 @@ pub const WINDOW_REQUESTS_MAX: usize = 64;
 /// Arguments of a window, beyond which no further request is added.
 pub const WINDOW_ARGS_MAX: usize = 512;
 
+/// Times that the tokens of the shards of a window are asked for before its requests are left to others.
+pub const TOKEN_TRIES: usize = 4;
 /// Unparsed input beyond which a connection that can't go on is no longer read from.
 pub const STALLED_INPUT_BYTES_MAX: usize = 256 * 1024;
 /// Output waiting for a client that does not read, beyond which its requests are no longer run.
 pub const PENDING_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of an unfinished request that earn its client another second for it.
+pub const REQUEST_BYTES_PER_SECOND_MIN: u64 = 4 * 1024;
+/// Bytes of a long value that are sent in one go.
+pub const SEND_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a long value that a core gives back to the system in a turn.
+pub const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// Microseconds that the requests of one client run in one go before others have their turn.
 pub const SLICE_US: u64 = 1000;
 /// Replies of one client that other cores owe, with those between them, beyond which its requests wait.
@@ -57,14 +71,70 @@ pub const OWED_REPLIES_MAX: usize = 1024;
 pub const LEFT_BYTES_MAX: usize = 1024 * 1024;
 /// Output waiting for a client that monitors and does not read, beyond which it is closed.
 pub const MONITOR_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Output waiting for a client, beyond which it is told of no new topology until it has read; then of
+/// the newest only.
+pub const TOPOLOGY_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Capacity that an idle connection's buffers keep.
 pub const IDLE_BUFFER_BYTES_MAX: usize = 512;
 
 // One shard.
 
+/// Bytes of values up to which a command that reads all of them runs on a borrowed shard; beyond, it goes
+/// to the shard's owner.
+pub const SHORT_WORK_BYTES_MAX: usize = 64 * 1024;
+/// The same for a command that takes time by the product of two lengths.
+pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
+
 /// Expired keys removed in one step.
 pub const EXPIRE_BUDGET: usize = 200;
-/// Keys evicted in one step while a shard is over its limit and nobody writes.
-pub const EVICT_BUDGET: usize = 64;
+/// Work of evicting that one write, or one step of maintenance, does while a shard is over its limit:
+/// keys, counted more where memory has to be moved or given back. About a quarter of a millisecond.
+pub const EVICT_BUDGET: usize = 512;
 /// Ticks in a second.
 pub const TICKS_PER_SECOND: u64 = 10;
+
+// The binary protocol.
+
+/// Most requests or replies of one frame.
+pub const BINARY_FRAME_ITEMS_MAX: usize = 1024;
+/// Most bytes of all bodies of one frame of requests.
+pub const BINARY_FRAME_BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Most requests of one frame before the client has authenticated.
+pub const BINARY_FRAME_ITEMS_MAX_BEFORE_AUTH: usize = 10;
+/// Longest key, in bytes.
+pub const BINARY_KEY_BYTES_MAX: usize = 65_535;
+/// Bytes of bodies after which a frame of replies is closed and another begun.
+pub const BINARY_REPLY_FRAME_BYTES: usize = 256 * 1024;
+/// Longest body of one reply, in bytes.
+pub const BINARY_REPLY_BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+const _: () = assert!(BULK_BYTES_MAX + BINARY_KEY_BYTES_MAX < BINARY_FRAME_BODY_BYTES_MAX);
+const _: () = assert!(BINARY_FRAME_ITEMS_MAX_BEFORE_AUTH < BINARY_FRAME_ITEMS_MAX);
+
+// A connection of the client library.
+
+/// Requests that a client has under way on one connection unless it is built with another number.
+pub const CLIENT_IN_FLIGHT: usize = 1024;
+/// Most requests that a client may have under way on one connection: their numbers take 16 bits.
+pub const CLIENT_IN_FLIGHT_MAX: usize = u16::MAX as usize;
+/// Most connections that a client opens to one core.
+pub const CLIENT_CONNECTIONS_PER_CORE_MAX: usize = 64;
+/// Times that a client sends one request.
+pub const CLIENT_ATTEMPTS_MAX: u32 = 10;
+/// Output of a client's connection that the kernel has not taken, beyond which requests wait.
+pub const CLIENT_OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Free input that a client's connection offers the kernel at least.
+pub const CLIENT_INPUT_BYTES: usize = 32 * 1024;
+/// Longest value that is copied out of the input; longer ones share its memory.
+pub const CLIENT_COPIED_BYTES_MAX: usize = 4 * 1024;
+/// Times that a client's connection reads before others of its thread have their turn.
+pub const CLIENT_READS_PER_TURN: usize = 16;
+/// Keys that a client's `get_many` and `set_many` put into one request.
+pub const CLIENT_MANY_KEYS_MAX: usize = 1024;
+/// Bytes of keys and values beyond which a client's `set_many` begins another request.
+pub const CLIENT_MANY_BYTES_MAX: usize = 1024 * 1024;
+/// Values inside one another in the reply to a command.
+pub const CLIENT_REPLY_DEPTH_MAX: usize = 32;
+
+const _: () = assert!(CLIENT_IN_FLIGHT <= CLIENT_IN_FLIGHT_MAX);
+const _: () = assert!(CLIENT_MANY_KEYS_MAX * 2 <= ARGS_MAX);

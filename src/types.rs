@@ -50,6 +50,13 @@ impl Now {
         let unix_us = u64::try_from(unix.as_micros()).unwrap_or(u64::MAX);
         Self { unix: UnixMs(unix_us / 1000), unix_us, mono }
     }
+
+    /// Where the sequences of changes of a server begin that starts now: nanoseconds since the Unix
+    /// epoch. A shard makes fewer changes than one a nanosecond, so the next start begins higher, unless
+    /// the clock has been set back.
+    pub fn first_sequence(&self) -> u64 {
+        self.unix_us.saturating_mul(1000)
+    }
 }
 
 /// A key as the layers below the protocol see it: its database, its slot and its bytes.
@@ -152,8 +159,8 @@ const fn crc16_tables() -> [[u16; 256]; 8] {
     tables
 }
 
-/// Which shard owns a slot and which core runs a shard. Shards own equal, contiguous runs of
-/// slots; cores run equal, contiguous runs of shards.
+/// Which shard owns a slot, for good: shards own equal, contiguous runs of slots. How many cores run
+/// them is fixed too; which core runs which shard is not (see `node::Owners`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotMap {
     shard_count: u16,
@@ -186,9 +193,10 @@ impl SlotMap {
         ShardId((u32::from(slot.0) * u32::from(self.shard_count) / u32::from(SLOT_COUNT)) as u16)
     }
 
-    /// The core that runs `shard`.
+    /// The core that runs `shard` when the server starts: cores begin with equal, contiguous runs of
+    /// shards.
     #[expect(clippy::cast_possible_truncation, reason = "the quotient is below core_count")]
-    pub fn core_of(&self, shard: ShardId) -> CoreId {
+    pub fn first_core_of(&self, shard: ShardId) -> CoreId {
         let quotient =
             u32::from(shard.0) * u32::from(self.core_count) / u32::from(self.shard_count);
         CoreId(quotient as u16)
@@ -198,23 +206,6 @@ impl SlotMap {
     pub fn slots_of(&self, shard: ShardId) -> std::ops::Range<u16> {
         first_of(shard.0, self.shard_count, SLOT_COUNT)
             ..first_of(shard.0 + 1, self.shard_count, SLOT_COUNT)
-    }
-
-    /// The shards that `core` runs.
-    pub fn shards_of(&self, core: CoreId) -> impl Iterator<Item = ShardId> + use<> {
-        self.shard_range_of(core).map(ShardId)
-    }
-
-    /// The numbers of the shards that `core` runs.
-    pub fn shard_range_of(&self, core: CoreId) -> std::ops::Range<u16> {
-        first_of(core.0, self.core_count, self.shard_count)
-            ..first_of(core.0 + 1, self.core_count, self.shard_count)
-    }
-
-    /// The slots that the shards of `core` own.
-    pub fn slots_of_core(&self, core: CoreId) -> std::ops::Range<u16> {
-        let shards = self.shard_range_of(core);
-        self.slots_of(ShardId(shards.start)).start..self.slots_of(ShardId(shards.end - 1)).end
     }
 }
 
@@ -227,7 +218,7 @@ fn first_of(part: u16, parts: u16, items: u16) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{CoreId, SLOT_COUNT, ShardId, Slot, SlotMap, crc16, key_slot};
+    use super::{SLOT_COUNT, ShardId, Slot, SlotMap, crc16, key_slot};
 
     #[test]
     fn crc16_matches_the_specification() {
@@ -253,19 +244,20 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_and_shard_has_one_owner() {
+    fn every_slot_has_one_shard_and_every_shard_a_core() {
         for (shards, cores) in [(1, 1), (2, 2), (3, 2), (7, 3), (16, 5), (1000, 64)] {
             let map = SlotMap::new(shards, cores);
             for slot in 0..SLOT_COUNT {
                 let shard = map.shard_of(Slot(slot));
                 assert!(map.slots_of(shard).contains(&slot), "{slot} of {shards}");
-                assert!(map.slots_of_core(map.core_of(shard)).contains(&slot));
             }
-            for shard in 0..shards {
-                let core = map.core_of(ShardId(shard));
-                assert!(map.shards_of(core).any(|s| s.0 == shard), "{shard} of {shards}");
-            }
-            assert_eq!((0..cores).flat_map(|c| map.shards_of(CoreId(c))).count(), shards as usize);
+            let slots = (0..shards).map(|shard| map.slots_of(ShardId(shard)).len());
+            assert_eq!(slots.sum::<usize>(), usize::from(SLOT_COUNT));
+            let mut owners: Vec<u16> =
+                (0..shards).map(|shard| map.first_core_of(ShardId(shard)).0).collect();
+            assert!(owners.is_sorted());
+            owners.dedup();
+            assert_eq!(owners, (0..cores).collect::<Vec<_>>());
         }
     }
 }

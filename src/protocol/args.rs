@@ -45,6 +45,21 @@ impl<'a> Args<'a> {
         self.slice(&self.ranges[index])
     }
 
+    /// Where the arguments lie in the bytes of the request.
+    pub fn ranges(&self) -> &'a [ArgRange] {
+        self.ranges
+    }
+
+    /// Whether the request lies in `bytes`.
+    pub fn lie_in(&self, bytes: &[u8]) -> bool {
+        bytes.as_ptr_range().contains(&self.bytes.as_ptr())
+    }
+
+    /// The bytes that the request lies in, from its first on.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// All arguments from `first` on.
     pub fn from(&self, first: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let bytes = self.bytes;

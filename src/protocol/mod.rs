@@ -1,6 +1,7 @@
 //! Bytes to requests and replies to bytes. No I/O, no clock.
 
 pub mod args;
+pub mod binary;
 pub mod client;
 mod inline;
 pub mod reply;

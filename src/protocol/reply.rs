@@ -97,6 +97,11 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(CRLF);
     }
 
+    /// `$length`: the bytes, and a line break, follow by another way.
+    pub fn bulk_head(&mut self, length: usize) {
+        self.head(b'$', length as u64);
+    }
+
     /// `_` in RESP3, `$-1` in RESP2.
     #[inline]
     pub fn null(&mut self) {

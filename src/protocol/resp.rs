@@ -202,6 +202,11 @@ impl Parser {
         self.remaining == 0 && self.searched == 0
     }
 
+    /// Bytes of memory that it holds for the arguments found.
+    pub fn memory_bytes(&self) -> usize {
+        self.ranges.capacity() * size_of::<ArgRange>() + self.unquoted.capacity()
+    }
+
     /// Gives back memory that a large request left behind. The arguments of the last request are
     /// gone if the parser is idle.
     pub fn shrink(&mut self) {
