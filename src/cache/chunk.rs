@@ -56,6 +56,7 @@ impl Iterator for Places {
 
 impl Places {
     /// How many there are.
+    #[cfg(any(test, debug_assertions))]
     pub(super) fn len(self) -> usize {
         self.0.count_ones() as usize
     }

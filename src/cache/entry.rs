@@ -7,10 +7,11 @@ use ahash::RandomState;
 use std::hash::{BuildHasher, Hasher};
 
 use super::class::entry_bytes;
+use super::extent::SharedBytes;
 use super::form::{
     ACCESS, EXPIRES, Form, HEADER_WORDS, KIND_MASK, Kind, LENGTHS, LONG_BUFFER, LONG_HASH,
-    LONG_KEY_LEN, LONG_SLOT, LONG_VALUE_LEN, MODIFIED, access_seconds, accessed_at, short_key_byte,
-    short_key_len, short_value_len,
+    LONG_KEY_LEN, LONG_SLOT, LONG_VALUE_LEN, MODIFIED, VERSION, access_seconds, accessed_at,
+    short_key_byte, short_key_len, short_value_len,
 };
 use super::large::{Large, LargeId};
 use super::slab::{Handle, Slab, TABLE_SHIFT};
@@ -47,7 +48,7 @@ impl Store {
     /// Asks the processor to load the first two lines of an entry.
     #[inline]
     pub(super) fn prefetch(&self, entry: Handle) {
-        self.slab.prefetch(entry.byte());
+        self.slab.prefetch_to_write(entry.byte());
         self.slab.prefetch(entry.byte() + CACHE_LINE_BYTES);
     }
 
@@ -56,7 +57,7 @@ impl Store {
     /// The form of an entry.
     #[inline]
     pub(super) fn form(&self, entry: Handle) -> Form {
-        let [_, _, access, lengths] = *self.header(entry);
+        let [_, _, access, lengths, ..] = *self.header(entry);
         if lengths & KIND_MASK == 0 {
             return Form {
                 kind: Kind::Short,
@@ -84,7 +85,7 @@ impl Store {
     /// Whether an entry is that of `key`.
     #[inline]
     pub(super) fn is_key(&self, entry: Handle, key: &[u8]) -> bool {
-        let [_, _, access, lengths] = *self.header(entry);
+        let [_, _, access, lengths, ..] = *self.header(entry);
         if lengths & KIND_MASK != 0 {
             return self.is_long_key(entry, key);
         }
@@ -143,10 +144,19 @@ impl Store {
         &mut self.slab.bytes_mut()[start..start + form.value_len]
     }
 
+    /// The value of an entry, to be held by others as well, if it lies in an extent.
+    pub(super) fn shared_value(&self, entry: Handle) -> Option<SharedBytes> {
+        let form = self.form(entry);
+        if !form.is_large() {
+            return None;
+        }
+        self.large.share(self.buffer(entry, &form), form.buffer_prefix(), form.value_len)
+    }
+
     /// All that readers see of an entry.
     #[inline]
     pub(super) fn view(&self, entry: Handle, now: UnixMs) -> EntryRef<'_> {
-        let [_, _, access, lengths] = *self.header(entry);
+        let [_, _, access, lengths, version_low, version_high] = *self.header(entry);
         if lengths & KIND_MASK != 0 {
             return self.view_long(entry, now);
         }
@@ -161,6 +171,7 @@ impl Store {
             expires_at: self.expires_at(entry),
             accessed_at: accessed_at(access, now),
             modified_in_place: access & MODIFIED != 0,
+            version: joined(version_low, version_high),
             memory_bytes: entry_bytes(key_byte + key_len + value_len) + INDEX_BYTES_PER_ENTRY,
         }
     }
@@ -179,6 +190,7 @@ impl Store {
             expires_at: self.expires_at(entry),
             accessed_at: accessed_at(self.word(entry, ACCESS), now),
             modified_in_place: self.is_modified(entry),
+            version: self.version(entry),
             memory_bytes,
         }
     }
@@ -216,7 +228,13 @@ impl Store {
         if words[ACCESS] & EXPIRES == 0 {
             return None;
         }
-        Some(UnixMs(u64::from(words[HEADER_WORDS]) | u64::from(words[HEADER_WORDS + 1]) << 32))
+        Some(UnixMs(joined(words[HEADER_WORDS], words[HEADER_WORDS + 1])))
+    }
+
+    /// The sequence at the entry's last change.
+    #[inline]
+    pub(super) fn version(&self, entry: Handle) -> u64 {
+        joined(self.word(entry, VERSION), self.word(entry, VERSION + 1))
     }
 
     /// Whether an entry has an expiry.
@@ -251,6 +269,14 @@ impl Store {
         *word = *word & (MODIFIED | EXPIRES) | access_seconds(now);
     }
 
+    /// Sets the sequence at the entry's last change.
+    #[inline]
+    pub(super) fn set_version(&mut self, entry: Handle, version: u64) {
+        let start = entry.word() + VERSION;
+        let words = &mut self.slab.words_mut()[start..start + 2];
+        words.copy_from_slice(&[version as u32, (version >> 32) as u32]);
+    }
+
     /// Marks the value as changed in place or as set.
     pub(super) fn set_modified(&mut self, entry: Handle, modified: bool) {
         let word = &mut self.slab.words_mut()[entry.word() + ACCESS];
@@ -277,6 +303,12 @@ impl Store {
     pub(super) fn set_word(&mut self, entry: Handle, word: usize, value: u32) {
         self.slab.words_mut()[entry.word() + word] = value;
     }
+}
+
+/// A number that is kept in two words.
+#[inline]
+fn joined(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }
 
 /// Whether two keys of the same length are equal. Most keys are short: a call to the C library's

@@ -22,6 +22,11 @@ const RANDOM_SAMPLE: usize = 32;
 /// Entries that one eviction moves to empty a page.
 const MOVES_PER_EVICTION: usize = 32;
 
+/// Entries moved for the price of one removed.
+const MOVES_PER_WORK: usize = 2;
+/// Giving back a piece of memory costs as much as removing so many entries.
+const PIECE_OF_WORK: usize = 128;
+
 impl Keyspace {
     /// Removes one key by `policy`; false if the policy finds none, or none within a bounded search
     /// (then `evictable` tells whether there is one at all).
@@ -29,25 +34,28 @@ impl Keyspace {
     /// True stands for progress: memory of keys that are gone already is given back first, a piece a
     /// call, and where no key is found entries may be moved to gain a page, under any policy.
     pub fn evict(&mut self, policy: EvictionPolicy, now: UnixMs) -> bool {
+        self.evict_one(policy, now).is_some()
+    }
+
+    /// The same; answers how much work it was, or nothing instead of false. Removing one small entry
+    /// is 1, about a quarter of a microsecond.
+    pub fn evict_one(&mut self, policy: EvictionPolicy, now: UnixMs) -> Option<usize> {
         if self.give_back_piece() {
-            return true;
+            return Some(PIECE_OF_WORK);
         }
-        match self.victim(policy) {
-            Some(entry) => {
-                let class = self.store.slab.class_of(entry);
-                let expired = self.store.is_expired(entry, now);
-                self.remove_entry(entry);
-                self.counts.expired += u64::from(expired);
-                self.counts.evicted += u64::from(!expired);
-                self.store.slab.start_drain(class, Effort::Pressing);
-                self.drain(MOVES_PER_EVICTION);
-                true
-            }
-            None => {
-                self.store.slab.start_any_drain(Effort::Pressing);
-                self.drain(MOVES_PER_EVICTION)
-            }
-        }
+        let Some(entry) = self.victim(policy) else {
+            self.store.slab.start_any_drain(Effort::Pressing);
+            let moves = self.drain(MOVES_PER_EVICTION)?;
+            return Some(1 + moves / MOVES_PER_WORK);
+        };
+        let class = self.store.slab.class_of(entry);
+        let expired = self.store.is_expired(entry, now);
+        self.remove_entry(entry);
+        self.counts.expired += u64::from(expired);
+        self.counts.evicted += u64::from(!expired);
+        self.store.slab.start_drain(class, Effort::Pressing);
+        let moves = self.drain(MOVES_PER_EVICTION).unwrap_or(0);
+        Some(1 + moves / MOVES_PER_WORK)
     }
 
     /// Whether `policy` has anything to remove.

@@ -5,12 +5,13 @@
 //! word 1  next entry in LRU order: the next older one
 //! word 2  bits 0..30 access time in seconds, 30 modified in place, 31 has an expiry
 //! word 3  bits 0..2 kind, 2..16 value length, 16..24 key length, 24..32 table
+//! word 4  version u64: the keyspace's sequence at the last change
 //! then, if there is an expiry:   expires_at u64, previous and next u32 (see `expiry`)
 //! then, unless the kind is Short: key length, value length, buffer, slot, hash u64
 //! then the key, then the value; what lies in a buffer is left out
 //! ```
 //!
-//! Sixteen bytes are all that a short entry costs beside key and value. The access time keeps 30
+//! These 24 bytes are all that a short entry costs beside key and value. The access time keeps 30
 //! bits of the seconds and is read as the one of all times with these bits that is nearest to now.
 //! Types other than strings will hang off a buffer; the upper half of the slot's word is theirs.
 
@@ -26,7 +27,8 @@ pub(super) const PREVIOUS: usize = 0;
 pub(super) const NEXT: usize = 1;
 pub(super) const ACCESS: usize = 2;
 pub(super) const LENGTHS: usize = 3;
-pub(super) const HEADER_WORDS: usize = 4;
+pub(super) const VERSION: usize = 4;
+pub(super) const HEADER_WORDS: usize = 6;
 pub(super) const EXPIRY_WORDS: usize = 4;
 pub(super) const LONG_WORDS: usize = 6;
 pub(super) const WORD_BYTES: usize = size_of::<u32>();

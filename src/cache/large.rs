@@ -3,14 +3,17 @@
 //! A buffer has an address range of a power of two and takes memory only for the pages that have
 //! been touched, so it grows in place until the range is used up, and what it frees really goes back
 //! to the system. Ranges up to 1 MiB are cut from one region: a mapping each would run into the
-//! system's limit on mappings (65,530). Longer ones are mappings of their own, which grow by moving
-//! page tables instead of bytes. Memory of large buffers is given back piece by piece, because
-//! giving back 512 MB takes tens of milliseconds. Owned by one keyspace.
+//! system's limit on mappings (65,530). Longer ones are extents, which grow by moving page tables
+//! instead of bytes, and which replies may hold as well: such a buffer is copied before it changes.
+//! Memory of large buffers is given back piece by piece, because giving back 512 MB takes tens of
+//! milliseconds. Owned by one keyspace.
 
 use std::collections::VecDeque;
-use std::ptr::NonNull;
+use std::sync::Arc;
 
-use super::region::{OS_PAGE_BYTES, Region, map, os_pages_up, unmap};
+use super::extent::{Extent, SharedBytes};
+use super::region::{Region, os_pages_up};
+use crate::limits::LONG_BYTES_MIN;
 
 /// Address space for buffers of one keyspace that are cut from the region.
 const RESERVED_BYTES: usize = 32 << 30;
@@ -21,6 +24,7 @@ const SLOT_BYTES_MAX: usize = 1024 * 1024;
 const ORDERS: usize = (SLOT_BYTES_MAX / SLOT_BYTES_MIN).ilog2() as usize + 1;
 /// Memory that may be given back at once; more waits in `garbage`.
 const RELEASE_BYTES_MAX: usize = 256 * 1024;
+const _: () = assert!(LONG_BYTES_MIN >= SLOT_BYTES_MAX, "what is shared is an extent");
 
 /// Memory of freed slots that is kept for the next buffers of their size: giving it back and asking
 /// for it again would cost more than writing the value. It is not counted.
@@ -36,15 +40,23 @@ enum Range {
     None,
     /// `SLOT_BYTES_MIN << order` bytes of the region.
     Slot { start: usize, order: usize },
-    /// A mapping of its own.
-    Map { base: NonNull<u8>, bytes: usize },
+    /// An extent, from byte `start` on.
+    Extent { extent: Arc<Extent>, start: usize },
 }
 
 #[derive(Debug)]
 struct Buffer {
     range: Range,
-    /// Bytes from the start that may have memory; a multiple of the system's page. The rest is zero.
+    /// Bytes from the start of the range that may have memory; a multiple of the system's page. The
+    /// rest is zero.
     touched: usize,
+}
+
+/// Freed memory that is given back in pieces.
+#[derive(Debug)]
+enum Garbage {
+    Slot(Spare),
+    Extent(Extent),
 }
 
 /// All large buffers of a keyspace.
@@ -57,7 +69,7 @@ pub(super) struct Large {
     buffers: Vec<Buffer>,
     free_ids: Vec<u32>,
     /// Freed buffers whose memory has not all been given back.
-    garbage: VecDeque<Buffer>,
+    garbage: VecDeque<Garbage>,
     /// Freed slots that still have their memory, oldest first.
     spare: VecDeque<Spare>,
     spare_bytes: usize,
@@ -71,9 +83,6 @@ struct Spare {
     order: usize,
     touched: usize,
 }
-
-// SAFETY: the mappings that `Range::Map` points to are owned by this value alone.
-unsafe impl Send for Large {}
 
 impl Large {
     pub(super) fn new() -> Self {
@@ -111,31 +120,50 @@ impl Large {
 
     /// The first `bytes` of a buffer.
     pub(super) fn bytes(&self, id: LargeId, bytes: usize) -> &[u8] {
-        match self.buffers[id.0 as usize].range {
+        match &self.buffers[id.0 as usize].range {
             Range::None => &[],
-            Range::Slot { start, .. } => &self.region.slice()[start..start + bytes],
-            Range::Map { base, bytes: mapped } => {
-                // SAFETY: the mapping is ours, readable, `mapped` bytes long, initialised by the
-                // system and borrowed with `self`.
-                let all = unsafe { std::slice::from_raw_parts(base.as_ptr(), mapped) };
-                &all[..bytes]
+            Range::Slot { start, .. } => &self.region.slice()[*start..start + bytes],
+            Range::Extent { extent, start } => extent.bytes(*start..start + bytes),
+        }
+    }
+
+    /// The first `bytes` of a buffer, all that matter: where the buffer is shared, they are copied to
+    /// one that is not. They must not be more than it was made or resized for.
+    pub(super) fn bytes_mut(&mut self, id: LargeId, bytes: usize) -> &mut [u8] {
+        if !self.buffers[id.0 as usize].is_own() {
+            self.replace(id, bytes, bytes);
+            self.set_touched(id, os_pages_up(bytes));
+        }
+        let buffer = &mut self.buffers[id.0 as usize];
+        assert!(bytes <= buffer.touched);
+        match &mut buffer.range {
+            Range::None => &mut [],
+            Range::Slot { start, .. } => &mut self.region.slice_mut()[*start..*start + bytes],
+            Range::Extent { extent, start } => {
+                let extent = Arc::get_mut(extent).expect("a shared buffer was just replaced");
+                extent.bytes_mut(*start..*start + bytes)
             }
         }
     }
 
-    /// The first `bytes` of a buffer, which must not be more than it was made or resized for.
-    pub(super) fn bytes_mut(&mut self, id: LargeId, bytes: usize) -> &mut [u8] {
-        let buffer = &mut self.buffers[id.0 as usize];
-        assert!(bytes <= buffer.touched);
-        match buffer.range {
-            Range::None => &mut [],
-            Range::Slot { start, .. } => &mut self.region.slice_mut()[start..start + bytes],
-            Range::Map { base, bytes: mapped } => {
-                // SAFETY: as in `bytes`; `&mut self` makes the borrow the only one.
-                let all = unsafe { std::slice::from_raw_parts_mut(base.as_ptr(), mapped) };
-                &mut all[..bytes]
+    /// Part of a buffer for others to hold, if it is an extent.
+    pub(super) fn share(&self, id: LargeId, start: usize, length: usize) -> Option<SharedBytes> {
+        match &self.buffers[id.0 as usize].range {
+            Range::None | Range::Slot { .. } => None,
+            Range::Extent { extent, start: first } => {
+                Some(SharedBytes::new(extent.clone(), first + start, length))
             }
         }
+    }
+
+    /// Puts `bytes`, as they are, in the place of what a buffer holds.
+    pub(super) fn adopt(&mut self, id: LargeId, bytes: SharedBytes) {
+        let (extent, start) = bytes.into_parts();
+        let touched = extent.memory_bytes();
+        let buffer = Buffer { range: Range::Extent { extent, start }, touched };
+        self.touched += touched;
+        let old = std::mem::replace(&mut self.buffers[id.0 as usize], buffer);
+        self.dispose(old);
     }
 
     /// Bytes of memory that a buffer takes.
@@ -146,16 +174,24 @@ impl Large {
     /// Makes a buffer hold `new` bytes. What is in the first `keep` stays, the rest is zero.
     pub(super) fn resize(&mut self, id: LargeId, keep: usize, new: usize) {
         let keep = keep.min(new);
-        let buffer = &self.buffers[id.0 as usize];
+        let buffer = &mut self.buffers[id.0 as usize];
+        if !buffer.is_own() && keep == new {
+            // Others hold it as well, but no byte changes yet.
+            return;
+        }
         let mut dirty = buffer.touched.min(new);
-        if new > buffer.capacity() && keep > SLOT_BYTES_MAX {
-            self.grow_mapping(id, new);
+        if keep > SLOT_BYTES_MAX && buffer.grow(new) {
+            dirty = keep;
         } else if !buffer.fits(new) {
             self.replace(id, keep, new);
             dirty = keep;
         }
         self.set_touched(id, os_pages_up(new));
-        if keep < dirty {
+        if let Range::Extent { extent, start } = &mut self.buffers[id.0 as usize].range
+            && let Some(extent) = Arc::get_mut(extent)
+        {
+            extent.clear_from(*start + keep, *start + new);
+        } else if keep < dirty {
             self.bytes_mut(id, dirty)[keep..].fill(0);
         }
     }
@@ -185,27 +221,26 @@ impl Large {
 
     /// Gives back at most `bytes` of freed memory, or a page if that is more.
     pub(super) fn release(&mut self, bytes: usize) {
-        let Some(buffer) = self.garbage.front_mut() else { return };
-        let keep = buffer.touched.saturating_sub(os_pages_up(bytes));
-        let piece = buffer.touched - keep;
-        match &mut buffer.range {
-            Range::None => {}
-            Range::Slot { start, .. } => {
-                self.region.discard(*start + keep..*start + buffer.touched);
+        let left = match self.garbage.front_mut() {
+            None => return,
+            Some(Garbage::Slot(Spare { start, touched, .. })) => {
+                let keep = touched.saturating_sub(os_pages_up(bytes));
+                self.region.discard(*start + keep..*start + *touched);
+                self.touched -= *touched - keep;
+                *touched = keep;
+                keep
             }
-            Range::Map { base, bytes: mapped } => {
-                // SAFETY: the buffer has been freed, so nothing refers to its mapping; the part
-                // from `keep` on is ours and is forgotten right after.
-                unsafe { unmap(base.add(keep), *mapped - keep) }
-                *mapped = keep;
+            Some(Garbage::Extent(extent)) => {
+                let before = extent.memory_bytes();
+                extent.give_back(bytes);
+                self.touched -= before - extent.memory_bytes();
+                extent.memory_bytes()
             }
-        }
-        buffer.touched = keep;
-        self.touched -= piece;
-        if keep == 0
-            && let Some(buffer) = self.garbage.pop_front()
+        };
+        if left == 0
+            && let Some(Garbage::Slot(spare)) = self.garbage.pop_front()
         {
-            self.dispose(buffer);
+            self.free_slots[spare.order].push(spare.start);
         }
     }
 
@@ -219,7 +254,9 @@ impl Large {
         let touched = os_pages_up(bytes);
         self.touched += touched;
         let range = if bytes <= SLOT_BYTES_MAX { self.slot(bytes) } else { None };
-        Buffer { range: range.unwrap_or_else(|| own_mapping(bytes)), touched }
+        let extent = || Arc::new(Extent::with_capacity(bytes));
+        let range = range.unwrap_or_else(|| Range::Extent { extent: extent(), start: 0 });
+        Buffer { range, touched }
     }
 
     /// A range of the region for `bytes`, all zeros; none if the region is used up.
@@ -285,26 +322,6 @@ impl Large {
         }
     }
 
-    /// Gives a mapping of its own a longer range. The content moves with its page tables.
-    fn grow_mapping(&mut self, id: LargeId, new: usize) {
-        let Range::Map { base, bytes } = &mut self.buffers[id.0 as usize].range else {
-            unreachable!("only mappings hold more than {SLOT_BYTES_MAX} bytes")
-        };
-        for wanted in [new.next_power_of_two(), os_pages_up(new)] {
-            // SAFETY: the mapping is ours and not borrowed, as `&mut self` shows; its old address
-            // is forgotten when the call succeeds.
-            let moved =
-                unsafe { libc::mremap(base.as_ptr().cast(), *bytes, wanted, libc::MREMAP_MAYMOVE) };
-            if moved != libc::MAP_FAILED
-                && let Some(moved) = NonNull::new(moved.cast())
-            {
-                (*base, *bytes) = (moved, wanted);
-                return;
-            }
-        }
-        out_of_memory(new)
-    }
-
     fn set_touched(&mut self, id: LargeId, wanted: usize) {
         let touched = self.buffers[id.0 as usize].touched;
         if touched > wanted {
@@ -316,17 +333,16 @@ impl Large {
 
     /// Gives back the memory of a buffer from `keep` on.
     fn discard(&mut self, id: LargeId, keep: usize) {
-        let buffer = &self.buffers[id.0 as usize];
-        match buffer.range {
+        let buffer = &mut self.buffers[id.0 as usize];
+        match &mut buffer.range {
             Range::None => {}
-            Range::Slot { start, .. } => self.region.discard(start + keep..start + buffer.touched),
-            Range::Map { base, .. } => {
-                let bytes = buffer.touched - keep;
-                // SAFETY: the range is the tail of our own mapping, which is not borrowed.
-                let failed = unsafe {
-                    libc::madvise(base.as_ptr().add(keep).cast(), bytes, libc::MADV_DONTNEED)
-                };
-                assert_eq!(failed, 0, "pages of the system are {OS_PAGE_BYTES} bytes");
+            Range::Slot { start, .. } => {
+                self.region.discard(*start + keep..*start + buffer.touched);
+            }
+            Range::Extent { extent, start } => {
+                if let Some(extent) = Arc::get_mut(extent) {
+                    extent.clear_from(usize::MAX, *start + keep);
+                }
             }
         }
     }
@@ -335,20 +351,24 @@ impl Large {
     /// Answers how many bytes were given back.
     fn dispose(&mut self, buffer: Buffer) -> usize {
         let touched = buffer.touched;
-        if touched > RELEASE_BYTES_MAX {
-            self.garbage.push_back(buffer);
-            return 0;
-        }
         self.touched -= touched;
         match buffer.range {
             Range::None => 0,
-            Range::Slot { start, order } => self.keep_spare(Spare { start, order, touched }),
-            Range::Map { bytes: 0, .. } => 0,
-            Range::Map { base, bytes } => {
-                // SAFETY: the buffer has been freed, so nothing refers to its mapping.
-                unsafe { unmap(base, bytes) }
-                touched
+            Range::Slot { start, order } if touched > RELEASE_BYTES_MAX => {
+                self.touched += touched;
+                self.garbage.push_back(Garbage::Slot(Spare { start, order, touched }));
+                0
             }
+            Range::Slot { start, order } => self.keep_spare(Spare { start, order, touched }),
+            // Who else holds the extent gives it back.
+            Range::Extent { extent, .. } => match Arc::into_inner(extent) {
+                Some(extent) if extent.memory_bytes() > RELEASE_BYTES_MAX => {
+                    self.touched += extent.memory_bytes();
+                    self.garbage.push_back(Garbage::Extent(extent));
+                    0
+                }
+                _ => touched,
+            },
         }
     }
 }
@@ -356,51 +376,50 @@ impl Large {
 impl Buffer {
     /// Whether `bytes` can be held without a new range, and without giving much back at once.
     fn fits(&self, bytes: usize) -> bool {
-        bytes <= self.capacity() && self.touched <= os_pages_up(bytes) + RELEASE_BYTES_MAX
+        self.is_own()
+            && bytes <= self.capacity()
+            && self.touched <= os_pages_up(bytes) + RELEASE_BYTES_MAX
+    }
+
+    /// Whether nobody else holds the memory.
+    fn is_own(&self) -> bool {
+        match &self.range {
+            Range::None | Range::Slot { .. } => true,
+            Range::Extent { extent, .. } => Arc::strong_count(extent) == 1,
+        }
     }
 
     fn capacity(&self) -> usize {
-        match self.range {
+        match &self.range {
             Range::None => 0,
             Range::Slot { order, .. } => SLOT_BYTES_MIN << order,
-            Range::Map { bytes, .. } => bytes,
+            Range::Extent { extent, start } => extent.capacity() - start,
         }
     }
-}
 
-impl Drop for Large {
-    fn drop(&mut self) {
-        for buffer in self.buffers.iter().chain(&self.garbage) {
-            if let Range::Map { base, bytes } = buffer.range
-                && bytes > 0
-            {
-                // SAFETY: slices into the mapping can't outlive `self`.
-                unsafe { unmap(base, bytes) }
-            }
+    /// Makes an extent that nobody else holds longer; false if it is not such a one, or long enough.
+    fn grow(&mut self, bytes: usize) -> bool {
+        if bytes <= self.capacity() {
+            return false;
         }
-    }
-}
-
-fn own_mapping(bytes: usize) -> Range {
-    for wanted in [bytes.next_power_of_two(), os_pages_up(bytes)] {
-        if let Ok(base) = map(wanted, libc::PROT_READ | libc::PROT_WRITE) {
-            return Range::Map { base, bytes: wanted };
+        match &mut self.range {
+            Range::None | Range::Slot { .. } => false,
+            Range::Extent { extent, start } => match Arc::get_mut(extent) {
+                Some(extent) => {
+                    extent.reserve(*start + bytes);
+                    true
+                }
+                None => false,
+            },
         }
-    }
-    out_of_memory(bytes)
-}
-
-/// As any allocation that fails.
-fn out_of_memory(bytes: usize) -> ! {
-    match std::alloc::Layout::array::<u8>(bytes) {
-        Ok(layout) => std::alloc::handle_alloc_error(layout),
-        Err(error) => panic!("a buffer of {bytes} bytes: {error}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Large, OS_PAGE_BYTES, RELEASE_BYTES_MAX};
+    use super::super::extent::{Extent, SharedBytes};
+    use super::super::region::OS_PAGE_BYTES;
+    use super::{Arc, Large, RELEASE_BYTES_MAX};
 
     fn fill(large: &mut Large, bytes: usize, byte: u8) -> super::LargeId {
         let id = large.alloc(bytes);
@@ -465,5 +484,60 @@ mod tests {
             steps += 1;
         }
         assert_eq!((steps, large.touched), (20, 0));
+    }
+
+    #[test]
+    fn what_others_hold_is_not_changed_under_them() {
+        const BYTES: usize = 3 << 20;
+        let mut extent = Extent::with_capacity(1);
+        extent.append(b"header");
+        extent.append(&vec![1; BYTES]);
+        extent.append(b"and what follows");
+        let extent = Arc::new(extent);
+        let mut large = Large::new();
+        let id = large.alloc(BYTES);
+        let adopted = SharedBytes::of(&extent, &extent.written()[6..6 + BYTES]);
+        large.adopt(id, adopted.expect("most of the extent"));
+        drop(extent);
+        assert!(large.bytes(id, BYTES).iter().all(|byte| *byte == 1));
+        let reply = large.share(id, 10, BYTES - 10).expect("an extent");
+        // The same length again changes nothing, and nothing is copied for it.
+        large.resize(id, BYTES, BYTES);
+        assert!(std::ptr::eq(&reply.bytes()[0], &large.bytes(id, BYTES)[10]));
+        large.bytes_mut(id, BYTES)[10] = 2;
+        assert_eq!((reply.bytes()[0], large.bytes(id, BYTES)[10]), (1, 2));
+        // A longer value starts with the old one and goes on with zeros.
+        let again = large.share(id, 0, BYTES).expect("an extent");
+        large.resize(id, BYTES, BYTES + 9);
+        assert_eq!(large.bytes(id, BYTES + 9)[BYTES - 1..], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        large.free(id);
+        while large.has_garbage() {
+            large.release(1 << 20);
+        }
+        assert_eq!(large.touched, 0);
+        assert!(reply.is_only_holder() && again.is_only_holder());
+        assert_eq!(again.bytes()[10], 2);
+    }
+
+    #[test]
+    fn an_adopted_value_grows_in_place_with_zeros_behind_it() {
+        const BYTES: usize = 2 << 20;
+        let mut extent = Extent::with_capacity(1);
+        extent.append(&vec![1; BYTES]);
+        extent.append(b"not zero");
+        let extent = Arc::new(extent);
+        let mut large = Large::new();
+        let id = large.alloc(BYTES);
+        large.adopt(id, SharedBytes::of(&extent, &extent.written()[..BYTES]).expect("most of it"));
+        drop(extent);
+        large.resize(id, BYTES, BYTES + 20);
+        assert!(large.bytes(id, BYTES).iter().all(|byte| *byte == 1));
+        assert_eq!(large.bytes(id, BYTES + 20)[BYTES..], [0; 20]);
+        large.resize(id, 3, 20_000);
+        assert_eq!(large.bytes(id, 20_000)[..5], [1, 1, 1, 0, 0]);
+        while large.has_garbage() {
+            large.release(1 << 20);
+        }
+        assert_eq!(large.touched, 5 * OS_PAGE_BYTES);
     }
 }

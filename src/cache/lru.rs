@@ -97,7 +97,7 @@ impl Lru {
     pub(super) fn prefetch_neighbours(&self, store: &Store, entry: Handle) {
         let words = store.slab.words();
         for link in [LRU_LINK.previous, LRU_LINK.next] {
-            store.slab.prefetch(Handle(words[entry.word() + link]).byte());
+            store.slab.prefetch_to_write(Handle(words[entry.word() + link]).byte());
         }
     }
 

@@ -6,7 +6,7 @@
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
 //!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
-//!                                       large ── region
+//!                                       large ── extent, region
 //! ```
 //!
 //! An entry is named by a 32-bit handle, everywhere: in the index, in the lists, in the wheel. So an
@@ -15,7 +15,7 @@
 //! Invariants: every entry stands in the index of its table once, in the LRU list once, and in the
 //! wheel once if it has an expiry; memory is counted from when it is touched until the system has it
 //! back; no call takes a step that grows with the data, `flush` and `swap_databases` included.
-//! `unsafe` is in `region` and `large`, and a block of vector instructions in `chunk`. One core at a
+//! `unsafe` is in `region` and `extent`, and a block of vector instructions in `chunk`. One core at a
 //! time owns a keyspace; nothing is shared.
 
 mod chunk;
@@ -25,6 +25,7 @@ mod directory;
 mod entry;
 mod evict;
 mod expiry;
+mod extent;
 mod form;
 mod index;
 mod large;
@@ -53,6 +54,7 @@ use lru::Lru;
 use random::Random;
 use slab::Handle;
 
+pub use extent::{Extent, SharedBytes};
 pub use region::return_freed_buffers_to_system;
 
 /// About what the index takes for an entry: a handle, a tag, and the share of what is free.
@@ -69,6 +71,9 @@ pub struct KeyspaceOptions {
     pub slots: std::ops::Range<u16>,
     /// Seed of the keyed hash and of random choices; from the operating system in a real server.
     pub seed: u64,
+    /// Where the sequence of changes begins. In a real server the time in nanoseconds since the Unix
+    /// epoch, so that no version comes twice, not even across restarts.
+    pub sequence: u64,
 }
 
 /// What becomes of a key's expiry when its value is written.
@@ -114,6 +119,8 @@ pub struct EntryRef<'a> {
     /// True once the value was changed in place (`APPEND`, `SETRANGE`, `SETBIT`): `OBJECT ENCODING`
     /// then says `raw`, as Redis does.
     pub modified_in_place: bool,
+    /// The sequence at the last change of the value or the expiry: see [`Keyspace::sequence`].
+    pub version: u64,
     /// Bytes of memory this entry takes, allocation slack and index share included.
     pub memory_bytes: usize,
 }
@@ -181,6 +188,9 @@ pub struct Keyspace {
     first_slot: u16,
     random: Random,
     counts: KeyspaceCounts,
+    sequence: u64,
+    /// Where the sequence began.
+    first_sequence: u64,
 }
 
 /// Where a key is to be looked for.
@@ -207,6 +217,8 @@ impl Keyspace {
             first_slot: options.slots.start,
             random,
             counts: KeyspaceCounts::default(),
+            sequence: options.sequence,
+            first_sequence: options.sequence,
         }
     }
 
@@ -220,6 +232,12 @@ impl Keyspace {
     /// Whether `key` is there; counts like `get`.
     pub fn contains(&mut self, key: Key<'_>, now: UnixMs, access: Access) -> bool {
         self.lookup(key, now, access).is_some()
+    }
+
+    /// The value of `key` for a reply to hold, if it lies in an extent. Does not count as use.
+    pub fn shared_value(&mut self, key: Key<'_>, now: UnixMs) -> Option<SharedBytes> {
+        let entry = self.lookup(key, now, Access::Peek)?;
+        self.store.shared_value(entry)
     }
 
     /// Asks the processor to load the line of the index that `key` would be in. Worth it a few
@@ -251,6 +269,29 @@ impl Keyspace {
         for entry in entries.into_iter().filter(|entry| !entry.is_none()) {
             self.lru.prefetch_neighbours(&self.store, entry);
         }
+    }
+
+    /// Rises with every change of a value or an expiry and with every removal that was asked for; what
+    /// it is after a change is the version of the entry that was changed. So a key that was removed and
+    /// set again has a greater version than before. Not counted are reads, touches, and what the
+    /// keyspace removes by itself when it expires or memory is short.
+    ///
+    /// A change of the expiry is one of the key, as `WATCH` of Redis sees it.
+    #[inline]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// What the sequence was before the first change.
+    pub fn first_sequence(&self) -> u64 {
+        self.first_sequence
+    }
+
+    /// Gives an entry that is being changed its new version.
+    #[inline]
+    fn advance(&mut self, entry: Handle) {
+        self.sequence += 1;
+        self.store.set_version(entry, self.sequence);
     }
 
     // --- memory and counts -------------------------------------------------------------------

@@ -23,7 +23,7 @@ impl Keyspace {
         if self.give_back_piece() {
             return true;
         }
-        self.store.slab.start_any_drain(Effort::Idle) && self.drain(DRAIN_STEP)
+        self.store.slab.start_any_drain(Effort::Idle) && self.drain(DRAIN_STEP).is_some()
     }
 
     /// Gives back a piece of what no key uses any more; false if there is nothing.
@@ -120,10 +120,14 @@ impl Keyspace {
 
     // --- sparse pages ------------------------------------------------------------------------
 
-    /// Moves up to `moves` objects out of the page being drained; false if there is none.
-    pub(super) fn drain(&mut self, moves: usize) -> bool {
-        let draining = self.store.slab.is_draining();
-        for _ in 0..moves {
+    /// Moves up to `moves` objects out of the page being drained; answers how many, nothing if there is
+    /// no such page.
+    pub(super) fn drain(&mut self, moves: usize) -> Option<usize> {
+        if !self.store.slab.is_draining() {
+            return None;
+        }
+        let mut moved = 0;
+        while moved < moves {
             let Some(object) = self.store.slab.next_to_drain() else { break };
             let class = self.store.slab.class_of(object);
             let Some(new) = self.store.slab.alloc(class) else {
@@ -138,8 +142,9 @@ impl Keyspace {
                 self.move_entry(object, new);
             }
             self.store.slab.free(object);
+            moved += 1;
         }
-        draining
+        Some(moved)
     }
 
     fn move_entry(&mut self, old: Handle, new: Handle) {

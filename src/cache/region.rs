@@ -2,7 +2,7 @@
 //!
 //! Everything in it is plain bytes, so the rest of the cache works on it through checked slices: a
 //! wrong offset panics or reads another entry's bytes, and never touches memory that is not ours.
-//! This file and `large.rs` hold nearly all of the cache's `unsafe`. Owned by the keyspace it is in.
+//! This file and `extent.rs` hold nearly all of the cache's `unsafe`. Owned by the keyspace it is in.
 
 use std::io;
 use std::ops::Range;
@@ -143,6 +143,25 @@ impl Region {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: the address lies inside the mapping; a prefetch does not access it anyway.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(self.base.as_ptr().add(offset).cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = offset;
+    }
+
+    /// Asks the processor to load the cache line at `offset` for a store: it comes from another core's
+    /// cache as this core's own, where a load would leave a share of it there, to be taken away later.
+    #[inline]
+    pub(super) fn prefetch_to_write(&self, offset: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if offset < self.committed {
+            // SAFETY: the address lies inside the mapping; a prefetch does not access it anyway.
+            unsafe {
+                std::arch::asm!(
+                    "prefetchw [{}]",
+                    in(reg) self.base.as_ptr().add(offset),
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = offset;

@@ -276,6 +276,12 @@ impl Slab {
         self.region.prefetch(byte);
     }
 
+    /// Asks the processor to load the first line of an object that is about to change.
+    #[inline]
+    pub(super) fn prefetch_to_write(&self, byte: usize) {
+        self.region.prefetch_to_write(byte);
+    }
+
     // --- pages -------------------------------------------------------------------------------
 
     /// Whether `count` more pages are to be had; makes them ready if so.

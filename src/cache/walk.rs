@@ -97,11 +97,13 @@ impl Keyspace {
         }
         while !self.databases.can_retire() && self.sweep(usize::MAX / 1024) {}
         self.databases.retire(db);
+        self.sequence += 1;
     }
 
     /// Exchanges two databases; constant time.
     pub fn swap_databases(&mut self, a: DbIndex, b: DbIndex) {
         self.databases.swap(a, b);
+        self.sequence += 1;
     }
 
     /// The slot counted from the shard's first; none if the shard does not own it.

@@ -1,6 +1,7 @@
 //! Writing one key: set, edit, remove, expiry.
 
-use super::form::Form;
+use super::extent::SharedBytes;
+use super::form::{Form, Kind};
 use super::index::{Position, Table};
 use super::slab::Handle;
 use super::{Expiry, Keyspace, Spot};
@@ -13,7 +14,28 @@ const IDLE_MS_MAX: u64 = 1000 << 28;
 
 impl Keyspace {
     /// Sets `key` to `value`, whether it was there or not. One lookup. Clears `modified_in_place`.
+    #[inline]
     pub fn set(&mut self, key: Key<'_>, value: &[u8], expiry: Expiry, now: UnixMs) {
+        let entry = self.place(key, value.len(), expiry, now);
+        self.store.value_mut(entry).copy_from_slice(value);
+    }
+
+    /// The same with a value that is kept where it lies, unless the key is so long that the two
+    /// stand together.
+    pub fn set_shared(&mut self, key: Key<'_>, value: SharedBytes, expiry: Expiry, now: UnixMs) {
+        let entry = self.place(key, value.len(), expiry, now);
+        let form = self.store.form(entry);
+        if form.kind == Kind::LargeValue {
+            let buffer = self.store.buffer(entry, &form);
+            self.store.large.adopt(buffer, value);
+        } else {
+            self.store.value_mut(entry).copy_from_slice(value.bytes());
+        }
+    }
+
+    /// Makes an entry of `key` with room for a value, which is still to be written.
+    #[inline]
+    fn place(&mut self, key: Key<'_>, length: usize, expiry: Expiry, now: UnixMs) -> Handle {
         self.make_room(now);
         let spot = self.spot(key);
         let entry = match self.live(spot, key.bytes, now) {
@@ -24,7 +46,7 @@ impl Keyspace {
                     Expiry::Keep => self.store.expires_at(entry),
                     Expiry::At(at) => Some(at),
                 };
-                let entry = self.rewrite(spot, entry, value.len(), expires_at, None);
+                let entry = self.rewrite(spot, entry, length, expires_at, None);
                 Table::replace(&mut self.store, position, entry);
                 entry
             }
@@ -33,12 +55,13 @@ impl Keyspace {
                     Expiry::Clear | Expiry::Keep => None,
                     Expiry::At(at) => Some(at),
                 };
-                self.insert(spot, key, value.len(), expires_at)
+                self.insert(spot, key, length, expires_at)
             }
         };
+        self.advance(entry);
         self.store.set_accessed(entry, now);
         self.store.set_modified(entry, false);
-        self.store.value_mut(entry).copy_from_slice(value);
+        entry
     }
 
     /// Makes the value of `key` `length` bytes long, creating the key (without expiry) if it is not
@@ -68,6 +91,7 @@ impl Keyspace {
                 entry
             }
         };
+        self.advance(entry);
         self.store.set_accessed(entry, now);
         self.store.set_modified(entry, true);
         edit(self.store.value_mut(entry))
@@ -78,6 +102,7 @@ impl Keyspace {
         let spot = self.spot(key);
         let Some(position) = self.live(spot, key.bytes, now) else { return false };
         self.take_out(spot, position);
+        self.sequence += 1;
         true
     }
 
@@ -89,12 +114,14 @@ impl Keyspace {
         let entry = position.entry;
         if expires_at.is_some_and(|at| at <= now) {
             self.take_out(spot, position);
+            self.sequence += 1;
             return true;
         }
         let modified = self.store.is_modified(entry);
         let length = self.store.form(entry).value_len;
         let entry = self.rewrite(spot, entry, length, expires_at, Some(length));
         Table::replace(&mut self.store, position, entry);
+        self.advance(entry);
         self.store.set_accessed(entry, now);
         self.store.set_modified(entry, modified);
         true

@@ -5,6 +5,7 @@ mod expiry;
 mod memory;
 mod model;
 mod order;
+mod versions;
 mod walks;
 
 use super::{Access, EvictionPolicy, Expiry, Keyspace, KeyspaceOptions};
@@ -14,7 +15,7 @@ pub(super) const DB: DbIndex = DbIndex(0);
 pub(super) const NOW: UnixMs = UnixMs(1_700_000_000_000);
 
 pub(super) fn keyspace() -> Keyspace {
-    Keyspace::new(KeyspaceOptions { slots: 0..SLOT_COUNT, seed: 11 })
+    Keyspace::new(KeyspaceOptions { slots: 0..SLOT_COUNT, seed: 11, sequence: 0 })
 }
 
 pub(super) fn key(bytes: &[u8]) -> Key<'_> {

@@ -104,7 +104,7 @@ fn key_bytes(number: u16) -> Vec<u8> {
 
 impl Model {
     fn new() -> Self {
-        let options = KeyspaceOptions { slots: 0..16_384, seed: 7 };
+        let options = KeyspaceOptions { slots: 0..16_384, seed: 7, sequence: 0 };
         Self {
             keyspace: Keyspace::new(options),
             databases: Default::default(),

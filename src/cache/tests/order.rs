@@ -78,6 +78,41 @@ fn volatile_ttl_prefers_little_time_left() {
     assert!(right > 195, "{right}");
 }
 
+/// Keys that expire within days, in any order: what goes is what expires first, but for keys that
+/// expire within the same minutes.
+#[test]
+fn volatile_ttl_looks_days_ahead() {
+    const KEYS: usize = 5_000;
+    const DAY_MS: usize = 24 * 3_600_000;
+    let mut keyspace = keyspace();
+    while keyspace.expire_due(NOW, 10) {}
+    let rank = |number: usize| number * 7_919 % KEYS;
+    for number in 0..KEYS {
+        let ms = 1_000 + rank(number) * 20 * DAY_MS / KEYS;
+        keyspace.set(key(&name(number)), b"v", Expiry::At(UnixMs(NOW.0 + ms as u64)), NOW);
+    }
+    for _ in 0..KEYS / 2 {
+        assert!(evict(&mut keyspace, EvictionPolicy::VolatileTtl));
+    }
+    let wrong = (0..KEYS)
+        .filter(|number| has(&mut keyspace, &name(*number)) != (rank(*number) >= KEYS / 2))
+        .count();
+    assert!(wrong <= 4, "{wrong}");
+    // The same once the horizon has come to them, and nothing expires early or late.
+    let later = UnixMs(NOW.0 + 15 * DAY_MS as u64);
+    while keyspace.expire_due(later, 100) {}
+    keyspace.check();
+    let left = keyspace.len(DB);
+    assert!(left.abs_diff(KEYS / 4) <= 1, "{left}");
+    for _ in 0..left / 2 {
+        assert!(keyspace.evict(EvictionPolicy::VolatileTtl, later));
+    }
+    let last_half = |number: usize| rank(number) >= KEYS - left / 2;
+    let kept = (0..KEYS).filter(|number| last_half(*number));
+    let missing = kept.filter(|number| !has(&mut keyspace, &name(*number))).count();
+    assert!(missing <= 4, "{missing}");
+}
+
 #[test]
 fn random_policies_take_every_key_with_equal_chance() {
     let mut first = BTreeMap::new();

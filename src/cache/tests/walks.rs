@@ -42,7 +42,8 @@ fn a_scan_call_is_bounded_when_all_has_expired() {
 
 #[test]
 fn slots_know_their_keys() {
-    let mut keyspace = Keyspace::new(KeyspaceOptions { slots: 8_000..SLOT_COUNT, seed: 5 });
+    let mut keyspace =
+        Keyspace::new(KeyspaceOptions { slots: 8_000..SLOT_COUNT, seed: 5, sequence: 0 });
     let mut expected: BTreeMap<Slot, BTreeSet<Vec<u8>>> = BTreeMap::new();
     for number in 0..3_000 {
         let bytes =
@@ -131,7 +132,7 @@ proptest! {
         spread in any::<bool>(),
     ) {
         let mut random = Random::new(seed);
-        let mut keyspace = Keyspace::new(KeyspaceOptions { slots: 0..SLOT_COUNT, seed });
+        let mut keyspace = Keyspace::new(KeyspaceOptions { slots: 0..SLOT_COUNT, seed, sequence: 0 });
         let naming = if spread { |n: usize| format!("{{{}}}{n}", n % 4).into_bytes() } else { tagged };
         let mut present: BTreeSet<usize> = (0..start).collect();
         for number in 0..start {
