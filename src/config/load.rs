@@ -124,7 +124,11 @@ where
     I: IntoIterator<Item = A>,
     A: Into<OsString> + Clone,
 {
-    let flags = command_line().try_get_matches_from(args)?;
+    read(&command_line().try_get_matches_from(args)?)
+}
+
+/// Reads `flags`, which [`command_line`] took, and the file they name, if any.
+pub fn read(flags: &ArgMatches) -> Result<Config, ConfigError> {
     let mut loader = Loader { config: Config::default(), given: HashSet::new() };
     if let Some(path) = flags.get_one::<PathBuf>(FILE_FLAG) {
         let text = std::fs::read_to_string(path)
@@ -132,7 +136,7 @@ where
         loader.read_file(path, text)?;
         loader.config.file = absolute(path);
     }
-    loader.read_flags(&flags)?;
+    loader.read_flags(flags)?;
     Ok(loader.finish())
 }
 
@@ -231,7 +235,9 @@ pub(super) fn value_text(row: &Parameter, item: &Item) -> Option<String> {
 }
 
 fn list_item_text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned).or_else(|| value.as_integer().map(|n| n.to_string()))
+    let number = || value.as_integer().map(|n| n.to_string());
+    let fraction = || value.as_float().map(|n| n.to_string());
+    value.as_str().map(str::to_owned).or_else(number).or_else(fraction)
 }
 
 /// A value of the file as its writer sees it, on one line.
@@ -259,7 +265,7 @@ fn hint(key: &str) -> String {
 }
 
 /// The command line: `--config` and a flag per row.
-fn command_line() -> Command {
+pub fn command_line() -> Command {
     let file = Arg::new(FILE_FLAG)
         .long(FILE_FLAG)
         .value_name("FILE")
@@ -336,10 +342,12 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file() {
-        let text = "# cache\nport = 7000\nmaxmemory = \"100mb\"\ncluster-enabled = true\n\
+        let text = "latency-tracking-info-percentiles = [50, 99.99]\n\
+                    # cache\nport = 7000\nmaxmemory = \"100mb\"\ncluster-enabled = true\n\
                     bind = [\"127.0.0.1\", \"-::1\"]\ncpus = [0, \"2-3\"]\nloglevel = 'debug'\n";
         let config = with_file(text, &["--port", "7001", "--requirepass", "x"]).unwrap();
         assert_eq!(config.port, 7001);
+        assert_eq!(config.latency_percentiles.to_string(), "50 99.99");
         assert_eq!(config.shard_ports, ShardPorts::From(17001));
         assert_eq!(config.maxmemory_bytes, 100 << 20);
         assert!(config.cluster_enabled);

@@ -10,15 +10,18 @@
 pub mod live;
 pub mod load;
 pub mod parameter;
+pub mod percentiles;
 pub mod rewrite;
 pub mod set;
 mod table;
 pub mod value;
 
 pub use live::{Host, Live, Refusal};
-pub use load::{ConfigError, load};
+pub use load::{ConfigError, command_line, load, read};
+pub use percentiles::{Percentile, Percentiles};
 pub use value::{
-    Bind, Durability, LogLevel, OutputLimit, OutputLimits, Secret, ShardPorts, available_cpus,
+    BinaryPort, Bind, DebugCommand, Durability, LogLevel, OutputLimit, OutputLimits, Secret,
+    ShardPorts, available_cpus,
 };
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -39,6 +42,8 @@ pub struct Config {
     pub port: u16,
     /// `shard-port-base`: where each core listens besides the common port.
     pub shard_ports: ShardPorts,
+    /// `binary-port`: where the binary protocol is spoken besides the cores' own ports.
+    pub binary_port: BinaryPort,
     /// `tcp-backlog`: connections that may wait to be accepted.
     pub tcp_backlog: u32,
     /// `tcp-keepalive`: seconds of silence before a peer is probed; 0 never.
@@ -78,6 +83,8 @@ pub struct Config {
     pub requirepass: Option<Secret>,
     /// `protected-mode`: without a password, serve loopback clients only.
     pub protected_mode: bool,
+    /// `enable-debug-command`: who may use `DEBUG`.
+    pub debug_command: DebugCommand,
 
     /// `log-level`: what is logged.
     pub log_level: LogLevel,
@@ -89,6 +96,8 @@ pub struct Config {
     pub latency_monitor_threshold_ms: u64,
     /// `latency-tracking`: a histogram per command.
     pub latency_tracking: bool,
+    /// `latency-tracking-info-percentiles`: what `INFO latencystats` shows of it.
+    pub latency_percentiles: Percentiles,
 }
 
 impl Config {
@@ -129,6 +138,7 @@ impl Config {
             bind: vec![Bind { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), optional: false }],
             port,
             shard_ports: ShardPorts::Off,
+            binary_port: BinaryPort::Auto,
             tcp_backlog: 511,
             tcp_keepalive_s: 300,
             shards,
@@ -146,11 +156,13 @@ impl Config {
             proto_max_bulk_len_bytes: BULK_BYTES_MAX,
             requirepass: None,
             protected_mode: true,
+            debug_command: DebugCommand::No,
             log_level: LogLevel::Notice,
             slowlog_log_slower_than_us: 10_000,
             slowlog_max_len: 128,
             latency_monitor_threshold_ms: 0,
             latency_tracking: true,
+            latency_percentiles: Percentiles::default(),
         };
         config.shard_ports = ShardPorts::beside(port, config.core_count());
         config

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use super::parameter::{Bounds, Change, Form, Parameter, SIZE_MAX};
+use super::percentiles::Percentiles;
 use super::value::{format_cpus, parse_bind, parse_cpus};
-use super::{Config, Durability, LogLevel, Secret, ShardPorts};
+use super::{BinaryPort, Config, DebugCommand, Durability, LogLevel, Secret, ShardPorts};
 use crate::cache::EvictionPolicy;
 use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
 
@@ -41,6 +42,18 @@ pub const PARAMETERS: &[Parameter] = &[
         ),
         change: Change::AtStart,
         doc: "Core i listens on this port + i as well, where cluster clients find it",
+    },
+    Parameter {
+        name: "binary-port",
+        alias: None,
+        form: Form::Text(
+            "a port from 1 to 65535, 0 for no such port, or auto for the port above the common one, \
+             if nothing else listens there",
+            get_binary_port,
+            set_binary_port,
+        ),
+        change: Change::AtStart,
+        doc: "Serves every key in the binary protocol, which every core's own port speaks as well",
     },
     Parameter {
         name: "tcp-backlog",
@@ -219,6 +232,17 @@ pub const PARAMETERS: &[Parameter] = &[
         doc: "Without a password, serve clients of this machine only",
     },
     Parameter {
+        name: "enable-debug-command",
+        alias: None,
+        form: Form::Choice(
+            &DEBUG_COMMAND_NAMES,
+            |c| index_of(&DEBUG_COMMANDS, &c.debug_command),
+            |c, v| c.debug_command = DEBUG_COMMANDS[v],
+        ),
+        change: Change::AtStart,
+        doc: "Whether clients may use DEBUG; with local, those of this machine only",
+    },
+    Parameter {
         name: "log-level",
         alias: Some("loglevel"),
         form: Form::Choice(
@@ -268,6 +292,17 @@ pub const PARAMETERS: &[Parameter] = &[
         form: Form::YesNo(|c| c.latency_tracking, |c, v| c.latency_tracking = v),
         change: Change::Live,
         doc: "Keep a histogram of latency for each command",
+    },
+    Parameter {
+        name: "latency-tracking-info-percentiles",
+        alias: None,
+        form: Form::List(
+            "numbers from 0 to 100 with single spaces between them",
+            |c| c.latency_percentiles.to_string(),
+            set_latency_percentiles,
+        ),
+        change: Change::Live,
+        doc: "The percentiles of each command's histogram that INFO latencystats shows",
     },
     fixed("databases", "16", "Logical databases"),
     fixed("hz", "10", "A core looks at its clients and shards this many times a second"),
@@ -321,6 +356,10 @@ const POLICY_NAMES: [&str; 6] = [
     "noeviction",
 ];
 
+const DEBUG_COMMANDS: [DebugCommand; 3] =
+    [DebugCommand::No, DebugCommand::Yes, DebugCommand::Local];
+const DEBUG_COMMAND_NAMES: [&str; 3] = ["no", "yes", "local"];
+
 const LOG_LEVELS: [LogLevel; 4] =
     [LogLevel::Debug, LogLevel::Verbose, LogLevel::Notice, LogLevel::Warning];
 const LOG_LEVEL_NAMES: [&str; 4] = ["debug", "verbose", "notice", "warning"];
@@ -361,6 +400,24 @@ fn get_shard_ports(config: &Config) -> String {
     }
 }
 
+fn set_binary_port(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.binary_port = match (text, text.parse()) {
+        ("auto", _) => BinaryPort::Auto,
+        (_, Ok(0)) => BinaryPort::Off,
+        (_, Ok(port)) => BinaryPort::At(port),
+        (_, Err(_)) => return Err("argument must be a port, 0 or auto"),
+    };
+    Ok(())
+}
+
+fn get_binary_port(config: &Config) -> String {
+    match config.binary_port {
+        BinaryPort::Off => "0".to_owned(),
+        BinaryPort::Auto => "auto".to_owned(),
+        BinaryPort::At(port) => port.to_string(),
+    }
+}
+
 fn set_dir(config: &mut Config, text: &str) -> Result<(), &'static str> {
     config.dir = absolute(Path::new(text)).ok_or("argument must be a directory")?;
     Ok(())
@@ -377,6 +434,11 @@ fn set_durability(config: &mut Config, text: &str) -> Result<(), &'static str> {
         return Err("there is no log yet, so memory is the only level");
     }
     config.durability = Durability::Memory;
+    Ok(())
+}
+
+fn set_latency_percentiles(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.latency_percentiles = Percentiles::parse(text)?;
     Ok(())
 }
 

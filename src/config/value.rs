@@ -83,6 +83,18 @@ impl ShardPorts {
     }
 }
 
+/// Where clients of the binary protocol find the server besides the cores' own ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryPort {
+    /// Nowhere.
+    Off,
+    /// On the port above the common one, if nothing else is there; where the operating system chooses
+    /// the common port, it chooses this one as well.
+    Auto,
+    /// On this port.
+    At(u16),
+}
+
 /// What an acknowledged write has survived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -101,6 +113,17 @@ pub enum LogLevel {
     Notice,
     /// What an operator must know.
     Warning,
+}
+
+/// Who may use `DEBUG`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DebugCommand {
+    /// Nobody.
+    No,
+    /// Everybody.
+    Yes,
+    /// Clients of this machine.
+    Local,
 }
 
 /// A password. `Debug` does not show it.

@@ -64,9 +64,46 @@ impl Gauge {
     }
 }
 
+/// The greatest of what one thread saw since the last reset; anyone reads or resets.
+///
+/// A reset at the very moment of a new peak may lose it or be lost: the next peak, or the next reset,
+/// sets it right.
+#[derive(Debug, Default)]
+pub struct Peak(AtomicU64);
+
+impl Peak {
+    /// Takes `value` in. Only the writer may call this: it is a load, and rarely a store.
+    #[inline]
+    pub fn raise(&self, value: u64) {
+        if value > self.0.load(Ordering::Relaxed) {
+            self.0.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The peak.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Starts from zero.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Counter;
+    use super::{Counter, Peak};
+
+    #[test]
+    fn a_peak_stays_until_it_is_reset() {
+        let peak = Peak::default();
+        [3, 7, 5].into_iter().for_each(|value| peak.raise(value));
+        assert_eq!(peak.get(), 7);
+        peak.reset();
+        peak.raise(2);
+        assert_eq!(peak.get(), 2);
+    }
 
     #[test]
     fn a_reset_does_not_touch_the_writers_value() {

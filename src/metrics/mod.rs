@@ -1,16 +1,23 @@
 //! What a core counts, and how others read it.
 //!
 //! Every counter has one writer, the core it belongs to, so it is written by a plain load and store;
-//! readers see a value that may be a turn old. What is costlier than that (latencies by command,
-//! errors by code) is gathered by the core in private and merged under a lock once a turn.
+//! readers see a value that may be a moment old. Latencies are counters too, one a cell of a histogram;
+//! sums over cores are made when somebody asks. Only errors by code, which are rare, take a lock.
 
 pub mod commands;
 pub mod counter;
+pub mod latencies;
 pub mod rates;
+pub mod stages;
 
-pub use commands::{CommandSamples, CommandStats};
-pub use counter::{Counter, Gauge};
+pub use commands::CommandStats;
+pub use counter::{Counter, Gauge, Peak};
+pub use latencies::{Counts, Latencies};
 pub use rates::{Rates, Totals};
+pub use stages::Stage;
+
+use commands::Commands;
+use stages::Stages;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -76,16 +83,52 @@ pub struct CoreMetrics {
     pub clients: Gauge,
     /// Clients that a pause holds back.
     pub clients_blocked: Gauge,
-    commands: Mutex<Vec<CommandStats>>,
+    /// The longest step of the core's loop, in nanoseconds: one command, one piece of maintenance, or
+    /// what lies between two of these. Nothing else runs on the core meanwhile.
+    pub longest_step_ns: Peak,
+    /// The longest turn of the core's loop, in nanoseconds, from one wait in the kernel to the next.
+    pub longest_turn_ns: Peak,
+    commands: Commands,
+    stages: Stages,
     errors: Mutex<BTreeMap<Box<str>, u64>>,
 }
 
 impl CoreMetrics {
-    /// Merges what the core gathered since the last call and empties `samples`.
-    pub fn merge(&self, samples: &mut CommandSamples) {
-        if !samples.is_empty() {
-            samples.drain_into(&mut lock(&self.commands));
+    /// Counts a call that took `ns` nanoseconds; into the command's histogram only if `tracked`
+    /// (`latency-tracking`).
+    #[inline]
+    pub fn record_command(&self, id: CommandId, ns: u64, tracked: bool) {
+        self.commands.record(id, ns, tracked);
+        if !tracked {
+            self.stages.record(Stage::Execute, ns, 1);
         }
+    }
+
+    /// Counts a command that was refused before it ran.
+    pub fn count_rejected(&self, id: CommandId) {
+        self.commands.count_rejected(id);
+    }
+
+    /// Counts a command that ran (and was recorded) and answered an error.
+    pub fn count_failed(&self, id: CommandId) {
+        self.commands.count_failed(id);
+    }
+
+    /// Counts `count` requests that spent `ns` nanoseconds each in `stage`. What is executed is
+    /// recorded by command.
+    #[inline]
+    pub fn record_stage(&self, stage: Stage, ns: u64, count: u64) {
+        self.stages.record(stage, ns, count);
+    }
+
+    /// Adds this core's latencies of `stage` to `sum`.
+    pub fn add_stage_to(&self, stage: Stage, sum: &mut Counts) {
+        self.stages.add_to(stage, &self.commands, sum);
+    }
+
+    /// Forgets the latencies of the stages, and nothing else.
+    pub fn reset_stages(&self) {
+        self.stages.reset(&self.commands);
     }
 
     /// Counts an error reply by its code: the first word of `text`, as `Error`'s `Display` gives it.
@@ -101,13 +144,7 @@ impl CoreMetrics {
 
     /// Adds this core's figures by command to `sum`, which is indexed by [`CommandId`].
     pub fn add_commands_to(&self, sum: &mut Vec<CommandStats>) {
-        let commands = lock(&self.commands);
-        if sum.len() < commands.len() {
-            sum.resize_with(commands.len(), CommandStats::default);
-        }
-        for (sum, stats) in sum.iter_mut().zip(commands.iter()) {
-            sum.add(stats);
-        }
+        self.commands.add_to(sum);
     }
 
     /// Adds this core's error counts to `sum`.
@@ -117,21 +154,15 @@ impl CoreMetrics {
         }
     }
 
-    /// Forgets the latencies of the commands that `chosen` accepts; answers how many had any.
-    pub fn reset_latencies(&self, chosen: impl Fn(CommandId) -> bool) -> usize {
-        let mut commands = lock(&self.commands);
-        let ids = (0..).map(CommandId);
-        let touched = commands.iter_mut().zip(ids).filter(|(_, id)| chosen(*id));
-        touched.filter_map(|(stats, _)| stats.take_latencies()).count()
-    }
-
     /// Sets all counts back to zero (`CONFIG RESETSTAT`).
     pub fn reset(&self) {
-        lock(&self.commands).clear();
+        self.stages.reset_with(&self.commands);
         lock(&self.errors).clear();
         for counter in self.counters() {
             counter.reset();
         }
+        self.longest_step_ns.reset();
+        self.longest_turn_ns.reset();
     }
 
     fn counters(&self) -> [&Counter; 19] {

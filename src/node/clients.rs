@@ -31,6 +31,8 @@ bitflags::bitflags! {
         const NO_EVICT = 1 << 4;
         /// `T`: does not count as a user of keys.
         const NO_TOUCH = 1 << 5;
+        /// `y`: is told of every new topology.
+        const TOPOLOGY = 1 << 6;
     }
 }
 
@@ -70,10 +72,7 @@ pub struct ClientInfo {
     resp: AtomicU8,
     flags: AtomicU32,
     last_command: AtomicU16,
-    query_bytes: AtomicU64,
-    query_free_bytes: AtomicU64,
-    output_bytes: AtomicU64,
-    memory_bytes: AtomicU64,
+    buffers: [AtomicU64; ClientBuffers::FIELDS],
     commands: AtomicU64,
     names: Mutex<ClientNames>,
 }
@@ -87,6 +86,39 @@ pub struct ClientNames {
     pub lib_name: String,
     /// `CLIENT SETINFO LIB-VER`.
     pub lib_ver: String,
+}
+
+/// Bytes held for a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientBuffers {
+    /// Requests that wait for their end or their turn.
+    pub query: u64,
+    /// Free space behind them.
+    pub query_free: u64,
+    /// What is known of the arguments of an unfinished request.
+    pub arguments: u64,
+    /// The buffer for replies.
+    pub reply: u64,
+    /// The most that was in it lately.
+    pub reply_peak: u64,
+    /// Replies that wait to be sent.
+    pub output: u64,
+    /// All its memory.
+    pub total: u64,
+}
+
+impl ClientBuffers {
+    const FIELDS: usize = 7;
+
+    fn fields(self) -> [u64; Self::FIELDS] {
+        let Self { query, query_free, arguments, reply, reply_peak, output, total } = self;
+        [query, query_free, arguments, reply, reply_peak, output, total]
+    }
+
+    fn of(fields: [u64; Self::FIELDS]) -> Self {
+        let [query, query_free, arguments, reply, reply_peak, output, total] = fields;
+        Self { query, query_free, arguments, reply, reply_peak, output, total }
+    }
 }
 
 impl ClientInfo {
@@ -104,10 +136,7 @@ impl ClientInfo {
             resp: AtomicU8::new(2),
             flags: AtomicU32::new(0),
             last_command: AtomicU16::new(NO_COMMAND),
-            query_bytes: AtomicU64::new(0),
-            query_free_bytes: AtomicU64::new(0),
-            output_bytes: AtomicU64::new(0),
-            memory_bytes: AtomicU64::new(0),
+            buffers: Default::default(),
             commands: AtomicU64::new(0),
             names: Mutex::default(),
         }
@@ -185,29 +214,17 @@ impl ClientInfo {
         self.flags.store(all.bits(), Ordering::Relaxed);
     }
 
-    /// Bytes of requests that wait for their end, and free bytes behind them.
-    pub fn query_bytes(&self) -> (u64, u64) {
-        let free = self.query_free_bytes.load(Ordering::Relaxed);
-        (self.query_bytes.load(Ordering::Relaxed), free)
+    /// The bytes held for it.
+    pub fn buffers(&self) -> ClientBuffers {
+        ClientBuffers::of(self.buffers.each_ref().map(|bytes| bytes.load(Ordering::Relaxed)))
     }
 
-    /// Bytes of replies that wait to be sent.
-    pub fn output_bytes(&self) -> u64 {
-        self.output_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Memory that the connection takes.
-    pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Tells the bytes held for it: requests, free space behind them, unsent replies, and all its
-    /// memory. Need not be called more often than once a turn in which they changed.
-    pub fn set_buffers(&self, query: u64, query_free: u64, output: u64, memory: u64) {
-        self.query_bytes.store(query, Ordering::Relaxed);
-        self.query_free_bytes.store(query_free, Ordering::Relaxed);
-        self.output_bytes.store(output, Ordering::Relaxed);
-        self.memory_bytes.store(memory, Ordering::Relaxed);
+    /// Tells the bytes held for it. Need not be called more often than once a turn in which they
+    /// changed.
+    pub fn set_buffers(&self, buffers: ClientBuffers) {
+        for (shown, bytes) in self.buffers.iter().zip(buffers.fields()) {
+            shown.store(bytes, Ordering::Relaxed);
+        }
     }
 
     /// The names it gave itself; the lock is held for as long as the guard lives.

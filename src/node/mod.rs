@@ -6,15 +6,19 @@
 pub mod clients;
 pub mod host;
 pub mod latency;
+pub mod owners;
 pub mod pause;
+pub mod shard_load;
 pub mod shard_stats;
 pub mod slow_log;
 pub mod topology;
 
-pub use clients::{ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
+pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
 pub use host::{CpuTimes, Host, Process};
 pub use latency::LatencyEvents;
+pub use owners::{OwnerTable, Owners};
 pub use pause::{Pause, PauseMode};
+pub use shard_load::{ShardLoad, ShardLoadSum};
 pub use shard_stats::ShardStats;
 pub use slow_log::SlowLog;
 pub use topology::Topology;
@@ -29,7 +33,7 @@ use crate::types::{CoreId, Now, ShardId, SlotMap, UnixMs};
 /// What a node is built with.
 #[derive(Debug)]
 pub struct NodeOptions {
-    /// Slots to shards to cores.
+    /// Slots to shards, and how many cores run them.
     pub slots: SlotMap,
     /// Addresses and ports.
     pub topology: Topology,
@@ -50,8 +54,10 @@ pub struct NodeOptions {
 pub struct Node {
     /// The current configuration.
     pub config: Live,
-    /// Slots to shards to cores.
+    /// Slots to shards.
     pub slots: SlotMap,
+    /// Shards to cores.
+    pub owners: OwnerTable,
     /// Connected clients.
     pub clients: Clients,
     /// Slow commands.
@@ -72,6 +78,8 @@ pub struct Node {
     pub cores: Vec<CoreMetrics>,
     /// What owners tell about their shards, indexed by shard.
     pub shards: Vec<ShardStats>,
+    /// What cores have done for shards, indexed by shard.
+    pub loads: Vec<ShardLoadSum>,
     /// Connections in `MONITOR` mode; while it is zero nothing need be formatted.
     pub monitors: AtomicUsize,
     /// Whether expired keys are removed unasked (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -91,6 +99,7 @@ impl Node {
         Self {
             config,
             slots,
+            owners: OwnerTable::new(slots),
             clients: Clients::default(),
             slow_log: SlowLog::default(),
             latency_events: LatencyEvents::default(),
@@ -101,6 +110,7 @@ impl Node {
             pause: Pause::default(),
             cores: (0..slots.core_count()).map(|_| CoreMetrics::default()).collect(),
             shards: (0..slots.shard_count()).map(|_| ShardStats::default()).collect(),
+            loads: (0..slots.shard_count()).map(|_| ShardLoadSum::default()).collect(),
             monitors: AtomicUsize::new(0),
             active_expire: AtomicBool::new(true),
             process,
@@ -163,6 +173,7 @@ impl Node {
     pub fn reset_stats(&self) {
         self.cores.iter().for_each(CoreMetrics::reset);
         self.shards.iter().for_each(ShardStats::reset);
+        self.loads.iter().for_each(ShardLoadSum::reset);
     }
 
     fn totals(&self) -> Totals {

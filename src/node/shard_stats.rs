@@ -32,11 +32,14 @@ impl ShardStats {
     /// Takes over the figures of `keyspace`. Only the holder of the shard calls it.
     pub fn publish(&self, keyspace: &Keyspace) {
         for (database, db) in self.databases.iter().zip((0..).map(DbIndex)) {
-            database.keys.store(keyspace.len(db) as u64, Ordering::Relaxed);
-            database.expires.store(keyspace.expiring_len(db) as u64, Ordering::Relaxed);
+            update(&database.keys, keyspace.len(db) as u64);
+            update(&database.expires, keyspace.expiring_len(db) as u64);
         }
-        self.publish_memory(keyspace.memory());
-        self.publish_counts(keyspace.counts());
+        let (memory, counts) = (keyspace.memory(), keyspace.counts());
+        if memory != self.memory() {
+            self.publish_memory(memory);
+        }
+        self.publish_counts(counts);
     }
 
     /// Publishes figures for database 0 that no keyspace has.
@@ -99,6 +102,14 @@ impl ShardStats {
         for counter in [&self.expired, &self.evicted, &self.hits, &self.misses] {
             counter.reset();
         }
+    }
+}
+
+/// Stores what is new only: a line that nobody stores to stays in the caches of all cores.
+#[inline]
+fn update(published: &AtomicU64, value: u64) {
+    if published.load(Ordering::Relaxed) != value {
+        published.store(value, Ordering::Relaxed);
     }
 }
 

@@ -11,6 +11,8 @@ pub struct Topology {
     pub common_port: u16,
     /// The port of each core, indexed by core; empty if there are none.
     pub core_ports: Vec<u16>,
+    /// The port of the binary protocol, if there is one.
+    pub binary_port: Option<u16>,
     /// The address that `CLUSTER` names; `None`: the one the client connected to.
     pub announce_ip: Option<IpAddr>,
 }
