@@ -10,7 +10,7 @@ use super::session::ReplyMode;
 use super::table::Table;
 use super::{Action, Command, Error, Flags, Group, SessionCx};
 use crate::node::{ClientFlags, ClientInfo, PauseMode};
-use crate::protocol::{Args, Reply};
+use crate::protocol::{Args, Proto, Reply};
 use crate::types::{ClientId, MonoUs, UnixMs};
 
 const PLAIN: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
@@ -54,6 +54,10 @@ const ROWS: &[Command] = &[
     row("reply", 3, reply_mode).doc("3.2.0", "Whether this connection gets replies."),
     row("setinfo", 4, setinfo).doc("7.2.0", "Names the client library of this connection."),
     row("setname", 3, setname).doc("2.6.9", "Names this connection."),
+    row("topology", 3, topology)
+        .doc("7.0.0", "Whether this connection is told when slots change their node."),
+    row("trackinginfo", 2, trackinginfo)
+        .doc("6.2.0", "Tells what this connection is told of keys that change."),
     row("unblock", -3, unblock).with(ADMIN).doc("5.0.0", "Ends the wait of a blocked client."),
     row("unpause", 2, unpause).with(ADMIN).doc("6.2.0", "Ends what CLIENT PAUSE began."),
 ];
@@ -88,6 +92,10 @@ const HELP_LINES: &[&str] = &[
     "    Name the client library of this connection.",
     "SETNAME <name>",
     "    Name this connection.",
+    "TOPOLOGY (ON|OFF)",
+    "    Tell this connection, in RESP3, which node serves which slots: now, and at every change.",
+    "TRACKINGINFO",
+    "    What this connection is told of keys that change: nothing.",
     "UNBLOCK <id> [TIMEOUT|ERROR]",
     "    End the wait of a client in a blocking command.",
     "UNPAUSE",
@@ -108,6 +116,19 @@ fn id(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
 
 fn getredir(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     reply.integer(-1);
+    Ok(())
+}
+
+/// Nobody tracks keys, so every client's answer is the same.
+fn trackinginfo(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    reply.map(3);
+    reply.bulk(b"flags");
+    reply.set(1);
+    reply.bulk(b"off");
+    reply.bulk(b"redirect");
+    reply.integer(-1);
+    reply.bulk(b"prefixes");
+    reply.array(0);
     Ok(())
 }
 
@@ -186,6 +207,31 @@ fn no_touch(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> A
     cx.session.info.set_flags(ClientFlags::NO_TOUCH, cx.session.no_touch);
     reply.ok();
     Ok(())
+}
+
+/// The first push follows the reply, so a client needs nothing else to know where its keys are.
+fn topology(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    match (on_or_off(args.at(2))?, cx.session.proto) {
+        (false, _) => unsubscribe_from_topology(cx),
+        (true, Proto::Resp2) => {
+            return Err(Error::Static(
+                "ERR CLIENT TOPOLOGY ON needs push messages, which RESP2 does not have. Switch to \
+                 RESP3 with HELLO 3 first.",
+            ));
+        }
+        (true, Proto::Resp3) => {
+            cx.session.topology_told.get_or_insert(0);
+            cx.session.info.set_flags(ClientFlags::TOPOLOGY, true);
+        }
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// Ends what `CLIENT TOPOLOGY ON` began.
+pub(super) fn unsubscribe_from_topology(cx: &mut SessionCx<'_>) {
+    cx.session.topology_told = None;
+    cx.session.info.set_flags(ClientFlags::TOPOLOGY, false);
 }
 
 fn reply_mode(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
@@ -323,16 +369,16 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
         Some(entry) => entry.full_name,
         None => "NULL",
     };
-    let (qbuf, qbuf_free) = client.query_bytes();
-    let omem = client.output_bytes();
+    let held = client.buffers();
+    let omem = held.output;
     let seconds_since = |since: MonoUs| cx.now.mono.0.saturating_sub(since.0) / 1_000_000;
     let names = client.names();
     // Writing to a string does not fail.
     let _ = writeln!(
         out,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi=-1 qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={omem} \
-         oll=0 omem={omem} tot-mem={} events={} cmd={command} user={DEFAULT_USER} redir=-1 resp={} \
+         multi=-1 qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={omem} oll=0 \
+         omem={omem} tot-mem={} events={} cmd={command} user={DEFAULT_USER} redir=-1 resp={} \
          lib-name={} lib-ver={}",
         client.id.0,
         client.addr,
@@ -343,7 +389,12 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
         if is_self { 0 } else { seconds_since(client.last_interaction()) },
         letters(client.flags()),
         client.db().0,
-        client.memory_bytes(),
+        held.query,
+        held.query_free,
+        held.arguments,
+        held.reply,
+        held.reply_peak,
+        held.total,
         if omem > 0 { "rw" } else { "r" },
         client.resp(),
         names.lib_name,
@@ -360,6 +411,7 @@ fn letters(flags: ClientFlags) -> String {
         (ClientFlags::CLOSE_ASAP, 'A'),
         (ClientFlags::NO_EVICT, 'e'),
         (ClientFlags::NO_TOUCH, 'T'),
+        (ClientFlags::TOPOLOGY, 'y'),
     ];
     let letters: String =
         table.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, letter)| *letter).collect();

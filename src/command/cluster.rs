@@ -1,17 +1,18 @@
 //! `CLUSTER`: the cores as nodes of a cluster, so that a cluster client reaches the core that owns a
 //! key through that core's own port.
 //!
-//! Every core with a port of its own is a node, and owns the slots of its shards. If cores have no
-//! ports, the server is one node that owns all slots.
+//! Every core with a port of its own is a node, and owns the slots of the shards that it runs now; a
+//! node may own none. If cores have no ports, the server is one node that owns all slots.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::cluster_keys;
 use super::row::write_help;
 use super::{Command, Error, Flags, Group, SessionCx};
-use crate::node::Node;
+use crate::node::{ClientInfo, Node, Owners};
 use crate::protocol::{Args, Reply};
 use crate::types::{CoreId, SLOT_COUNT, key_slot};
 
@@ -76,47 +77,70 @@ const HELP_LINES: &[&str] = &[
 
 type Answer = Result<(), Error>;
 
-/// One core, or the whole server if cores have no ports, as a cluster client sees it.
-struct Member<'a> {
-    index: usize,
-    id: &'a str,
-    port: u16,
-    slots: Range<u16>,
-    is_self: bool,
-}
-
 /// Whether clients are told of a cluster: it was asked for, or there are ports that make use of it.
 pub(super) fn is_enabled(node: &Node) -> bool {
     node.config.load().cluster_enabled || node.topology.has_core_ports()
 }
 
-fn members<'a>(cx: &SessionCx<'a>) -> Result<Vec<Member<'a>>, Error> {
-    let node = cx.node;
-    if !is_enabled(node) {
-        return Err(Error::Static("ERR This instance has cluster support disabled"));
+/// The cores, or the whole server if cores have no ports, as cluster clients see them.
+struct Cluster<'a> {
+    node: &'a Node,
+    owners: Arc<Owners>,
+    /// The node that the client is connected to.
+    me: CoreId,
+}
+
+impl<'a> Cluster<'a> {
+    fn of(cx: &SessionCx<'a>) -> Result<Self, Error> {
+        let node = cx.node;
+        if !is_enabled(node) {
+            return Err(Error::Static("ERR This instance has cluster support disabled"));
+        }
+        let me = match node.topology.core_of_port(cx.session.info.laddr.port()) {
+            Some(core) => core,
+            None if node.topology.has_core_ports() => cx.core,
+            None => ALONE,
+        };
+        Ok(Self { node, owners: node.owners.load(), me })
     }
-    if !node.topology.has_core_ports() {
-        let port = node.topology.common_port;
-        let id = &node.core_ids[0];
-        return Ok(vec![Member { index: 0, id, port, slots: 0..SLOT_COUNT, is_self: true }]);
+
+    /// All nodes, those without slots included.
+    fn members(&self) -> impl ExactSizeIterator<Item = CoreId> + use<> {
+        let has_ports = self.node.topology.has_core_ports();
+        (0..if has_ports { self.node.slots.core_count() } else { 1 }).map(CoreId)
     }
-    let me = node.topology.core_of_port(cx.session.info.laddr.port()).unwrap_or(cx.core);
-    let cores = (0..node.slots.core_count()).map(CoreId);
-    Ok(cores
-        .map(|core| Member {
-            index: usize::from(core.0),
-            id: &node.core_ids[usize::from(core.0)],
-            port: node.topology.port_of(core),
-            slots: node.slots.slots_of_core(core),
-            is_self: core == me,
-        })
-        .collect())
+
+    fn id(&self, core: CoreId) -> &'a str {
+        &self.node.core_ids[usize::from(core.0)]
+    }
+
+    fn port(&self, core: CoreId) -> u16 {
+        self.node.topology.port_of(core)
+    }
+
+    fn epoch(&self, core: CoreId) -> u64 {
+        let has_ports = self.node.topology.has_core_ports();
+        if has_ports { self.owners.epoch_of(core) } else { self.owners.epoch() }
+    }
+
+    /// The runs of slots that a node owns.
+    fn ranges_of(&self, core: CoreId) -> Vec<Range<u16>> {
+        let ranges = ranges(self.node, &self.owners).into_iter();
+        ranges.filter(|(_, owner)| *owner == core).map(|(slots, _)| slots).collect()
+    }
+}
+
+/// The node that the server is if cores have no ports.
+const ALONE: CoreId = CoreId(0);
+
+/// All slots in order, as runs with the node that owns them.
+fn ranges(node: &Node, owners: &Owners) -> Vec<(Range<u16>, CoreId)> {
+    if node.topology.has_core_ports() { owners.ranges() } else { vec![(0..SLOT_COUNT, ALONE)] }
 }
 
 /// The address that clients are told: the announced one, or the one they reached the server at.
-fn ip(cx: &SessionCx<'_>) -> IpAddr {
-    let reached = cx.session.info.laddr.ip().to_canonical();
-    cx.node.topology.announce_ip.unwrap_or(reached)
+pub(super) fn ip(node: &Node, client: &ClientInfo) -> IpAddr {
+    node.topology.announce_ip.unwrap_or(client.laddr.ip().to_canonical())
 }
 
 fn help(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
@@ -136,51 +160,54 @@ fn keyslot(_: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ans
 }
 
 fn myid(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let members = members(cx)?;
-    let me = members.iter().find(|member| member.is_self).map_or("", |member| member.id);
-    reply.bulk(me.as_bytes());
+    let cluster = Cluster::of(cx)?;
+    reply.bulk(cluster.id(cluster.me).as_bytes());
     Ok(())
 }
 
 fn info(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let members = members(cx)?;
-    let count = members.len();
-    let me = members.iter().find(|member| member.is_self).map_or(0, |member| member.index);
+    let cluster = Cluster::of(cx)?;
+    let known = cluster.members().len();
+    let size = cluster.members().filter(|core| !cluster.ranges_of(*core).is_empty()).count();
+    let (epoch, my_epoch) = (cluster.owners.epoch(), cluster.epoch(cluster.me));
     reply.verbatim(&format!(
         "cluster_state:ok\r\n\
          cluster_slots_assigned:{SLOT_COUNT}\r\n\
          cluster_slots_ok:{SLOT_COUNT}\r\n\
          cluster_slots_pfail:0\r\n\
          cluster_slots_fail:0\r\n\
-         cluster_known_nodes:{count}\r\n\
-         cluster_size:{count}\r\n\
-         cluster_current_epoch:{}\r\n\
-         cluster_my_epoch:{me}\r\n\
+         cluster_known_nodes:{known}\r\n\
+         cluster_size:{size}\r\n\
+         cluster_current_epoch:{epoch}\r\n\
+         cluster_my_epoch:{my_epoch}\r\n\
          cluster_stats_messages_sent:0\r\n\
          cluster_stats_messages_received:0\r\n\
          total_cluster_links_buffer_limit_exceeded:0\r\n",
-        count - 1,
     ));
     Ok(())
 }
 
 fn nodes(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let (ip, now) = (ip(cx), cx.now.unix.0);
+    let (cluster, ip, now) = (Cluster::of(cx)?, ip(cx.node, &cx.session.info), cx.now.unix.0);
     let mut lines = String::new();
-    for member in members(cx)? {
-        let address = SocketAddr::new(ip, member.port);
+    for core in cluster.members() {
+        let port = cluster.port(core);
         // Redis's nodes talk to each other on a port above their own; ours need none.
-        let bus_port = member.port.checked_add(10_000).unwrap_or(0);
-        let (flags, pong) = if member.is_self { ("myself,master", 0) } else { ("master", now) };
+        let bus_port = port.checked_add(10_000).unwrap_or(0);
+        let (flags, pong) = if core == cluster.me { ("myself,master", 0) } else { ("master", now) };
         // Writing to a string does not fail.
-        let _ = writeln!(
+        let _ = write!(
             lines,
-            "{} {}@{bus_port} {flags} - 0 {pong} {} connected {}",
-            member.id,
-            bare(address),
-            member.index,
-            slot_range(&member.slots),
+            "{} {}@{bus_port} {flags} - 0 {pong} {} connected",
+            cluster.id(core),
+            bare(SocketAddr::new(ip, port)),
+            cluster.epoch(core),
         );
+        for slots in cluster.ranges_of(core) {
+            lines.push(' ');
+            lines.push_str(&slot_range(&slots));
+        }
+        lines.push('\n');
     }
     reply.verbatim(&lines);
     Ok(())
@@ -191,7 +218,8 @@ fn bare(address: SocketAddr) -> String {
     format!("{}:{}", address.ip(), address.port())
 }
 
-fn slot_range(slots: &Range<u16>) -> String {
+/// A run of slots as `CLUSTER NODES` writes it.
+pub(super) fn slot_range(slots: &Range<u16>) -> String {
     match (slots.start, slots.end - 1) {
         (first, last) if first == last => first.to_string(),
         (first, last) => format!("{first}-{last}"),
@@ -199,37 +227,60 @@ fn slot_range(slots: &Range<u16>) -> String {
 }
 
 fn slots(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let (members, ip) = (members(cx)?, ip(cx).to_string());
-    reply.array(members.len());
-    for member in members {
-        reply.array(3);
-        reply.integer(i64::from(member.slots.start));
-        reply.integer(i64::from(member.slots.end - 1));
-        reply.array(4);
-        reply.bulk(ip.as_bytes());
-        reply.integer(i64::from(member.port));
-        reply.bulk(member.id.as_bytes());
-        reply.map(0);
-    }
+    let cluster = Cluster::of(cx)?;
+    write_slots(cx.node, &cluster.owners, &cx.session.info, reply);
     Ok(())
 }
 
+/// What `CLUSTER SLOTS` answers.
+fn write_slots(node: &Node, owners: &Owners, client: &ClientInfo, reply: &mut Reply<'_>) {
+    let (ranges, ip) = (ranges(node, owners), ip(node, client).to_string());
+    reply.array(ranges.len());
+    for (slots, core) in ranges {
+        reply.array(3);
+        reply.integer(i64::from(slots.start));
+        reply.integer(i64::from(slots.end - 1));
+        reply.array(4);
+        reply.bulk(ip.as_bytes());
+        reply.integer(i64::from(node.topology.port_of(core)));
+        reply.bulk(node.core_ids[usize::from(core.0)].as_bytes());
+        reply.map(0);
+    }
+}
+
+/// Tells a client that subscribed (`CLIENT TOPOLOGY`) of the topology as of an epoch: the word
+/// `topology`, the epoch, and what `CLUSTER SLOTS` answers.
+pub(crate) fn push_topology(
+    node: &Node,
+    owners: &Owners,
+    client: &ClientInfo,
+    reply: &mut Reply<'_>,
+) {
+    reply.push(3);
+    reply.bulk(b"topology");
+    reply.integer(i64::try_from(owners.epoch()).unwrap_or(i64::MAX));
+    write_slots(node, owners, client, reply);
+}
+
 fn shards(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let (members, ip) = (members(cx)?, ip(cx).to_string());
-    reply.array(members.len());
-    for member in members {
+    let (cluster, ip) = (Cluster::of(cx)?, ip(cx.node, &cx.session.info).to_string());
+    reply.array(cluster.members().len());
+    for core in cluster.members() {
+        let ranges = cluster.ranges_of(core);
         reply.map(2);
         reply.bulk(b"slots");
-        reply.array(2);
-        reply.integer(i64::from(member.slots.start));
-        reply.integer(i64::from(member.slots.end - 1));
+        reply.array(2 * ranges.len());
+        for slots in ranges {
+            reply.integer(i64::from(slots.start));
+            reply.integer(i64::from(slots.end - 1));
+        }
         reply.bulk(b"nodes");
         reply.array(1);
         reply.map(7);
         reply.bulk(b"id");
-        reply.bulk(member.id.as_bytes());
+        reply.bulk(cluster.id(core).as_bytes());
         reply.bulk(b"port");
-        reply.integer(i64::from(member.port));
+        reply.integer(i64::from(cluster.port(core)));
         for (name, value) in [("ip", &*ip), ("endpoint", &*ip), ("role", "master")] {
             reply.bulk(name.as_bytes());
             reply.bulk(value.as_bytes());
@@ -245,6 +296,7 @@ fn shards(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer
 #[cfg(test)]
 mod tests {
     use crate::command::testing::{Client, node, node_with};
+    use crate::types::{CoreId, ShardId};
 
     const FIRST: &str = "0123456789abcdef0123456789abcdef01230000";
     const SECOND: &str = "0123456789abcdef0123456789abcdef01230001";
@@ -255,8 +307,8 @@ mod tests {
         // Three shards on two cores: the first core runs two of them.
         let mut client = Client::new(&node, 16_380);
         let lines = format!(
-            "{FIRST} 127.0.0.1:16379@26379 master - 0 1700000000000 0 connected 0-10922\n\
-             {SECOND} 127.0.0.1:16380@26380 myself,master - 0 0 1 connected 10923-16383\n"
+            "{FIRST} 127.0.0.1:16379@26379 master - 0 1700000000000 1 connected 0-10922\n\
+             {SECOND} 127.0.0.1:16380@26380 myself,master - 0 0 2 connected 10923-16383\n"
         );
         let slots = |first, last, port, id| {
             format!("*3⏎:{first}⏎:{last}⏎*4⏎$9⏎127.0.0.1⏎:{port}⏎$40⏎{id}⏎*0")
@@ -280,7 +332,52 @@ mod tests {
             ("ASKING", "+OK"),
         ]);
         let info = client.run("CLUSTER INFO");
-        for line in ["cluster_state:ok⏎", "cluster_size:2⏎", "cluster_my_epoch:1⏎"] {
+        for line in ["cluster_state:ok⏎", "cluster_size:2⏎", "cluster_my_epoch:2⏎"] {
+            assert!(info.contains(line), "{info}");
+        }
+    }
+
+    /// Of three shards core 0 starts with 0 and 1, core 1 with 2.
+    #[test]
+    fn answers_follow_the_owners() {
+        let node = node();
+        let mut client = Client::new(&node, 16_379);
+        let ranges = |client: &mut Client<'_>| {
+            let reply = client.run("CLUSTER SLOTS");
+            let words: Vec<&str> = reply.split('⏎').collect();
+            // A range begins with its two slots; its port comes third after the last of them.
+            let starts = (0..words.len()).filter(|&at| words[at] == "*3" && at > 0);
+            starts.map(|at| [at + 1, at + 2, at + 6].map(|at| &words[at][1..]).join(" ")).collect()
+        };
+        let as_told: Vec<String> = ranges(&mut client);
+        assert_eq!(as_told, ["0 10922 16379", "10923 16383 16380"]);
+        assert!(node.owners.set_owner(ShardId(0), CoreId(1)));
+        let as_told: Vec<String> = ranges(&mut client);
+        assert_eq!(as_told, ["0 5461 16380", "5462 10922 16379", "10923 16383 16380"]);
+        let nodes = client.run("CLUSTER NODES");
+        let lines: Vec<&str> =
+            nodes.lines().filter_map(|line| line.split_once(" - ")).map(|l| l.1).collect();
+        assert_eq!(
+            lines,
+            ["0 0 1 connected 5462-10922", "0 1700000000000 3 connected 0-5461 10923-16383"]
+        );
+        let shards = client.run("CLUSTER SHARDS");
+        assert!(shards.contains("*2⏎:5462⏎:10922⏎"), "{shards}");
+        assert!(shards.contains("*4⏎:0⏎:5461⏎:10923⏎:16383⏎"), "{shards}");
+        // A node may be left without slots: it is known, but does not count.
+        assert!(node.owners.set_owner(ShardId(1), CoreId(1)));
+        let as_told: Vec<String> = ranges(&mut client);
+        assert_eq!(as_told, ["0 16383 16380"]);
+        let nodes = client.run("CLUSTER NODES");
+        assert!(nodes.contains("myself,master - 0 0 1 connected\n"), "{nodes}");
+        assert!(client.run("CLUSTER SHARDS").contains("$5⏎slots⏎*0⏎"));
+        let info = client.run("CLUSTER INFO");
+        for line in [
+            "cluster_known_nodes:2⏎",
+            "cluster_size:1⏎",
+            "cluster_current_epoch:4⏎",
+            "cluster_my_epoch:1⏎",
+        ] {
             assert!(info.contains(line), "{info}");
         }
     }
@@ -319,6 +416,10 @@ mod tests {
             "CLUSTER SLOTS",
             &format!("*1⏎*3⏎:0⏎:16383⏎*4⏎$9⏎127.0.0.1⏎:6379⏎$40⏎{FIRST}⏎*0"),
         )]);
+        assert!(node.owners.set_owner(ShardId(2), CoreId(0)));
+        let info = client.run("CLUSTER INFO");
+        assert!(info.contains("cluster_current_epoch:3⏎cluster_my_epoch:3⏎"), "{info}");
+        client.check(&[("CLUSTER MYID", &format!("$40⏎{FIRST}"))]);
         assert!(client.run("INFO cluster").contains("cluster_enabled:1"));
         assert!(client.run("INFO server").contains("redis_mode:cluster"));
 

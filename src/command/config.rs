@@ -307,6 +307,20 @@ mod tests {
                 ),
             ),
             (
+                "latency-tracking-info-percentiles 50,99",
+                failed(
+                    "latency-tracking-info-percentiles",
+                    "Invalid latency-tracking-info-percentiles parameters",
+                ),
+            ),
+            (
+                "latency-tracking-info-percentiles 101",
+                failed(
+                    "latency-tracking-info-percentiles",
+                    "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]",
+                ),
+            ),
+            (
                 "client-output-buffer-limit foo",
                 failed(
                     "client-output-buffer-limit",

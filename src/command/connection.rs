@@ -104,6 +104,11 @@ fn set_db(cx: &mut SessionCx<'_>, db: DbIndex) {
 fn set_proto(cx: &mut SessionCx<'_>, proto: Proto) {
     cx.session.proto = proto;
     cx.session.info.set_proto(proto);
+    match proto {
+        // What RESP2 can't carry ends here.
+        Proto::Resp2 => super::client::unsubscribe_from_topology(cx),
+        Proto::Resp3 => {}
+    }
 }
 
 /// Writes in another protocol version than the one `reply` was made for, because the command that
@@ -144,7 +149,11 @@ fn auth(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
     Ok(())
 }
 
-fn authenticate(cx: &mut SessionCx<'_>, user: &[u8], password: &[u8]) -> Result<(), Error> {
+pub(super) fn authenticate(
+    cx: &mut SessionCx<'_>,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), Error> {
     let config = cx.node.config.load();
     let known = user == DEFAULT_USER.as_bytes();
     let right = match &config.requirepass {

@@ -101,6 +101,12 @@ fn increment(
     amount: i64,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
+    reply.integer(add(exec, key, amount)?);
+    Ok(())
+}
+
+/// Adds to the number at `key`; answers the sum.
+pub(super) fn add(exec: &mut Exec<'_>, key: Key<'_>, amount: i64) -> Result<i64, Error> {
     let old = match read_to_write(exec, key)? {
         Some(value) => parse_i64(value).ok_or(Error::NotAnInteger)?,
         None => 0,
@@ -109,8 +115,7 @@ fn increment(
         .checked_add(amount)
         .ok_or(Error::Static("ERR increment or decrement would overflow"))?;
     write(exec, key, itoa::Buffer::new().format(sum).as_bytes(), Expiry::Keep);
-    reply.integer(sum);
-    Ok(())
+    Ok(sum)
 }
 
 fn incrbyfloat(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {

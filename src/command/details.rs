@@ -177,7 +177,8 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         | "cluster|info"
         | "cluster|nodes"
         | "cluster|shards"
-        | "cluster|slots" => &[VARIES],
+        | "cluster|slots"
+        | "shard|list" => &[VARIES],
         "del" | "exists" | "touch" | "unlink" => &[MULTI_SHARD, SUM],
         "dbsize" => &[ALL_SHARDS, SUM],
         "mget" => &[MULTI_SHARD],

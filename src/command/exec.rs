@@ -3,8 +3,11 @@
 //! A handler is written once, whether its keys lie in one shard or in many: it asks for the keyspace
 //! of each key. The runtime holds all the shards that the command's keys name before it starts.
 
-use crate::cache::{EvictionPolicy, Keyspace};
-use crate::types::{CoreId, DbIndex, Key, Now, ShardId, Slot, SlotMap, key_slot};
+use std::sync::Arc;
+
+use crate::cache::{EvictionPolicy, Extent, Keyspace, PREFETCH_KEYS_MAX, SharedBytes};
+use crate::node::Owners;
+use crate::types::{CoreId, DbIndex, Key, Now, ShardId, Slot, key_slot};
 
 /// The keyspaces a command may touch.
 #[derive(Debug)]
@@ -29,24 +32,43 @@ impl RoutedKey<'_> {
     pub const NONE: Self = Self { bytes: &[], slot: Slot(0) };
 }
 
+/// Values too long to be copied in passing, on their way in and out of a command.
+#[derive(Debug, Default)]
+pub struct Handover {
+    /// What the request lies in, if a value may be kept as it lies there.
+    pub request: Option<Arc<Extent>>,
+    /// The reply, if it is one value that can be sent from where it lies; then nothing was written.
+    pub reply: Option<SharedBytes>,
+}
+
 /// What a client sees of the server: settled by the port it came in on and by how the server was
 /// started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// The core whose own port the client uses. It sees that core as a cluster node of its own: a
-    /// command over all keys is one over the keys of this core's shards. `None` on the common port.
+    /// command over all keys is one over the keys of the shards that this core owns at that moment.
+    /// `None` on the common port.
     pub core: Option<CoreId>,
     /// Whether the server is in cluster mode, where there is one database.
     pub cluster: bool,
 }
 
 impl View {
-    /// The numbers of the shards that a command over all keys covers.
-    pub fn shards(self, slots: SlotMap) -> std::ops::Range<u16> {
-        match self.core {
-            Some(core) => slots.shard_range_of(core),
-            None => 0..slots.shard_count(),
-        }
+    /// The shards that a command over all keys covers, in order; none on the port of a core that has
+    /// none.
+    pub fn shards(self, owners: &Owners) -> impl Iterator<Item = ShardId> + '_ {
+        let all = (0..owners.slots().shard_count()).map(ShardId);
+        all.filter(move |shard| self.covers(owners, *shard))
+    }
+
+    /// The first of those shards whose number is `number` or higher.
+    pub fn shard_from(self, owners: &Owners, number: u16) -> Option<ShardId> {
+        let mut rest = (number..owners.slots().shard_count()).map(ShardId);
+        rest.find(|shard| self.covers(owners, *shard))
+    }
+
+    fn covers(self, owners: &Owners, shard: ShardId) -> bool {
+        self.core.is_none_or(|core| owners.core_of(shard) == core)
     }
 }
 
@@ -61,14 +83,16 @@ pub struct Exec<'a> {
     pub no_touch: bool,
     /// `maxmemory-policy`.
     pub policy: EvictionPolicy,
-    /// Slots to shards.
-    pub slots: SlotMap,
+    /// Slots to shards, and shards to cores as the core that runs the command knows them.
+    pub owners: &'a Owners,
     /// What the client sees of the server.
     pub view: View,
     /// The command's first key, whose slot is known from routing it.
     pub routed: RoutedKey<'a>,
     /// The keyspaces.
     pub keyspaces: Keyspaces<'a>,
+    /// Long values that come and go.
+    pub handover: &'a mut Handover,
 }
 
 impl<'a> Exec<'a> {
@@ -91,9 +115,46 @@ impl<'a> Exec<'a> {
     pub fn keyspace(&mut self, key: Key<'_>) -> &mut Keyspace {
         match &mut self.keyspaces {
             Keyspaces::One(_, keyspace) => keyspace,
-            Keyspaces::Many(all) => all[usize::from(self.slots.shard_of(key.slot).0)]
+            Keyspaces::Many(all) => all[usize::from(self.owners.slots().shard_of(key.slot).0)]
                 .as_deref_mut()
                 .expect("the command's row names this key"),
+        }
+    }
+
+    /// Calls `visit` with each of many names as a key of the session's database, in order, and what goes
+    /// with it. A few keys ahead, the processor is told to load what they will touch: many keys wait for
+    /// memory once in a while instead of several times each.
+    pub fn for_each_key<'k, T>(
+        &mut self,
+        names: impl ExactSizeIterator<Item = (&'k [u8], T)>,
+        mut visit: impl FnMut(&mut Self, Key<'k>, T),
+    ) {
+        const FEW: usize = 3;
+        if names.len() <= FEW {
+            return names.for_each(|(name, with)| visit(self, self.key(name), with));
+        }
+        let mut names = names;
+        let mut ahead = Vec::with_capacity(names.len().min(PREFETCH_KEYS_MAX));
+        while names.len() > 0 {
+            let next = names.by_ref().take(PREFETCH_KEYS_MAX);
+            ahead.extend(next.map(|(name, with)| (self.key(name), with)));
+            self.prefetch(ahead.iter().map(|(key, _)| *key));
+            ahead.drain(..).for_each(|(key, with)| visit(self, key, with));
+        }
+    }
+
+    fn prefetch<'k>(&self, keys: impl Iterator<Item = Key<'k>> + Clone) {
+        match &self.keyspaces {
+            Keyspaces::One(_, keyspace) => keyspace.prefetch_all(keys),
+            Keyspaces::Many(all) => {
+                for (shard, keyspace) in all.iter().enumerate() {
+                    let Some(keyspace) = keyspace else { continue };
+                    let here = |key: &Key<'_>| {
+                        usize::from(self.owners.slots().shard_of(key.slot).0) == shard
+                    };
+                    keyspace.prefetch_all(keys.clone().filter(here));
+                }
+            }
         }
     }
 

@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
+
 use super::connection::REDIS_VERSION;
-use super::latency::command_stats;
+use super::latency::{command_stats, stage_latencies};
 use super::memory::{Usage, ratio};
 use super::table::Table;
 use super::{Command, Error, Flags, Group, SessionCx, cluster};
 use crate::cache::{EvictionPolicy, KeyspaceCounts};
+use crate::config::Percentiles;
 use crate::limits::DATABASES;
-use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge};
-use crate::node::Node;
+use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge, Peak, Stage};
+use crate::node::{Node, Owners};
 use crate::protocol::{Args, Reply};
-use crate::types::{CoreId, DbIndex, ShardId};
+use crate::types::{CoreId, DbIndex};
 
 /// The rows of this file.
 pub const COMMANDS: &[Command] = &[Command::session("info", -1, Group::Server, info)
@@ -43,9 +46,19 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("Cluster", true, cluster_section),
     ("Keyspace", true, keyspace),
     ("Ringmain", true, ringmain),
+    ("Stages", false, stages),
 ];
 
 fn info(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    reply.verbatim(&text(cx, args.from(1)));
+    Ok(())
+}
+
+/// The sections that `names` name, or those that are shown unasked.
+pub(super) fn text<'a>(
+    cx: &SessionCx<'_>,
+    names: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+) -> String {
     let asked = |title: &str, by_default: bool| {
         let wants = |name: &[u8]| {
             name.eq_ignore_ascii_case(title.as_bytes())
@@ -53,7 +66,7 @@ fn info(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
                 || name.eq_ignore_ascii_case(b"everything")
                 || (by_default && name.eq_ignore_ascii_case(b"default"))
         };
-        if args.len() == 1 { by_default } else { args.from(1).any(wants) }
+        if names.len() == 0 { by_default } else { names.clone().any(wants) }
     };
     let mut lines = Lines::default();
     for (title, by_default, section) in SECTIONS {
@@ -62,8 +75,7 @@ fn info(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
             section(cx, &mut lines);
         }
     }
-    reply.verbatim(&lines.0);
-    Ok(())
+    lines.0
 }
 
 /// The text of `INFO` as it grows. Writing to a string does not fail, so results are dropped.
@@ -117,6 +129,11 @@ fn sum(node: &Node, counter: fn(&CoreMetrics) -> &Counter) -> u64 {
 
 fn gauge_max(node: &Node, gauge: fn(&CoreMetrics) -> &Gauge) -> u64 {
     node.cores.iter().map(|core| gauge(core).get()).max().unwrap_or(0)
+}
+
+/// The greatest of all cores' peaks, in microseconds.
+fn peak_us(node: &Node, peak: fn(&CoreMetrics) -> &Peak) -> u64 {
+    node.cores.iter().map(|core| peak(core).get()).max().unwrap_or(0) / 1000
 }
 
 fn counts(node: &Node) -> KeyspaceCounts {
@@ -370,23 +387,40 @@ fn commandstats(cx: &SessionCx<'_>, lines: &mut Lines) {
 }
 
 fn latencystats(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let config = cx.node.config.load();
+    if !config.latency_tracking {
+        return;
+    }
     for_each_command(cx.node, |name, stats| {
         let Some(latencies) = stats.latencies() else { return };
-        let micros = |quantile: f64| latencies.value_at_quantile(quantile) as f64 / 1000.0;
-        lines.add(
-            format_args!("latency_percentiles_usec_{name}"),
-            format_args!(
-                "p50={:.3},p99={:.3},p99.9={:.3}",
-                micros(0.5),
-                micros(0.99),
-                micros(0.999)
-            ),
-        );
+        let percentiles = shown(&config.latency_percentiles, &latencies.histogram()).join(",");
+        lines.add(format_args!("latency_percentiles_usec_{name}"), percentiles);
     });
 }
 
+/// `p50=1.003`, in microseconds, for each of `percentiles`.
+fn shown(percentiles: &Percentiles, latencies: &Histogram<u64>) -> Vec<String> {
+    let micros = |ns: u64| ns as f64 / 1000.0;
+    percentiles
+        .iter()
+        .map(|p| format!("p{p}={:.3}", micros(latencies.value_at_quantile(p.quantile()))))
+        .collect()
+}
+
+/// Where the time of requests goes, over all cores: `LATENCY STAGES CORE` tells it of one.
+fn stages(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let percentiles = &cx.node.config.load().latency_percentiles;
+    for stage in Stage::ALL {
+        let latencies = stage_latencies(&cx.node.cores, stage);
+        let mut fields = vec![format!("count={}", latencies.len())];
+        fields.extend(shown(percentiles, &latencies));
+        fields.push(format!("max={:.3}", latencies.max() as f64 / 1000.0));
+        lines.add(format_args!("stage_usec_{}", stage.name()), fields.join(","));
+    }
+}
+
 fn for_each_command(node: &Node, mut visit: impl FnMut(&str, &CommandStats)) {
-    for (entry, stats) in Table::get().entries().zip(command_stats(node)) {
+    for (entry, stats) in Table::get().entries().zip(command_stats(&node.cores)) {
         if !stats.is_empty() {
             visit(entry.full_name, &stats);
         }
@@ -412,9 +446,10 @@ fn cluster_section(cx: &SessionCx<'_>, lines: &mut Lines) {
 }
 
 fn keyspace(cx: &SessionCx<'_>, lines: &mut Lines) {
+    let owners = cx.node.owners.load();
     for db in (0..DATABASES).map(DbIndex) {
-        let seen = cx.session.view.shards(cx.node.slots);
-        let shards = seen.map(|shard| cx.node.shard(ShardId(shard)).keys(db));
+        let seen = cx.session.view.shards(&owners);
+        let shards = seen.map(|shard| cx.node.shard(shard).keys(db));
         let (keys, expires) = shards.fold((0, 0), |sum, shard| (sum.0 + shard.0, sum.1 + shard.1));
         if keys > 0 {
             lines.add(
@@ -429,6 +464,8 @@ fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
     let node = cx.node;
     lines.add("cores", node.slots.core_count());
     lines.add("shards", node.slots.shard_count());
+    let owners = node.owners.load();
+    lines.add("topology_epoch", owners.epoch());
     lines.all([
         ("moved_connections", sum(node, |core| &core.connections_moved_in)),
         ("batches_local", sum(node, |core| &core.batches_local)),
@@ -442,27 +479,31 @@ fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
         ("timeout_closes", sum(node, |core| &core.timeout_closes)),
         ("fixed_memory_bytes", node.fixed_bytes()),
         ("stale_completions", sum(node, |core| &core.stale_completions)),
+        ("longest_step_us", peak_us(node, |core| &core.longest_step_ns)),
+        ("longest_turn_us", peak_us(node, |core| &core.longest_turn_ns)),
     ]);
     for (index, core) in (0..node.slots.core_count()).zip(&node.cores) {
-        core_line(node, CoreId(index), core, lines);
+        core_line(node, &owners, (CoreId(index), core), lines);
     }
 }
 
-fn core_line(node: &Node, id: CoreId, core: &CoreMetrics, lines: &mut Lines) {
-    let slots = node.slots.slots_of_core(id);
-    let shards: Vec<_> = node.slots.shards_of(id).map(|shard| node.shard(shard)).collect();
+fn core_line(node: &Node, owners: &Owners, core: (CoreId, &CoreMetrics), lines: &mut Lines) {
+    let (id, core) = core;
+    let ranges = owners.ranges().into_iter().filter(|(_, owner)| *owner == id);
+    let slots: Vec<String> = ranges.map(|(slots, _)| cluster::slot_range(&slots)).collect();
+    let shards: Vec<_> = owners.shards_of(id).map(|shard| node.shard(shard)).collect();
     let databases = || (0..DATABASES).map(DbIndex);
     let keys: u64 = shards.iter().flat_map(|shard| databases().map(|db| shard.keys(db).0)).sum();
     let data: usize = shards.iter().map(|shard| shard.memory().total_bytes()).sum();
     lines.add(
         format_args!("core_{}", id.0),
         format_args!(
-            "port={},shards={},slots={}-{},clients={},keys={keys},data_bytes={data},commands={},\
-             moved_in={},moved_out={},local={},borrowed={},by_message={},wake_ups={},turns={}",
+            "port={},shards={},slots={},clients={},keys={keys},data_bytes={data},commands={},\
+             moved_in={},moved_out={},local={},borrowed={},by_message={},wake_ups={},turns={},\
+             longest_step_us={},longest_turn_us={}",
             node.topology.port_of(id),
             shards.len(),
-            slots.start,
-            slots.end - 1,
+            slots.join(" "),
             core.clients.get(),
             core.commands_processed.get(),
             core.connections_moved_in.get(),
@@ -472,6 +513,8 @@ fn core_line(node: &Node, id: CoreId, core: &CoreMetrics, lines: &mut Lines) {
             core.batches_by_message.get(),
             core.wake_ups.get(),
             core.turns.get(),
+            core.longest_step_ns.get() / 1000,
+            core.longest_turn_ns.get() / 1000,
         ),
     );
 }

@@ -4,7 +4,7 @@ use super::details::{Categories, KeySpec, categories, flag_names, key_specs, tip
 use super::glob::{self, Case};
 use super::row::write_help;
 use super::table::{Entry, Table};
-use super::{Command, Error, Flags, Group, Handler, Keys, SessionCx};
+use super::{Command, Error, Flags, Group, Handler, Keys, SessionCx, arguments};
 use crate::protocol::{Args, Reply};
 
 const PLAIN: Flags = Flags::LOADING.union(Flags::STALE);
@@ -170,7 +170,8 @@ fn write_docs(table: &Table, entries: &[&Entry], reply: &mut Reply<'_>) {
         let command = entry.command;
         let subcommands: Vec<&Entry> = table.listed_subcommands(entry).collect();
         reply.bulk(entry.full_name.as_bytes());
-        reply.map(4 + usize::from(!subcommands.is_empty()));
+        let has_arguments = arguments::are_known(entry.full_name);
+        reply.map(4 + usize::from(has_arguments) + usize::from(!subcommands.is_empty()));
         for (name, text) in [
             ("summary", command.summary),
             ("since", command.since),
@@ -179,6 +180,10 @@ fn write_docs(table: &Table, entries: &[&Entry], reply: &mut Reply<'_>) {
         ] {
             reply.bulk(name.as_bytes());
             reply.bulk(text.as_bytes());
+        }
+        if has_arguments {
+            reply.bulk(b"arguments");
+            arguments::write(entry.full_name, reply);
         }
         if !subcommands.is_empty() {
             reply.bulk(b"subcommands");

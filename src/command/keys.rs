@@ -4,8 +4,8 @@
 //! another shard; all shards of a command are held at once, so nobody sees the step between.
 
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers};
-use crate::cache::{Access, EntryRef, Expiry};
-use crate::limits::DATABASES;
+use crate::cache::{Access, EntryRef, Expiry, SharedBytes};
+use crate::limits::{DATABASES, LONG_BYTES_MIN};
 use crate::protocol::{Args, Reply};
 use crate::types::{DbIndex, Key, UnixMs};
 
@@ -143,10 +143,9 @@ pub(crate) fn db_argument(arg: &[u8]) -> Result<DbIndex, Error> {
 
 fn del(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let mut removed = 0;
-    for bytes in args.from(1) {
-        let key = exec.key(bytes);
+    exec.for_each_key(args.from(1).map(|name| (name, ())), |exec, key, ()| {
         removed += i64::from(remove(exec, key));
-    }
+    });
     reply.integer(removed);
     Ok(())
 }
@@ -165,10 +164,9 @@ fn touch(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 fn count_present(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>, access: Access) {
     let now = exec.now.unix;
     let mut present = 0;
-    for bytes in args.from(1) {
-        let key = exec.key(bytes);
+    exec.for_each_key(args.from(1).map(|name| (name, ())), |exec, key, ()| {
         present += i64::from(exec.keyspace(key).contains(key, now, access));
-    }
+    });
     reply.integer(present);
 }
 
@@ -181,28 +179,39 @@ fn type_of(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
 
 /// A key's value and what goes with it, on the way from one place to another.
 struct InTransit {
-    value: Vec<u8>,
+    value: Moving,
     expires_at: Option<UnixMs>,
     modified_in_place: bool,
+}
+
+/// A value on its way: its bytes, or what they lie in where they are too many to be copied.
+enum Moving {
+    Copied(Vec<u8>),
+    Shared(SharedBytes),
 }
 
 impl InTransit {
     fn read(entry: &EntryRef<'_>) -> Self {
         Self {
-            value: entry.value.to_vec(),
+            value: Moving::Copied(entry.value.to_vec()),
             expires_at: entry.expires_at,
             modified_in_place: entry.modified_in_place,
         }
     }
 
-    fn write(&self, exec: &mut Exec<'_>, key: Key<'_>) {
+    fn write(self, exec: &mut Exec<'_>, key: Key<'_>) {
         let now = exec.now.unix;
         let keyspace = exec.keyspace(key);
         let expiry = self.expires_at.map_or(Expiry::Clear, Expiry::At);
-        keyspace.set(key, &self.value, expiry, now);
-        if self.modified_in_place {
-            // An edit that changes nothing carries the mark over.
-            keyspace.edit(key, self.value.len(), now, |_| ());
+        match self.value {
+            Moving::Shared(value) => keyspace.set_shared(key, value, expiry, now),
+            Moving::Copied(value) => {
+                keyspace.set(key, &value, expiry, now);
+                if self.modified_in_place {
+                    // An edit that changes nothing carries the mark over.
+                    keyspace.edit(key, value.len(), now, |_| ());
+                }
+            }
         }
         keyspace.count_change();
     }
@@ -241,7 +250,14 @@ fn rename_key(exec: &mut Exec<'_>, args: &Args<'_>, replace: bool) -> Result<boo
 fn transfer(exec: &mut Exec<'_>, from: Key<'_>, to: Key<'_>, access: Access) -> bool {
     let now = exec.now.unix;
     let Some(entry) = exec.keyspace(from).get(from, now, access) else { return false };
-    InTransit::read(&entry).write(exec, to);
+    let moving = if entry.value.len() > LONG_BYTES_MIN {
+        let (expires_at, modified_in_place) = (entry.expires_at, entry.modified_in_place);
+        let Some(value) = exec.keyspace(from).shared_value(from, now) else { return false };
+        InTransit { value: Moving::Shared(value), expires_at, modified_in_place }
+    } else {
+        InTransit::read(&entry)
+    };
+    moving.write(exec, to);
     true
 }
 

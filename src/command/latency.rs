@@ -1,21 +1,17 @@
 //! `LATENCY`: how long commands take, and when something took too long.
 
+mod histograms;
+
 use std::fmt::Write as _;
 
-use hdrhistogram::Histogram;
+pub(super) use histograms::{command_stats, stage_latencies};
 
 use super::row::write_help;
-use super::table::{Entry, Table};
 use super::{Command, Error, Flags, Group, SessionCx};
-use crate::metrics::CommandStats;
-use crate::node::Node;
 use crate::node::latency::{EventHistory, Spike};
 use crate::protocol::{Args, Reply};
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE);
-/// The upper end of a histogram's first bucket, in nanoseconds; each bucket is twice as wide as the
-/// one before, as in Redis.
-const FIRST_BUCKET_NS: u64 = 1024;
 
 /// The rows of this file.
 pub const COMMANDS: &[Command] = &[Command::container(
@@ -28,16 +24,22 @@ pub const COMMANDS: &[Command] = &[Command::container(
 
 const ROWS: &[Command] = &[
     row("doctor", 2, doctor).doc("2.8.13", "Looks at latency spikes and tells what it finds."),
+    row("export", -3, histograms::export)
+        .doc("7.0.0", "Answers histograms of stages or commands as HdrHistogram writes them.")
+        .cost("O(N) in the number of histograms"),
     row("graph", 3, graph).doc("2.8.13", "Draws the spikes of an event."),
     row("help", 2, help)
         .with(Flags::LOADING.union(Flags::STALE))
         .doc("2.8.13", "Tells what the subcommands do."),
-    row("histogram", -2, histogram)
+    row("histogram", -2, histograms::histogram)
         .doc("7.0.0", "Answers how the latencies of commands are distributed.")
         .cost("O(N) in the number of commands"),
     row("history", 3, history).doc("2.8.13", "Answers the spikes of an event."),
     row("latest", 2, latest).doc("2.8.13", "Answers the latest spike of each event."),
     row("reset", -2, reset).doc("2.8.13", "Forgets the spikes of events."),
+    row("stages", -2, histograms::stages)
+        .doc("7.0.0", "Answers where the time of requests goes, or forgets it.")
+        .cost("O(N) in the number of cores"),
 ];
 
 const fn row(name: &'static str, arity: i8, handler: super::SessionHandler) -> Command {
@@ -47,6 +49,9 @@ const fn row(name: &'static str, arity: i8, handler: super::SessionHandler) -> C
 const HELP_LINES: &[&str] = &[
     "DOCTOR",
     "    What the spikes seen so far tell, in words.",
+    "EXPORT (STAGES|COMMANDS) [CORE <core>] [<name> ...]",
+    "    Histograms of these stages or commands, or of all, in nanoseconds, in HdrHistogram's encoding",
+    "    (V2) in base64; of all cores together, or of one.",
     "GRAPH <event>",
     "    The spikes of an event, drawn.",
     "HISTOGRAM [<command> ...]",
@@ -57,6 +62,10 @@ const HELP_LINES: &[&str] = &[
     "    The latest spike of each event, and the longest.",
     "RESET [<event> ...]",
     "    Forget the spikes of these events, or of all.",
+    "STAGES [CORE <core>]",
+    "    Where the time of requests goes, in nanoseconds; on all cores together, or on one.",
+    "STAGES RESET",
+    "    Forget it.",
 ];
 
 type Answer = Result<(), Error>;
@@ -68,72 +77,6 @@ fn help(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
 
 fn integer(value: u64, reply: &mut Reply<'_>) {
     reply.integer(i64::try_from(value).unwrap_or(i64::MAX));
-}
-
-// --- HISTOGRAM -----------------------------------------------------------------------------------
-
-/// The figures of every command, summed over the cores and indexed by command id.
-pub(super) fn command_stats(node: &Node) -> Vec<CommandStats> {
-    let mut sum = Vec::new();
-    node.cores.iter().for_each(|core| core.add_commands_to(&mut sum));
-    sum
-}
-
-fn histogram(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let table = Table::get();
-    let stats = command_stats(cx.node);
-    let mut rows: Vec<(&str, &Histogram<u64>)> = Vec::new();
-    let mut add = |entry: &Entry| {
-        let own = stats.get(usize::from(entry.id.0)).and_then(CommandStats::latencies);
-        rows.extend(own.map(|latencies| (entry.full_name, latencies)));
-    };
-    if args.len() == 2 {
-        table.entries().for_each(&mut add);
-    }
-    for name in args.from(2) {
-        if let Some(entry) = table.find_full_name(name) {
-            add(entry);
-            table.subcommands(entry).for_each(&mut add);
-        }
-    }
-    reply.map(rows.len());
-    for (name, latencies) in rows {
-        reply.bulk(name.as_bytes());
-        write_histogram(latencies, reply);
-    }
-    Ok(())
-}
-
-fn write_histogram(latencies: &Histogram<u64>, reply: &mut Reply<'_>) {
-    let buckets = cumulative_buckets(latencies);
-    reply.map(2);
-    reply.bulk(b"calls");
-    integer(latencies.len(), reply);
-    reply.bulk(b"histogram_usec");
-    reply.map(buckets.len());
-    for (micros, calls) in buckets {
-        integer(micros, reply);
-        integer(calls, reply);
-    }
-}
-
-/// Upper ends of buckets in microseconds, each with the number of calls up to it; buckets in which
-/// there are no calls are left out.
-fn cumulative_buckets(latencies: &Histogram<u64>) -> Vec<(u64, u64)> {
-    let mut buckets: Vec<(u64, u64)> = Vec::new();
-    let (mut end, mut calls) = (FIRST_BUCKET_NS, 0);
-    for step in latencies.iter_recorded() {
-        while step.value_iterated_to() > latencies.highest_equivalent(end) {
-            end *= 2;
-        }
-        calls += step.count_at_value();
-        let micros = latencies.highest_equivalent(end) / 1000;
-        match buckets.last_mut() {
-            Some(last) if last.0 == micros => last.1 = calls,
-            _ => buckets.push((micros, calls)),
-        }
-    }
-    buckets
 }
 
 // --- spikes --------------------------------------------------------------------------------------
@@ -290,33 +233,9 @@ fn advice(event: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{EventHistory, Histogram, Spike, cumulative_buckets, draw};
-    use crate::command::table::Table;
+    use super::{EventHistory, Spike, draw};
     use crate::command::testing::{Client, node};
-    use crate::metrics::CommandSamples;
     use crate::types::UnixMs;
-
-    #[test]
-    fn histograms_of_all_cores_are_one() {
-        let node = node();
-        let id = |name: &[u8]| Table::get().find_full_name(name).unwrap().id;
-        let mut samples = CommandSamples::default();
-        samples.push(id(b"get"), 1_500);
-        node.cores[0].merge(&mut samples);
-        samples.push(id(b"get"), 3_000);
-        samples.push(id(b"client|list"), 900);
-        node.cores[1].merge(&mut samples);
-        let get = "$3⏎get⏎%2⏎$5⏎calls⏎:2⏎$14⏎histogram_usec⏎%2⏎:2⏎:1⏎:4⏎:2";
-        let list = "$11⏎client|list⏎%2⏎$5⏎calls⏎:1⏎$14⏎histogram_usec⏎%1⏎:1⏎:1";
-        let mut client = Client::new(&node, 6379);
-        client.run("HELLO 3");
-        client.check(&[
-            ("LATENCY HISTOGRAM", &format!("%2⏎{list}⏎{get}")),
-            ("LATENCY HISTOGRAM nope get set", &format!("%1⏎{get}")),
-            ("LATENCY HISTOGRAM client", &format!("%1⏎{list}")),
-            ("LATENCY HISTOGRAM client|list", &format!("%1⏎{list}")),
-        ]);
-    }
 
     #[test]
     fn spikes_are_told_and_forgotten() {
@@ -337,20 +256,6 @@ mod tests {
             ("LATENCY LATEST", "*0"),
             ("LATENCY x", "-ERR unknown subcommand 'x'. Try LATENCY HELP."),
         ]);
-    }
-
-    #[test]
-    fn buckets_double_and_add_up() {
-        let mut latencies = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 2).unwrap();
-        assert!(cumulative_buckets(&latencies).is_empty());
-        for ns in [300, 900, 1_500, 3_000, 30_000, 30_000, 100_000, 500_000] {
-            latencies.record(ns).unwrap();
-        }
-        // As Redis groups these durations.
-        assert_eq!(
-            cumulative_buckets(&latencies),
-            [(1, 2), (2, 3), (4, 4), (33, 6), (132, 7), (528, 8)]
-        );
     }
 
     #[test]

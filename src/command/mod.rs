@@ -2,6 +2,8 @@
 //! documentation and handler; everything that `COMMAND` answers comes from the rows.
 
 pub mod acl;
+mod arguments;
+pub mod binary;
 pub mod bitmap;
 pub mod client;
 pub mod cluster;
@@ -34,6 +36,7 @@ mod row;
 pub mod scan;
 pub mod server;
 pub mod session;
+pub mod shard;
 pub mod slowlog;
 pub mod strings;
 pub mod table;
@@ -41,7 +44,7 @@ pub mod table;
 mod testing;
 
 pub use error::Error;
-pub use exec::{Exec, View};
+pub use exec::{Exec, Handover, View};
 pub use session::{Action, Session, SessionCx};
 
 use crate::protocol::{Args, Reply};
@@ -74,7 +77,8 @@ bitflags::bitflags! {
         const NO_AUTH = 1 << 10;
         /// May block the client.
         const BLOCKING = 1 << 11;
-        /// Runs in time that grows with the data: goes to the shard's owner, never a borrower.
+        /// Runs in time that grows with the data: if there is much, on the shard's owner, never on a
+        /// borrower.
         const LONG = 1 << 12;
         /// Publish and subscribe.
         const PUBSUB = 1 << 13;
@@ -88,6 +92,8 @@ bitflags::bitflags! {
         const NO_ASYNC_LOADING = 1 << 17;
         /// Works across databases: key positions can't be told.
         const MOVABLE_KEYS = 1 << 18;
+        /// Refused unless `enable-debug-command` allows it.
+        const PROTECTED = 1 << 19;
     }
 }
 

@@ -83,7 +83,11 @@ pub const MEMORY_USAGE: Command = Command {
 /// `DEBUG OBJECT key`, for the container.
 pub const DEBUG_OBJECT: Command = Command {
     name: "object",
-    flags: Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE),
+    flags: Flags::ADMIN
+        .union(Flags::NOSCRIPT)
+        .union(Flags::LOADING)
+        .union(Flags::STALE)
+        .union(Flags::PROTECTED),
     handler: Handler::Keyed(debug_object),
     group: Group::Server,
     summary: "Tell everything known about how a key is kept",

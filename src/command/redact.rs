@@ -8,14 +8,26 @@ const SHOWN: &[u8] = b"(redacted)";
 /// Parameters of `CONFIG SET` whose values are secrets.
 const SECRET_PARAMETERS: &[&str] = &["requirepass", "masterauth", "masteruser"];
 
-/// The arguments of a request for `entry` as others may see them.
+/// The arguments of a request for `entry` as others may see them. An operation of the binary protocol
+/// has extras where the name should be, and in a `hello` everything else is one.
 pub fn shown<'a>(
-    entry: &Entry,
+    entry: &'static Entry,
     args: &Args<'a>,
+    is_operation: bool,
 ) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
-    let secrets = secrets(entry, args);
+    let secrets = match entry.full_name {
+        "hello" if is_operation => std::iter::once(1..args.len()).collect(),
+        _ if is_operation => Vec::new(),
+        _ => secrets(entry, args),
+    };
     args.from(0).enumerate().map(move |(index, arg)| {
-        if secrets.iter().any(|secret| secret.contains(&index)) { SHOWN } else { arg }
+        if index == 0 && is_operation {
+            entry.full_name.as_bytes()
+        } else if secrets.iter().any(|secret| secret.contains(&index)) {
+            SHOWN
+        } else {
+            arg
+        }
     })
 }
 
@@ -48,8 +60,9 @@ mod tests {
     fn check(request: &str, expected: &str) {
         with_args(request, |args| {
             let entry = Table::get().resolve(args).unwrap();
-            let shown: Vec<_> =
-                shown(entry, args).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+            let shown: Vec<_> = shown(entry, args, false)
+                .map(|arg| String::from_utf8_lossy(arg).into_owned())
+                .collect();
             assert_eq!(shown.join(" "), expected);
         });
     }

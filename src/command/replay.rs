@@ -10,14 +10,16 @@
 
 mod redis;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::exec::{Keyspaces, RoutedKey};
-use crate::command::{Command, Error, Exec, Flags, Group, Handler, Keys, View};
+use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
     bitmap, cluster_keys, counters, databases, dump, expire, keys, lcs, object, scan, strings,
 };
+use crate::node::Owners;
 use crate::protocol::args::ArgRange;
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, MonoUs, Now, ShardId, SlotMap, key_slot};
@@ -61,7 +63,7 @@ const fn container(name: &'static str, subcommands: &'static [Command]) -> Comma
 /// The handlers over some shards, with a clock that stands still unless told.
 pub(crate) struct Shards {
     pub(crate) keyspaces: Vec<Keyspace>,
-    pub(crate) slots: SlotMap,
+    pub(crate) owners: Arc<Owners>,
     pub(crate) now: Now,
     pub(crate) db: DbIndex,
     pub(crate) proto: Proto,
@@ -75,11 +77,11 @@ impl Shards {
         let slots = SlotMap::new(shard_count, 1);
         let keyspace = |shard: u16| {
             let slots = slots.slots_of(ShardId(shard));
-            Keyspace::new(KeyspaceOptions { slots, seed: 0x5eed + u64::from(shard) })
+            Keyspace::new(KeyspaceOptions { slots, seed: 0x5eed + u64::from(shard), sequence: 0 })
         };
         Self {
             keyspaces: (0..shard_count).map(keyspace).collect(),
-            slots,
+            owners: Arc::new(Owners::at_start(slots)),
             now: Now::new(Duration::from_secs(1_700_000_000), MonoUs(0)),
             db: DbIndex(0),
             proto: Proto::Resp2,
@@ -118,20 +120,23 @@ impl Shards {
         if !row.takes(args.len()) {
             return Err(Error::Arity(name));
         }
-        let seen = self.view.shards(self.slots);
+        let owners = self.owners.clone();
+        let slots = owners.slots();
         let (handler, shards): (_, Vec<u16>) = match row.handler {
             Handler::Keyed(handler) => {
-                let slot = |index| self.slots.shard_of(key_slot(args.at(index))).0;
+                let slot = |index| slots.shard_of(key_slot(args.at(index))).0;
                 (handler, row.keys.positions(args.len()).map(slot).collect())
             }
-            Handler::AllShards(handler) => (handler, seen.collect()),
+            Handler::AllShards(handler) => {
+                (handler, self.view.shards(&owners).map(|shard| shard.0).collect())
+            }
             Handler::Cursor(handler, at) => {
-                let shard = scan::cursor_shard(args.at(at.into()), &seen);
-                (handler, vec![shard.map_or(0, |shard| shard.0)])
+                let shard = scan::cursor_shard(args.at(at.into()), self.view, &owners);
+                (handler, shard.into_iter().map(|shard| shard.0).collect())
             }
             Handler::Slot(handler, at) => {
                 let slot = cluster_keys::slot_argument(args.at(at.into()));
-                (handler, vec![slot.map_or(0, |slot| self.slots.shard_of(slot).0)])
+                (handler, vec![slot.map_or(0, |slot| slots.shard_of(slot).0)])
             }
             Handler::Session(_) | Handler::Container(_) => unreachable!("{name} is not for data"),
         };
@@ -158,17 +163,23 @@ impl Shards {
             }
             _ => Keyspaces::Many(&mut held),
         };
+        let mut handover = Handover::default();
         let mut exec = Exec {
             routed: RoutedKey::NONE,
             now: self.now,
             db: self.db,
             no_touch: self.no_touch,
             policy: self.policy,
-            slots: self.slots,
+            owners: &self.owners,
             view: self.view,
             keyspaces,
+            handover: &mut handover,
         };
-        handler(&mut exec, args, &mut Reply::new(out, self.proto))
+        let result = handler(&mut exec, args, &mut Reply::new(out, self.proto));
+        if let Some(value) = handover.reply {
+            Reply::new(out, self.proto).bulk(value.bytes());
+        }
+        result
     }
 }
 

@@ -1,7 +1,7 @@
 //! Commands over all keys of a database: `KEYS`, `SCAN`, `RANDOMKEY`, `DBSIZE`.
 //!
 //! A `SCAN` cursor walks the client's shards (all, or on a core's own port that core's) one after
-//! another, each from its first key to its last:
+//! another in the order of their numbers, each from its first key to its last:
 //!
 //! ```text
 //! bit 63      58                          10              0
@@ -13,12 +13,18 @@
 //! shard the cursor names the next at 0, which is another number, because the shard's is not 0; the
 //! end of the last shard is 0 again. A cursor that was never given out leads nowhere or to some place
 //! in the walk, as in Redis.
-
-use std::ops::Range;
+//!
+//! Shards that move to another core change nothing for a client on the common port. On a core's own
+//! port the guarantee holds for the keys of every shard that the core owns when the walk comes to it:
+//! a walk that has begun in a shard goes through it to the end wherever the shard is now; a shard that
+//! leaves before is left out; one that comes is visited if its number is still ahead. A client that
+//! walks all cores in turn while shards move may so miss one, as with slots that migrate in a Redis
+//! Cluster: it compares the epochs before and after, or walks on the common port.
 
 use super::glob::{self, Case};
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, View, numbers};
 use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
+use crate::node::Owners;
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, ShardId};
 
@@ -130,17 +136,17 @@ fn keys(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 /// What keys `KEYS` and `SCAN` answer with: `*` is all of them, the empty key included.
 #[derive(Clone, Copy, Debug)]
-enum Pattern<'a> {
+pub(super) enum Pattern<'a> {
     All,
     Glob(&'a [u8]),
 }
 
 impl<'a> Pattern<'a> {
-    fn new(pattern: &'a [u8]) -> Self {
+    pub(super) fn new(pattern: &'a [u8]) -> Self {
         if pattern == b"*" { Self::All } else { Self::Glob(pattern) }
     }
 
-    fn matches(self, key: &[u8]) -> bool {
+    pub(super) fn matches(self, key: &[u8]) -> bool {
         match self {
             Self::All => true,
             Self::Glob(pattern) => glob::matches(pattern, key, Case::Sensitive),
@@ -166,33 +172,37 @@ impl Cursor {
         self.local << SHARD_BITS | self.shard
     }
 
-    /// The shard, if it is one of `shards` and the keyspace's cursor may be its own.
-    fn target(self, shards: &Range<u16>) -> Option<ShardId> {
-        if self == Self::START {
-            return Some(ShardId(shards.start));
+    /// The shard that the walk goes on in: the one it is in the middle of, or the next that `view`
+    /// covers. `None` at the end, and for a cursor that was never given out.
+    fn target(self, view: View, owners: &Owners) -> Option<ShardId> {
+        let shard = u16::try_from(self.shard).ok()?;
+        if shard >= owners.slots().shard_count() || self.local >> LOCAL_BITS != 0 {
+            return None;
         }
-        let shard = u16::try_from(self.shard).ok().filter(|shard| shards.contains(shard))?;
-        (self.local >> LOCAL_BITS == 0).then_some(ShardId(shard))
+        if self.local == 0 { view.shard_from(owners, shard) } else { Some(ShardId(shard)) }
     }
 
-    /// Where the walk over `shards` goes on when `shard`'s keyspace answered `local`; the start is
-    /// the end.
-    fn after(shard: ShardId, local: u64, shards: &Range<u16>) -> Self {
+    /// Where the walk goes on when `shard`'s keyspace answered `local`; the start is the end.
+    fn after(shard: ShardId, local: u64, view: View, owners: &Owners) -> Self {
         debug_assert!(local >> LOCAL_BITS == 0, "cursors of a keyspace fit {LOCAL_BITS} bits");
         match local {
-            0 if shard.0 + 1 < shards.end => Self { shard: u64::from(shard.0) + 1, local },
-            0 => Self::START,
+            0 => view
+                .shard_from(owners, shard.0 + 1)
+                .map_or(Self::START, |next| Self { shard: u64::from(next.0), local }),
             local => Self { shard: u64::from(shard.0), local },
         }
     }
 }
 
-/// Which of `shards` the cursor of a `SCAN` points into; `None` if `arg` is no cursor (the handler,
-/// run on any shard, gives the error). A cursor for another shard points into the first, where the
-/// handler ends the walk.
-pub fn cursor_shard(arg: &[u8], shards: &Range<u16>) -> Option<ShardId> {
-    let cursor = Cursor::from_number(parse_cursor(arg)?);
-    Some(cursor.target(shards).unwrap_or(ShardId(shards.start)))
+/// The shard that a `SCAN` with this cursor runs on. `None` if there is nothing left to walk, or `arg`
+/// is no cursor: the handler, run without any shard, ends the walk or gives the error.
+pub fn cursor_shard(arg: &[u8], view: View, owners: &Owners) -> Option<ShardId> {
+    shard_of(parse_cursor(arg)?, view, owners)
+}
+
+/// The shard that a walk goes on in at the cursor `number`, if it does.
+pub(super) fn shard_of(number: u64, view: View, owners: &Owners) -> Option<ShardId> {
+    Cursor::from_number(number).target(view, owners)
 }
 
 /// Reads a cursor as C's `strtoul` would: a sign is allowed, a minus counts from 2^64 down, nothing
@@ -253,26 +263,37 @@ impl<'a> ScanOptions<'a> {
 
 fn scan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let number = parse_cursor(args.at(1)).ok_or(Error::Static("ERR invalid cursor"))?;
-    let cursor = Cursor::from_number(number);
     let options = ScanOptions::parse(args)?;
-    let (db, now, shards) = (exec.db, exec.now.unix, exec.view.shards(exec.slots));
     let mut found = KeyList::new(reply.proto());
-    let target = cursor.target(&shards);
-    let next = match exec.each().find(|(shard, _)| Some(*shard) == target) {
-        None => 0,
-        Some((shard, keyspace)) => {
-            let local = keyspace.scan(db, cursor.local, options.count, now, |entry| {
-                if options.strings && options.pattern.matches(entry.key) {
-                    found.push(entry.key);
-                }
-            });
-            Cursor::after(shard, local, &shards).number()
+    let next = walk(exec, number, options.count, |key| {
+        if options.strings && options.pattern.matches(key) {
+            found.push(key);
         }
-    };
+    });
     reply.array(2);
     reply.bulk(next.to_string().as_bytes());
     found.write(reply);
     Ok(())
+}
+
+/// One step of a walk over all keys from the cursor `number` on; answers the cursor to go on with.
+pub(super) fn walk(
+    exec: &mut Exec<'_>,
+    number: u64,
+    count: usize,
+    mut visit: impl FnMut(&[u8]),
+) -> u64 {
+    let cursor = Cursor::from_number(number);
+    let (db, now, view, owners) = (exec.db, exec.now.unix, exec.view, exec.owners);
+    // The shard at hand is the one that the cursor leads to. It is not looked up again: owners may
+    // have changed since, and this walk is in that shard now.
+    match exec.each().next() {
+        None => 0,
+        Some((shard, keyspace)) => {
+            let local = keyspace.scan(db, cursor.local, count, now, |entry| visit(entry.key));
+            Cursor::after(shard, local, view, owners).number()
+        }
+    }
 }
 
 /// Chooses a shard by its share of the keys, then a key in it. A shard whose keys have all expired
@@ -320,8 +341,10 @@ pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::{Cursor, cursor_shard, parse_cursor};
+    use crate::command::View;
     use crate::command::replay::{Peer, Shards, bulks, check};
     use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
+    use crate::node::OwnerTable;
     use crate::types::{CoreId, DbIndex, ShardId, SlotMap, key_slot};
 
     pub(crate) const SCRIPT: &[(&str, &str)] = &[
@@ -413,40 +436,61 @@ pub(crate) mod tests {
         }
     }
 
+    /// The view of the common port.
+    const ALL: View = View { core: None, cluster: false };
+
+    /// Owners of so many shards of which core 1 has `own`, and core 0 the rest.
+    fn table(shard_count: u16, own: &[u16]) -> OwnerTable {
+        let table = OwnerTable::new(SlotMap::new(shard_count, 2.min(shard_count)));
+        for shard in 0..shard_count {
+            let core = CoreId(u16::from(own.contains(&shard)));
+            table.set_owner(ShardId(shard), core);
+        }
+        table
+    }
+
     #[test]
     fn a_walk_visits_the_shards_in_turn_and_ends_at_its_start() {
         let last = ShardId(SHARDS_MAX - 1);
-        for (shard, local, shards, expect) in [
-            (ShardId(0), 0, 0..1, 0),
-            (ShardId(0), 1, 0..1, 1 << 10),
-            (ShardId(0), 0, 0..2, 1),
-            (ShardId(1), 0, 0..2, 0),
-            (ShardId(1), 5, 0..2, 5 << 10 | 1),
-            (ShardId(4), 0, 4..6, 5),
-            (ShardId(4), 7, 4..6, 7 << 10 | 4),
-            (ShardId(5), 0, 4..6, 0),
-            (last, (1 << 48) - 1, 0..SHARDS_MAX, (1 << 58) - 1),
-            (last, 0, 0..SHARDS_MAX, 0),
+        let own = View { core: Some(CoreId(1)), cluster: false };
+        for (shard, local, shards, view, expect) in [
+            (ShardId(0), 0, 1, ALL, 0),
+            (ShardId(0), 1, 1, ALL, 1 << 10),
+            (ShardId(0), 0, 2, ALL, 1),
+            (ShardId(1), 0, 2, ALL, 0),
+            (ShardId(1), 5, 2, ALL, 5 << 10 | 1),
+            (last, (1 << 48) - 1, SHARDS_MAX, ALL, (1 << 58) - 1),
+            (last, 0, SHARDS_MAX, ALL, 0),
+            (ShardId(4), 0, 9, own, 7),
+            (ShardId(4), 7, 9, own, 7 << 10 | 4),
+            // In a shard that is not the core's any more the walk goes on, and then to the next.
+            (ShardId(5), 7, 9, own, 7 << 10 | 5),
+            (ShardId(5), 0, 9, own, 7),
+            (ShardId(7), 0, 9, own, 0),
         ] {
-            let next = Cursor::after(shard, local, &shards);
+            let table = if shards == 9 { table(9, &[4, 7]) } else { table(shards, &[]) };
+            let next = Cursor::after(shard, local, view, &table.load());
             assert_eq!(next.number(), expect, "after {local} of {shard:?} of {shards:?}");
             assert_eq!(Cursor::from_number(expect), next);
         }
-        for (cursor, shards, expect) in [
-            ("0", 0..4, Some(0)),
-            ("3", 0..4, Some(3)),
-            ("5123", 0..4, Some(3)),
-            ("4", 0..4, Some(0)),
-            ("-1", 0..4, Some(0)),
-            ("x", 0..4, None),
-            ("0", 4..6, Some(4)),
-            ("5", 4..6, Some(5)),
-            ("3", 4..6, Some(4)),
-            ("6", 4..6, Some(4)),
+        for (cursor, view, expect) in [
+            ("0", ALL, Some(0)),
+            ("3", ALL, Some(3)),
+            ("5123", ALL, Some(3)),
+            ("9", ALL, None),
+            ("-1", ALL, None),
+            ("x", ALL, None),
+            ("0", own, Some(4)),
+            ("3", own, Some(4)),
+            ("4", own, Some(4)),
+            ("5", own, Some(7)),
+            ("5125", own, Some(5)),
+            ("8", own, None),
         ] {
-            let shard = cursor_shard(cursor.as_bytes(), &shards);
-            assert_eq!(shard, expect.map(ShardId), "{cursor} over {shards:?}");
+            let shard = cursor_shard(cursor.as_bytes(), view, &table(9, &[4, 7]).load());
+            assert_eq!(shard, expect.map(ShardId), "{cursor} as {view:?}");
         }
+        assert_eq!(cursor_shard(b"0", own, &table(9, &[]).load()), None, "a core without shards");
     }
 
     #[test]
@@ -472,7 +516,8 @@ pub(crate) mod tests {
         for index in 0..200 {
             shards.line(&format!("SET key:{index} x"));
         }
-        shards.slots = SlotMap::new(5, 2);
+        let owners = table(5, &[1, 4]).load();
+        shards.owners = owners.clone();
         let mut sizes = 0;
         for core in 0..2 {
             shards.view.core = Some(CoreId(core));
@@ -483,12 +528,9 @@ pub(crate) mod tests {
             assert_eq!(keys, named);
             assert!(!keys.is_empty());
             for key in &keys {
-                assert_eq!(shards.slots.core_of(shards.slots.shard_of(key_slot(key))).0, core);
+                assert_eq!(owners.core_of(owners.slots().shard_of(key_slot(key))).0, core);
             }
             assert_eq!(shards.line("DBSIZE"), format!(":{}", keys.len()));
-            // A cursor into another core's shard ends the walk.
-            let foreign = 4 - core * 4;
-            assert_eq!(shards.line(&format!("SCAN {}", 1024 + foreign)), "*2⏎$1⏎0⏎*0");
             sizes += keys.len();
         }
         assert_eq!(sizes, 200);
@@ -498,6 +540,69 @@ pub(crate) mod tests {
         shards.view.core = None;
         assert_ne!(shards.line("DBSIZE"), ":0");
         assert_ne!(shards.line("DBSIZE"), ":200");
+    }
+
+    #[test]
+    fn a_walk_goes_on_while_shards_change_owners() {
+        let mut shards = Shards::new(6);
+        for index in 0..600 {
+            shards.line(&format!("SET key:{index} x"));
+        }
+        let table = table(6, &[1, 2, 4]);
+        shards.owners = table.load();
+        shards.view.core = Some(CoreId(1));
+        let (mut found, mut cursor, mut calls) =
+            (BTreeMap::<u16, BTreeSet<_>>::new(), b"0".to_vec(), 0);
+        loop {
+            let mut keys =
+                bulks(&shards.run(&[b"SCAN".to_vec(), cursor, b"COUNT".to_vec(), b"5".to_vec()]));
+            cursor = keys.remove(0);
+            keys.into_iter().for_each(|key| {
+                found.entry(shard_of_key(&key)).or_default().insert(key);
+            });
+            calls += 1;
+            if calls == 3 {
+                // In the middle of shard 1: it leaves, and so does 4; 0 and 5 come.
+                for (shard, core) in [(1, 0), (4, 0), (0, 1), (5, 1)] {
+                    assert!(table.set_owner(ShardId(shard), CoreId(core)));
+                }
+                shards.owners = table.load();
+            }
+            if cursor == b"0" {
+                break;
+            }
+        }
+        // 1 was begun and is whole, 2 stayed, 5 came ahead of the walk; 0 came behind it.
+        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [1, 2, 5]);
+        shards.view.core = None;
+        for (shard, keys) in found {
+            let all = bulks(&shards.run(&[b"KEYS".to_vec(), b"*".to_vec()]));
+            let all: BTreeSet<_> =
+                all.into_iter().filter(|key| shard_of_key(key) == shard).collect();
+            assert_eq!(keys, all, "of shard {shard}");
+        }
+        // A core without shards has nothing to walk and counts nothing.
+        for shard in 0..6 {
+            table.set_owner(ShardId(shard), CoreId(0));
+        }
+        shards.owners = table.load();
+        shards.view.core = Some(CoreId(1));
+        for (line, expect) in [
+            ("SCAN 0", "*2⏎$1⏎0⏎*0"),
+            ("SCAN x", "-ERR invalid cursor"),
+            ("DBSIZE", ":0"),
+            ("KEYS *", "*0"),
+            ("RANDOMKEY", "$-1"),
+            ("FLUSHALL", "+OK"),
+        ] {
+            assert_eq!(shards.line(line), expect, "{line}");
+        }
+        shards.view.core = None;
+        assert_eq!(shards.line("DBSIZE"), ":600");
+    }
+
+    fn shard_of_key(key: &[u8]) -> u16 {
+        SlotMap::new(6, 2).shard_of(key_slot(key)).0
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub const COMMANDS: &[Command] = &[
         .with(ADMIN.union(Flags::NO_MULTI))
         .doc("1.0.0", "Stops the server."),
     Command::container("debug", Group::Server, DEBUG, "1.0.0", "Commands for tests of the server.")
-        .with(ADMIN),
+        .with(ADMIN.union(Flags::PROTECTED)),
 ];
 
 const DEBUG: &[Command] = &[
@@ -44,7 +44,7 @@ const DEBUG: &[Command] = &[
 ];
 
 const fn debug_row(name: &'static str, arity: i8, handler: super::SessionHandler) -> Command {
-    Command::session(name, arity, Group::Server, handler).with(ADMIN)
+    Command::session(name, arity, Group::Server, handler).with(ADMIN.union(Flags::PROTECTED))
 }
 
 /// Number `n` as a bulk string of its digits.

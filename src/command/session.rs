@@ -42,6 +42,8 @@ pub struct Session {
     pub reply_mode: ReplyMode,
     /// In `MONITOR` mode.
     pub monitor: bool,
+    /// Subscribed to the topology (`CLIENT TOPOLOGY`): the last epoch it was told of, 0 for none.
+    pub topology_told: Option<u64>,
     /// What other connections may see of this one (`CLIENT LIST`).
     pub info: Arc<ClientInfo>,
 }
@@ -63,6 +65,8 @@ pub enum Action {
     EndMonitor,
     /// The shared configuration changed: every core reads it again.
     ConfigChanged,
+    /// A shard has a new owner: every core looks, this one at its next turn.
+    OwnersChanged,
     /// `CLIENT PAUSE` or `UNPAUSE` changed the node's pause: every core looks at it again.
     PauseChanged,
 }

@@ -8,8 +8,8 @@ use super::exec::Exec;
 use super::keys::remove;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
 use super::{Command, Error, Flags, Group, Handler, Keys};
-use crate::cache::{Access, EntryRef, Expiry};
-use crate::limits::BULK_BYTES_MAX;
+use crate::cache::{Access, EntryRef, Expiry, SharedBytes};
+use crate::limits::{BULK_BYTES_MAX, LONG_BYTES_MIN};
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -237,8 +237,13 @@ pub(super) fn look_up<'e>(
 #[inline]
 pub(super) fn write(exec: &mut Exec<'_>, key: Key<'_>, value: &[u8], expiry: Expiry) {
     let now = exec.now.unix;
+    let request = exec.handover.request.as_ref();
+    let kept = request.and_then(|request| SharedBytes::of(request, value));
     let keyspace = exec.keyspace(key);
-    keyspace.set(key, value, expiry, now);
+    match kept {
+        None => keyspace.set(key, value, expiry, now),
+        Some(value) => keyspace.set_shared(key, value, expiry, now),
+    }
     keyspace.count_change();
 }
 
@@ -274,10 +279,32 @@ fn reply_value(reply: &mut Reply<'_>, value: Option<&[u8]>) {
 
 // --- whole values --------------------------------------------------------------------------------
 
+/// Answers the value of `key` and nothing else; whether there is one. A long value is not copied: it is
+/// sent from where it lies.
+#[inline]
+fn answer(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Result<bool, Error> {
+    let value = read(exec, key)?;
+    if value.is_some_and(|value| value.len() > LONG_BYTES_MIN) {
+        answer_long(exec, key, reply);
+        return Ok(true);
+    }
+    reply_value(reply, value);
+    Ok(value.is_some())
+}
+
+#[cold]
+fn answer_long(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) {
+    let now = exec.now.unix;
+    exec.handover.reply = exec.keyspace(key).shared_value(key, now);
+    if exec.handover.reply.is_none() {
+        let entry = exec.keyspace(key).get(key, now, Access::Peek);
+        reply_value(reply, entry.map(|entry| entry.value));
+    }
+}
+
 fn get(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
-    reply_value(reply, read(exec, key)?);
-    Ok(())
+    answer(exec, key, reply).map(drop)
 }
 
 fn set(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -361,9 +388,7 @@ fn set_with_options(
     };
     let key = exec.key(args.at(1));
     let present = if options.get {
-        let old = read(exec, key)?;
-        reply_value(reply, old);
-        old.is_some()
+        answer(exec, key, reply)?
     } else {
         options.condition.is_some() && is_there(exec, key)
     };
@@ -417,14 +442,14 @@ fn psetex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 
 fn getset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
-    reply_value(reply, read(exec, key)?);
+    answer(exec, key, reply)?;
     write(exec, key, args.at(2), Expiry::Clear);
     Ok(())
 }
 
 fn getdel(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
-    reply_value(reply, read(exec, key)?);
+    answer(exec, key, reply)?;
     remove(exec, key);
     Ok(())
 }
@@ -456,10 +481,8 @@ impl<'a> GetexOptions<'a> {
 fn getex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let options = GetexOptions::parse(args)?;
     let (now, key) = (exec.now.unix, exec.key(args.at(1)));
-    let value = read(exec, key)?;
-    reply_value(reply, value);
     // A time that makes no sense is not even looked at if there is no key to give it to.
-    if value.is_none() {
+    if !answer(exec, key, reply)? {
         return Ok(());
     }
     if let Some((unit, text)) = options.expiry {
@@ -496,17 +519,21 @@ fn strlen(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 }
 
 fn append(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (key, tail) = (exec.key(args.at(1)), args.at(2));
+    let key = exec.key(args.at(1));
+    reply_length(reply, append_to(exec, key, args.at(2))?);
+    Ok(())
+}
+
+/// Adds `tail` to the end of the value at `key`; answers its length then.
+pub(super) fn append_to(exec: &mut Exec<'_>, key: Key<'_>, tail: &[u8]) -> Result<usize, Error> {
     let Some(start) = read_to_write(exec, key)?.map(<[u8]>::len) else {
         write(exec, key, tail, Expiry::Clear);
-        reply_length(reply, tail.len());
-        return Ok(());
+        return Ok(tail.len());
     };
     let length = checked_length(start, tail.len())?;
     edit(exec, key, length, |value| value[start..].copy_from_slice(tail));
     count_change(exec, key);
-    reply_length(reply, length);
-    Ok(())
+    Ok(length)
 }
 
 fn setrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -539,11 +566,10 @@ fn getrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
 
 fn mget(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     reply.array(args.len() - 1);
-    for key in args.from(1) {
-        let key = exec.key(key);
+    exec.for_each_key(args.from(1).map(|name| (name, ())), |exec, key, ()| {
         // A key of another type counts as missing here.
         reply_value(reply, read(exec, key).unwrap_or_default());
-    }
+    });
     Ok(())
 }
 
@@ -551,7 +577,7 @@ fn mget(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
 fn pairs<'a>(
     args: &Args<'a>,
     command: &str,
-) -> Result<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a>, Error> {
+) -> Result<impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a>, Error> {
     if args.len().is_multiple_of(2) {
         return Err(Error::Arity(command.into()));
     }
@@ -559,10 +585,9 @@ fn pairs<'a>(
 }
 
 fn mset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    for (key, value) in pairs(args, "mset")? {
-        let key = exec.key(key);
+    exec.for_each_key(pairs(args, "mset")?, |exec, key, value| {
         write(exec, key, value, Expiry::Clear);
-    }
+    });
     reply.ok();
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::{Command, Error, Handler};
+use crate::limits::COMMANDS_MAX;
 use crate::protocol::Args;
 
 pub use crate::metrics::CommandId;
@@ -36,6 +37,7 @@ const GROUPS: &[&[Command]] = &[
     super::introspect::COMMANDS,
     super::acl::COMMANDS,
     super::cluster::COMMANDS,
+    super::shard::COMMANDS,
 ];
 
 /// Containers that Redis implements as one command: their subcommands are not listed, and a wrong
@@ -93,13 +95,15 @@ impl Table {
     }
 
     /// # Panics
-    /// If two commands share a name or a name is too long: both are bugs in the rows.
+    /// If two commands share a name, a name is too long or there are more than `COMMANDS_MAX`: all are
+    /// bugs in the rows.
     fn build(groups: &[&'static [Command]]) -> Self {
         let free = IndexSlot { name: Packed { low: 0, high: 0, length: 0 }, entry: FREE };
         let mut table = Self { entries: Vec::new(), index: Box::new([free; INDEX_SLOTS]) };
         for command in groups.iter().flat_map(|group| group.iter()) {
             table.add(command);
         }
+        assert!(table.entries.len() <= COMMANDS_MAX);
         table
     }
 

@@ -55,7 +55,7 @@ pub(super) fn node_with(change: impl FnOnce(&mut Config), core_ports: Vec<u16>) 
     change(&mut config);
     Node::new(NodeOptions {
         slots: SlotMap::new(3, 2),
-        topology: Topology { common_port: 6379, core_ports, announce_ip: None },
+        topology: Topology { common_port: 6379, core_ports, ..Topology::default() },
         run_id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
         started_at: Now::new(Duration::from_secs(1_700_000_000), MonoUs(0)),
         process: Process::default(),
@@ -101,6 +101,7 @@ impl<'a> Client<'a> {
             no_evict: false,
             reply_mode: ReplyMode::On,
             monitor: false,
+            topology_told: None,
             info,
         };
         Self { node, session, actions: Vec::new(), now: node.started_at }

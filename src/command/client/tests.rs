@@ -3,7 +3,7 @@
 use crate::command::Action;
 use crate::command::session::ReplyMode;
 use crate::command::testing::{Client, node};
-use crate::node::{ClientFlags, PauseMode};
+use crate::node::{ClientBuffers, ClientFlags, PauseMode};
 use crate::types::{ClientId, MonoUs, UnixMs};
 
 const SPACES: &str = "-ERR Client names cannot contain spaces, newlines or special characters.";
@@ -102,7 +102,15 @@ fn a_line_has_the_fields_of_redis_in_order() {
     let mut client = Client::new(&node, 6379);
     let other = Client::new(&node, 16_380);
     other.session.info.set_flags(ClientFlags::MONITOR, true);
-    other.session.info.set_buffers(7, 11, 13, 4096);
+    other.session.info.set_buffers(ClientBuffers {
+        query: 7,
+        query_free: 11,
+        arguments: 12,
+        reply: 1024,
+        reply_peak: 99,
+        output: 13,
+        total: 4096,
+    });
     client.now.mono = MonoUs(5_500_000);
     client.run("CLIENT SETNAME me");
     client.run("SELECT 3");
@@ -115,8 +123,8 @@ fn a_line_has_the_fields_of_redis_in_order() {
         )
     };
     let others = "id=2 addr=127.0.0.1:40002 laddr=127.0.0.1:16380 fd=8 name= age=5 idle=5 flags=O \
-                  db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=7 qbuf-free=11 argv-mem=0 multi-mem=0 \
-                  rbs=0 rbp=0 obl=13 oll=0 omem=13 tot-mem=4096 events=rw cmd=NULL user=default \
+                  db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=7 qbuf-free=11 argv-mem=12 multi-mem=0 \
+                  rbs=1024 rbp=99 obl=13 oll=0 omem=13 tot-mem=4096 events=rw cmd=NULL user=default \
                   redir=-1 resp=2 lib-name= lib-ver=\n";
     let bulk = |text: &str| format!("${}⏎{text}", text.len());
     let list = own("client|list");

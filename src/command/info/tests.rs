@@ -4,7 +4,7 @@ use super::Human;
 use crate::cache::{KeyspaceCounts, MemoryUse};
 use crate::command::table::Table;
 use crate::command::testing::{Client, node};
-use crate::metrics::CommandSamples;
+use crate::metrics::Stage;
 
 fn fields(info: &str) -> Vec<(&str, &str)> {
     info.split('⏎').filter_map(|line| line.split_once(':')).collect()
@@ -36,7 +36,7 @@ fn sections_are_chosen_as_in_redis() {
         assert_eq!(titles(&client.run(request)), by_default, "{request}");
     }
     for request in ["INFO all", "INFO everything"] {
-        assert_eq!(titles(&client.run(request)).len(), by_default.len() + 2, "{request}");
+        assert_eq!(titles(&client.run(request)).len(), by_default.len() + 3, "{request}");
     }
     assert_eq!(titles(&client.run("INFO keyspace CPU keyspace")), ["CPU", "Keyspace"]);
     client.check(&[
@@ -50,13 +50,12 @@ fn sections_are_chosen_as_in_redis() {
 fn figures_are_summed_over_cores_and_shards() {
     let node = node();
     let get = Table::get().lookup(b"get").unwrap().id;
-    let mut samples = CommandSamples::default();
     for (index, core) in (1..).zip(&node.cores) {
         core.commands_processed.add(10 * index);
         core.batches_borrowed.add(index);
         core.count_error("ERR syntax error");
-        samples.push(get, 1_000 * index);
-        core.merge(&mut samples);
+        core.record_command(get, 1_000 * index, true);
+        core.record_stage(Stage::Total, 2_000 * index, index);
     }
     for (index, shard) in (1..).zip(&node.shards) {
         let counts = KeyspaceCounts { hits: index, misses: 2 * index, ..Default::default() };
@@ -78,10 +77,21 @@ fn figures_are_summed_over_cores_and_shards() {
         ("used_memory_overhead", "30"),
         ("batches_borrowed", "3"),
         ("connected_clients", "1"),
+        ("latency_percentiles_usec_get", "p50=1.003,p99=2.007,p99.9=2.007"),
+        ("stage_usec_execute", "count=2,p50=1.003,p99=2.007,p99.9=2.007,max=2.007"),
+        ("stage_usec_gather", "count=0,p50=0.000,p99=0.000,p99.9=0.000,max=0.000"),
+        ("stage_usec_total", "count=3,p50=4.015,p99=4.015,p99.9=4.015,max=4.015"),
         ("cmdstat_get", "calls=2,usec=3,usec_per_call=1.50,rejected_calls=0,failed_calls=0"),
     ] {
         assert!(fields.contains(&expected), "{expected:?} in {info}");
     }
+    node.config.update(|config| {
+        config.latency_percentiles = crate::config::Percentiles::parse("0 99.99").unwrap();
+    });
+    let line = "latency_percentiles_usec_get:p0=1.000,p99.99=2.007⏎";
+    assert!(client.run("INFO latencystats").contains(line));
+    node.config.update(|config| config.latency_tracking = false);
+    assert_eq!(client.run("INFO latencystats"), "$16⏎# Latencystats⏎⏎");
     node.reset_stats();
     let info = client.run("INFO everything");
     assert!(!info.contains("cmdstat_") && !info.contains("errorstat_"));

@@ -1,0 +1,353 @@
+//! What arguments commands take, for `COMMAND DOCS`: clients show it as hints while people type.
+//!
+//! Each command's arguments stand in one line of a small notation:
+//!
+//! ```text
+//! name .type =TOKEN @since ~deprecated ? * + (one | of these) {all of these}
+//! ```
+//!
+//! Everything but the name may be left out. The type is `k` for a key, with the number of its key spec
+//! unless that is 0, `s` for a string, `i` for an integer, `d` for a decimal number, `t` for a time and
+//! `p` for a pattern; an argument with a token and without a type is the token alone. `?` is an argument
+//! that may be left out, `*` one that may be repeated, `+` one that is repeated with its token. Names,
+//! types and versions are those of Redis 7.0, which clients know.
+
+use crate::protocol::Reply;
+
+/// One argument, or several that belong together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Argument {
+    name: &'static str,
+    kind: &'static str,
+    key_spec: Option<u8>,
+    token: Option<&'static str>,
+    since: Option<&'static str>,
+    deprecated_since: Option<&'static str>,
+    flags: Vec<&'static str>,
+    parts: Vec<Self>,
+}
+
+/// Whether `COMMAND DOCS` tells of the arguments of a command.
+pub(super) fn are_known(full_name: &str) -> bool {
+    find(full_name).is_some()
+}
+
+/// Writes the arguments of a command.
+pub(super) fn write(full_name: &str, reply: &mut Reply<'_>) {
+    let line = find(full_name).unwrap_or_default();
+    write_all(&Notation { rest: line }.arguments(), reply);
+}
+
+fn find(full_name: &str) -> Option<&'static str> {
+    let found = ARGUMENTS.binary_search_by_key(&full_name, |(name, _)| *name);
+    found.ok().map(|index| ARGUMENTS[index].1)
+}
+
+fn write_all(arguments: &[Argument], reply: &mut Reply<'_>) {
+    reply.array(arguments.len());
+    for argument in arguments {
+        argument.write(reply);
+    }
+}
+
+impl Argument {
+    fn write(&self, reply: &mut Reply<'_>) {
+        let texts = [
+            ("token", self.token),
+            ("since", self.since),
+            ("deprecated_since", self.deprecated_since),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let others = [self.key_spec.is_some(), !self.flags.is_empty(), !self.parts.is_empty()];
+        let count = 2 + texts.clone().count() + others.into_iter().filter(|is| *is).count();
+        reply.map(count);
+        reply.bulk(b"name");
+        reply.bulk(self.name.as_bytes());
+        reply.bulk(b"type");
+        reply.bulk(self.kind.as_bytes());
+        if let Some(number) = self.key_spec {
+            reply.bulk(b"key_spec_index");
+            reply.integer(i64::from(number));
+        }
+        for (name, text) in texts {
+            reply.bulk(name.as_bytes());
+            reply.bulk(text.as_bytes());
+        }
+        if !self.flags.is_empty() {
+            reply.bulk(b"flags");
+            reply.set(self.flags.len());
+            self.flags.iter().for_each(|flag| reply.simple(flag));
+        }
+        if !self.parts.is_empty() {
+            reply.bulk(b"arguments");
+            write_all(&self.parts, reply);
+        }
+    }
+}
+
+/// A line of the table that is being read.
+struct Notation {
+    rest: &'static str,
+}
+
+impl Notation {
+    /// The arguments up to the end, or to the bracket that closes them.
+    fn arguments(&mut self) -> Vec<Argument> {
+        let mut all = Vec::new();
+        while !self.rest.is_empty() && !self.takes('}') && !self.takes(')') {
+            all.push(self.argument());
+            self.rest = self.rest.trim_start_matches([' ', '|']);
+        }
+        all
+    }
+
+    fn argument(&mut self) -> Argument {
+        let mut argument = Argument { name: self.word(), ..Argument::default() };
+        if self.takes('.') {
+            (argument.kind, argument.key_spec) = kind(self.word());
+        }
+        if self.takes('=') {
+            argument.token = Some(self.word());
+        }
+        if self.takes('@') {
+            argument.since = Some(self.version());
+        }
+        if self.takes('~') {
+            argument.deprecated_since = Some(self.version());
+        }
+        for (mark, flag) in [('?', "optional"), ('*', "multiple"), ('+', "multiple_token")] {
+            if self.takes(mark) {
+                argument.flags.push(flag);
+            }
+        }
+        if self.takes('(') {
+            argument.parts = self.arguments();
+            argument.kind = "oneof";
+        } else if self.takes('{') {
+            argument.parts = self.arguments();
+            argument.kind = "block";
+        } else if argument.kind.is_empty() {
+            argument.kind = "pure-token";
+        }
+        argument
+    }
+
+    fn takes(&mut self, mark: char) -> bool {
+        let rest = self.rest.strip_prefix(mark);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn word(&mut self) -> &'static str {
+        self.up_to(|c| ".=@~?*+(){} |".contains(c))
+    }
+
+    fn version(&mut self) -> &'static str {
+        self.up_to(|c| !(c.is_ascii_digit() || c == '.'))
+    }
+
+    fn up_to(&mut self, is_end: impl Fn(char) -> bool) -> &'static str {
+        let (word, rest) = self.rest.split_at(self.rest.find(is_end).unwrap_or(self.rest.len()));
+        self.rest = rest;
+        word
+    }
+}
+
+/// A type's name, and the number of the key spec of a key.
+fn kind(letters: &str) -> (&'static str, Option<u8>) {
+    match letters {
+        "k" => ("key", Some(0)),
+        "k1" => ("key", Some(1)),
+        "s" => ("string", None),
+        "i" => ("integer", None),
+        "d" => ("double", None),
+        "t" => ("unix-time", None),
+        _ => ("pattern", None),
+    }
+}
+
+/// Commands by name, in order, and their arguments. What is not here takes none.
+const ARGUMENTS: &[(&str, &str)] = &[
+    ("acl|cat", "categoryname.s?"),
+    ("append", "key.k value.s"),
+    ("auth", "username.s@6.0.0? password.s"),
+    ("bitcount", "key.k index?{start.i end.i index_unit@7.0.0?(byte=BYTE | bit=BIT)}"),
+    (
+        "bitfield",
+        "key.k operation?*(encoding_offset=GET{encoding.s offset.i} | \
+         write{wrap_sat_fail=OVERFLOW?(wrap=WRAP | sat=SAT | fail=FAIL) \
+         write_operation(encoding_offset_value=SET{encoding.s offset.i value.i} | \
+         encoding_offset_increment=INCRBY{encoding.s offset.i increment.i})})",
+    ),
+    ("bitfield_ro", "key.k encoding_offset=GET?*+{encoding.s offset.i}"),
+    ("bitop", "operation.s destkey.k key.k1*"),
+    (
+        "bitpos",
+        "key.k bit.i index?{start.i end_index?{end.i index_unit@7.0.0?(byte=BYTE | bit=BIT)}}",
+    ),
+    (
+        "client|kill",
+        "filter(ip:port.s~2.8.12 | new-format*(client-id.i=ID@2.8.12? | \
+         normal_master_slave_pubsub=TYPE@2.8.12?(normal=NORMAL | master=MASTER@3.2.0 | \
+         slave=SLAVE | replica=REPLICA@5.0.0 | pubsub=PUBSUB) | username.s=USER? | \
+         ip:port.s=ADDR? | ip:port.s=LADDR@6.2.0? | yes/no.s=SKIPME?))",
+    ),
+    (
+        "client|list",
+        "normal_master_replica_pubsub=TYPE@5.0.0?(normal=NORMAL | master=MASTER | \
+         replica=REPLICA | pubsub=PUBSUB) id=ID@6.2.0?{client-id.i*}",
+    ),
+    ("client|no-evict", "enabled(on=ON | off=OFF)"),
+    ("client|no-touch", "enabled(on=ON | off=OFF)"),
+    ("client|pause", "timeout.i mode@6.2.0?(write=WRITE | all=ALL)"),
+    ("client|reply", "on_off_skip(on=ON | off=OFF | skip=SKIP)"),
+    ("client|setinfo", "attr(libname.s=LIB-NAME | libver.s=LIB-VER)"),
+    ("client|setname", "connection-name.s"),
+    ("client|unblock", "client-id.i timeout_error?(timeout=TIMEOUT | error=ERROR)"),
+    ("cluster|countkeysinslot", "slot.i"),
+    ("cluster|getkeysinslot", "slot.i count.i"),
+    ("cluster|keyslot", "key.s"),
+    ("command|docs", "command-name.s?*"),
+    ("command|info", "command-name.s?*"),
+    (
+        "command|list",
+        "filterby=FILTERBY?(module-name.s=MODULE | category.s=ACLCAT | pattern.p=PATTERN)",
+    ),
+    ("config|get", "parameter*{parameter.s}"),
+    ("config|set", "parameter_value*{parameter.s value.s}"),
+    ("copy", "source.k destination.k1 destination-db.i=DB? replace=REPLACE?"),
+    ("decr", "key.k"),
+    ("decrby", "key.k decrement.i"),
+    ("del", "key.k*"),
+    ("dump", "key.k"),
+    ("echo", "message.s"),
+    ("exists", "key.k*"),
+    ("expire", "key.k seconds.i condition@7.0.0?(nx=NX | xx=XX | gt=GT | lt=LT)"),
+    ("expireat", "key.k unix-time-seconds.t condition@7.0.0?(nx=NX | xx=XX | gt=GT | lt=LT)"),
+    ("expiretime", "key.k"),
+    ("flushall", "async?(async=ASYNC@4.0.0 | sync=SYNC@6.2.0)"),
+    ("flushdb", "async?(async=ASYNC@4.0.0 | sync=SYNC@6.2.0)"),
+    ("get", "key.k"),
+    ("getbit", "key.k offset.i"),
+    ("getdel", "key.k"),
+    (
+        "getex",
+        "key.k expiration?(seconds.i=EX | milliseconds.i=PX | unix-time-seconds.t=EXAT | \
+         unix-time-milliseconds.t=PXAT | persist=PERSIST)",
+    ),
+    ("getrange", "key.k start.i end.i"),
+    ("getset", "key.k value.s"),
+    (
+        "hello",
+        "arguments?{protover.i username_password=AUTH?{username.s password.s} \
+         clientname.s=SETNAME?}",
+    ),
+    ("incr", "key.k"),
+    ("incrby", "key.k increment.i"),
+    ("incrbyfloat", "key.k increment.d"),
+    ("info", "section.s?*"),
+    ("keys", "pattern.p"),
+    ("latency|graph", "event.s"),
+    ("latency|histogram", "command.s?*"),
+    ("latency|history", "event.s"),
+    ("latency|reset", "event.s?*"),
+    ("lcs", "key1.k key2.k len=LEN? idx=IDX? len.i=MINMATCHLEN? withmatchlen=WITHMATCHLEN?"),
+    ("lolwut", "version.i=VERSION?"),
+    ("memory|usage", "key.k count.i=SAMPLES?"),
+    ("mget", "key.k*"),
+    ("move", "key.k db.i"),
+    ("mset", "key_value*{key.k value.s}"),
+    ("msetnx", "key_value*{key.k value.s}"),
+    ("object|encoding", "key.k"),
+    ("object|freq", "key.k"),
+    ("object|idletime", "key.k"),
+    ("object|refcount", "key.k"),
+    ("persist", "key.k"),
+    ("pexpire", "key.k milliseconds.i condition@7.0.0?(nx=NX | xx=XX | gt=GT | lt=LT)"),
+    ("pexpireat", "key.k unix-time-milliseconds.t condition@7.0.0?(nx=NX | xx=XX | gt=GT | lt=LT)"),
+    ("pexpiretime", "key.k"),
+    ("ping", "message.s?"),
+    ("psetex", "key.k milliseconds.i value.s"),
+    ("pttl", "key.k"),
+    ("rename", "key.k newkey.k1"),
+    ("renamenx", "key.k newkey.k1"),
+    (
+        "restore",
+        "key.k ttl.i serialized-value.s replace=REPLACE@3.0.0? absttl=ABSTTL@5.0.0? \
+         seconds.i=IDLETIME@5.0.0? frequency.i=FREQ@5.0.0?",
+    ),
+    ("scan", "cursor.i pattern.p=MATCH? count.i=COUNT? type.s=TYPE@6.0.0?"),
+    ("select", "index.i"),
+    (
+        "set",
+        "key.k value.s condition@2.6.12?(nx=NX | xx=XX) get=GET@6.2.0? \
+         expiration?(seconds.i=EX@2.6.12 | milliseconds.i=PX@2.6.12 | \
+         unix-time-seconds.t=EXAT@6.2.0 | unix-time-milliseconds.t=PXAT@6.2.0 | \
+         keepttl=KEEPTTL@6.0.0)",
+    ),
+    ("setbit", "key.k offset.i value.i"),
+    ("setex", "key.k seconds.i value.s"),
+    ("setnx", "key.k value.s"),
+    ("setrange", "key.k offset.i value.s"),
+    (
+        "shutdown",
+        "nosave_save?(nosave=NOSAVE | save=SAVE) now=NOW@7.0.0? force=FORCE@7.0.0? \
+         abort=ABORT@7.0.0?",
+    ),
+    ("slowlog|get", "count.i?"),
+    ("strlen", "key.k"),
+    ("substr", "key.k start.i end.i"),
+    ("swapdb", "index1.i index2.i"),
+    ("touch", "key.k*"),
+    ("ttl", "key.k"),
+    ("type", "key.k"),
+    ("unlink", "key.k*"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::Table;
+    use super::{ARGUMENTS, Argument, Notation, are_known};
+
+    #[test]
+    fn the_notation_is_read() {
+        let mut notation = Notation { rest: "key.k1* how@7.0.0?(a=AB | b.i=C~2.0{d.s})" };
+        let leaf = |name, kind| Argument { name, kind, ..Argument::default() };
+        let expected = [
+            Argument { key_spec: Some(1), flags: vec!["multiple"], ..leaf("key", "key") },
+            Argument {
+                since: Some("7.0.0"),
+                flags: vec!["optional"],
+                parts: vec![
+                    Argument { token: Some("AB"), ..leaf("a", "pure-token") },
+                    Argument {
+                        token: Some("C"),
+                        deprecated_since: Some("2.0"),
+                        parts: vec![leaf("d", "string")],
+                        ..leaf("b", "block")
+                    },
+                ],
+                ..leaf("how", "oneof")
+            },
+        ];
+        assert_eq!(notation.arguments(), expected);
+    }
+
+    #[test]
+    fn every_line_is_of_a_command_and_in_order() {
+        assert!(ARGUMENTS.is_sorted_by_key(|(name, _)| *name));
+        let known = |name: &str| Table::get().entries().any(|entry| entry.full_name == name);
+        for (name, line) in ARGUMENTS {
+            assert!(known(name), "{name}");
+            let mut notation = Notation { rest: line };
+            assert!(!notation.arguments().is_empty() && notation.rest.is_empty(), "{name}");
+        }
+        // What takes no arguments has none described.
+        for entry in Table::get().listed().filter(|entry| !entry.is_container()) {
+            let words = if entry.parent.is_some() { 2 } else { 1 };
+            let arity = i32::from(entry.command.arity);
+            let described = are_known(entry.full_name);
+            assert!(!described || arity != words, "{}", entry.full_name);
+        }
+    }
+}
