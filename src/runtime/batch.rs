@@ -3,14 +3,19 @@
 
 use std::sync::Arc;
 
+use super::frames::Replies;
 use super::ring::Token;
+use crate::cache::{Extent, SharedBytes};
+use crate::limits::PENDING_OUTPUT_BYTES_MAX;
 use crate::node::ClientInfo;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
+use crate::protocol::binary::ReplyHead;
 use crate::shard::Call;
 use crate::types::{CoreId, ShardId};
 
-/// A batch: an owned copy of its requests, so that the connection may go on reading.
+/// A batch: an owned copy of its requests, so that the connection may go on reading. Of a long
+/// request it holds what the request lies in.
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// The core that waits for the replies.
@@ -23,15 +28,50 @@ pub(crate) struct Batch {
     pub(crate) shard: ShardId,
     /// Whether it is for the shard's owner, because a command in it may take long.
     pub(crate) for_owner: bool,
+    /// When it left, in ticks of the clock that all cores share.
+    pub(crate) left_at: u64,
     /// The client, for the slow log.
     pub(crate) client: Arc<ClientInfo>,
-    calls: Vec<(Call, u32)>,
+    calls: Vec<Queued>,
+    /// How many of its commands the last run ran.
+    pub(crate) ran: usize,
+    /// How many of its commands, and of their arguments, are done with.
+    done: (usize, usize),
     bytes: Vec<u8>,
     ranges: Vec<ArgRange>,
-    /// The replies, one after another.
-    pub(crate) replies: Vec<u8>,
-    /// The length of each reply.
+    /// The replies of the last run.
+    pub(crate) replies: BatchReplies,
+}
+
+/// A command of a batch.
+#[derive(Debug)]
+struct Queued {
+    call: Call,
+    /// Arguments.
+    count: u32,
+    /// What the arguments lie in, and from where on, where they were too long to be copied.
+    request: Option<(Arc<Extent>, usize)>,
+}
+
+/// What came of a command.
+pub(crate) struct Ran {
+    /// The head of its reply, if it was one of the binary protocol: the body was appended.
+    pub(crate) head: Option<ReplyHead>,
+    /// The reply, if it is one long value: then nothing was appended.
+    pub(crate) value: Option<SharedBytes>,
+    /// Whether there is time for more.
+    pub(crate) has_time: bool,
+}
+
+/// The replies to the commands of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct BatchReplies {
+    /// All but the long ones, one after another; of the binary protocol, frames of them.
+    pub(crate) bytes: Vec<u8>,
+    /// The length of each reply in `bytes`; none of the binary protocol's.
     pub(crate) lengths: Vec<usize>,
+    /// Long values, each the whole reply to the command of this index.
+    pub(crate) values: Vec<(usize, SharedBytes)>,
 }
 
 impl Batch {
@@ -49,12 +89,14 @@ impl Batch {
             ticket,
             shard,
             for_owner: false,
+            left_at: 0,
             client,
             calls: Vec::new(),
+            ran: 0,
+            done: (0, 0),
             bytes: Vec::new(),
             ranges: Vec::new(),
-            replies: Vec::new(),
-            lengths: Vec::new(),
+            replies: BatchReplies::default(),
         }
     }
 
@@ -62,21 +104,75 @@ impl Batch {
     pub(crate) fn push(&mut self, call: Call, args: &Args<'_>) -> usize {
         let before = self.bytes.len();
         args.append_to(&mut self.bytes, &mut self.ranges);
-        let count = u32::try_from(args.len()).expect("arguments are bounded in number");
-        self.calls.push((call, count));
+        self.calls.push(Queued { call, count: count(args), request: None });
         self.bytes.len() - before
     }
 
-    /// Runs every command with `run`, which appends a reply.
-    pub(crate) fn run(&mut self, mut run: impl FnMut(&Call, &Args<'_>, &mut Vec<u8>)) {
-        let mut first = 0;
-        for (call, count) in &self.calls {
-            let end = first + *count as usize;
-            let args = Args::new(&self.bytes, &self.ranges[first..end]);
-            first = end;
-            let start = self.replies.len();
-            run(call, &args, &mut self.replies);
-            self.lengths.push(self.replies.len() - start);
-        }
+    /// Adds a command whose arguments stay in `request`, where they lie from `start` on.
+    pub(crate) fn push_long(
+        &mut self,
+        call: Call,
+        args: &Args<'_>,
+        request: Arc<Extent>,
+        start: usize,
+    ) {
+        self.ranges.extend_from_slice(args.ranges());
+        self.calls.push(Queued { call, count: count(args), request: Some((request, start)) });
     }
+
+    /// Runs its commands with `run`, which is given what a long request lies in. Ends early if there is
+    /// no time for more, or with more replies than a client should have waiting. `epoch` is the
+    /// topology's.
+    pub(crate) fn run(
+        &mut self,
+        epoch: u64,
+        mut run: impl FnMut(Option<Arc<Extent>>, &Call, &Args<'_>, &mut Vec<u8>) -> Ran,
+    ) {
+        self.replies = BatchReplies::default();
+        let (done_calls, mut first) = self.done;
+        let calls = &mut self.calls[done_calls..];
+        let is_native = calls.first().is_some_and(|queued| queued.call.native.is_some());
+        let mut frames = is_native.then(|| Replies::begin(&mut self.replies.bytes, calls.len()));
+        let mut value_bytes = 0;
+        self.ran = 0;
+        for Queued { call, count, request } in calls {
+            let end = first + *count as usize;
+            let request = request.take();
+            let bytes = match &request {
+                Some((extent, start)) => &extent.written()[*start..],
+                None => &self.bytes,
+            };
+            let args = Args::new(bytes, &self.ranges[first..end]);
+            first = end;
+            let replies = &mut self.replies;
+            let start = replies.bytes.len();
+            let extent = request.as_ref().map(|(extent, _)| extent.clone());
+            let Ran { head, value, has_time } = run(extent, call, &args, &mut replies.bytes);
+            if let Some(value) = value {
+                value_bytes += value.len();
+                replies.values.push((replies.lengths.len(), value));
+            }
+            match (&mut frames, head) {
+                (Some(frames), Some(head)) => frames.push(&mut replies.bytes, head, epoch),
+                _ => replies.lengths.push(replies.bytes.len() - start),
+            }
+            self.ran += 1;
+            if !has_time || replies.bytes.len() + value_bytes > PENDING_OUTPUT_BYTES_MAX {
+                break;
+            }
+        }
+        if let Some(frames) = frames {
+            frames.finish(&mut self.replies.bytes, epoch);
+        }
+        self.done = (done_calls + self.ran, first);
+    }
+
+    /// Whether all its commands have been run.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.0 == self.calls.len()
+    }
+}
+
+fn count(args: &Args<'_>) -> u32 {
+    u32::try_from(args.len()).expect("arguments are bounded in number")
 }

@@ -1,11 +1,17 @@
 //! One client connection: its socket, what it has sent that has not been run, what it has yet to be
 //! sent. Lives on one core at a time, and moves as a whole.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::batch::Batch;
+use super::frames::BinaryState;
+use super::input::Input;
 use super::output::Output;
 use super::ring::{Socket, Token};
+use super::timeline::Timeline;
 use crate::command::Session;
+use crate::limits::PENDING_OUTPUT_BYTES_MAX;
 use crate::protocol::resp::Parser;
 use crate::types::{CoreId, MonoUs, ShardId};
 
@@ -16,6 +22,8 @@ pub(crate) enum Port {
     Common,
     /// A core's own port: the connection stays.
     Core,
+    /// The port of the binary protocol; else like the common port.
+    Binary,
 }
 
 /// The receive operation of a connection.
@@ -59,13 +67,12 @@ pub(crate) enum State {
     Closing,
 }
 
-/// Batches under way for one shard.
+/// A shard for which a batch is under way, and what may leave only when that one is back, so as not to
+/// overtake it.
 #[derive(Debug)]
 struct Outstanding {
     shard: ShardId,
-    batches: u32,
-    /// Whether any of them went to the shard's owner rather than into the shard's queue.
-    for_owner: bool,
+    next: VecDeque<Box<Batch>>,
 }
 
 /// One connection.
@@ -80,12 +87,20 @@ pub(crate) struct Connection {
     pub(crate) port: Port,
     /// Whether it has found its core.
     pub(crate) placed: bool,
+    /// Whether its first byte has come, by which it is known what it speaks.
+    pub(crate) protocol_known: bool,
+    /// What it needs to speak the binary protocol, if it does.
+    pub(crate) binary: Option<Box<BinaryState>>,
+    /// The shard that it has found its core by.
+    pub(crate) home: Option<ShardId>,
     /// What commands see and change.
     pub(crate) session: Session,
     /// How far the current request is parsed, if it has begun and is not whole.
     pub(crate) parser: Option<Box<Parser>>,
     /// Bytes that have not been run: the start of a request, or whatever came while blocked.
-    pub(crate) input: Vec<u8>,
+    pub(crate) input: Input,
+    /// Bytes of input that are needed before the parser can go on, as far as it knows.
+    pub(crate) wanted_bytes: usize,
     /// Replies.
     pub(crate) output: Output,
     /// Whether it goes on.
@@ -102,8 +117,13 @@ pub(crate) struct Connection {
     pub(crate) request_since: Option<MonoUs>,
     /// When the output first exceeded the soft limit, if it does.
     pub(crate) over_soft_limit_since: Option<MonoUs>,
+    /// When its bytes came and which of its requests owe their replies.
+    pub(super) timeline: Timeline,
     /// Batches under way, by shard.
     outstanding: Vec<Outstanding>,
+    /// Batches that came back before they were done.
+    #[expect(clippy::vec_box, reason = "a batch travels from core to core in its box")]
+    unfinished: Vec<Box<Batch>>,
     /// Bytes of requests left to other cores since it last had all its replies.
     pub(crate) left_bytes: usize,
     /// The number of the last batch.
@@ -125,9 +145,13 @@ impl Connection {
             socket,
             port,
             placed: port == Port::Core,
+            protocol_known: false,
+            binary: None,
+            home: None,
             session,
             parser: None,
-            input: Vec::new(),
+            input: Input::default(),
+            wanted_bytes: 0,
             output: Output::default(),
             state: State::Running,
             receive: Receive::Idle,
@@ -136,7 +160,9 @@ impl Connection {
             active_at: now,
             request_since: None,
             over_soft_limit_since: None,
+            timeline: Timeline::default(),
             outstanding: Vec::new(),
+            unfinished: Vec::new(),
             left_bytes: 0,
             last_ticket: 0,
         }
@@ -163,38 +189,74 @@ impl Connection {
         self.last_ticket
     }
 
+    /// The number of the last batch.
+    pub(crate) fn last_ticket(&self) -> u64 {
+        self.last_ticket
+    }
+
     /// Whether commands for `shard` are under way, so that later ones must not overtake them.
     pub(crate) fn has_outstanding(&self, shard: ShardId) -> bool {
         self.outstanding.iter().any(|outstanding| outstanding.shard == shard)
     }
 
-    /// Notes a batch for `shard` on its way, to the shard's owner if `for_owner`. Answers whether it
-    /// must go there: behind one that did, on the same way, so as not to overtake it.
-    pub(crate) fn batch_left(&mut self, shard: ShardId, for_owner: bool) -> bool {
-        let known = self.outstanding.iter().position(|outstanding| outstanding.shard == shard);
-        let index = known.unwrap_or_else(|| {
-            self.outstanding.push(Outstanding { shard, batches: 0, for_owner });
-            self.outstanding.len() - 1
-        });
-        let outstanding = &mut self.outstanding[index];
-        outstanding.batches += 1;
-        outstanding.for_owner |= for_owner;
-        outstanding.for_owner
+    /// Whether commands for any shard are under way.
+    pub(crate) fn is_owed_replies(&self) -> bool {
+        !self.outstanding.is_empty()
     }
 
-    /// Notes a batch for `shard` back.
-    pub(crate) fn batch_came_back(&mut self, shard: ShardId) {
+    /// Notes a batch on its way. Answers it unless it has to wait for one that is under way for the
+    /// same shard.
+    pub(crate) fn batch_leaves(&mut self, batch: Box<Batch>) -> Option<Box<Batch>> {
+        let shard = batch.shard;
+        match self.outstanding.iter_mut().find(|outstanding| outstanding.shard == shard) {
+            Some(outstanding) => outstanding.next.push_back(batch),
+            None => {
+                self.outstanding.push(Outstanding { shard, next: VecDeque::new() });
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    /// Notes a batch for `shard` back, done. Answers the one that leaves next.
+    pub(crate) fn batch_came_back(&mut self, shard: ShardId) -> Option<Box<Batch>> {
         let index = self.outstanding.iter().position(|outstanding| outstanding.shard == shard);
         let index = index.expect("a batch comes back once");
-        self.outstanding[index].batches -= 1;
-        if self.outstanding[index].batches == 0 {
+        let next = self.outstanding[index].next.pop_front();
+        if next.is_none() {
             self.outstanding.swap_remove(index);
         }
+        next
+    }
+
+    /// Keeps a batch that came back before it was done.
+    pub(crate) fn keep_unfinished(&mut self, batch: Box<Batch>) {
+        self.unfinished.push(batch);
+    }
+
+    /// The batches that are to go on: none as long as the client has too much to read already.
+    #[expect(clippy::vec_box, reason = "a batch travels from core to core in its box")]
+    pub(crate) fn unfinished_to_go_on(&mut self) -> Vec<Box<Batch>> {
+        let pending = self.output.pending_bytes();
+        if pending > PENDING_OUTPUT_BYTES_MAX / 2 && self.output.can_send() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.unfinished)
+    }
+
+    /// Whether other cores owe it replies.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.output.is_waiting() || self.binary.as_ref().is_some_and(|binary| binary.owed > 0)
+    }
+
+    /// Whether requests wait to be run, or the rest of one to come.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.input.is_empty() || self.binary.as_ref().is_some_and(|binary| binary.has_unread())
     }
 
     /// Bytes of memory held for this connection, beyond its own size.
     pub(crate) fn buffer_bytes(&self) -> usize {
-        self.input.capacity() + self.output.capacity_bytes()
+        self.input.memory_bytes() + self.output.capacity_bytes()
     }
 
     /// Shuts the socket down, which ends whatever the kernel does with it.
@@ -209,5 +271,62 @@ impl Connection {
     /// Whether the kernel has nothing of this connection in hand any more.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.receive == Receive::Idle && !self.output.is_sending()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Batch;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::{Connection, Port, Token};
+    use crate::command::session::ReplyMode;
+    use crate::command::{Session, View};
+    use crate::node::{ClientInfo, ClientOptions};
+    use crate::protocol::Proto;
+    use crate::types::{ClientId, CoreId, DbIndex, MonoUs, ShardId};
+
+    fn connection() -> Connection {
+        let (socket, _) = UnixStream::pair().unwrap();
+        let (id, now) = (ClientId(1), MonoUs(0));
+        let addr = ([127, 0, 0, 1], 1000).into();
+        let options = ClientOptions { id, addr, laddr: addr, fd: 0, core: CoreId(0), now };
+        let session = Session {
+            id,
+            view: View::default(),
+            db: DbIndex(0),
+            proto: Proto::Resp2,
+            authenticated: true,
+            no_touch: false,
+            no_evict: false,
+            reply_mode: ReplyMode::On,
+            monitor: false,
+            topology_told: None,
+            info: Arc::new(ClientInfo::new(options)),
+        };
+        let token = Token { index: 0, generation: 0 };
+        Connection::new(token, socket.into(), Port::Common, session, now)
+    }
+
+    #[test]
+    fn one_batch_a_shard_is_under_way_and_the_next_follow_in_order() {
+        let mut connection = connection();
+        let (shard, other) = (ShardId(3), ShardId(4));
+        let client = connection.session.info.clone();
+        let token = connection.token;
+        let batch =
+            |ticket, shard| Box::new(Batch::new(CoreId(0), token, ticket, shard, client.clone()));
+        let ticket = |batch: Option<Box<Batch>>| batch.map(|batch| batch.ticket);
+        assert_eq!(ticket(connection.batch_leaves(batch(1, shard))), Some(1));
+        assert_eq!(ticket(connection.batch_leaves(batch(2, shard))), None);
+        assert_eq!(ticket(connection.batch_leaves(batch(3, other))), Some(3));
+        assert_eq!(ticket(connection.batch_leaves(batch(4, shard))), None);
+        assert_eq!(ticket(connection.batch_came_back(shard)), Some(2));
+        assert_eq!(ticket(connection.batch_came_back(other)), None);
+        assert!(connection.has_outstanding(shard) && !connection.has_outstanding(other));
+        assert_eq!(ticket(connection.batch_came_back(shard)), Some(4));
+        assert_eq!(ticket(connection.batch_came_back(shard)), None);
+        assert!(!connection.has_outstanding(shard));
     }
 }

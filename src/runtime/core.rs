@@ -1,9 +1,9 @@
 //! One core: the loop that turns completions into commands and replies into sends.
 //!
 //! ```text
-//! turn:  enter the kernel ─► take the tokens of the own shards ─► completions ─► mail
-//!                ▲                                                                │
-//!                └── send, count ◄── give the tokens back, serving who waited ◄── maintenance
+//! turn:  enter the kernel ─► take all tokens, if alone ─► yielded ─► completions ─► mail
+//!                ▲                                                                    │
+//!                └── send, count ◄── give tokens back, serving who waited ◄── maintenance
 //! ```
 //!
 //! Everything here belongs to the core's thread. What other cores may touch is in the shard cells and
@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::batch::Ran;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
 use super::listener::Listener;
@@ -19,10 +20,13 @@ use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
 use super::ring::{Completion, Op, Ring, Token};
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
+use super::stages::Stages;
 use super::table::Connections;
 use super::window::Scratch;
+use crate::cache::Extent;
 use crate::command::table::Table;
 use crate::config::Config;
+use crate::limits::DISCARD_BYTES_MAX;
 use crate::node::Node;
 use crate::shard::Room;
 use crate::types::{ClientId, CoreId, ShardId};
@@ -80,6 +84,8 @@ pub(crate) struct Core<'a> {
     pub(super) resting_listeners: Vec<usize>,
     /// Connections that `CLIENT PAUSE` holds back.
     pub(super) paused: Vec<Token>,
+    /// Where the time of requests goes.
+    pub(super) stages: Stages,
     /// The longest unfinished request, and the longest unsent output, since clients were last looked at.
     pub(super) peaks: Peaks,
     /// Clients of this core in `MONITOR` mode.
@@ -92,7 +98,9 @@ pub(crate) struct Core<'a> {
     /// What requests are parsed with; taken while they run.
     pub(super) scratch: Option<Box<Scratch>>,
     /// Own shards with maintenance to do now rather than at the next tick.
-    maintaining: Vec<ShardId>,
+    pub(super) maintaining: Vec<ShardId>,
+    /// Memory of long requests and replies, given back a piece a turn.
+    discarded: Vec<Extent>,
     ticks: u64,
     stopping: bool,
 }
@@ -102,12 +110,13 @@ impl<'a> Core<'a> {
     pub(crate) fn new(parts: CoreParts<'a>, ring: Ring) -> Self {
         let CoreParts { id, node, peers, cells, listeners, stop, clock, started } = parts;
         let metrics = &node.cores[usize::from(id.0)];
+        let engine = Engine::new(node, metrics, started, clock);
         Self {
             id,
             node,
             table: Table::get(),
-            engine: Engine::new(node, metrics, started, clock),
-            shards: Shards::new(cells, node.slots.shards_of(id).collect()),
+            shards: Shards::new(cells, engine.owners.shards_of(id).collect(), peers.len() == 1),
+            engine,
             mail: Mail::new(id, peers, ring.fd()),
             ring,
             connections: Connections::default(),
@@ -120,6 +129,7 @@ impl<'a> Core<'a> {
             yielding: Vec::new(),
             resting_listeners: Vec::new(),
             paused: Vec::new(),
+            stages: Stages::default(),
             peaks: Peaks::default(),
             monitors: Vec::new(),
             stop,
@@ -127,6 +137,7 @@ impl<'a> Core<'a> {
             leaving: Vec::new(),
             scratch: None,
             maintaining: Vec::new(),
+            discarded: Vec::new(),
             ticks: 0,
             stopping: false,
         }
@@ -140,7 +151,7 @@ impl<'a> Core<'a> {
         // Lets every shard know what time it is before the first key with an expiry comes.
         self.maintaining.extend_from_slice(self.shards.own());
         self.maintain();
-        self.give_back_own();
+        self.give_back_all();
         self.ring.tick();
         self.ring.watch(self.peers[usize::from(self.id.0)].event());
         for index in 0..self.listeners.len() {
@@ -150,7 +161,11 @@ impl<'a> Core<'a> {
 
     /// Whether the core may sleep: nothing to do and no mail.
     pub(crate) fn may_sleep(&mut self) -> bool {
-        self.mail.fall_asleep() && self.maintaining.is_empty() && self.yielding.is_empty()
+        self.mail.fall_asleep()
+            && self.maintaining.is_empty()
+            && self.yielding.is_empty()
+            && self.discarded.is_empty()
+            && !self.has_new_owners()
     }
 
     /// Waits in the kernel if `wait`, and gathers what completed.
@@ -159,6 +174,7 @@ impl<'a> Core<'a> {
         wait: bool,
         completions: &mut Vec<Completion>,
     ) -> std::io::Result<()> {
+        self.stages.may_sleep = wait && !self.ring.has_work();
         let result = self.ring.enter(wait, completions);
         self.mail.wake_up();
         result
@@ -171,9 +187,13 @@ impl<'a> Core<'a> {
         completions: &mut Vec<Completion>,
     ) -> bool {
         self.engine.start_turn();
+        self.note_return(completions);
         self.engine.metrics.turns.increment();
+        // Whoever was told that a setting or an owner holds finds it so on every core.
+        if self.has_new_owners() {
+            self.follow_owners();
+        }
         self.shards.take_own();
-        // Whoever was told that a setting holds finds it so on every core.
         if self.node.config.generation() != self.config_generation {
             self.refresh();
         }
@@ -182,14 +202,16 @@ impl<'a> Core<'a> {
             self.complete(completion, buffers);
         }
         for token in yielded {
-            self.unblock(token, Block::Turn);
+            self.take_turn(token);
         }
         self.read_mail();
         self.maintain();
-        self.give_back_own();
+        self.give_back_all();
         self.read_mail();
+        self.give_back_all();
         self.send_dirty();
-        self.engine.flush();
+        self.note_end_of_turn();
+        self.engine.end_turn();
         !self.stopping
     }
 
@@ -230,7 +252,7 @@ impl<'a> Core<'a> {
         while let Some(message) = self.mail.take() {
             match message {
                 Message::Run(batch) => self.enqueue(batch),
-                Message::Done(batch) => self.batch_done(&batch),
+                Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Kill(clients) => self.kill(&clients),
@@ -263,10 +285,18 @@ impl<'a> Core<'a> {
                 match queued {
                     Queued::Batch(mut batch) => {
                         let client = batch.client.clone();
-                        self.engine.start_command();
-                        batch.run(|call, args, out| {
-                            self.engine.run(holder.value(), &client, call, args, out);
+                        let (slice, epoch) =
+                            (self.engine.start_slice(), self.engine.owners.epoch());
+                        let handover = std::mem::take(&mut self.engine.handover);
+                        batch.run(epoch, |request, call, args, out| {
+                            let engine = &mut self.engine;
+                            engine.handover.request = request;
+                            let head = engine.run_any(holder.value(), &client, call, args, out);
+                            let value = engine.handover.reply.take();
+                            Ran { head, value, has_time: !engine.slice_is_over() }
                         });
+                        self.engine.handover = handover;
+                        self.engine.resume_slice(slice);
                         self.post(batch.origin, Message::Done(batch));
                     }
                     Queued::Claim { core, ticket } => {
@@ -286,7 +316,11 @@ impl<'a> Core<'a> {
         }
     }
 
-    fn give_back_own(&mut self) {
+    /// Gives back whatever is held at the end of a turn.
+    fn give_back_all(&mut self) {
+        while let Some(holder) = self.shards.next_borrowed() {
+            self.give_back(holder);
+        }
         for index in 0..self.shards.own().len() {
             let shard = self.shards.own()[index];
             if let Some(holder) = self.shards.detach(shard) {
@@ -305,7 +339,7 @@ impl<'a> Core<'a> {
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
             let stats = &self.node.shards[usize::from(id.0)];
-            if let Some(shard) = self.shards.held(id) {
+            if let Some(shard) = self.shards.borrow_again(id) {
                 stats.publish(shard.keyspace());
             }
         }
@@ -346,6 +380,7 @@ impl<'a> Core<'a> {
         self.maintaining.clear();
         self.maintaining.extend_from_slice(self.shards.own());
         self.update_room();
+        self.engine.flush_loads();
         if self.ticks.is_multiple_of(crate::limits::TICKS_PER_SECOND) {
             self.check_clients();
         }
@@ -353,14 +388,29 @@ impl<'a> Core<'a> {
 
     fn maintain(&mut self) {
         let (now, expire) = (self.engine.now, self.node.active_expire.load(Ordering::Relaxed));
-        let shards = &mut self.shards;
+        let (shards, engine) = (&mut self.shards, &mut self.engine);
         self.maintaining.retain(|shard| {
             // A shard that somebody borrowed is looked after at the next turn.
-            shards.held(*shard).is_none_or(|shard| shard.maintain(now, expire))
+            let shard = shards.borrow_again(*shard);
+            let more = shard.is_none_or(|shard| shard.maintain(now, expire));
+            engine.end_step();
+            more
         });
+        if let Some(extent) = self.discarded.last_mut() {
+            extent.give_back(DISCARD_BYTES_MAX);
+            if extent.memory_bytes() == 0 {
+                self.discarded.pop();
+            }
+            self.engine.end_step();
+        }
     }
 
-    /// Looks at the configuration and the pause again.
+    /// Takes over memory that nobody holds any more.
+    pub(super) fn discard(&mut self, extents: impl IntoIterator<Item = Extent>) {
+        self.discarded.extend(extents);
+    }
+
+    /// Looks at the configuration and the pause again; at the owners every turn does.
     pub(super) fn refresh(&mut self) {
         self.load_config();
         self.resume_paused();
@@ -375,7 +425,7 @@ impl<'a> Core<'a> {
     }
 
     /// Gives the own shards their share of the memory limit.
-    fn update_room(&mut self) {
+    pub(super) fn update_room(&mut self) {
         for index in 0..self.shards.own().len() {
             self.update_room_of(self.shards.own()[index]);
         }
@@ -394,7 +444,7 @@ impl<'a> Core<'a> {
     /// server stays within the limit. When it does not, a shard that holds more than its share gives
     /// up as much as the server is over.
     fn update_room_of(&mut self, shard: ShardId) {
-        let Some(shard) = self.shards.held(shard) else { return };
+        let Some(shard) = self.shards.borrow_again(shard) else { return };
         let policy = self.config.maxmemory_policy;
         let limit = self.config.maxmemory_bytes;
         let count = u64::from(self.node.slots.shard_count());
@@ -447,6 +497,15 @@ impl<'a> Core<'a> {
                 .is_some_and(|connection| connection.is_blocked_by(Block::Pause))
         });
         self.engine.metrics.clients_blocked.set(self.paused.len() as u64);
+    }
+
+    /// Lets a connection go on that has had its share of the last turn.
+    fn take_turn(&mut self, token: Token) {
+        if let Some(connection) = self.connections.get_mut(token) {
+            let unfinished = connection.unfinished_to_go_on();
+            unfinished.into_iter().for_each(|batch| self.send_batch(batch));
+        }
+        self.unblock(token, Block::Turn);
     }
 
     /// Lets a connection that waited for `block` go on.

@@ -9,20 +9,31 @@ use super::connection::{Block, Connection, Port, State};
 use super::core::Core;
 use super::mail::Message;
 use super::shards::Queued;
-use super::window::{Request, Scratch, Stop, Window};
+use super::sorted::Sorted;
+use super::window::{InHand, Request, Scratch, Stop};
+use crate::command::binary::{Failure, scan_shard};
 use crate::command::cluster_keys::slot_argument;
 use crate::command::scan::cursor_shard;
 use crate::command::session::ReplyMode;
 use crate::command::table::Entry;
-use crate::command::{Error, Flags, Handler, Keys};
+use crate::command::{Error, Flags, Handler, Keys, Session};
+use crate::config::DebugCommand;
 use crate::limits::{
     LEFT_BYTES_MAX, OWED_REPLIES_MAX, PENDING_OUTPUT_BYTES_MAX, WINDOW_REQUESTS_MAX,
 };
 use crate::node::PauseMode;
-use crate::protocol::resp::{Limits, Parser};
+use crate::protocol::resp::Limits;
 use crate::protocol::{Args, Reply};
 use crate::shard::Call;
 use crate::types::{ShardId, Slot, key_slot};
+
+const DEBUG_NOT_ALLOWED: Error = Error::Static(
+    "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+     run it from a local connection, otherwise you need to set this option in the configuration file, \
+     and then restart the server.",
+);
+/// What Redis, which keeps monitoring clients with its replicas, answers them.
+const MONITOR_ONLY: Error = Error::Static("ERR Replica can't interact with the keyspace");
 
 /// Whether a request was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +42,14 @@ pub(super) enum Flow {
     Taken,
     /// It stays in the input: the connection is blocked.
     Left,
+}
+
+/// How far a window was run.
+pub(super) struct Ran {
+    /// Offset behind what was taken.
+    pub(super) end: usize,
+    /// The first request that was not taken, if there is one.
+    pub(super) stopped_at: Option<usize>,
 }
 
 /// The shards a command needs.
@@ -46,28 +65,44 @@ impl Core<'_> {
     /// Runs the requests in `bytes` as far as they are whole and the connection may go on. Answers how
     /// many bytes are done with; `bytes` starts where the parser started.
     pub(super) fn run_requests(&mut self, connection: &mut Connection, bytes: &[u8]) -> usize {
+        if !connection.protocol_known
+            && let Some(first) = bytes.first()
+        {
+            self.choose_protocol(connection, *first);
+            if !connection.is_running() {
+                return bytes.len();
+            }
+        }
+        if connection.binary.is_some() {
+            return self.run_frames(connection, bytes);
+        }
         let mut scratch = self.scratch.take().unwrap_or_default();
-        let Scratch { parser, window } = &mut *scratch;
+        let Scratch { parser, window, sorted } = &mut *scratch;
         if let Some(unfinished) = connection.parser.take() {
             *parser = *unfinished;
         }
         let mut consumed = 0;
+        connection.wanted_bytes = 0;
         self.engine.start_slice();
         while consumed < bytes.len() {
             let limits = self.parse_limits(connection);
             // Limits change with authentication: until then, one request at a time.
             let most = if self.needs_auth(connection) { 1 } else { WINDOW_REQUESTS_MAX };
             let stop = window.fill(parser, bytes, consumed, &limits, most);
-            self.look_ahead(connection, window, parser, bytes);
-            consumed = self.run_window(connection, window, parser, bytes);
+            let requests = InHand { window, parser, bytes };
+            self.look_ahead(connection, &requests);
+            consumed = self.run_window(connection, &requests, sorted).end;
             if !connection.is_running() {
                 // What was parsed beyond is parsed again when the connection goes on.
                 parser.start_over();
                 break;
             }
             match stop {
-                Stop::Full => {}
-                Stop::Incomplete => break,
+                Stop::Full | Stop::Frame(_) => {}
+                Stop::Incomplete(wanted_bytes) => {
+                    connection.wanted_bytes = wanted_bytes;
+                    break;
+                }
                 Stop::Error(error) => {
                     self.engine.metrics.protocol_errors.increment();
                     self.refuse(connection, None, &Error::Text(format!("ERR {error}")));
@@ -84,29 +119,27 @@ impl Core<'_> {
         consumed
     }
 
-    /// Runs the requests of a window as far as the connection may go on; answers the offset behind the
-    /// last one taken.
-    fn run_window(
+    /// Runs the requests of a window as far as the connection may go on.
+    pub(super) fn run_window(
         &mut self,
         connection: &mut Connection,
-        window: &Window,
-        parser: &Parser,
-        bytes: &[u8],
-    ) -> usize {
-        let mut last = None;
-        let mut count = 0;
+        requests: &InHand<'_>,
+        sorted: &mut Sorted,
+    ) -> Ran {
+        let window = requests.window;
         let mut stopped_at = None;
-        let mut before = window.requests.first().map_or(window.end, |request| request.start);
-        for request in &window.requests {
+        let done = self.run_sorted(connection, requests, sorted);
+        let mut count = done as u64;
+        let mut last = window.requests[..done].last().and_then(|request| request.entry);
+        for (index, request) in window.requests.iter().enumerate().skip(done) {
             if connection.is_running() {
                 self.hold_if_greedy(connection);
             }
-            let args = window.args(request, parser, bytes);
+            let args = requests.args(request);
             if !connection.is_running() || self.dispatch(connection, request, &args) == Flow::Left {
-                stopped_at = Some(before);
+                stopped_at = Some(index);
                 break;
             }
-            before = request.end;
             count += 1;
             last = request.entry.or(last);
         }
@@ -114,7 +147,8 @@ impl Core<'_> {
             self.engine.metrics.commands_processed.add(count);
             connection.session.info.touch(self.engine.now.mono, entry.id, count);
         }
-        stopped_at.unwrap_or(window.end)
+        let end = stopped_at.map_or(window.end, |index| window.requests[index].start);
+        Ran { end, stopped_at }
     }
 
     /// Blocks a client that does not read its replies, or that has had its share of the turn.
@@ -135,7 +169,7 @@ impl Core<'_> {
         Limits { bulk_bytes_max: self.config.proto_max_bulk_len_bytes, ..Limits::authenticated() }
     }
 
-    fn needs_auth(&self, connection: &Connection) -> bool {
+    pub(super) fn needs_auth(&self, connection: &Connection) -> bool {
         !connection.session.authenticated && self.config.requirepass.is_some()
     }
 
@@ -145,19 +179,46 @@ impl Core<'_> {
         request: &Request,
         args: &Args<'_>,
     ) -> Flow {
+        if let Some((head, _)) = &request.native {
+            return self.dispatch_native(connection, request, head, args);
+        }
         let Some(entry) = request.entry else { return self.unknown(connection, args) };
         if self.needs_auth(connection) && !entry.command.flags.contains(Flags::NO_AUTH) {
             return self.refuse(connection, Some(entry), &Error::NoAuth);
         }
+        if entry.command.flags.contains(Flags::PROTECTED) && !self.may_debug(connection) {
+            return self.refuse(connection, Some(entry), &DEBUG_NOT_ALLOWED);
+        }
+        if connection.session.monitor
+            && entry.command.flags.intersects(Flags::READONLY | Flags::WRITE)
+        {
+            return self.refuse(connection, Some(entry), &MONITOR_ONLY);
+        }
         if self.hold_if_paused(connection, entry) == Flow::Left {
             return Flow::Left;
         }
-        let slot = request.slot;
-        match self.route(connection, entry, args, slot) {
-            Ok(Route::None) => self.run_session(connection, entry, args),
-            Ok(Route::One(shard)) => self.run_on(connection, entry, args, slot, shard),
-            Ok(Route::Many(shards)) => self.run_over(connection, entry, args, slot, shards),
-            Err(error) => self.refuse(connection, Some(entry), &error),
+        self.route_and_run(connection, &call(&connection.session, entry, request.slot), args)
+    }
+
+    /// Runs a command where its keys are, whichever protocol it came in.
+    #[inline]
+    pub(super) fn route_and_run(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call,
+        args: &Args<'_>,
+    ) -> Flow {
+        match self.route(connection, call, args) {
+            Ok(Route::None) => self.run_session(connection, call, args),
+            Ok(Route::One(shard)) => self.run_on(connection, call, args, shard),
+            Ok(Route::Many(shards)) => self.run_over(connection, call, args, shards),
+            Err(error) => match &call.native {
+                None => self.refuse(connection, Some(call.entry), &error),
+                Some(native) => {
+                    let failure = Failure::from(error);
+                    self.refuse_native(connection, Some(call.entry), &native.head, &failure)
+                }
+            },
         }
     }
 
@@ -174,13 +235,29 @@ impl Core<'_> {
             connection.shut_down();
             return Flow::Taken;
         }
+        let known = self.table.lookup(&args[0]);
+        if known.is_some_and(|entry| entry.command.flags.contains(Flags::PROTECTED))
+            && args.len() > 1
+            && !self.may_debug(connection)
+        {
+            return self.refuse(connection, known, &DEBUG_NOT_ALLOWED);
+        }
         match self.table.resolve(args) {
             Ok(entry) => unreachable!("{} was not found before", entry.full_name),
-            Err(error) => self.refuse(connection, self.table.lookup(&args[0]), &error),
+            Err(error) => self.refuse(connection, known, &error),
         }
     }
 
-    fn refuse(
+    /// Whether a client may use `DEBUG` (`enable-debug-command`).
+    fn may_debug(&self, connection: &Connection) -> bool {
+        match self.config.debug_command {
+            DebugCommand::No => false,
+            DebugCommand::Yes => true,
+            DebugCommand::Local => connection.session.info.addr.ip().to_canonical().is_loopback(),
+        }
+    }
+
+    pub(super) fn refuse(
         &mut self,
         connection: &mut Connection,
         entry: Option<&Entry>,
@@ -208,7 +285,7 @@ impl Core<'_> {
         }
     }
 
-    fn hold_if_paused(&mut self, connection: &mut Connection, entry: &Entry) -> Flow {
+    pub(super) fn hold_if_paused(&mut self, connection: &mut Connection, entry: &Entry) -> Flow {
         let Some((_, mode)) = self.node.pause_until(self.engine.now.unix) else {
             return Flow::Taken;
         };
@@ -229,24 +306,24 @@ impl Core<'_> {
 
     // --- which shards ----------------------------------------------------------------------------
 
-    /// The shards of a command; `slot` is that of its first key.
-    fn route(
-        &self,
-        connection: &Connection,
-        entry: &Entry,
-        args: &Args<'_>,
-        slot: Slot,
-    ) -> Result<Route, Error> {
+    /// The shards of a command.
+    fn route(&self, connection: &Connection, call: &Call, args: &Args<'_>) -> Result<Route, Error> {
         let slots = self.node.slots;
-        match entry.command.handler {
-            Handler::Keyed(_) => self.route_keys(connection, entry, args, slot),
+        match call.entry.command.handler {
+            Handler::Keyed(_) => self.route_keys(connection, call.entry, args, call.slot),
             Handler::Session(_) | Handler::Container(_) => Ok(Route::None),
             Handler::AllShards(_) => Ok(self.route_all(connection)),
             Handler::Cursor(_, position) => {
-                let cursor = args.get(usize::from(position)).unwrap_or_default();
-                let seen = connection.session.view.shards(slots);
-                // A cursor that is none goes anywhere: the handler answers the error.
-                Ok(Route::One(cursor_shard(cursor, &seen).unwrap_or(ShardId(seen.start))))
+                let (view, owners) = (connection.session.view, &self.engine.owners);
+                let shard = match &call.native {
+                    Some(native) if native.is_operation() => scan_shard(args.at(2), view, owners),
+                    _ => cursor_shard(
+                        args.get(usize::from(position)).unwrap_or_default(),
+                        view,
+                        owners,
+                    ),
+                };
+                Ok(shard.map_or(Route::Many(Vec::new()), Route::One))
             }
             Handler::Slot(_, position) => {
                 let slot = args.get(usize::from(position)).and_then(slot_argument);
@@ -280,7 +357,7 @@ impl Core<'_> {
                 }
             }
         }
-        if cluster && connection.port == Port::Core && slots.core_of(shard) != self.id {
+        if cluster && connection.port == Port::Core && !self.is_owner(shard) {
             return Err(self.moved(connection, slot));
         }
         if others.is_empty() {
@@ -294,15 +371,12 @@ impl Core<'_> {
 
     /// All shards that the client sees.
     fn route_all(&self, connection: &Connection) -> Route {
-        let seen = connection.session.view.shards(self.node.slots);
-        if seen.len() == 1 {
-            return Route::One(ShardId(seen.start));
-        }
-        Route::Many(seen.map(ShardId).collect())
+        let seen: Vec<_> = connection.session.view.shards(&self.engine.owners).collect();
+        if let [only] = seen[..] { Route::One(only) } else { Route::Many(seen) }
     }
 
     fn moved(&self, connection: &Connection, slot: Slot) -> Error {
-        let core = self.node.slots.core_of(self.node.slots.shard_of(slot));
+        let core = self.engine.owners.core_of(self.node.slots.shard_of(slot));
         let topology = &self.node.topology;
         let ip = topology.announce_ip.unwrap_or(connection.session.info.laddr.ip());
         Error::Text(format!("MOVED {} {ip}:{}", slot.0, topology.port_of(core)))
@@ -310,7 +384,8 @@ impl Core<'_> {
 
     /// Sends a connection that has not found its core yet to the owner of `shard`.
     fn place(&mut self, connection: &mut Connection, shard: ShardId) -> Flow {
-        let owner = self.node.slots.core_of(shard);
+        let owner = self.engine.owners.core_of(shard);
+        connection.home = Some(shard);
         if owner == self.id {
             connection.placed = true;
             return Flow::Taken;
@@ -324,30 +399,43 @@ impl Core<'_> {
     fn run_on(
         &mut self,
         connection: &mut Connection,
-        entry: &'static Entry,
+        call: &Call,
         args: &Args<'_>,
-        slot: Slot,
         shard: ShardId,
     ) -> Flow {
         if !connection.placed && self.place(connection, shard) == Flow::Left {
             return Flow::Left;
         }
-        self.show_to_monitors(connection, entry, args);
-        let call = call(connection, entry, slot);
+        let mut call = *call;
+        if self.config.maxmemory_bytes > 0 && call.entry.command.flags.contains(Flags::DENYOOM) {
+            if self.must_wait(connection, args, shard) {
+                return Flow::Left;
+            }
+            call.has_waited = true;
+        }
+        self.show_to_monitors(connection, &call, args);
         let muted = self.is_muted(connection);
-        let for_owner = entry.command.flags.contains(Flags::LONG) && !self.shards.owns(shard);
-        if for_owner {
+        if call.entry.command.flags.contains(Flags::LONG)
+            && self.is_for_owner(connection, &call, args, shard)
+        {
             self.leave_to_owner(connection, &call, args, shard, muted);
             return Flow::Taken;
         }
         if !connection.has_outstanding(shard)
             && let Some(shard) = self.shards.borrow(shard)
         {
-            let out = connection.output.tail();
+            let Connection { output, session, binary, .. } = connection;
+            let out = output.tail();
             let start = out.len();
-            self.engine.run(shard, &connection.session.info, &call, args, out);
+            let head = self.engine.run_any(shard, &session.info, &call, args, out);
+            if let (Some(head), Some(binary)) = (head, binary) {
+                binary.push(out, head, self.engine.owners.epoch());
+            }
+            let value = self.engine.handover.reply.take();
             if muted {
                 out.truncate(start);
+            } else if let Some(value) = value {
+                connection.output.push_value(value);
             }
             return Flow::Taken;
         }
@@ -355,8 +443,43 @@ impl Core<'_> {
         Flow::Taken
     }
 
+    /// Whether a write must wait for the next turn, because its shard has to make room first.
+    #[cold]
+    fn must_wait(&mut self, connection: &mut Connection, args: &Args<'_>, shard: ShardId) -> bool {
+        if connection.has_outstanding(shard) {
+            return false;
+        }
+        let Some(shard) = self.shards.borrow(shard) else { return false };
+        let bytes = args.from(0).map(<[u8]>::len).sum();
+        let waits = shard.must_wait(self.engine.now, bytes);
+        if waits {
+            connection.state = State::Blocked(Block::Turn);
+            self.yielding.push(connection.token);
+        }
+        waits
+    }
+
+    /// Whether a command that may take long is left to the owner of its shard: if the shard is another
+    /// core's and a look at it tells that the command does take long, or there is no looking now.
+    fn is_for_owner(
+        &mut self,
+        connection: &Connection,
+        call: &Call,
+        args: &Args<'_>,
+        shard: ShardId,
+    ) -> bool {
+        if self.shards.owns(shard) {
+            return false;
+        }
+        if connection.has_outstanding(shard) {
+            return true;
+        }
+        let now = self.engine.now;
+        self.shards.borrow(shard).is_none_or(|shard| shard.takes_long(call, args, now))
+    }
+
     /// Leaves a command for whoever holds the token of its shard.
-    fn leave(
+    pub(super) fn leave(
         &mut self,
         connection: &mut Connection,
         call: &Call,
@@ -375,11 +498,24 @@ impl Core<'_> {
             }
         };
         let batch = &mut self.leaving[index];
-        connection.left_bytes += batch.push(*call, args);
-        connection.output.wait_for(batch.ticket, muted);
-        if connection.output.slot_count() >= OWED_REPLIES_MAX
-            || connection.left_bytes >= LEFT_BYTES_MAX
-        {
+        match &self.engine.handover.request {
+            Some(request) if args.lie_in(request.written()) => {
+                let start = args.bytes().as_ptr() as usize - request.written().as_ptr() as usize;
+                batch.push_long(*call, args, request.clone(), start);
+            }
+            _ => connection.left_bytes += batch.push(*call, args),
+        }
+        let owed = match &mut connection.binary {
+            None => {
+                connection.output.wait_for(batch.ticket, muted);
+                connection.output.slot_count()
+            }
+            Some(binary) => {
+                binary.owed += 1;
+                binary.owed
+            }
+        };
+        if owed >= OWED_REPLIES_MAX || connection.left_bytes >= LEFT_BYTES_MAX {
             connection.state = State::Blocked(Block::Replies);
         }
     }
@@ -396,7 +532,6 @@ impl Core<'_> {
         muted: bool,
     ) {
         if let Some(holder) = self.shards.refuse(shard) {
-            self.engine.metrics.batches_borrowed.increment();
             self.give_back(holder);
         }
         self.leave(connection, call, args, shard, muted);
@@ -406,26 +541,29 @@ impl Core<'_> {
     }
 
     /// Gives borrowed shards back and sends off what was left for others.
-    fn end_batch(&mut self, connection: &mut Connection) {
-        let mut local = true;
-        while let Some((shard, holder)) = self.shards.next_borrowed() {
-            if !self.shards.owns(shard) {
-                local = false;
-                self.engine.metrics.batches_borrowed.increment();
-            }
+    pub(super) fn end_batch(&mut self, connection: &mut Connection) {
+        while let Some(holder) = self.shards.next_borrowed() {
             self.give_back(holder);
         }
-        for batch in std::mem::take(&mut self.leaving) {
-            local = false;
-            self.engine.metrics.batches_by_message.increment();
-            if connection.batch_left(batch.shard, batch.for_owner) {
-                self.post(self.node.slots.core_of(batch.shard), Message::Run(batch));
-            } else {
-                self.enqueue(batch);
+        let borrowed = self.shards.foreign_borrows();
+        let (metrics, leaving) = (self.engine.metrics, std::mem::take(&mut self.leaving));
+        metrics.batches_borrowed.add(borrowed);
+        metrics.batches_by_message.add(leaving.len() as u64);
+        metrics.batches_local.add(u64::from(borrowed == 0 && leaving.is_empty()));
+        for mut batch in leaving {
+            batch.left_at = self.engine.mark();
+            if let Some(batch) = connection.batch_leaves(batch) {
+                self.send_batch(batch);
             }
         }
-        if local {
-            self.engine.metrics.batches_local.increment();
+    }
+
+    /// Sends a batch on its way: to the owner of its shard, or to whoever holds the shard.
+    pub(super) fn send_batch(&mut self, batch: Box<Batch>) {
+        if batch.for_owner {
+            self.post(self.engine.owners.core_of(batch.shard), Message::Run(batch));
+        } else {
+            self.enqueue(batch);
         }
     }
 
@@ -437,12 +575,25 @@ impl Core<'_> {
         }
     }
 
-    /// The replies of a batch are here.
-    pub(super) fn batch_done(&mut self, batch: &Batch) {
+    /// The replies of a batch are here, or the first of them.
+    pub(super) fn batch_done(&mut self, mut batch: Box<Batch>) {
+        self.note_hop(&batch);
         let Some(mut connection) = self.connections.take(batch.connection) else { return };
-        connection.batch_came_back(batch.shard);
-        connection.output.fill(batch.ticket, &batch.replies, &batch.lengths);
-        if !connection.output.is_waiting() {
+        let replies = std::mem::take(&mut batch.replies);
+        match &mut connection.binary {
+            None => connection.output.fill(batch.ticket, replies),
+            Some(binary) => {
+                binary.owed -= batch.ran;
+                connection.output.tail().extend_from_slice(&replies.bytes);
+            }
+        }
+        if !batch.is_done() {
+            connection.keep_unfinished(batch);
+            self.yielding.push(connection.token);
+        } else if let Some(next) = connection.batch_came_back(batch.shard) {
+            self.send_batch(next);
+        }
+        if !connection.is_waiting() {
             connection.left_bytes = 0;
             if connection.is_blocked_by(Block::Replies) {
                 connection.state = State::Running;
@@ -456,25 +607,30 @@ impl Core<'_> {
     fn run_over(
         &mut self,
         connection: &mut Connection,
-        entry: &'static Entry,
+        call: &Call,
         args: &Args<'_>,
-        slot: Slot,
         shards: Vec<ShardId>,
     ) -> Flow {
-        if !connection.placed && self.place(connection, shards[0]) == Flow::Left {
+        if let Some(first) = shards.first()
+            && !connection.placed
+            && self.place(connection, *first) == Flow::Left
+        {
             return Flow::Left;
         }
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
-        self.show_to_monitors(connection, entry, args);
-        let call = call(connection, entry, slot);
+        self.show_to_monitors(connection, call, args);
         let muted = self.is_muted(connection);
         let at_hand = shards.iter().all(|shard| self.shards.borrow(*shard).is_some());
         if at_hand && let Some(mut shards) = self.shards.all(&shards) {
-            let out = connection.output.tail();
+            let Connection { output, session, binary, .. } = connection;
+            let out = output.tail();
             let start = out.len();
-            self.engine.run_over(&mut shards, &connection.session.info, &call, args, out);
+            let head = self.engine.run_any_over(&mut shards, &session.info, call, args, out);
+            if let (Some(head), Some(binary)) = (head, binary) {
+                binary.push(out, head, self.engine.owners.epoch());
+            }
             if muted {
                 out.truncate(start);
             }
@@ -486,7 +642,7 @@ impl Core<'_> {
 
     /// Blocks a connection that has replies under way: the next command is not for one shard alone.
     pub(super) fn wait_for_replies(&mut self, connection: &mut Connection) -> Flow {
-        if !connection.output.is_waiting() {
+        if !connection.is_waiting() {
             return Flow::Taken;
         }
         connection.state = State::Blocked(Block::Replies);
@@ -494,8 +650,7 @@ impl Core<'_> {
     }
 }
 
-pub(super) fn call(connection: &Connection, entry: &'static Entry, slot: Slot) -> Call {
-    let session = &connection.session;
+pub(super) fn call(session: &Session, entry: &'static Entry, slot: Slot) -> Call {
     Call {
         entry,
         db: session.db,
@@ -503,5 +658,7 @@ pub(super) fn call(connection: &Connection, entry: &'static Entry, slot: Slot) -
         no_touch: session.no_touch,
         slot,
         view: session.view,
+        native: None,
+        has_waited: false,
     }
 }

@@ -6,29 +6,30 @@ use std::sync::atomic::Ordering;
 
 use super::connection::{Connection, State};
 use super::core::Core;
-use super::dispatch::{Flow, call};
+use super::dispatch::Flow;
 use super::mail::Message;
 use super::ring::Token;
+use crate::command::binary::{Answer, Failure};
 use crate::command::session::ReplyMode;
-use crate::command::table::Entry;
 use crate::command::{Action, Flags, Handler, SessionCx, redact};
 use crate::limits::MONITOR_OUTPUT_BYTES_MAX;
 use crate::protocol::{Args, Reply};
-use crate::types::{ClientId, Slot};
+use crate::shard::Call;
+use crate::types::ClientId;
 
 impl Core<'_> {
     /// Runs a command on the session or the server. It sees the effects of all that came before it.
     pub(super) fn run_session(
         &mut self,
         connection: &mut Connection,
-        entry: &'static Entry,
+        call: &Call,
         args: &Args<'_>,
     ) -> Flow {
+        let entry = call.entry;
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
         if entry.command.flags.contains(Flags::LOADING) {
-            self.engine.flush();
             self.publish_held();
         }
         let Handler::Session(handler) = entry.command.handler else {
@@ -38,7 +39,6 @@ impl Core<'_> {
             connection.session.reply_mode = ReplyMode::Skip;
         }
         let mut actions = Vec::new();
-        let call = call(connection, entry, Slot(0));
         let session = &mut connection.session;
         let client = session.info.clone();
         let out = connection.output.tail();
@@ -56,7 +56,18 @@ impl Core<'_> {
         }
         actions.iter().for_each(|action| self.perform_within(action));
         let out = connection.output.tail();
-        self.engine.finish(&call, &client, args, result, out);
+        match &call.native {
+            None => self.engine.finish(call, &client, args, result, out),
+            Some(native) => {
+                let result = result.map(|()| Answer::DONE).map_err(Failure::from);
+                let (call, out) = ((call, native), (start, out));
+                let head = self.engine.finish_native(call, &client, args, result, out);
+                let epoch = self.engine.owners.epoch();
+                if let Some(binary) = &mut connection.binary {
+                    binary.push(connection.output.tail(), head, epoch);
+                }
+            }
+        }
         match connection.session.reply_mode {
             ReplyMode::On => {}
             ReplyMode::Off | ReplyMode::SkipNext => connection.output.tail().truncate(start),
@@ -68,7 +79,7 @@ impl Core<'_> {
         for action in actions {
             self.perform(connection, action);
         }
-        self.show_to_monitors(connection, entry, args);
+        self.show_to_monitors(connection, call, args);
         Flow::Taken
     }
 
@@ -86,6 +97,7 @@ impl Core<'_> {
             | Action::Shutdown
             | Action::Monitor
             | Action::EndMonitor
+            | Action::OwnersChanged
             | Action::PauseChanged => {}
         }
     }
@@ -108,7 +120,9 @@ impl Core<'_> {
                 connection.session.monitor = false;
                 self.end_monitor(connection.token);
             }
-            Action::ConfigChanged => self.broadcast(|| Message::Refresh),
+            Action::ConfigChanged | Action::OwnersChanged => {
+                self.broadcast(|| Message::Refresh);
+            }
             Action::PauseChanged => {
                 self.refresh();
                 self.broadcast(|| Message::Refresh);
@@ -143,22 +157,32 @@ impl Core<'_> {
     #[inline]
     pub(super) fn show_to_monitors(
         &mut self,
-        connection: &Connection,
-        entry: &Entry,
+        connection: &mut Connection,
+        call: &Call,
         args: &Args<'_>,
     ) {
-        if self.node.monitors.load(Ordering::Relaxed) > 0 {
-            self.tell_monitors(connection, entry, args);
+        if self.is_monitored() {
+            self.tell_monitors(connection, call, args);
         }
     }
 
+    /// Whether any client monitors.
+    pub(super) fn is_monitored(&self) -> bool {
+        self.node.monitors.load(Ordering::Relaxed) > 0
+    }
+
     #[cold]
-    fn tell_monitors(&mut self, connection: &Connection, entry: &Entry, args: &Args<'_>) {
-        if entry.command.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
+    fn tell_monitors(&mut self, connection: &mut Connection, call: &Call, args: &Args<'_>) {
+        if call.entry.command.flags.intersects(Flags::SKIP_MONITOR | Flags::ADMIN) {
             return;
         }
-        let line: Arc<[u8]> = self.monitor_line(connection, entry, args).into_bytes().into();
+        let line: Arc<[u8]> = self.monitor_line(connection, call, args).into_bytes().into();
         self.show_monitors(&line);
+        if connection.session.monitor {
+            // It is not among the others while its own command runs.
+            connection.output.tail().extend_from_slice(&line);
+            self.bound_monitor(connection);
+        }
         self.broadcast(|| Message::Monitored(line.clone()));
     }
 
@@ -192,12 +216,12 @@ impl Core<'_> {
         connection.shut_down();
     }
 
-    fn monitor_line(&self, connection: &Connection, entry: &Entry, args: &Args<'_>) -> String {
+    fn monitor_line(&self, connection: &Connection, call: &Call, args: &Args<'_>) -> String {
         let now_us = self.engine.now.unix_us;
         let (seconds, micros) = (now_us / 1_000_000, now_us % 1_000_000);
         let (db, addr) = (connection.session.db.0, connection.session.info.addr);
         let mut line = format!("+{seconds}.{micros:06} [{db} {addr}]");
-        for arg in redact::shown(entry, args) {
+        for arg in redact::shown(call.entry, args, call.is_operation()) {
             line.push_str(" \"");
             for &byte in arg {
                 match byte {

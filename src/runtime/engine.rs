@@ -1,15 +1,19 @@
 //! Runs commands on shards for one core, and keeps count: how many, how long, how many failed.
 
+use std::sync::Arc;
+
 use quanta::Clock;
 
+use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
 use crate::command::table::Entry;
-use crate::command::{Error, Flags, redact};
+use crate::command::{Error, Flags, Handover, redact};
 use crate::config::Config;
-use crate::limits::SLICE_US;
-use crate::metrics::{CommandSamples, CoreMetrics};
-use crate::node::{ClientInfo, Node};
+use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SLICE_US};
+use crate::metrics::{CoreMetrics, Stage};
+use crate::node::{ClientInfo, Node, Owners, ShardLoad};
+use crate::protocol::binary::{ReplyHead, Status};
 use crate::protocol::{Args, Reply};
-use crate::shard::{self, Call, Shard};
+use crate::shard::{self, Around, Call, Shard};
 use crate::types::{MonoUs, Now};
 
 /// What a core runs commands with.
@@ -18,18 +22,39 @@ pub(crate) struct Engine<'a> {
     pub(crate) node: &'a Node,
     /// This core's counters.
     pub(crate) metrics: &'a CoreMetrics,
+    /// Which core runs which shard, as this core knows it.
+    pub(crate) owners: Arc<Owners>,
     /// The time of this turn.
     pub(crate) now: Now,
-    /// What ran, not yet merged into the counters.
-    pub(crate) samples: CommandSamples,
+    /// What this core has done for each shard, not yet added to the sums that others read.
+    loads: Box<[ShardLoad]>,
+    /// Long values on their way in and out of the command that runs.
+    pub(crate) handover: Handover,
     /// Which commands are noted one by one.
     slow: Slow,
     clock: Clock,
     started: u64,
-    /// What commands have taken since the slice began.
-    slice_ns: u64,
-    /// When the last command ended, and the next began, in ticks of `clock`.
+    /// The slice of the client that is being served.
+    slice: Slice,
+    /// Whether latencies are kept by command (`latency-tracking`).
+    tracking: bool,
+    /// When the last step ended and the next began, in ticks of `clock`.
     mark: u64,
+    /// When the turn began, in ticks of `clock`.
+    turn: u64,
+}
+
+/// A reply that is longer than the binary protocol lets one be.
+const REPLY_TOO_LONG: Failure =
+    Failure::new(Status::TooLarge, "TOOLARGE the reply would be longer than a reply may be");
+
+/// A client's share of a turn, so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slice {
+    /// When it began, in ticks of the clock.
+    since: u64,
+    /// What commands have taken since.
+    ns: u64,
 }
 
 /// From when on a command is slow, in nanoseconds; `u64::MAX` where none ever is.
@@ -63,39 +88,83 @@ impl<'a> Engine<'a> {
         Self {
             node,
             metrics,
+            owners: node.owners.load(),
             now: Now::default(),
-            samples: CommandSamples::default(),
+            loads: vec![ShardLoad::default(); node.loads.len()].into(),
+            handover: Handover::default(),
             slow: Slow::default(),
             clock,
             started,
-            slice_ns: 0,
+            slice: Slice { since: mark, ns: 0 },
+            tracking: true,
             mark,
+            turn: mark,
         }
     }
 
     /// Reads the clocks for a new turn.
     pub(crate) fn start_turn(&mut self) {
         self.mark = self.clock.raw();
+        self.turn = self.mark;
         let mono = MonoUs(self.clock.delta_as_nanos(self.started, self.mark) / 1000);
         let unix =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         self.now = Now::new(unix, mono);
     }
 
-    /// Takes what comes next for the beginning of a command.
-    pub(crate) fn start_command(&mut self) {
-        self.mark = self.clock.raw();
+    /// Notes how long the turn took.
+    pub(crate) fn end_turn(&mut self) {
+        self.end_step();
+        self.metrics.longest_turn_ns.raise(self.clock.delta_as_nanos(self.turn, self.mark));
     }
 
-    /// Takes what comes next for the beginning of a client's slice of the turn.
-    pub(crate) fn start_slice(&mut self) {
-        self.slice_ns = 0;
+    /// Notes the end of a step, the beginning of the next, and how long the one took that ends.
+    #[inline]
+    pub(crate) fn end_step(&mut self) -> u64 {
+        let end = self.clock.raw();
+        let ns = self.clock.delta_as_nanos(self.mark, end);
+        self.mark = end;
+        self.metrics.longest_step_ns.raise(ns);
+        ns
+    }
+
+    /// Takes what comes next for the beginning of a command.
+    pub(crate) fn start_command(&mut self) {
+        self.end_step();
+    }
+
+    /// Takes what comes next for the beginning of a client's slice of the turn. Answers the slice that
+    /// it interrupts, for `resume_slice`.
+    pub(crate) fn start_slice(&mut self) -> Slice {
         self.start_command();
+        std::mem::replace(&mut self.slice, Slice { since: self.mark, ns: 0 })
+    }
+
+    /// Goes on with a slice that was interrupted.
+    pub(crate) fn resume_slice(&mut self, slice: Slice) {
+        self.slice = slice;
+        self.start_command();
+    }
+
+    /// When the slice began, in ticks of the clock that all cores share.
+    pub(crate) fn slice(&self) -> u64 {
+        self.slice.since
+    }
+
+    /// When the clock was last read: what came last ended then.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// Counts `count` requests that were in `stage` from one instant, in ticks, to another.
+    #[inline]
+    pub(crate) fn record_stage(&self, stage: Stage, from: u64, to: u64, count: u64) {
+        self.metrics.record_stage(stage, self.clock.delta_as_nanos(from, to), count);
     }
 
     /// Whether the client has had its slice.
     pub(crate) fn slice_is_over(&self) -> bool {
-        self.slice_ns >= SLICE_US * 1000
+        self.slice.ns >= SLICE_US * 1000
     }
 
     /// Runs a command whose keys all lie on `shard`, and appends its reply.
@@ -108,8 +177,12 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
-        let result = shard.execute(call, args, self.now, self.node.slots, out);
+        let handover = &mut self.handover;
+        let around = Around { now: self.now, owners: &self.owners, handover };
+        let result = shard.execute(call, args, around, out);
+        let before = self.slice.ns;
         self.finish(call, client, args, result, out);
+        self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
     }
 
     /// Runs a command over several shards, all held, and appends its reply.
@@ -121,9 +194,173 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
-        let result = shard::execute_over(shards, call, args, self.now, self.node.slots, out);
+        let handover = &mut self.handover;
+        let around = Around { now: self.now, owners: &self.owners, handover };
+        let result = shard::execute_over(shards, call, args, around, out);
         self.metrics.commands_multi_shard.increment();
+        let before = self.slice.ns;
         self.finish(call, client, args, result, out);
+        self.count_over(shards, self.slice.ns - before);
+    }
+
+    /// Runs a command of either protocol on `shard`: see [`Engine::run`] and [`Engine::run_native`].
+    #[inline]
+    pub(crate) fn run_any(
+        &mut self,
+        shard: &mut Shard,
+        client: &ClientInfo,
+        call: &Call,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<ReplyHead> {
+        if let Some(native) = &call.native {
+            return Some(self.run_native(shard, client, (call, native), args, out));
+        }
+        self.run(shard, client, call, args, out);
+        None
+    }
+
+    /// Runs a command of either protocol over several shards: see [`Engine::run_over`] and
+    /// [`Engine::run_native_over`].
+    pub(crate) fn run_any_over(
+        &mut self,
+        shards: &mut [Option<&mut Shard>],
+        client: &ClientInfo,
+        call: &Call,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<ReplyHead> {
+        if let Some(native) = &call.native {
+            return Some(self.run_native_over(shards, client, (call, native), args, out));
+        }
+        self.run_over(shards, client, call, args, out);
+        None
+    }
+
+    /// Runs a request of the binary protocol whose keys all lie on `shard`: appends the body of its
+    /// reply and answers the head.
+    #[inline]
+    pub(crate) fn run_native(
+        &mut self,
+        shard: &mut Shard,
+        client: &ClientInfo,
+        (call, native): (&Call, &Native),
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> ReplyHead {
+        let start = out.len();
+        let result = if self.is_late(native) {
+            Err(TOO_LATE)
+        } else {
+            let handover = &mut self.handover;
+            let around = Around { now: self.now, owners: &self.owners, handover };
+            shard.execute_native(call, native, args, around, out)
+        };
+        let before = self.slice.ns;
+        let head = self.finish_native((call, native), client, args, result, (start, out));
+        self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
+        head
+    }
+
+    /// The same over several shards, all held.
+    pub(crate) fn run_native_over(
+        &mut self,
+        shards: &mut [Option<&mut Shard>],
+        client: &ClientInfo,
+        (call, native): (&Call, &Native),
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> ReplyHead {
+        let start = out.len();
+        let result = if self.is_late(native) {
+            Err(TOO_LATE)
+        } else {
+            let handover = &mut self.handover;
+            let around = Around { now: self.now, owners: &self.owners, handover };
+            shard::execute_native_over(shards, call, native, args, around, out)
+        };
+        self.metrics.commands_multi_shard.increment();
+        let before = self.slice.ns;
+        let head = self.finish_native((call, native), client, args, result, (start, out));
+        self.count_over(shards, self.slice.ns - before);
+        head
+    }
+
+    fn count_over(&mut self, shards: &[Option<&mut Shard>], ns: u64) {
+        let held = self.loads.iter_mut().zip(shards).filter(|(_, shard)| shard.is_some());
+        held.for_each(|(load, _)| load.count(ns));
+    }
+
+    /// Whether a request may not be begun any more.
+    #[inline]
+    pub(crate) fn is_late(&self, native: &Native) -> bool {
+        native.deadline.is_some_and(|deadline| self.mono(self.clock.raw()) >= deadline)
+    }
+
+    /// An instant in ticks of the clock as a time.
+    pub(crate) fn mono(&self, ticks: u64) -> MonoUs {
+        MonoUs(self.clock.delta_as_nanos(self.started, ticks) / 1000)
+    }
+
+    /// Notes the end of a request of the binary protocol whose body begins at `start`; answers the head
+    /// of its reply. What it failed with is the body then.
+    #[inline]
+    pub(crate) fn finish_native(
+        &mut self,
+        (call, native): (&Call, &Native),
+        client: &ClientInfo,
+        args: &Args<'_>,
+        result: Result<Answer, Failure>,
+        (start, out): (usize, &mut Vec<u8>),
+    ) -> ReplyHead {
+        let ns = self.end_step();
+        self.slice.ns += ns;
+        let (id, opcode) = (native.head.id, native.head.opcode);
+        let result = match result {
+            Ok(_) if out.len() - start > BINARY_REPLY_BODY_BYTES_MAX => {
+                out.truncate(start);
+                Err(REPLY_TOO_LONG)
+            }
+            result => result,
+        };
+        let head = match result {
+            Ok(Answer { status, shard, version }) => {
+                ReplyHead { shard, version, ..ReplyHead::new(id, opcode, status) }
+            }
+            Err(failure) => {
+                out.extend_from_slice(failure.text.as_bytes());
+                self.metrics.count_error(&failure.text);
+                let head = ReplyHead::new(id, opcode, failure.status);
+                if failure.is_rejection() {
+                    self.metrics.count_rejected(call.entry.id);
+                    return head;
+                }
+                self.metrics.count_failed(call.entry.id);
+                head
+            }
+        };
+        self.metrics.record_command(call.entry.id, ns, self.tracking);
+        if ns >= self.slow.least_ns {
+            self.note_slow(ns, call, client, args);
+        }
+        head
+    }
+
+    /// A request of the binary protocol that was not run at all: the body of its reply is appended, the
+    /// head answered.
+    pub(crate) fn reject_native(
+        &mut self,
+        entry: Option<&Entry>,
+        (id, opcode): (u32, u8),
+        failure: &Failure,
+        out: &mut Vec<u8>,
+    ) -> ReplyHead {
+        out.extend_from_slice(failure.text.as_bytes());
+        self.metrics.count_error(&failure.text);
+        if let Some(entry) = entry {
+            self.metrics.count_rejected(entry.id);
+        }
+        ReplyHead::new(id, opcode, failure.status)
     }
 
     /// Notes the end of a command, and writes its error if it failed.
@@ -136,24 +373,19 @@ impl<'a> Engine<'a> {
         result: Result<(), Error>,
         out: &mut Vec<u8>,
     ) {
-        let end = self.clock.raw();
-        let ns = self.clock.delta_as_nanos(self.mark, end);
-        self.mark = end;
-        self.slice_ns += ns;
+        let ns = self.end_step();
+        self.slice.ns += ns;
         if let Err(error) = result {
             self.write_error(&error, call, out);
             if error == Error::OutOfMemory {
-                self.samples.push_rejected(call.entry.id);
+                self.metrics.count_rejected(call.entry.id);
                 return;
             }
-            self.samples.push_failed(call.entry.id);
+            self.metrics.count_failed(call.entry.id);
         }
-        self.samples.push(call.entry.id, ns);
+        self.metrics.record_command(call.entry.id, ns, self.tracking);
         if ns >= self.slow.least_ns {
             self.note_slow(ns, call, client, args);
-        }
-        if self.samples.is_full() {
-            self.flush();
         }
     }
 
@@ -163,12 +395,13 @@ impl<'a> Engine<'a> {
         reply.error(&text);
         self.metrics.count_error(&text);
         if let Some(entry) = entry {
-            self.samples.push_rejected(entry.id);
+            self.metrics.count_rejected(entry.id);
         }
     }
 
-    /// Takes over from `config` which commands are slow.
+    /// Takes over from `config` which commands are slow, and whether their latencies are kept.
     pub(crate) fn configure(&mut self, config: &Config) {
+        self.tracking = config.latency_tracking;
         let log_ns = u64::try_from(config.slowlog_log_slower_than_us)
             .map_or(u64::MAX, |us| us.saturating_mul(1000));
         let spike_ns = match config.latency_monitor_threshold_ms {
@@ -191,7 +424,7 @@ impl<'a> Engine<'a> {
             return;
         }
         let names = (client.addr.to_string(), client.names().name.clone());
-        let shown = redact::shown(call.entry, args);
+        let shown = redact::shown(call.entry, args, call.is_operation());
         self.node.slow_log.add(shown, ns / 1000, self.now.unix, names, self.slow.log_length);
     }
 
@@ -201,10 +434,12 @@ impl<'a> Engine<'a> {
         self.metrics.count_error(&text);
     }
 
-    /// Merges what ran into the counters that others read.
-    pub(crate) fn flush(&mut self) {
-        if !self.samples.is_empty() {
-            self.metrics.merge(&mut self.samples);
+    /// Adds what this core has done for shards to the sums that others read.
+    pub(crate) fn flush_loads(&mut self) {
+        for (load, sum) in self.loads.iter_mut().zip(&self.node.loads) {
+            if load.commands > 0 {
+                sum.add(std::mem::take(load));
+            }
         }
     }
 }

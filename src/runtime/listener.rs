@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::connection::{Connection, Port};
 use super::core::Core;
+use super::frames::low_half;
 use super::ring::{Completion, Token};
 use crate::command::session::ReplyMode;
 use crate::command::{Session, View};
 use crate::node::{ClientInfo, ClientOptions};
-use crate::protocol::Proto;
+use crate::protocol::binary::{ReplyFrame, ReplyHead, Status};
+use crate::protocol::{Proto, Reply};
 use crate::types::DbIndex;
 
 /// A listening socket of one core.
@@ -56,10 +58,11 @@ impl Core<'_> {
         let (Ok(peer), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
         self.engine.metrics.connections_received.increment();
         if self.is_foreign(peer) {
-            return self.turn_away(&socket, PROTECTED);
+            return self.turn_away(&socket, port, Status::Denied, PROTECTED);
         }
         let Some(id) = self.node.clients.admit(self.config.maxclients as usize) else {
-            return self.turn_away(&socket, "-ERR max number of clients reached\r\n");
+            let text = "ERR max number of clients reached";
+            return self.turn_away(&socket, port, Status::TooManyClients, text);
         };
         let _ = socket.set_nodelay(true);
         self.set_keepalive(&socket);
@@ -83,10 +86,20 @@ impl Core<'_> {
         self.settle(connection);
     }
 
-    fn turn_away(&self, socket: &TcpStream, words: &str) {
+    /// Says why a client can't stay. What it speaks is known on the binary port only; elsewhere it is
+    /// told in RESP.
+    fn turn_away(&self, socket: &TcpStream, port: Port, status: Status, text: &str) {
         self.engine.metrics.connections_rejected.increment();
+        let mut words = Vec::new();
+        match port {
+            Port::Common | Port::Core => Reply::new(&mut words, Proto::Resp2).error(text),
+            Port::Binary => {
+                let (head, epoch) = (ReplyHead::new(0, 0, status), self.engine.owners.epoch());
+                ReplyFrame::single(&mut words, head, text.as_bytes(), low_half(epoch));
+            }
+        }
         // The socket's buffer is empty, so this can't block; if it fails the client is gone.
-        let _ = std::io::Write::write(&mut &*socket, words.as_bytes());
+        let _ = std::io::Write::write(&mut &*socket, &words);
     }
 
     /// Whether protected mode keeps a client at this address out.
@@ -112,6 +125,7 @@ impl Core<'_> {
             no_evict: false,
             reply_mode: ReplyMode::On,
             monitor: false,
+            topology_told: None,
             info,
         }
     }
@@ -132,8 +146,8 @@ impl Core<'_> {
 }
 
 /// What a client from another machine is told while the server has no password.
-const PROTECTED: &str = "-DENIED Ringmain is running in protected mode because protected mode is \
+const PROTECTED: &str = "DENIED Ringmain is running in protected mode because protected mode is \
 enabled and no password is set for the default user. In this mode connections are only accepted from \
 the loopback interface. If you want to connect from external computers, set a password with \
 'requirepass', or disable protected mode with 'CONFIG SET protected-mode no' from the loopback \
-interface, or start the server with '--protected-mode no'.\r\n";
+interface, or start the server with '--protected-mode no'.";

@@ -37,7 +37,7 @@ pub(crate) enum Message {
     Kill(Arc<[ClientId]>),
     /// A line for the clients that monitor.
     Monitored(Arc<[u8]>),
-    /// The configuration or the pause changed: look again.
+    /// The configuration, the pause or the owners of shards changed: look again.
     Refresh,
     /// Stop serving.
     Stop,

@@ -6,11 +6,14 @@
 //! | `core` | the loop of one core |
 //! | `ring`, `buffers` | io_uring: operations, completions, receive buffers |
 //! | `listener`, `traffic` | connections come, bytes go in and out, connections end or move |
-//! | `connection`, `output`, `table` | one connection, its replies, all connections of a core |
+//! | `connection`, `input`, `output`, `table` | one connection, its bytes, all connections of a core |
 //! | `window`, `dispatch` | from bytes to requests, from requests to commands on shards |
+//! | `frames` | the same for the binary protocol: frames to requests, replies to frames |
 //! | `engine` | runs a command, counts and times it |
+//! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
+//! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
 //! | `mail` | messages between cores |
 
@@ -21,16 +24,23 @@ mod core;
 mod dispatch;
 mod effects;
 mod engine;
+mod frames;
+mod input;
 mod listener;
 mod mail;
 mod multi;
 mod output;
 mod ring;
 mod shards;
+mod sorted;
+mod stages;
 mod sync;
 mod table;
+mod timeline;
 mod token;
+mod topology;
 mod traffic;
+mod turn;
 mod window;
 
 pub(crate) use connection::Port;

@@ -13,15 +13,19 @@ use super::core::Core;
 use super::ring::Token;
 use super::shards::{Queued, ShardHolder};
 use super::token::Grant;
+use crate::metrics::Stage;
 use crate::node::ClientInfo;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
+use crate::protocol::binary::ReplyHead;
 use crate::shard::Call;
 use crate::types::ShardId;
 
 /// A command that is gathering its tokens.
 pub(crate) struct Multi<'a> {
     ticket: u64,
+    /// When it began, in ticks of the core's clock.
+    since: u64,
     connection: Token,
     client: Arc<ClientInfo>,
     call: Call,
@@ -39,7 +43,7 @@ impl<'a> Core<'a> {
     pub(super) fn claim(
         &mut self,
         connection: &mut Connection,
-        call: Call,
+        call: &Call,
         args: &Args<'_>,
         needed: Vec<ShardId>,
         muted: bool,
@@ -49,9 +53,10 @@ impl<'a> Core<'a> {
         let (bytes, ranges) = args.to_owned_parts();
         let multi = Multi {
             ticket: self.last_claim,
+            since: self.engine.mark(),
             connection: connection.token,
             client: connection.session.info.clone(),
-            call,
+            call: *call,
             bytes,
             ranges,
             muted,
@@ -59,8 +64,8 @@ impl<'a> Core<'a> {
             holders: Vec::new(),
         };
         if let Some(multi) = self.gather(multi) {
-            let reply = self.run_gathered(multi);
-            connection.output.tail().extend_from_slice(&reply);
+            let (head, reply) = self.run_gathered(multi);
+            self.answer_gathered(connection, head, &reply);
             connection.state = State::Running;
         }
     }
@@ -93,33 +98,47 @@ impl<'a> Core<'a> {
         multi.holders.push(holder);
         let Some(multi) = self.gather(multi) else { return };
         let token = multi.connection;
-        let reply = self.run_gathered(multi);
+        let (head, reply) = self.run_gathered(multi);
         // The client may be gone; its command was run all the same.
-        if let Some(connection) = self.connections.get_mut(token) {
-            connection.output.tail().extend_from_slice(&reply);
+        if let Some(mut connection) = self.connections.take(token) {
+            self.answer_gathered(&mut connection, head, &reply);
+            connection.timeline.gathered();
+            self.connections.put(connection);
         }
         self.unblock(token, Block::Shards);
     }
 
-    /// Runs a command that holds all it needs; answers its reply, nothing if nobody wants it.
-    fn run_gathered(&mut self, mut multi: Multi<'a>) -> Vec<u8> {
+    /// Gives a connection the reply to its command.
+    fn answer_gathered(&self, connection: &mut Connection, head: Option<ReplyHead>, reply: &[u8]) {
+        match head {
+            None => connection.output.tail().extend_from_slice(reply),
+            Some(head) => self.deliver(connection, head, reply),
+        }
+    }
+
+    /// Runs a command that holds all it needs; answers its reply, nothing if nobody wants it. With a head
+    /// it is the body of a reply of the binary protocol.
+    fn run_gathered(&mut self, mut multi: Multi<'a>) -> (Option<ReplyHead>, Vec<u8>) {
         let mut reply = Vec::new();
         let count = usize::from(self.node.slots.shard_count());
+        let mut holders = std::mem::take(&mut multi.holders);
         let mut shards: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
-        for holder in &mut multi.holders {
+        for holder in &mut holders {
             let shard = holder.value();
             let index = usize::from(shard.id().0);
             shards[index] = Some(shard);
         }
         let args = Args::new(&multi.bytes, &multi.ranges);
         self.engine.start_command();
-        self.engine.run_over(&mut shards, &multi.client, &multi.call, &args, &mut reply);
-        for holder in multi.holders {
+        self.engine.record_stage(Stage::Gather, multi.since, self.engine.mark(), 1);
+        let (client, call) = (&multi.client, &multi.call);
+        let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
+        for holder in holders {
             self.give_back(holder);
         }
         if multi.muted {
             reply.clear();
         }
-        reply
+        (head, reply)
     }
 }

@@ -2,35 +2,63 @@
 //! another core is still working on, replies that must wait for their turn.
 //!
 //! ```text
-//! in_flight (the kernel's) │ ready │ slots: [Waiting A][Ready …][Waiting A][Waiting B][Ready …]
+//! in_flight (the kernel's) │ queued │ ready │ slots: [Waiting A][Ready …][Waiting A][Value][Ready …]
 //! ```
 //!
 //! Replies leave in the order of their requests: bytes move from the slots to `ready` only as far as
-//! the first slot that still waits.
+//! the first slot that still waits. A value too long to be copied is sent from where it lies; what is
+//! ready before it goes into the queue, and it behind.
 
 use std::collections::VecDeque;
+
+use super::batch::BatchReplies;
+use crate::cache::{Extent, SharedBytes};
+use crate::limits::SEND_BYTES_MAX;
+use crate::protocol::{Proto, Reply};
 
 /// Replies of one connection, in the order of its requests.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     in_flight: Vec<u8>,
+    /// The long value that is being sent, in place of `in_flight`.
+    value_in_flight: Option<SharedBytes>,
     sent: usize,
+    queued: VecDeque<Piece>,
+    /// Bytes in `queued`.
+    queued_bytes: usize,
     ready: Vec<u8>,
     slots: VecDeque<Slot>,
     /// Bytes in all slots but the last, which may still grow.
     slot_bytes: usize,
+    /// A long value that has been sent, until it is [taken](Self::take_sent_value).
+    sent_value: Option<SharedBytes>,
+    /// The most bytes that waited at once, lately.
+    peak: usize,
+}
+
+/// What is ready to be sent in front of a long value, and the value.
+#[derive(Debug)]
+enum Piece {
+    Bytes(Vec<u8>),
+    Value(SharedBytes),
 }
 
 #[derive(Debug)]
 enum Slot {
     Ready(Vec<u8>),
-    Waiting { ticket: u64, muted: bool },
+    /// A whole reply that is one long value.
+    Value(SharedBytes),
+    Waiting {
+        ticket: u64,
+        muted: bool,
+    },
 }
 
 impl Slot {
     fn len(&self) -> usize {
         match self {
             Self::Ready(bytes) => bytes.len(),
+            Self::Value(value) => value.len(),
             Self::Waiting { .. } => 0,
         }
     }
@@ -43,7 +71,7 @@ impl Output {
             return &mut self.ready;
         }
         if !matches!(self.slots.back(), Some(Slot::Ready(_))) {
-            self.slots.push_back(Slot::Ready(Vec::new()));
+            self.push_slot(Slot::Ready(Vec::new()));
         }
         match self.slots.back_mut() {
             Some(Slot::Ready(bytes)) => bytes,
@@ -51,11 +79,34 @@ impl Output {
         }
     }
 
+    /// Appends a reply that is one long value.
+    pub(crate) fn push_value(&mut self, value: SharedBytes) {
+        if self.slots.is_empty() {
+            self.queue_value(value);
+        } else {
+            self.push_slot(Slot::Value(value));
+        }
+    }
+
     /// Reserves the next place for a reply that batch `ticket` will bring; a `muted` one is dropped
     /// when it comes (`CLIENT REPLY`).
     pub(crate) fn wait_for(&mut self, ticket: u64, muted: bool) {
+        self.push_slot(Slot::Waiting { ticket, muted });
+    }
+
+    fn push_slot(&mut self, slot: Slot) {
         self.slot_bytes += self.slots.back().map_or(0, Slot::len);
-        self.slots.push_back(Slot::Waiting { ticket, muted });
+        self.slots.push_back(slot);
+    }
+
+    /// Puts a long value, as a bulk string, behind what is ready.
+    fn queue_value(&mut self, value: SharedBytes) {
+        // A head is the same in both protocols.
+        Reply::new(&mut self.ready, Proto::Resp2).bulk_head(value.len());
+        let head = std::mem::take(&mut self.ready);
+        self.queued_bytes += head.len() + value.len();
+        self.queued.extend([Piece::Bytes(head), Piece::Value(value)]);
+        self.ready.extend_from_slice(b"\r\n");
     }
 
     /// Whether any reply is still waited for.
@@ -63,28 +114,56 @@ impl Output {
         !self.slots.is_empty()
     }
 
-    /// Puts the replies of batch `ticket` into their places. `lengths` cuts `replies` into one piece
-    /// for every place reserved.
-    pub(crate) fn fill(&mut self, ticket: u64, replies: &[u8], lengths: &[usize]) {
-        let mut replies = replies;
-        let mut lengths = lengths.iter();
+    /// Puts the replies of batch `ticket` into their places.
+    pub(crate) fn fill(&mut self, ticket: u64, replies: BatchReplies) {
+        let mut bytes = &replies.bytes[..];
+        let mut lengths = replies.lengths.iter();
+        let mut values = replies.values.into_iter().peekable();
+        let mut index = 0;
         for slot in &mut self.slots {
             let Slot::Waiting { ticket: waiting, muted } = *slot else { continue };
             if waiting != ticket {
                 continue;
             }
             let Some(length) = lengths.next() else { break };
-            let (reply, rest) = replies.split_at(*length);
-            replies = rest;
-            *slot = Slot::Ready(if muted { Vec::new() } else { reply.to_vec() });
+            let (reply, rest) = bytes.split_at(*length);
+            bytes = rest;
+            let value = values.next_if(|(of, _)| *of == index);
+            index += 1;
+            *slot = match value {
+                _ if muted => Slot::Ready(Vec::new()),
+                Some((_, value)) => Slot::Value(value),
+                None => Slot::Ready(reply.to_vec()),
+            };
         }
         assert!(lengths.next().is_none(), "a reply without its place");
-        while let Some(Slot::Ready(bytes)) = self.slots.front() {
-            self.ready.extend_from_slice(bytes);
-            self.slots.pop_front();
-        }
+        self.move_ready_slots();
         let but_the_last = self.slots.len().saturating_sub(1);
         self.slot_bytes = self.slots.iter().take(but_the_last).map(Slot::len).sum();
+    }
+
+    /// The ticket of the first reply that is waited for.
+    pub(crate) fn oldest_ticket(&self) -> Option<u64> {
+        match self.slots.front()? {
+            Slot::Waiting { ticket, .. } => Some(*ticket),
+            Slot::Ready(_) | Slot::Value(_) => {
+                unreachable!("what is ready leaves the front of the slots")
+            }
+        }
+    }
+
+    /// Moves what no reply before it is waited for to where it is sent from.
+    fn move_ready_slots(&mut self) {
+        while let Some(slot) = self.slots.pop_front() {
+            match slot {
+                Slot::Ready(bytes) => self.ready.extend_from_slice(&bytes),
+                Slot::Value(value) => self.queue_value(value),
+                Slot::Waiting { .. } => {
+                    self.slots.push_front(slot);
+                    return;
+                }
+            }
+        }
     }
 
     /// Places of replies that are waited for, and of those between them.
@@ -92,47 +171,124 @@ impl Output {
         self.slots.len()
     }
 
+    fn in_flight_len(&self) -> usize {
+        self.value_in_flight.as_ref().map_or(self.in_flight.len(), SharedBytes::len)
+    }
+
     /// Bytes that the client has not been sent yet.
     pub(crate) fn pending_bytes(&self) -> usize {
         let slots = self.slot_bytes + self.slots.back().map_or(0, Slot::len);
-        self.in_flight.len() - self.sent + self.ready.len() + slots
+        self.in_flight_len() - self.sent + self.queued_bytes + self.ready.len() + slots
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory held. A long value that somebody else holds too is somebody else's.
     pub(crate) fn capacity_bytes(&self) -> usize {
-        let slots = self.slot_bytes + self.slots.back().map_or(0, Slot::len);
-        self.in_flight.capacity() + self.ready.capacity() + slots
+        let mut bytes = self.in_flight.capacity() + self.ready.capacity();
+        for piece in &self.queued {
+            if let Piece::Bytes(head) = piece {
+                bytes += head.capacity();
+            }
+        }
+        for slot in &self.slots {
+            if let Slot::Ready(ready) = slot {
+                bytes += ready.capacity();
+            }
+        }
+        let own = self.values().filter(|value| value.is_only_holder());
+        bytes + own.map(SharedBytes::len).sum::<usize>()
+    }
+
+    fn values(&self) -> impl Iterator<Item = &SharedBytes> {
+        let queued = self.queued.iter().filter_map(|piece| match piece {
+            Piece::Bytes(_) => None,
+            Piece::Value(value) => Some(value),
+        });
+        let waiting = self.slots.iter().filter_map(|slot| match slot {
+            Slot::Ready(_) | Slot::Waiting { .. } => None,
+            Slot::Value(value) => Some(value),
+        });
+        self.value_in_flight.iter().chain(queued).chain(waiting)
     }
 
     /// Whether a send is under way.
     pub(crate) fn is_sending(&self) -> bool {
-        !self.in_flight.is_empty()
+        !self.in_flight.is_empty() || self.value_in_flight.is_some()
+    }
+
+    /// Whether bytes are on their way or ready to go.
+    pub(crate) fn can_send(&self) -> bool {
+        self.is_sending() || !self.queued.is_empty() || !self.ready.is_empty()
     }
 
     /// Whether nothing is left to send or wait for.
     pub(crate) fn is_empty(&self) -> bool {
-        self.in_flight.is_empty() && self.ready.is_empty() && self.slots.is_empty()
+        !self.is_sending()
+            && self.queued.is_empty()
+            && self.ready.is_empty()
+            && self.slots.is_empty()
     }
 
     /// The bytes to send next, if none are under way and some are ready. They stay where they are
     /// until [`Output::sent`] has been told of all of them.
     pub(crate) fn start_send(&mut self) -> Option<&[u8]> {
-        if self.is_sending() || self.ready.is_empty() {
+        if self.is_sending() {
+            return None;
+        }
+        self.peak = self.peak.max(self.ready.len());
+        if !self.queued.is_empty() {
+            return self.start_queued();
+        }
+        if self.ready.is_empty() {
             return None;
         }
         std::mem::swap(&mut self.in_flight, &mut self.ready);
         Some(&self.in_flight)
     }
 
+    #[cold]
+    fn start_queued(&mut self) -> Option<&[u8]> {
+        match self.queued.pop_front()? {
+            Piece::Bytes(bytes) => {
+                self.queued_bytes -= bytes.len();
+                self.in_flight = bytes;
+            }
+            Piece::Value(value) => {
+                self.queued_bytes -= value.len();
+                self.value_in_flight = Some(value);
+            }
+        }
+        Some(self.unsent())
+    }
+
+    /// Whether more follows at once behind what is being sent.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.queued.is_empty() || self.value_in_flight.is_some()
+    }
+
+    /// What is left of what is being sent, as much of it as is sent at a time.
+    fn unsent(&self) -> &[u8] {
+        let Some(value) = &self.value_in_flight else { return &self.in_flight[self.sent..] };
+        let end = value.len().min(self.sent + SEND_BYTES_MAX);
+        &value.bytes()[self.sent..end]
+    }
+
     /// Notes that `count` more bytes have left; answers what is left of this send, if anything.
     pub(crate) fn sent(&mut self, count: usize) -> Option<&[u8]> {
         self.sent += count;
-        if self.sent < self.in_flight.len() {
-            return Some(&self.in_flight[self.sent..]);
+        if self.sent < self.in_flight_len() {
+            return Some(self.unsent());
         }
-        self.in_flight.clear();
         self.sent = 0;
+        match self.value_in_flight.take() {
+            None => self.in_flight.clear(),
+            value => self.sent_value = value,
+        }
         None
+    }
+
+    /// The long value that has just been sent: whoever holds it last gives its memory back.
+    pub(crate) fn take_sent_value(&mut self) -> Option<SharedBytes> {
+        self.sent_value.take()
     }
 
     /// Gives up what can't be sent any more: the socket failed.
@@ -140,6 +296,28 @@ impl Output {
         self.in_flight.clear();
         self.sent = 0;
         self.ready.clear();
+        self.sent_value = self.value_in_flight.take();
+    }
+
+    /// The memory of long values that nobody else holds, when the connection ends.
+    pub(crate) fn into_extents(mut self) -> Vec<Extent> {
+        let queued = self.queued.drain(..).filter_map(|piece| match piece {
+            Piece::Bytes(_) => None,
+            Piece::Value(value) => Some(value),
+        });
+        let waiting = self.slots.drain(..).filter_map(|slot| match slot {
+            Slot::Ready(_) | Slot::Waiting { .. } => None,
+            Slot::Value(value) => Some(value),
+        });
+        let values = self.value_in_flight.take().into_iter().chain(self.sent_value.take());
+        values.chain(queued).chain(waiting).filter_map(SharedBytes::into_extent).collect()
+    }
+
+    /// Capacity of the buffer for replies, and the most bytes that it held at a time since the last
+    /// call.
+    pub(crate) fn buffer_bytes(&mut self) -> (usize, usize) {
+        let peak = std::mem::replace(&mut self.peak, self.ready.len());
+        (self.in_flight.capacity().max(self.ready.capacity()), peak)
     }
 
     /// Gives back memory beyond `keep` bytes of each empty buffer.
@@ -152,12 +330,47 @@ impl Output {
         if self.slots.is_empty() {
             self.slots.shrink_to_fit();
         }
+        if self.queued.is_empty() {
+            self.queued.shrink_to_fit();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Output;
+    use super::{BatchReplies, Output, SEND_BYTES_MAX};
+    use crate::cache::{Extent, SharedBytes};
+    use crate::limits::LONG_BYTES_MIN;
+    use std::sync::Arc;
+
+    fn replies(bytes: &[u8], lengths: &[usize]) -> BatchReplies {
+        let (bytes, lengths) = (bytes.to_vec(), lengths.to_vec());
+        BatchReplies { bytes, lengths, values: Vec::new() }
+    }
+
+    fn long_value(byte: u8) -> SharedBytes {
+        let mut extent = Extent::with_capacity(1);
+        extent.append(&vec![byte; LONG_BYTES_MIN + 1]);
+        let extent = Arc::new(extent);
+        SharedBytes::of(&extent, extent.written()).expect("it is long")
+    }
+
+    /// Sends all there is, in the pieces that it is sent in.
+    fn send_all(output: &mut Output) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Some(first) = output.start_send() {
+            let mut piece = first.to_vec();
+            loop {
+                assert!(piece.len() <= SEND_BYTES_MAX);
+                all.extend_from_slice(&piece);
+                match output.sent(piece.len()) {
+                    Some(rest) => piece = rest.to_vec(),
+                    None => break,
+                }
+            }
+        }
+        all
+    }
 
     #[test]
     fn replies_keep_their_order() {
@@ -174,11 +387,11 @@ mod tests {
         assert_eq!(output.start_send(), Some(&b"1"[..]));
         assert_eq!(output.sent(1), None);
         assert_eq!(output.start_send(), None);
-        output.fill(8, b"4muted", &[1, 5]);
+        output.fill(8, replies(b"4muted", &[1, 5]));
         assert_eq!(output.start_send(), None);
         output.tail().extend_from_slice(b"7");
         assert_eq!(output.pending_bytes(), 4);
-        output.fill(7, b"22555", &[2, 3]);
+        output.fill(7, replies(b"22555", &[2, 3]));
         assert_eq!(output.start_send(), Some(&b"223455567"[..]));
         assert!(!output.is_waiting());
     }
@@ -193,5 +406,48 @@ mod tests {
         assert_eq!(output.start_send(), None);
         assert_eq!(output.sent(3), None);
         assert_eq!(output.start_send(), Some(&b"!"[..]));
+    }
+
+    #[test]
+    fn long_values_leave_in_order_and_are_not_copied() {
+        let mut output = Output::default();
+        let (first, second) = (long_value(b'1'), long_value(b'2'));
+        output.tail().extend_from_slice(b"before");
+        output.push_value(first.clone());
+        output.tail().extend_from_slice(b"between");
+        output.wait_for(7, false);
+        output.push_value(second.clone());
+        output.wait_for(7, false);
+        output.tail().extend_from_slice(b"after");
+        let head = format!("${}\r\n", LONG_BYTES_MIN + 1);
+        let mut expected = format!("before{head}").into_bytes();
+        expected.extend_from_slice(first.bytes());
+        expected.extend_from_slice(b"\r\nbetween");
+        assert_eq!(output.pending_bytes(), expected.len() + second.len() + b"after".len());
+        assert!(send_all(&mut output) == expected);
+        assert!(output.take_sent_value().is_some_and(|value| value.into_extent().is_none()));
+        // What other cores answer may be a long value too.
+        let values = vec![(1, first.clone())];
+        output.fill(7, BatchReplies { bytes: b"x".to_vec(), lengths: vec![1, 0], values });
+        let mut expected = format!("x{head}").into_bytes();
+        expected.extend_from_slice(second.bytes());
+        expected.extend_from_slice(format!("\r\n{head}").as_bytes());
+        expected.extend_from_slice(first.bytes());
+        expected.extend_from_slice(b"\r\nafter");
+        assert_eq!(output.pending_bytes(), expected.len());
+        assert!(send_all(&mut output) == expected);
+        assert!(output.is_empty());
+    }
+
+    #[test]
+    fn whoever_holds_a_long_value_last_gives_it_back() {
+        let mut output = Output::default();
+        let value = long_value(b'v');
+        output.push_value(value.clone());
+        output.push_value(long_value(b'w'));
+        let bytes = output.capacity_bytes();
+        assert!(bytes > LONG_BYTES_MIN && bytes < 2 * LONG_BYTES_MIN, "{bytes}");
+        assert_eq!(output.into_extents().len(), 1);
+        assert!(value.is_only_holder());
     }
 }

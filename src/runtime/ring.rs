@@ -127,6 +127,7 @@ impl Ring {
         let ring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_cqsize(RING_COMPLETIONS)
             .build(RING_SUBMISSIONS)?;
         let buffers = Buffers::register(&ring)?;
@@ -154,6 +155,12 @@ impl Ring {
         completions.append(&mut self.backlog);
         self.reap(completions);
         Ok(())
+    }
+
+    /// Whether something has come that the next [`enter`](Self::enter) will bring, so that it won't
+    /// sleep.
+    pub(crate) fn has_work(&mut self) -> bool {
+        !self.backlog.is_empty() || self.ring.submission().taskrun()
     }
 
     fn reap(&mut self, completions: &mut Vec<Completion>) {
@@ -265,14 +272,16 @@ impl Ring {
         self.push(entry.user_data(token.user_data(Op::Cancel)));
     }
 
-    /// Sends all of `bytes`, which the caller leaves untouched until the completion.
-    pub(crate) fn send(&mut self, socket: Socket, token: Token, bytes: &[u8]) {
+    /// Sends all of `bytes`, which the caller leaves untouched until the completion. If `more` follows
+    /// at once, the kernel may wait for that.
+    pub(crate) fn send(&mut self, socket: Socket, token: Token, bytes: &[u8], more: bool) {
         let (start, length) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let entry = match socket {
             Socket::Descriptor(fd) => opcode::Send::new(types::Fd(fd), start, length),
             Socket::Registered(index) => opcode::Send::new(types::Fixed(index), start, length),
         };
-        let entry = entry.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
+        let more = if more { libc::MSG_MORE } else { 0 };
+        let entry = entry.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | more).build();
         self.push(entry.user_data(token.user_data(Op::Send)));
     }
 

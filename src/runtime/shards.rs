@@ -1,7 +1,7 @@
 //! The shards as one core sees them: which tokens it holds, and how it comes by the others'.
 //!
-//! A core takes the tokens of its own shards when it comes back from the kernel and gives them back
-//! before it goes there. A foreign token is borrowed for one batch of one connection.
+//! A token is borrowed for one batch of one connection, or for the part of it that needs the shard; one
+//! core alone holds all tokens while it is not in the kernel.
 
 use super::batch::Batch;
 use super::token::{Holder, Lent};
@@ -32,20 +32,30 @@ pub(crate) struct Shards<'a> {
     cells: &'a [ShardCell],
     held: Vec<Option<ShardHolder<'a>>>,
     own: Vec<ShardId>,
+    /// Whether there is no other core.
+    is_alone: bool,
     borrowed: Vec<ShardId>,
     refused: Vec<ShardId>,
+    /// Other cores' shards that were borrowed and given back in this batch.
+    foreign: u64,
 }
 
 impl<'a> Shards<'a> {
-    /// The view of a core that owns `own`.
-    pub(crate) fn new(cells: &'a [ShardCell], own: Vec<ShardId>) -> Self {
+    /// The view of a core that owns `own`, and that is the only core or not.
+    pub(crate) fn new(cells: &'a [ShardCell], own: Vec<ShardId>, is_alone: bool) -> Self {
         let held = cells.iter().map(|_| None).collect();
-        Self { cells, held, own, borrowed: Vec::new(), refused: Vec::new() }
+        Self { cells, held, own, is_alone, borrowed: Vec::new(), refused: Vec::new(), foreign: 0 }
     }
 
     /// A shard's cell.
     pub(crate) fn cell(&self, shard: ShardId) -> &'a ShardCell {
         &self.cells[usize::from(shard.0)]
+    }
+
+    /// Makes `own` the shards this core owns. Between turns only: no token is held then.
+    pub(crate) fn set_own(&mut self, own: Vec<ShardId>) {
+        debug_assert!(self.held.iter().all(Option::is_none), "a token is held between turns");
+        self.own = own;
     }
 
     /// The shards this core owns.
@@ -58,8 +68,13 @@ impl<'a> Shards<'a> {
         self.own.contains(&shard)
     }
 
-    /// Takes the tokens of the own shards that nobody else has.
+    /// Takes the tokens of all shards if there is no other core: they are held for the whole turn.
+    /// Where there is, a core's own shards are borrowed for a batch like any other, so that it finds
+    /// the other cores' shards, and they its own, free more often.
     pub(crate) fn take_own(&mut self) {
+        if !self.is_alone {
+            return;
+        }
         for shard in &self.own {
             let index = usize::from(shard.0);
             if self.held[index].is_none() {
@@ -81,22 +96,50 @@ impl<'a> Shards<'a> {
             if self.refused.contains(&shard) {
                 return None;
             }
-            self.held[index] = self.cells[index].try_take();
-            match self.held[index] {
-                Some(_) => self.borrowed.push(shard),
-                None => self.refused.push(shard),
+            if self.borrow_again(shard).is_none() {
+                self.refused.push(shard);
             }
         }
         self.held[index].as_mut().map(Holder::value)
     }
 
+    /// Whether the shard's token is not asked for again in this batch.
+    pub(crate) fn is_refused(&self, shard: ShardId) -> bool {
+        self.refused.contains(&shard)
+    }
+
     /// Asks no more for the shard's token within this batch: what comes for it is left to others.
-    /// Answers the token if it was borrowed, to be given back.
-    pub(crate) fn refuse(&mut self, shard: ShardId) -> Option<ShardHolder<'a>> {
-        if !self.refused.contains(&shard) {
+    pub(crate) fn note_refused(&mut self, shard: ShardId) {
+        if !self.is_refused(shard) {
             self.refused.push(shard);
         }
+    }
+
+    /// The shard, if its token is held or free; it may be asked for again until `note_refused`.
+    pub(crate) fn borrow_again(&mut self, shard: ShardId) -> Option<&mut Shard> {
+        let index = usize::from(shard.0);
+        if self.held[index].is_none() {
+            self.held[index] = self.cells[index].try_take();
+            if self.held[index].is_some() {
+                self.borrowed.push(shard);
+            }
+        }
+        self.held[index].as_mut().map(Holder::value)
+    }
+
+    /// Takes a borrowed token out of this batch's hands, to be given back before the batch ends.
+    pub(crate) fn end_borrow(&mut self, shard: ShardId) -> Option<ShardHolder<'a>> {
+        let at = self.borrowed.iter().position(|borrowed| *borrowed == shard)?;
+        self.borrowed.swap_remove(at);
+        self.foreign += u64::from(!self.owns(shard));
         self.detach(shard)
+    }
+
+    /// Asks no more for the shard's token within this batch, and answers it if it is held, to be given
+    /// back.
+    pub(crate) fn refuse(&mut self, shard: ShardId) -> Option<ShardHolder<'a>> {
+        self.note_refused(shard);
+        self.end_borrow(shard)
     }
 
     /// Takes a held token out of this turn's hands.
@@ -106,14 +149,19 @@ impl<'a> Shards<'a> {
 
     /// Ends a batch: answers the next token borrowed for it, to be given back. Shards whose token was
     /// refused are asked again from now on.
-    pub(crate) fn next_borrowed(&mut self) -> Option<(ShardId, ShardHolder<'a>)> {
+    pub(crate) fn next_borrowed(&mut self) -> Option<ShardHolder<'a>> {
         self.refused.clear();
-        while let Some(shard) = self.borrowed.pop() {
-            if let Some(holder) = self.detach(shard) {
-                return Some((shard, holder));
+        while let Some(shard) = self.borrowed.last().copied() {
+            if let Some(holder) = self.end_borrow(shard) {
+                return Some(holder);
             }
         }
         None
+    }
+
+    /// How many times a shard of another core was borrowed since this was last asked.
+    pub(crate) fn foreign_borrows(&mut self) -> u64 {
+        std::mem::take(&mut self.foreign)
     }
 
     /// All shards named in `needed`, for one command; `None` unless all their tokens are held.

@@ -56,6 +56,11 @@ impl Connections {
         self.free.push(token.index);
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
     /// Tokens of all connections.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = Token> + '_ {
         self.iter().map(|connection| connection.token)

@@ -3,11 +3,19 @@
 //! Whoever has taken a connection out of the table hands it to [`Core::settle`] at last, which starts
 //! what has to be started (a receive, a send, a move, the close) and puts it back or drops it.
 
+use std::sync::Arc;
+
 use super::connection::{Block, Connection, Receive, State};
 use super::core::{Core, Peaks};
+use super::input::Input;
 use super::mail::Message;
 use super::ring::{Completion, Socket};
-use crate::limits::{IDLE_BUFFER_BYTES_MAX, PENDING_OUTPUT_BYTES_MAX, STALLED_INPUT_BYTES_MAX};
+use crate::cache::Extent;
+use crate::limits::{
+    IDLE_BUFFER_BYTES_MAX, PENDING_OUTPUT_BYTES_MAX, RECEIVE_BUFFER_BYTES,
+    REQUEST_BYTES_PER_SECOND_MIN, STALLED_INPUT_BYTES_MAX,
+};
+use crate::node::ClientBuffers;
 use crate::types::{CoreId, MonoUs};
 
 impl Core<'_> {
@@ -37,38 +45,59 @@ impl Core<'_> {
     /// New bytes of a client: runs what is whole and keeps the rest.
     fn feed(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.input.is_empty() && connection.is_running() {
-            let consumed = self.run_requests(connection, bytes);
+            let consumed = self.run_timed(connection, bytes);
             if consumed < bytes.len() {
-                connection.input.extend_from_slice(&bytes[consumed..]);
+                connection.input.append(&bytes[consumed..], connection.wanted_bytes);
             }
+            self.note_input(connection, consumed);
         } else if matches!(connection.state, State::Running | State::Blocked(_)) {
-            connection.input.extend_from_slice(bytes);
+            connection.input.append(bytes, connection.wanted_bytes);
+            self.keep_time(connection, bytes);
             self.resume(connection);
+            self.note_input(connection, 0);
         }
-        self.note_input(connection);
     }
 
     /// Runs what the connection has kept, if it may go on.
     pub(super) fn resume(&mut self, connection: &mut Connection) {
-        if !connection.is_running() || connection.input.is_empty() {
+        let length = connection.input.len();
+        if !connection.is_running() || !connection.has_input() || length < connection.wanted_bytes {
             return;
         }
-        let mut input = std::mem::take(&mut connection.input);
-        let consumed = self.run_requests(connection, &input);
-        input.drain(..consumed);
-        if input.is_empty() && input.capacity() > crate::limits::RECEIVE_BUFFER_BYTES {
-            input = Vec::new();
-        }
-        connection.input = input;
-        self.note_input(connection);
+        let consumed = match std::mem::take(&mut connection.input) {
+            Input::Short(mut input) => {
+                let consumed = self.run_timed(connection, &input);
+                input.drain(..consumed);
+                if input.is_empty() && input.capacity() > RECEIVE_BUFFER_BYTES {
+                    input = Vec::new();
+                }
+                connection.input = Input::Short(input);
+                consumed
+            }
+            Input::Long(extent) => self.run_long(connection, extent),
+        };
+        self.note_input(connection, consumed);
     }
 
-    /// Remembers since when a request is unfinished, and closes a client that sends more than it may
-    /// have waiting.
-    fn note_input(&mut self, connection: &mut Connection) {
-        if connection.input.is_empty() {
+    /// Runs a long request, and what follows it; a value may be kept where it lies.
+    #[cold]
+    fn run_long(&mut self, connection: &mut Connection, extent: Extent) -> usize {
+        let request = Arc::new(extent);
+        self.engine.handover.request = Some(request.clone());
+        let consumed = self.run_timed(connection, request.written());
+        self.engine.handover.request = None;
+        let (rest, left) = Input::rest_of(request, consumed);
+        connection.input = rest;
+        self.discard(left);
+        consumed
+    }
+
+    /// Remembers since when the request at the start of the input is unfinished, after `consumed` bytes
+    /// before it were run; and closes a client that sends more than it may have waiting.
+    fn note_input(&mut self, connection: &mut Connection, consumed: usize) {
+        if !connection.has_input() {
             connection.request_since = None;
-        } else if connection.request_since.is_none() {
+        } else if consumed > 0 || connection.request_since.is_none() {
             connection.request_since = Some(self.engine.now.mono);
         }
         self.peaks.input_bytes = self.peaks.input_bytes.max(connection.input.len());
@@ -91,8 +120,9 @@ impl Core<'_> {
             Ok(count) => {
                 self.engine.metrics.output_bytes.add(count as u64);
                 let (socket, token) = (connection.ring_socket, connection.token);
+                let more = connection.output.has_more();
                 if let Some(rest) = connection.output.sent(count) {
-                    self.ring.send(socket, token, rest);
+                    self.ring.send(socket, token, rest, more);
                 }
             }
             Err(_) => {
@@ -100,6 +130,11 @@ impl Core<'_> {
                 connection.shut_down();
             }
         }
+        if let Some(value) = connection.output.take_sent_value() {
+            self.discard(value.into_extent());
+        }
+        let unfinished = connection.unfinished_to_go_on();
+        unfinished.into_iter().for_each(|batch| self.send_batch(batch));
         let pending = connection.output.pending_bytes();
         if connection.is_blocked_by(Block::Output) && pending < PENDING_OUTPUT_BYTES_MAX / 2 {
             connection.state = State::Running;
@@ -111,6 +146,7 @@ impl Core<'_> {
 
     /// Starts what the connection needs next and puts it back into the table, or lets it go.
     pub(super) fn settle(&mut self, mut connection: Box<Connection>) {
+        self.tell_topology(&mut connection);
         if connection.state != State::Closing {
             self.check_output(&mut connection);
         }
@@ -119,11 +155,16 @@ impl Core<'_> {
         }
         if connection.state != State::Closing {
             let (socket, token) = (connection.ring_socket, connection.token);
+            let more = connection.output.has_more();
             if let Some(bytes) = connection.output.start_send() {
                 self.engine.metrics.writes.increment();
-                self.ring.send(socket, token, bytes);
+                self.ring.send(socket, token, bytes, more);
+                self.note_handed_over(&mut connection);
+            } else if connection.output.is_empty() {
+                connection.timeline.nothing_to_send();
             }
-            if connection.state == State::Draining && connection.output.is_empty() {
+            let is_done = connection.output.is_empty() && !connection.is_waiting();
+            if connection.state == State::Draining && is_done {
                 connection.shut_down();
             }
         }
@@ -184,10 +225,15 @@ impl Core<'_> {
             self.end_monitor(connection.token);
         }
         self.connections.release(connection.token);
+        let Connection { input, output, .. } = *connection;
+        self.discard(input.into_extent());
+        self.discard(output.into_extents());
     }
 
     fn move_to(&mut self, core: CoreId, mut connection: Box<Connection>) {
         let old = connection.token;
+        self.ring.detach(connection.ring_socket);
+        connection.ring_socket = Socket::Descriptor(connection.fd());
         connection.placed = true;
         connection.dirty = false;
         connection.state = State::Running;
@@ -211,7 +257,7 @@ impl Core<'_> {
     fn check_output(&mut self, connection: &mut Connection) {
         let pending = connection.output.pending_bytes();
         self.peaks.output_bytes = self.peaks.output_bytes.max(pending);
-        if pending < crate::limits::RECEIVE_BUFFER_BYTES {
+        if pending < RECEIVE_BUFFER_BYTES {
             connection.over_soft_limit_since = None;
             return;
         }
@@ -236,7 +282,8 @@ impl Core<'_> {
         }
     }
 
-    /// Once a second: timeouts, buffers of idle clients, and what all of them hold.
+    /// Once a second: timeouts, buffers of idle clients, what all of them hold, and whether they are
+    /// where they belong.
     pub(super) fn check_clients(&mut self) {
         let now = self.engine.now.mono;
         let tokens: Vec<_> = self.connections.tokens().collect();
@@ -248,28 +295,20 @@ impl Core<'_> {
             let timeout = u64::from(self.config.timeout_s);
             let request_timeout = u64::from(self.config.request_timeout_s);
             let idle = timeout > 0 && idle_s >= timeout && !connection.session.monitor;
-            let half = connection.is_running()
-                && request_timeout > 0
-                && idle_s >= request_timeout
-                && connection.request_since.is_some();
+            let half = request_timeout > 0 && is_too_slow(&connection, request_timeout, now);
             if idle || half {
                 self.engine.metrics.timeout_closes.increment();
                 connection.shut_down();
             }
             if idle_s > 0 {
                 connection.output.shrink(IDLE_BUFFER_BYTES_MAX);
-                if connection.input.is_empty() {
-                    connection.input = Vec::new();
+                connection.input.shrink();
+                if let Some(binary) = &mut connection.binary {
+                    binary.shrink();
                 }
             }
-            let memory = (connection.buffer_bytes() + size_of::<Connection>()) as u64;
-            connection.session.info.set_buffers(
-                connection.input.len() as u64,
-                (connection.input.capacity() - connection.input.len()) as u64,
-                connection.output.pending_bytes() as u64,
-                memory,
-            );
-            bytes += memory;
+            self.release_if_home_moved(&mut connection);
+            bytes += tell_buffers(&mut connection);
             self.settle(connection);
         }
         if let Some(scratch) = &mut self.scratch {
@@ -283,6 +322,34 @@ impl Core<'_> {
         metrics.output_bytes_max.set(self.peaks.output_bytes as u64);
         self.peaks = Peaks::default();
     }
+}
+
+/// Whether the request that a client has begun takes too long: so many seconds are granted from its first
+/// byte on, and more for every byte that has come.
+fn is_too_slow(connection: &Connection, granted_s: u64, now: MonoUs) -> bool {
+    let Some(since) = connection.request_since.filter(|_| connection.is_running()) else {
+        return false;
+    };
+    let earned_s = connection.input.len() as u64 / REQUEST_BYTES_PER_SECOND_MIN;
+    seconds_since(since, now) >= granted_s + earned_s
+}
+
+/// Lets others see what is held for a client; answers how many bytes that is.
+fn tell_buffers(connection: &mut Connection) -> u64 {
+    let (reply, reply_peak) = connection.output.buffer_bytes();
+    let held = connection.input.memory_bytes();
+    let arguments = connection.parser.as_ref().map_or(0, |parser| parser.memory_bytes());
+    let total = connection.buffer_bytes() + arguments + size_of::<Connection>();
+    connection.session.info.set_buffers(ClientBuffers {
+        query: connection.input.len() as u64,
+        query_free: held.saturating_sub(connection.input.len()) as u64,
+        arguments: arguments as u64,
+        reply: reply as u64,
+        reply_peak: reply_peak as u64,
+        output: connection.output.pending_bytes() as u64,
+        total: total as u64,
+    });
+    total as u64
 }
 
 fn seconds_since(since: MonoUs, now: MonoUs) -> u64 {

@@ -6,11 +6,14 @@
 
 use super::connection::Connection;
 use super::core::Core;
+use super::sorted::Sorted;
 use crate::command::Handler;
+use crate::command::binary::{Operations, Run};
 use crate::command::table::{Entry, Table};
 use crate::limits::WINDOW_ARGS_MAX;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
+use crate::protocol::binary::{FrameError, FrameLimits, Frames, Item, Next, RequestHead};
 use crate::protocol::resp::{Limits, Parsed, Parser, ProtocolError};
 use crate::types::{Key, ShardId, Slot, key_slot};
 
@@ -30,6 +33,9 @@ pub(super) struct Request {
     pub(super) entry: Option<&'static Entry>,
     /// The slot of its first key, if it names one.
     pub(super) slot: Slot,
+    /// Its head and its place in the frames, if it is one of the binary protocol. `entry` is then none
+    /// for whatever is to be refused.
+    pub(super) native: Option<(RequestHead, usize)>,
 }
 
 /// Why a window ends where it does.
@@ -37,10 +43,12 @@ pub(super) struct Request {
 pub(super) enum Stop {
     /// It is full; more may follow.
     Full,
-    /// The next request is not whole yet.
-    Incomplete,
+    /// The next request is not whole yet. So many bytes of it are needed to go on, as far as known.
+    Incomplete(usize),
     /// What follows is no request.
     Error(ProtocolError),
+    /// What follows is no frame.
+    Frame(FrameError),
 }
 
 /// What a core runs requests with, between two batches idle and empty.
@@ -48,6 +56,7 @@ pub(super) enum Stop {
 pub(super) struct Scratch {
     pub(super) parser: Parser,
     pub(super) window: Window,
+    pub(super) sorted: Sorted,
 }
 
 /// The requests at hand.
@@ -95,6 +104,7 @@ impl Window {
                         inline,
                         entry,
                         slot,
+                        native: None,
                     });
                     self.end += consumed;
                     if inline {
@@ -103,26 +113,95 @@ impl Window {
                     self.ranges.extend_from_slice(parser.ranges());
                 }
                 Ok(Parsed::Nothing { consumed }) => self.end += consumed,
-                Ok(Parsed::Incomplete { .. }) => return Stop::Incomplete,
+                Ok(Parsed::Incomplete { total_hint }) => return Stop::Incomplete(total_hint),
                 Err(error) => return Stop::Error(error),
             }
         }
         Stop::Full
     }
 
-    /// The arguments of a request; `bytes` and `parser` are what the window was filled from.
-    pub(super) fn args<'a>(
-        &'a self,
-        request: &Request,
-        parser: &'a Parser,
-        bytes: &'a [u8],
-    ) -> Args<'a> {
-        let bytes = &bytes[request.start..];
+    /// Reads up to `most` requests of the binary protocol from `bytes`, from `start` on.
+    pub(super) fn fill_native(
+        &mut self,
+        frames: &mut Frames<RequestHead>,
+        bytes: &[u8],
+        start: usize,
+        limits: &FrameLimits,
+        most: usize,
+    ) -> Stop {
+        self.requests.clear();
+        self.ranges.clear();
+        self.end = start;
+        frames.forget();
+        let operations = Operations::get();
+        while self.requests.len() < most && self.ranges.len() < WINDOW_ARGS_MAX {
+            match frames.next(bytes, self.end, limits) {
+                Ok(Next::Item(item)) => {
+                    self.push_native(operations, &item, bytes);
+                    self.end = item.end;
+                }
+                Ok(Next::Incomplete { .. }) => return Stop::Incomplete(0),
+                Err(error) => return Stop::Frame(error),
+            }
+        }
+        Stop::Full
+    }
+
+    #[inline]
+    fn push_native(&mut self, operations: &Operations, item: &Item<RequestHead>, bytes: &[u8]) {
+        let Item { head, start, end, index } = *item;
+        let first_range = self.ranges.len();
+        let body = &bytes[start..end];
+        let run = operations.read(&head, body, &mut self.ranges);
+        let args = Args::new(body, &self.ranges[first_range..]);
+        let (entry, slot) = match run.map(|operation| (operation.run(), operation.entry)) {
+            Ok((Run::Command, _)) => {
+                let entry = resolve(&args, None);
+                (entry, slot_of(entry, &args))
+            }
+            Ok((Run::Data(_), entry)) => {
+                let slot = slot_of(Some(entry), &args);
+                (Some(entry).filter(|_| slot == head.slot), slot)
+            }
+            Ok((Run::Session(_), entry)) => (Some(entry), Slot(0)),
+            Err(_) => (None, Slot(0)),
+        };
+        self.requests.push(Request {
+            start,
+            end,
+            first_range,
+            range_count: self.ranges.len() - first_range,
+            inline: false,
+            entry,
+            slot,
+            native: Some((head, index)),
+        });
+    }
+}
+
+/// The requests of a window, with what it was filled from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InHand<'a> {
+    pub(super) window: &'a Window,
+    pub(super) parser: &'a Parser,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> InHand<'a> {
+    /// The arguments of a request.
+    pub(super) fn args(&self, request: &Request) -> Args<'a> {
+        let bytes = &self.bytes[request.start..request.end];
         if request.inline {
-            return parser.args(bytes);
+            return self.parser.args(bytes);
         }
         let end = request.first_range + request.range_count;
-        Args::new(bytes, &self.ranges[request.first_range..end])
+        Args::new(bytes, &self.window.ranges[request.first_range..end])
+    }
+
+    /// The first key of a request, if it names one.
+    pub(super) fn first_key(&self, request: &Request) -> Option<&'a [u8]> {
+        let first = request.entry?.command.keys.first()?;
+        self.args(request).get(first)
     }
 }
 
@@ -157,39 +236,18 @@ fn slot_of(entry: Option<&Entry>, args: &Args<'_>) -> Slot {
 }
 
 impl Core<'_> {
-    /// Has the processor load what the requests of the window will touch on shards that are at hand or
-    /// free.
-    pub(super) fn look_ahead(
-        &mut self,
-        connection: &Connection,
-        window: &Window,
-        parser: &Parser,
-        bytes: &[u8],
-    ) {
-        if !connection.placed || window.requests.len() < 2 {
+    /// Has the processor load what the requests of the window will touch, where there is one shard;
+    /// where there are several, `sorted` does it for each.
+    pub(super) fn look_ahead(&mut self, connection: &Connection, requests: &InHand<'_>) {
+        let window = requests.window;
+        if !connection.placed || window.requests.len() < 2 || self.node.slots.shard_count() > 1 {
             return;
         }
-        let (slots, db) = (self.node.slots, connection.session.db);
-        let keys = window.requests.iter().filter_map(|request| {
-            let first = request.entry?.command.keys.first()?;
-            let key = window.args(request, parser, bytes).get(first)?;
-            Some(Key { db, slot: request.slot, bytes: key })
-        });
-        if slots.shard_count() == 1 {
-            if let Some(shard) = self.shards.held(ShardId(0)) {
-                shard.keyspace().prefetch_all(keys);
-            }
-            return;
-        }
-        // Shards of other cores are borrowed for the batch that is about to run on them anyway.
-        let mut shards: Vec<ShardId> = keys.clone().map(|key| slots.shard_of(key.slot)).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        for id in shards {
-            let keys = keys.clone().filter(|key| slots.shard_of(key.slot) == id);
-            if let Some(shard) = self.shards.borrow(id) {
-                shard.keyspace().prefetch_all(keys);
-            }
+        let db = connection.session.db;
+        if let Some(shard) = self.shards.held(ShardId(0)) {
+            shard.keyspace().prefetch_all(window.requests.iter().filter_map(|request| {
+                Some(Key { db, slot: request.slot, bytes: requests.first_key(request)? })
+            }));
         }
     }
 }

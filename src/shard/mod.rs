@@ -3,13 +3,16 @@
 //! Synchronous and without I/O: the time comes in, replies go out. Whoever holds the shard's token
 //! calls it (see `runtime::token`); the shard neither knows nor cares which core that is.
 
-use crate::cache::{EvictionPolicy, Keyspace, KeyspaceOptions};
+use crate::cache::{Access, EvictionPolicy, Keyspace, KeyspaceOptions};
+use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::table::Entry;
-use crate::command::{Error, Exec, Flags, Handler, View};
-use crate::limits::{EVICT_BUDGET, EXPIRE_BUDGET};
+use crate::command::{Error, Exec, Flags, Handler, Handover, Keys, View};
+use crate::limits::{EVICT_BUDGET, EXPIRE_BUDGET, SHORT_PRODUCT_BYTES_MAX, SHORT_WORK_BYTES_MAX};
+use crate::node::Owners;
+use crate::protocol::binary::{Status, Token};
 use crate::protocol::{Args, Proto, Reply};
-use crate::types::{DbIndex, Now, ShardId, Slot, SlotMap};
+use crate::types::{DbIndex, Key, Now, ShardId, Slot};
 
 /// A command and what it needs to know of the client that sent it.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,17 @@ pub struct Call {
     pub slot: Slot,
     /// What the client sees of the server.
     pub view: View,
+    /// The request, if it is one of the binary protocol.
+    pub native: Option<Native>,
+    /// Whether it was asked before whether it [must wait](Shard::must_wait).
+    pub has_waited: bool,
+}
+
+impl Call {
+    /// Whether it is an operation of the binary protocol, rather than a RESP command in either protocol.
+    pub fn is_operation(&self) -> bool {
+        self.native.is_some_and(|native| native.is_operation())
+    }
 }
 
 /// How much memory a shard may use and what gives way when it is short.
@@ -43,13 +57,15 @@ pub struct Shard {
     id: ShardId,
     keyspace: Keyspace,
     room: Room,
+    /// Bytes given back while over the limit, less what was written meanwhile.
+    earned_bytes: usize,
 }
 
 impl Shard {
     /// An empty shard without a memory limit.
     pub fn new(id: ShardId, options: KeyspaceOptions) -> Self {
         let room = Room { limit_bytes: usize::MAX, policy: EvictionPolicy::NoEviction };
-        Self { id, keyspace: Keyspace::new(options), room }
+        Self { id, keyspace: Keyspace::new(options), room, earned_bytes: 0 }
     }
 
     /// Which shard this is.
@@ -81,41 +97,76 @@ impl Shard {
         expiring | freeing | evicting
     }
 
+    fn is_over_limit(&self) -> bool {
+        self.room.limit_bytes != usize::MAX
+            && self.keyspace.memory().total_bytes() > self.room.limit_bytes
+    }
+
     /// Evicts a little if the shard is over its limit, as after a `CONFIG SET maxmemory`. True if it
     /// still is and there may be more to evict.
     fn evict_some(&mut self, now: Now) -> bool {
-        let Room { limit_bytes, policy } = self.room;
-        if policy == EvictionPolicy::NoEviction {
-            return false;
-        }
-        let over = |keyspace: &Keyspace| keyspace.memory().total_bytes() > limit_bytes;
-        for _ in 0..EVICT_BUDGET {
-            if !over(&self.keyspace) || !self.keyspace.evict(policy, now.unix) {
+        let mut left = EVICT_BUDGET;
+        let before = self.keyspace.memory().total_bytes();
+        while self.is_over_limit() && left > 0 {
+            let Some(work) = self.keyspace.evict_one(self.room.policy, now.unix) else {
                 return false;
-            }
+            };
+            left = left.saturating_sub(work);
         }
-        over(&self.keyspace)
+        let after = self.keyspace.memory().total_bytes();
+        self.earned_bytes = (self.earned_bytes + before).saturating_sub(after);
+        let is_over = self.is_over_limit();
+        if !is_over {
+            self.earned_bytes = 0;
+        }
+        is_over
     }
 
-    /// Evicts until the shard is within its limit.
+    /// Whether a write that brings `bytes` must wait for its turn: the shard is over its limit and has
+    /// not given back as much as this write and the latest before it bring. Evicts a little on the way,
+    /// so that whoever asks again at its next turn gets there: memory shrinks while writes go on.
+    pub fn must_wait(&mut self, now: Now, bytes: usize) -> bool {
+        if self.evict_some(now) && self.earned_bytes < bytes {
+            return self.keyspace.evictable(self.room.policy);
+        }
+        self.earned_bytes = self.earned_bytes.saturating_sub(bytes);
+        false
+    }
+
+    /// Evicts a little if the shard is over its limit; a write that could not wait for its turn evicts
+    /// as much as it brings.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if nothing is left to evict by the policy.
-    pub fn make_room(&mut self, now: Now) -> Result<(), Error> {
-        if self.room.limit_bytes == usize::MAX {
+    fn make_room(&mut self, call: &Call, args: &Args<'_>, now: Now) -> Result<(), Error> {
+        if !self.is_over_limit() {
             return Ok(());
         }
-        while self.keyspace.memory().total_bytes() > self.room.limit_bytes {
-            if self.keyspace.evict(self.room.policy, now.unix) {
-                continue;
-            }
-            if !self.keyspace.evictable(self.room.policy) {
-                return Err(Error::OutOfMemory);
-            }
-            // The bounded search found nothing this time: the next write searches on.
-            break;
+        let bytes = if call.has_waited { 0 } else { args.from(0).map(<[u8]>::len).sum() };
+        while self.must_wait(now, bytes) {}
+        // Where a bounded search found nothing this time, the next write searches on.
+        if self.is_over_limit() && !self.keyspace.evictable(self.room.policy) {
+            return Err(Error::OutOfMemory);
         }
         Ok(())
+    }
+
+    /// Whether a command that may take long will: because its values are long, or because it visits
+    /// all keys.
+    pub fn takes_long(&mut self, call: &Call, args: &Args<'_>, now: Now) -> bool {
+        let command = call.entry.command;
+        if command.keys == Keys::None {
+            return true;
+        }
+        let mut bytes = 0;
+        for position in command.keys.positions(args.len()) {
+            let key = Key::new(call.db, args.at(position));
+            let entry = self.keyspace.get(key, now.unix, Access::Peek);
+            bytes += entry.map_or(0, |entry| entry.value.len());
+        }
+        // The one command that takes time by the product of two lengths.
+        let is_product = call.entry.full_name == "lcs";
+        bytes > if is_product { SHORT_PRODUCT_BYTES_MAX } else { SHORT_WORK_BYTES_MAX }
     }
 
     /// Runs one command whose keys all lie here.
@@ -124,15 +175,149 @@ impl Shard {
         &mut self,
         call: &Call,
         args: &Args<'_>,
-        now: Now,
-        slots: SlotMap,
+        around: Around<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         if call.entry.command.flags.contains(Flags::DENYOOM) {
-            self.make_room(now)?;
+            self.make_room(call, args, around.now)?;
         }
         let policy = self.room.policy;
-        run(call, args, now, slots, policy, Keyspaces::One(self.id, &mut self.keyspace), out)
+        run(call, args, around, policy, Keyspaces::One(self.id, &mut self.keyspace), out)
+    }
+}
+
+impl Shard {
+    /// Runs one request of the binary protocol whose keys all lie here; its body is appended to `out`.
+    ///
+    /// # Errors
+    /// What is to be answered instead; nothing of the body is left behind.
+    #[inline]
+    pub fn execute_native(
+        &mut self,
+        call: &Call,
+        native: &Native,
+        args: &Args<'_>,
+        mut around: Around<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Answer, Failure> {
+        if let Some(token) = native.token {
+            self.check_token(token)?;
+        }
+        let Some(operation) = data_operation(native) else {
+            self.execute(call, args, around.reborrow(), out)?;
+            around.append_value(out);
+            return Ok(Answer {
+                shard: self.id,
+                version: self.keyspace.sequence(),
+                ..Answer::DONE
+            });
+        };
+        if call.entry.command.flags.contains(Flags::DENYOOM) {
+            self.make_room(call, args, around.now)?;
+        }
+        let policy = self.room.policy;
+        let keyspaces = Keyspaces::One(self.id, &mut self.keyspace);
+        let mut exec = surroundings(call, args, around, policy, keyspaces);
+        run_native(operation, &mut exec, native, args, out)
+    }
+
+    /// Whether this shard has reached the session token of a request, if the token is one of its own.
+    #[cold]
+    fn check_token(&self, token: Token) -> Result<(), Failure> {
+        if token.shard != self.id {
+            return Ok(());
+        }
+        if token.sequence <= self.keyspace.first_sequence() {
+            return Err(TOKEN_EXPIRED);
+        }
+        if token.sequence > self.keyspace.sequence() { Err(TOKEN_NOT_REACHED) } else { Ok(()) }
+    }
+}
+
+const TOKEN_EXPIRED: Failure = Failure::new(
+    Status::TokenExpired,
+    "TOKENEXPIRED the session token is from an earlier life of the server",
+);
+const TOKEN_NOT_REACHED: Failure = Failure::new(
+    Status::TokenNotReached,
+    "TOKENNOTREACHED the shard has not come as far as the session token says",
+);
+
+/// Runs one request of the binary protocol over several shards, as [`execute_over`] does.
+///
+/// # Errors
+/// What is to be answered instead; nothing of the body is left behind.
+pub fn execute_native_over(
+    shards: &mut [Option<&mut Shard>],
+    call: &Call,
+    native: &Native,
+    args: &Args<'_>,
+    mut around: Around<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Answer, Failure> {
+    if let Some(token) = native.token {
+        shards.iter().flatten().try_for_each(|shard| shard.check_token(token))?;
+    }
+    let Some(operation) = data_operation(native) else {
+        execute_over(shards, call, args, around.reborrow(), out)?;
+        around.append_value(out);
+        return Ok(Answer::DONE);
+    };
+    let policy = make_room_in(shards, call, args, around.now)?;
+    let mut keyspaces = keyspaces_of(shards);
+    let keyspaces = Keyspaces::Many(&mut keyspaces);
+    let mut exec = surroundings(call, args, around, policy, keyspaces);
+    run_native(operation, &mut exec, native, args, out)
+}
+
+/// The operation of a request that is not a RESP command's.
+#[inline]
+fn data_operation(native: &Native) -> Option<DataOperation> {
+    match Operations::get().find(native.head.opcode)?.run() {
+        Run::Data(operation) => Some(operation),
+        Run::Command | Run::Session(_) => None,
+    }
+}
+
+#[inline]
+fn run_native(
+    operation: DataOperation,
+    exec: &mut Exec<'_>,
+    native: &Native,
+    args: &Args<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Answer, Failure> {
+    let start = out.len();
+    let request = Request { head: &native.head, args: *args };
+    let result = operation(exec, &request, out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
+/// What the holder of a shard brings along for a command.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// Both clocks.
+    pub now: Now,
+    /// Slots to shards, and shards to cores.
+    pub owners: &'a Owners,
+    /// Long values that come and go.
+    pub handover: &'a mut Handover,
+}
+
+impl Around<'_> {
+    fn reborrow(&mut self) -> Around<'_> {
+        Around { now: self.now, owners: self.owners, handover: self.handover }
+    }
+
+    /// Copies a long value that is the reply to where replies are written, for a protocol that wants it
+    /// there.
+    fn append_value(&mut self, out: &mut Vec<u8>) {
+        if let Some(value) = self.handover.reply.take() {
+            Reply::new(out, Proto::Resp3).bulk(value.bytes());
+        }
     }
 }
 
@@ -141,20 +326,49 @@ pub fn execute_over(
     shards: &mut [Option<&mut Shard>],
     call: &Call,
     args: &Args<'_>,
-    now: Now,
-    slots: SlotMap,
+    around: Around<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
+    let policy = make_room_in(shards, call, args, around.now)?;
+    let mut keyspaces = keyspaces_of(shards);
+    run(call, args, around, policy, Keyspaces::Many(&mut keyspaces), out)
+}
+
+/// Makes room in all shards for a command that may need it; answers what is evicted.
+fn make_room_in(
+    shards: &mut [Option<&mut Shard>],
+    call: &Call,
+    args: &Args<'_>,
+    now: Now,
+) -> Result<EvictionPolicy, Error> {
     let mut policy = EvictionPolicy::default();
     for shard in shards.iter_mut().flatten() {
         policy = shard.room.policy;
         if call.entry.command.flags.contains(Flags::DENYOOM) {
-            shard.make_room(now)?;
+            shard.make_room(call, args, now)?;
         }
     }
-    let mut keyspaces: Vec<Option<&mut Keyspace>> =
-        shards.iter_mut().map(|shard| shard.as_mut().map(|shard| &mut shard.keyspace)).collect();
-    run(call, args, now, slots, policy, Keyspaces::Many(&mut keyspaces), out)
+    Ok(policy)
+}
+
+fn keyspaces_of<'a>(shards: &'a mut [Option<&mut Shard>]) -> Vec<Option<&'a mut Keyspace>> {
+    shards.iter_mut().map(|shard| shard.as_mut().map(|shard| &mut shard.keyspace)).collect()
+}
+
+/// What the handler of a command works with.
+#[inline]
+fn surroundings<'a>(
+    call: &Call,
+    args: &Args<'a>,
+    around: Around<'a>,
+    policy: EvictionPolicy,
+    keyspaces: Keyspaces<'a>,
+) -> Exec<'a> {
+    let first = call.entry.command.keys.first().and_then(|first| args.get(first));
+    let routed = RoutedKey { bytes: first.unwrap_or_default(), slot: call.slot };
+    let Call { db, no_touch, view, .. } = *call;
+    let Around { now, owners, handover } = around;
+    Exec { now, db, no_touch, policy, owners, view, routed, keyspaces, handover }
 }
 
 /// Runs the handler; an error leaves nothing of its reply behind.
@@ -162,16 +376,12 @@ pub fn execute_over(
 fn run<'a>(
     call: &Call,
     args: &Args<'a>,
-    now: Now,
-    slots: SlotMap,
+    around: Around<'a>,
     policy: EvictionPolicy,
     keyspaces: Keyspaces<'a>,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let first = call.entry.command.keys.first().and_then(|first| args.get(first));
-    let routed = RoutedKey { bytes: first.unwrap_or_default(), slot: call.slot };
-    let Call { db, no_touch, view, .. } = *call;
-    let mut exec = Exec { now, db, no_touch, policy, slots, view, routed, keyspaces };
+    let mut exec = surroundings(call, args, around, policy, keyspaces);
     let start = out.len();
     let handler = match call.entry.command.handler {
         Handler::Keyed(handler)
@@ -185,6 +395,7 @@ fn run<'a>(
     let result = handler(&mut exec, args, &mut Reply::new(out, call.proto));
     if result.is_err() {
         out.truncate(start);
+        exec.handover.reply = None;
     }
     result
 }
@@ -199,7 +410,8 @@ mod tests {
     fn a_shard_over_its_limit_evicts_a_bounded_number_of_keys_a_step() {
         const KEYS: usize = 20_000;
         let (db, now) = (DbIndex(0), Now::default());
-        let mut shard = Shard::new(ShardId(0), KeyspaceOptions { slots: 0..16_384, seed: 7 });
+        let mut shard =
+            Shard::new(ShardId(0), KeyspaceOptions { slots: 0..16_384, seed: 7, sequence: 0 });
         for index in 0..KEYS {
             let key = format!("key{index}");
             let key = Key::new(db, key.as_bytes());
@@ -219,5 +431,49 @@ mod tests {
         assert!(shard.keyspace.memory().total_bytes() <= limit_bytes);
         assert!(steps > KEYS / 4 / EVICT_BUDGET, "{steps} steps");
         assert!(shard.keyspace.len(db) > KEYS / 4, "{} keys left", shard.keyspace.len(db));
+    }
+
+    /// After the limit has fallen writes wait or pay for themselves: no step is long, and memory never
+    /// grows.
+    #[test]
+    fn a_write_over_the_limit_waits_until_as_much_is_evicted() {
+        const KEYS: usize = 20_000;
+        let (db, now) = (DbIndex(0), Now::default());
+        let options = KeyspaceOptions { slots: 0..16_384, seed: 7, sequence: 0 };
+        let mut shard = Shard::new(ShardId(0), options);
+        for index in 0..KEYS {
+            let key = format!("key{index}");
+            shard.keyspace.set(Key::new(db, key.as_bytes()), &[b'v'; 200], Expiry::Clear, now.unix);
+        }
+        assert!(!shard.must_wait(now, 1 << 30));
+        let full = shard.keyspace.memory().total_bytes();
+        shard.set_room(Room { limit_bytes: full / 2, policy: EvictionPolicy::AllKeysLru });
+        // A value as long as many keys together: it has to wait, and for no longer than that.
+        let (mut waits, value) = (0, vec![b'v'; 500_000]);
+        while shard.must_wait(now, value.len()) {
+            waits += 1;
+        }
+        assert!(waits > 0 && shard.keyspace.len(db) > KEYS / 2, "{waits} waits");
+        shard.keyspace.set(Key::new(db, b"long"), &value, Expiry::Clear, now.unix);
+        assert!(shard.keyspace.memory().total_bytes() < full + 16 * 1024);
+        // Short ones hardly wait, and while they come the shard gets to its limit.
+        let (mut writes, mut waits) = (0, 0);
+        while shard.is_over_limit() {
+            let before = (shard.keyspace.len(db), shard.keyspace.memory().total_bytes());
+            if shard.must_wait(now, 210) {
+                waits += 1;
+            } else {
+                let key = format!("new{writes}");
+                let key = Key::new(db, key.as_bytes());
+                shard.keyspace.set(key, &[b'v'; 200], Expiry::Clear, now.unix);
+                writes += 1;
+            }
+            assert!(before.0.saturating_sub(shard.keyspace.len(db)) <= EVICT_BUDGET);
+            assert!(shard.keyspace.memory().total_bytes() <= before.1 + 4096);
+        }
+        assert!(waits < 40 && writes < 200, "{waits} waits, {writes} writes");
+        // Where nothing can be evicted nobody waits: the write is refused.
+        shard.set_room(Room { limit_bytes: 1, policy: EvictionPolicy::NoEviction });
+        assert!(!shard.must_wait(now, 210));
     }
 }
