@@ -6,7 +6,8 @@
 //! pinned thread with an io_uring of its own; a shard is one [`cache::Keyspace`] behind a token. Clients
 //! connect to the common port, where a connection moves to the core of the first key it names, or to a
 //! core's own port, which cluster clients learn from `CLUSTER SLOTS`. Whoever holds a shard's token
-//! touches the shard; nobody else does, and nobody waits for a core that sleeps.
+//! touches the shard; nobody else does, and nobody waits for a core that sleeps. So an operator can give
+//! a shard to another core at any time ([`node::Owners`]): no data moves, and clients are told.
 //!
 //! # The life of one `SET`
 //!
@@ -44,6 +45,15 @@
 //! | [`shard`] | a keyspace with its memory limit: runs a command |
 //! | [`runtime`] | one core: rings, connections, tokens, mailboxes |
 //! | [`server`] | start, stop, signals |
+//! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
+//! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
+//! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
+//!
+//! # Features
+//!
+//! `server`, the default, is the engine and its binary. Without it [`types`], [`limits`] and [`protocol`]
+//! remain, with few dependencies and none on io_uring: all that the load generator needs. `client` adds
+//! `ringmain::client`, and tokio.
 //!
 //! # Invariants
 //!
@@ -57,16 +67,35 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: the log, replication, types other than strings, the binary protocol.
+//! Not there yet: the log, replication, types other than strings.
 
+#![cfg_attr(
+    all(doc, not(feature = "server")),
+    expect(rustdoc::broken_intra_doc_links, reason = "the page tells of the server too")
+)]
+
+#[cfg(feature = "server")]
 pub mod cache;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
 pub mod command;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "hgrm")]
+pub mod hgrm;
+#[cfg(feature = "server")]
+pub mod latency_cli;
 pub mod limits;
+#[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod node;
 pub mod protocol;
+#[cfg(feature = "server")]
 pub mod runtime;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod shard;
 pub mod types;

@@ -1,22 +1,39 @@
-//! The `ringmain` binary.
+//! The `ringmain` binary: the server, and `ringmain latency`, which looks at a running one.
 
 use std::process::ExitCode;
 
-use ringmain::{config, server};
+use ringmain::config::{self, ConfigError};
+use ringmain::{latency_cli, server};
 
 fn main() -> ExitCode {
-    let config = match config::load(std::env::args_os()) {
-        Ok(config) => config,
-        Err(error) => {
-            error.print();
-            return ExitCode::from(error.exit_code());
-        }
+    let command_line = config::command_line()
+        .subcommand(latency_cli::command())
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true);
+    let matches = match command_line.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return refuse(&error.into()),
     };
-    match server::run(config) {
+    if let Some(("latency", flags)) = matches.subcommand() {
+        return outcome(latency_cli::run(flags), latency_cli::Failure::exit_code);
+    }
+    match config::read(&matches) {
+        Ok(config) => outcome(server::run(config), server::StartError::exit_code),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    error.print();
+    ExitCode::from(error.exit_code())
+}
+
+fn outcome<E: std::fmt::Display>(result: Result<(), E>, code: fn(&E) -> u8) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringmain: {error}");
-            ExitCode::from(error.exit_code())
+            ExitCode::from(code(&error))
         }
     }
 }

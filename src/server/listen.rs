@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::preflight::{self, StartError};
-use crate::config::{Bind, Config, ShardPorts};
+use crate::config::{BinaryPort, Bind, Config, ShardPorts};
 use crate::node::Topology;
 use crate::runtime::{Listener, Port};
 
@@ -16,6 +16,7 @@ pub(super) struct Sockets {
     pub(super) by_core: Vec<Vec<Listener>>,
     common_port: u16,
     core_ports: Vec<u16>,
+    binary_port: Option<u16>,
 }
 
 impl Sockets {
@@ -28,11 +29,13 @@ impl Sockets {
             by_core: (0..cores).map(|_| Vec::new()).collect(),
             common_port: 0,
             core_ports: Vec::new(),
+            binary_port: None,
         };
         let backlog = i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX);
         sockets.common_port = config.port;
         for bind in &config.bind {
-            sockets.bind_common(*bind, backlog)?;
+            sockets.common_port =
+                sockets.bind_shared(*bind, sockets.common_port, backlog, Port::Common)?;
         }
         for core in 0..cores {
             let wanted = match config.shard_ports {
@@ -42,6 +45,7 @@ impl Sockets {
             };
             sockets.bind_own(&config.bind, core, wanted, backlog)?;
         }
+        sockets.bind_binary(config, backlog)?;
         Ok(sockets)
     }
 
@@ -50,23 +54,59 @@ impl Sockets {
         Topology {
             common_port: self.common_port,
             core_ports: self.core_ports.clone(),
+            binary_port: self.binary_port,
             announce_ip: None,
         }
     }
 
-    /// The common port, once for every core: the kernel spreads connections over them.
-    fn bind_common(&mut self, bind: Bind, backlog: i32) -> Result<(), StartError> {
-        let Some(probe) = bind_one(bind, self.common_port, false)? else { return Ok(()) };
-        let address = local_address(&probe, bind.ip, self.common_port)?;
+    /// The binary port. Who did not ask for one does without where it is taken: a second server may
+    /// stand right beside the first, as Redis servers often do.
+    fn bind_binary(&mut self, config: &Config, backlog: i32) -> Result<(), StartError> {
+        let wanted = match config.binary_port {
+            BinaryPort::Off => return Ok(()),
+            BinaryPort::At(port) => Some(port),
+            BinaryPort::Auto if config.port == 0 => Some(0),
+            BinaryPort::Auto => {
+                self.common_port.checked_add(1).filter(|port| !self.core_ports.contains(port))
+            }
+        };
+        let Some(mut port) = wanted else { return Ok(()) };
+        for bind in &config.bind {
+            match self.bind_shared(*bind, port, backlog, Port::Binary) {
+                Ok(bound) => port = bound,
+                Err(error) if config.binary_port == BinaryPort::Auto => {
+                    tracing::warn!("there is no binary port: {error}");
+                    for listeners in &mut self.by_core {
+                        listeners.retain(|listener| listener.port != Port::Binary);
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.binary_port = (port != 0).then_some(port);
+        Ok(())
+    }
+
+    /// A port that every core listens on: the kernel spreads connections over them. Answers the port,
+    /// which the operating system may have chosen.
+    fn bind_shared(
+        &mut self,
+        bind: Bind,
+        port: u16,
+        backlog: i32,
+        kind: Port,
+    ) -> Result<u16, StartError> {
+        let Some(probe) = bind_one(bind, port, false)? else { return Ok(port) };
+        let address = local_address(&probe, bind.ip, port)?;
         // Another server's socket would let ours share the port without a word, so the port was first
         // bound without sharing. Shared sockets can't join one that is not: it goes.
         drop(probe);
-        self.common_port = address.port();
         for listeners in &mut self.by_core {
-            let Some(socket) = bind_one(bind, self.common_port, true)? else { continue };
-            listeners.push(listen(socket, address, backlog, Port::Common)?);
+            let Some(socket) = bind_one(bind, address.port(), true)? else { continue };
+            listeners.push(listen(socket, address, backlog, kind)?);
         }
-        Ok(())
+        Ok(address.port())
     }
 
     fn bind_own(

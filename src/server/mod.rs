@@ -18,7 +18,7 @@ use crate::shard::Shard;
 use crate::types::{CoreId, MonoUs, Now, ShardId, SlotMap};
 use listen::Sockets;
 use log::Log;
-use preflight::StartError;
+pub use preflight::StartError;
 
 /// Runs the server until SIGINT, SIGTERM or `SHUTDOWN`.
 ///
@@ -64,11 +64,14 @@ impl Cores {
         let io_memory_bytes = preflight::glommio_io_memory_bytes(slots.core_count());
         let peers: Vec<Peer> =
             (0..slots.core_count()).map(|_| Peer::new()).collect::<Result<_, _>>()?;
+        let unix =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let started_at = Now::new(unix, MonoUs(0));
         let cells: Vec<ShardCell> = (0..slots.shard_count())
-            .map(|id| new_shard(slots, ShardId(id)))
+            .map(|id| new_shard(slots, ShardId(id), started_at))
             .collect::<Result<_, _>>()?;
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
-        let node = Arc::new(Node::new(node_options(config, log, &sockets, slots)?));
+        let node = Arc::new(Node::new(node_options(config, log, &sockets, slots, started_at)?));
         // Before the first client can ask for it.
         node.cores.iter().for_each(|core| core.ring_bytes.set(runtime::RING_BYTES as u64));
         let (ready, readiness) = flume::unbounded();
@@ -129,8 +132,9 @@ impl Cores {
     }
 }
 
-fn new_shard(slots: SlotMap, id: ShardId) -> Result<ShardCell, StartError> {
-    let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()? };
+fn new_shard(slots: SlotMap, id: ShardId, started_at: Now) -> Result<ShardCell, StartError> {
+    let sequence = started_at.first_sequence();
+    let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()?, sequence };
     Ok(ShardCell::new(Shard::new(id, options)))
 }
 
@@ -143,15 +147,14 @@ fn node_options(
     log: Log,
     sockets: &Sockets,
     slots: SlotMap,
+    started_at: Now,
 ) -> Result<NodeOptions, StartError> {
     let run_id = format!("{:016x}{:016x}{:08x}", random()?, random()?, random()? >> 32);
-    let unix =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(NodeOptions {
         slots,
         topology: sockets.topology(),
         run_id,
-        started_at: Now::new(unix, MonoUs(0)),
+        started_at,
         process: host::process(&config),
         host: Box::new(host::ProcFs),
         config: Live::with_host(config, Box::new(preflight::Machine::new(log))),
@@ -196,6 +199,7 @@ fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
         (Some(only), _) => only.to_string(),
         (None, _) => "none".to_owned(),
     };
+    let binary_port = topology.binary_port.map_or("none".to_owned(), |port| port.to_string());
     let maxmemory = match config.maxmemory_bytes {
         0 => "no limit".to_owned(),
         bytes => format!("{bytes} bytes"),
@@ -204,6 +208,7 @@ fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
         "ringmain {} serves on {}\n  \
          cores       {} on CPU {}, {} shards\n  \
          core ports  {core_ports}\n  \
+         binary port {binary_port}\n  \
          memory      {maxmemory}\n  \
          durability  memory: data does not survive a restart\n  \
          try         redis-cli -p {port} set hello world\n",
