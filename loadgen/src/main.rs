@@ -1,87 +1,222 @@
-//! `loadgen`: load on a server that speaks RESP, and the latencies it answers with.
+//! `loadgen`: load on a server that speaks Redis's protocol, and the truth about what it answers and how
+//! fast.
 //!
-//! A closed loop: every connection keeps one batch of `--depth` requests on the way and sends the next
-//! when the last reply is in. One thread drives all connections ([`run`]); each checks what it is
-//! answered ([`connection`]); latencies go to HDR histograms ([`report`]).
+//! | module | what it is |
+//! |---|---|
+//! | [`options`], [`quantity`] | the command line |
+//! | [`schedule`] | when an open loop means to send |
+//! | [`work`] | what is asked, and whether an answer is right |
+//! | [`wire`] | replies cut from bytes, greetings, who owns which slot |
+//! | [`engine`] | threads, rings, connections: performs a run and counts |
+//! | [`report`] | what a run came to, shown and written |
+//! | [`search`], [`compare`] | many runs: the highest rate, several servers |
 //!
-//! What a closed loop can't show: a server that stalls also stalls the load, so the requests that
-//! would have come meanwhile are missing from the histogram ("coordinated omission", Gil Tene).
+//! A request's life: a client's `work::Source` draws it, `engine::traffic` writes it when the pace allows
+//! and notes when it was due, `engine::worker` sends it with whatever else is due in one turn of the ring;
+//! the reply is cut out by `wire::resp`, judged by the source, and its latency counted in `engine::book`.
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+mod compare;
+mod engine;
+mod options;
+mod quantity;
+mod report;
+mod schedule;
+mod search;
+mod wire;
+mod work;
+
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
-mod connection;
-mod report;
-mod run;
-mod workload;
+use engine::Failure;
+use engine::plan::{Cpus, Load, Plan};
+use options::{Command, CompareRun, Options, RunOptions};
+use report::document::Document;
+use report::outcome::Outcome;
+use report::overlay;
+use report::progress::{LiveLine, Silent, Watch};
+use schedule::Curve;
+use search::Slo;
+use work::Work;
 
-use workload::Workload;
-
-/// Put load on a server that speaks Redis's protocol and report its latencies.
-#[derive(Parser)]
-#[command(version)]
-struct Options {
-    /// The server's name or address.
-    #[arg(long, default_value = "127.0.0.1")]
-    host: String,
-    /// The server's port.
-    #[arg(long, default_value_t = 6379)]
-    port: u16,
-    /// Connections at once.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=60_000))]
-    connections: u32,
-    /// Requests that each connection has on the way.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    depth: u32,
-    /// Requests in all.
-    #[arg(long, default_value_t = 200_000)]
-    requests: u64,
-    /// Keys to choose from, each as likely as the others.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
-    keys: u64,
-    /// Length of values.
-    #[arg(long, default_value_t = 64)]
-    value_bytes: usize,
-    /// How many requests of a hundred are `GET`; the others are `SET`.
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
-    get_percent: u8,
-    /// Where the choice of keys and commands starts from.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
+/// What the process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Clean,
+    /// Not every reply was right, or the run broke.
+    Faulty,
+    /// What was asked makes no sense, or there is no server.
+    Refused,
+    Interrupted,
 }
 
-fn main() -> ExitCode {
-    let options = Options::parse();
-    match load(&options) {
-        Ok(report) => {
-            println!("{report}");
-            if report.has_faults() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-        }
-        Err(error) => {
-            eprintln!("loadgen: {error}");
-            ExitCode::FAILURE
-        }
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(match status {
+            Status::Clean => 0,
+            Status::Faulty => 1,
+            Status::Refused => 2,
+            Status::Interrupted => 130,
+        })
     }
 }
 
-fn load(options: &Options) -> io::Result<report::Report> {
-    let workload = Workload::new(options.keys, options.value_bytes, options.get_percent);
-    let shape = run::Shape {
-        connections: options.connections as usize,
-        depth: options.depth as usize,
-        requests: options.requests,
-        seed: options.seed,
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) if error.use_stderr() => {
+            eprintln!("loadgen: {}", options::sentence(&error));
+            return Status::Refused.into();
+        }
+        // --help and --version.
+        Err(error) => error.exit(),
     };
-    let address = address(&options.host, options.port)?;
-    run::run(address, &shape, &workload)
-        .map_err(|error| io::Error::other(format!("{address}: {error}")))
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Err(error) = listen_for_signals(&stop) {
+        eprintln!("loadgen: {error}");
+        return Status::Faulty.into();
+    }
+    let result = match &options.command {
+        None => run(&options.run, &stop),
+        Some(Command::Report(options)) => match overlay::report(options) {
+            Ok(text) => {
+                print!("{text}");
+                Ok(Status::Clean)
+            }
+            Err(error) => Err(Failure::Refused(error)),
+        },
+        Some(Command::Compare(options)) => compare_servers(options, &stop),
+    };
+    let status = result.unwrap_or_else(|failure| {
+        let (status, why) = match failure {
+            Failure::Refused(why) => (Status::Refused, why),
+            Failure::Broken(why) => (Status::Faulty, why),
+        };
+        eprintln!("loadgen: {why}");
+        status
+    });
+    status.into()
 }
 
-fn address(host: &str, port: u16) -> io::Result<SocketAddr> {
-    let no_address = |why: String| io::Error::other(format!("{host}: {why}"));
-    let mut addresses = (host, port).to_socket_addrs().map_err(|e| no_address(e.to_string()))?;
-    addresses.next().ok_or_else(|| no_address("no address".to_owned()))
+/// The first signal ends the run, which then shows what it has; the second ends the process.
+fn listen_for_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(())
+}
+
+fn run(options: &RunOptions, stop: &Arc<AtomicBool>) -> Result<Status, Failure> {
+    let slo = options.search_slo.as_deref().map(str::parse::<Slo>).transpose();
+    let slo = slo.map_err(|error| Failure::Refused(format!("--search-slo: {error}")))?;
+    options.outputs.check().map_err(Failure::Refused)?;
+    let work_options = options.load.work();
+    let work = Arc::new(Work::new(&work_options).map_err(Failure::Refused)?);
+    let plan = options.plan(stop.clone());
+    let settings = plan.settings(&work_options);
+    if options.load.work.fill {
+        fill(&plan, &work, &mut *watch(options.quiet, ""))?;
+    }
+    let document = match slo {
+        Some(slo) => search_rate(options, &plan, &work, &slo)?,
+        None => {
+            let mut outcome = engine::run(&plan, &work, &mut *watch(options.quiet, ""))?;
+            outcome.settings = settings;
+            Document::of(outcome)
+        }
+    };
+    print!("{}", overlay::show(&document));
+    for remark in work.remarks() {
+        eprintln!("loadgen: {remark}");
+    }
+    options.outputs.write(&document).map_err(Failure::Broken)?;
+    Ok(status(&document, stop))
+}
+
+fn watch(is_quiet: bool, prefix: &str) -> Box<dyn Watch> {
+    if is_quiet { Box::new(Silent) } else { Box::new(LiveLine::stderr(prefix)) }
+}
+
+/// Writes every key; a key that could not be written would spoil the run.
+fn fill(plan: &Plan, work: &Arc<Work>, watch: &mut dyn Watch) -> Result<(), Failure> {
+    let outcome = engine::fill(plan, work, watch)?;
+    if outcome.is_clean() || outcome.interrupted {
+        return Ok(());
+    }
+    let warnings = report::warnings::warnings(&outcome).join(" ");
+    Err(Failure::Broken(format!("the fill phase did not write every key. {warnings}")))
+}
+
+fn search_rate(
+    options: &RunOptions,
+    plan: &Plan,
+    work: &Arc<Work>,
+    slo: &Slo,
+) -> Result<Document, Failure> {
+    let settings = plan.settings(&options.load.work());
+    let mut run = |rate: f64| {
+        let arrivals = options.load.amount.arrivals;
+        let load = Load::Open { curve: Curve::constant(rate), arrivals };
+        let prefix = format!("{}/s  ", report::units::rate(rate));
+        let plan = Plan { load, ..plan.clone() };
+        let mut outcome = engine::run(&plan, work, &mut *watch(options.quiet, &prefix))?;
+        outcome.settings.clone_from(&settings);
+        Ok(outcome)
+    };
+    println!("{}", search::progress_line(&search::header()));
+    let mut tell = |step: &search::Step| println!("{}", search::progress_line(&step.row()));
+    let (search, best) = search::search(slo, options.search_range(), &mut run, &mut tell)?;
+    let runs = best.into_iter().collect();
+    Ok(Document { runs, search: Some(search), ..Document::default() })
+}
+
+fn compare_servers(options: &CompareRun, stop: &Arc<AtomicBool>) -> Result<Status, Failure> {
+    options.compare.check().map_err(Failure::Refused)?;
+    options.outputs.check().map_err(Failure::Refused)?;
+    let work_options = options.load.work();
+    Work::new(&work_options).map_err(Failure::Refused)?;
+    let mut run = |target: &compare::Target<'_>, watch: &mut dyn Watch| {
+        let mut plan = options.load.plan(target.host, target.port, stop.clone());
+        target.name.clone_into(&mut plan.label);
+        if options.load.amount.cpus.is_none() {
+            plan.cpus = Cpus::List(options.compare.client_cpus());
+        }
+        let fail = |failure| match failure {
+            Failure::Refused(why) | Failure::Broken(why) => why,
+        };
+        // Each server starts empty, so that nothing is known of any version.
+        let work = Arc::new(Work::new(&work_options)?);
+        if options.load.work.fill {
+            fill(&plan, &work, watch).map_err(fail)?;
+        }
+        let mut outcome = engine::run(&plan, &work, watch).map_err(fail)?;
+        outcome.settings = plan.settings(&work_options);
+        Ok(outcome)
+    };
+    let (document, result) = compare::compare(&options.compare, stop, &mut run);
+    if let Some(comparison) = &document.comparison {
+        print!("{}", comparison.render());
+        options.write_markdown(comparison).map_err(Failure::Broken)?;
+        options.outputs.write(&document).map_err(Failure::Broken)?;
+    }
+    match result {
+        Ok(()) => Ok(status(&document, stop)),
+        Err(_) if stop.load(Ordering::Relaxed) => Ok(Status::Interrupted),
+        Err(why) => Err(Failure::Broken(why)),
+    }
+}
+
+fn status(document: &Document, stop: &AtomicBool) -> Status {
+    let is_interrupted = document.runs.iter().any(|run| run.interrupted);
+    if is_interrupted || stop.load(Ordering::Relaxed) {
+        Status::Interrupted
+    } else if document.runs.iter().all(Outcome::is_clean) {
+        Status::Clean
+    } else {
+        Status::Faulty
+    }
 }

@@ -1,0 +1,124 @@
+//! When a client may send: at once, at a rate, or when a trace says. Decides only; [`super::traffic`]
+//! performs.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::schedule::Schedule;
+
+/// Requests that a thread takes from the common budget at a time, at most.
+const CHUNK_MAX: u64 = 1024;
+
+/// How many requests may still be sent: all threads share what is left.
+#[derive(Debug)]
+pub(super) struct Budget {
+    shared: Arc<AtomicU64>,
+    chunk: u64,
+    /// Taken by this thread and not used.
+    local: u64,
+}
+
+impl Budget {
+    /// This thread's access to a budget that `threads` share, and that started at `total`.
+    pub(super) fn new(shared: Arc<AtomicU64>, total: u64, threads: usize) -> Self {
+        // Small enough that at the end no thread sits on much of it.
+        let chunk = (total / (threads as u64 * 64)).clamp(1, CHUNK_MAX);
+        Self { shared, chunk, local: 0 }
+    }
+
+    /// Takes one.
+    pub(super) fn take(&mut self) -> bool {
+        if self.local == 0 {
+            let take = |left: u64| Some(left - left.min(self.chunk));
+            let before = self.shared.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+            self.local = before.map_or(0, |left| left.min(self.chunk));
+        }
+        let is_left = self.local > 0;
+        self.local -= u64::from(is_left);
+        is_left
+    }
+
+    /// Gives one back that was not used after all.
+    pub(super) fn give_back(&mut self) {
+        self.local += 1;
+    }
+
+    /// Whether there is none left for this thread.
+    pub(super) fn is_spent(&self) -> bool {
+        self.local == 0 && self.shared.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// When a client may send.
+pub(super) enum Pace {
+    /// A client sends `depth` requests, and the next when all are answered.
+    Closed,
+    /// Requests are due when a schedule says, and go to whichever client has waited longest.
+    Open(Open),
+    /// Each client's requests are due when its trace says.
+    Replay(Replay),
+}
+
+/// The state of an open loop.
+pub(super) struct Open {
+    pub(super) schedule: Schedule,
+    /// Clients that have fewer than `depth` requests on the way, in the order they came free.
+    free: VecDeque<u32>,
+    /// When the first of them came free after there was none.
+    free_since_ns: u64,
+}
+
+impl Open {
+    pub(super) fn new(schedule: Schedule) -> Self {
+        Self { schedule, free: VecDeque::new(), free_since_ns: 0 }
+    }
+
+    /// A client can take a request.
+    pub(super) fn free(&mut self, lane: u32, now_ns: u64) {
+        if self.free.is_empty() {
+            self.free_since_ns = now_ns;
+        }
+        self.free.push_back(lane);
+    }
+
+    /// The client that is to send next.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        self.free.pop_front()
+    }
+
+    /// How late a request is that is sent now, apart from waiting for a client: the tool's own doing.
+    pub(super) fn lateness_ns(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.schedule.due_ns().max(self.free_since_ns))
+    }
+
+    /// When something is to be done, if a client is free to do it.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        (!self.free.is_empty()).then(|| self.schedule.due_ns())
+    }
+}
+
+/// The state of a replay: clients that can take a request, by when theirs is due.
+#[derive(Default)]
+pub(super) struct Replay {
+    due: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+impl Replay {
+    /// A client can take a request, which is due then.
+    pub(super) fn free(&mut self, lane: u32, due_ns: u64) {
+        self.due.push(Reverse((due_ns, lane)));
+    }
+
+    /// The client whose request is due, and since when.
+    pub(super) fn take(&mut self, now_ns: u64) -> Option<(u64, u32)> {
+        let Reverse((due_ns, _)) = *self.due.peek()?;
+        (due_ns <= now_ns).then(|| self.due.pop().map(|Reverse(first)| first)).flatten()
+    }
+
+    /// When something is to be done.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        self.due.peek().map(|Reverse((due_ns, _))| *due_ns)
+    }
+}
