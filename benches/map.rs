@@ -38,7 +38,7 @@ impl Name {
 }
 
 fn empty() -> Keyspace {
-    Keyspace::new(KeyspaceOptions { slots: 0..SLOT_COUNT, seed: 1 })
+    Keyspace::new(KeyspaceOptions { slots: 0..SLOT_COUNT, seed: 1, sequence: 0 })
 }
 
 fn filled(keys: usize, expiry: Expiry) -> Keyspace {

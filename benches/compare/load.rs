@@ -170,7 +170,7 @@ fn add(client: &mut Client, verb: Verb, number: u64) {
 }
 
 /// `key:` and twelve digits.
-fn key(number: u64) -> [u8; 16] {
+pub(crate) fn key(number: u64) -> [u8; 16] {
     let mut key = *b"key:000000000000";
     let mut rest = number;
     for digit in key[4..].iter_mut().rev() {
@@ -186,16 +186,25 @@ fn next(state: &mut u64) -> u64 {
     *state >> 33
 }
 
-/// Writes `count` keys of 16 bytes with values of 64, each once, over one connection.
-pub(crate) fn fill(server: &Running, count: u64) -> io::Result<()> {
+/// Writes `count` keys of 16 bytes with values of 64, each once, with `options` of `SET`.
+pub(crate) fn fill_with(client: &mut Client, count: u64, options: &[&[u8]]) -> io::Result<()> {
     const BATCH: usize = 256;
-    let mut client = Client::connect(server.address())?;
     for first in (0..count).step_by(BATCH) {
-        (first..count.min(first + BATCH as u64))
-            .for_each(|number| add(&mut client, Verb::Set, number));
+        for number in first..count.min(first + BATCH as u64) {
+            let key = key(number);
+            let set: [&[u8]; 3] = [b"SET", &key, &VALUE];
+            client.add(&[&set, options].concat());
+        }
         client.send()?;
         client.finish()?;
     }
+    Ok(())
+}
+
+/// Fills a server that is empty.
+pub(crate) fn fill(server: &Running, count: u64) -> io::Result<()> {
+    let mut client = Client::connect(server.address())?;
+    fill_with(&mut client, count, &[])?;
     let expected = format!(":{count}\r\n");
     match client.call(&[b"DBSIZE"])? {
         size if size == expected.as_bytes() => Ok(()),

@@ -1,5 +1,6 @@
 //! Ringmain beside the RESP servers on the PATH: requests per second and the server's CPU time per
-//! request, one shard and two; memory per key and per idle connection; CPU time when idle.
+//! request, one shard and two; memory per key and per idle connection; CPU time when idle; what a
+//! bystander feels of large work.
 //!
 //! `cargo bench --bench compare -- [options]`; `--help` lists them. Every server runs on loopback, is
 //! started by this program and ends with it. The figures of the README are those of the release
@@ -14,10 +15,12 @@ use clap::{Parser, ValueEnum};
 
 mod client;
 mod load;
+mod long;
 mod memory;
 mod process;
 mod servers;
 mod speed;
+mod stalls;
 mod table;
 
 use load::Generator;
@@ -72,6 +75,10 @@ enum Part {
     Connections,
     /// CPU time when idle.
     Idle,
+    /// Values of megabytes.
+    Long,
+    /// What a bystander's slowest request takes while the server has something large to do.
+    Stalls,
 }
 
 /// Which CPUs a server and its clients run on.
@@ -187,6 +194,8 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         Part::Keys => memory::per_key(setting, servers)?,
         Part::Connections => memory::per_connection(setting, servers)?,
         Part::Idle => memory::idle(setting, servers)?,
+        Part::Long => long::table(setting, servers)?,
+        Part::Stalls => stalls::table(setting, servers)?,
     }))
 }
 
