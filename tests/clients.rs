@@ -266,6 +266,24 @@ fn monitor_shows_what_others_do() {
     assert_eq!(monitor.words("GET none"), Value::NullBulk);
 }
 
+/// A monitoring client is shown its own commands behind their replies, and data is not for it.
+#[test]
+fn monitor_shows_a_client_its_own_commands() {
+    let server = Launch::shards(SHARDS).start();
+    let mut monitor = server.client();
+    monitor.ok("MONITOR");
+    assert_eq!(monitor.words("PING"), Value::Simple("PONG".into()));
+    let line = monitor.read().expect("a line").text();
+    let address = monitor.local_address();
+    assert!(line.ends_with(&format!(" [0 {address}] \"PING\"")), "{line}");
+    for request in ["GET k", "SET k v", "MGET a b c", "DEL k"] {
+        let refused = monitor.words(request);
+        assert_eq!(refused.error(), "ERR Replica can't interact with the keyspace", "{request}");
+    }
+    assert_eq!(monitor.words("RESET"), Value::Simple("RESET".into()));
+    assert_eq!(monitor.words("GET k"), Value::NullBulk);
+}
+
 #[test]
 fn monitor_shows_no_secrets() {
     let server = Launch::shards(SHARDS).start();

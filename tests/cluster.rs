@@ -7,105 +7,11 @@ mod harness;
 use harness::client::{Client, info_number};
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::slots::{keys_over_shards, slot};
+use harness::topology::{check_topology, connect, port_of, ranges_of_slots, walk};
 use harness::value::Value;
 use redis::cluster::ClusterClient;
-use std::net::SocketAddr;
 
 const SHARDS: u16 = 4;
-const SLOTS: i64 = 16_384;
-
-/// A run of slots and the port that serves it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Range {
-    first: i64,
-    last: i64,
-    port: i64,
-    id: String,
-}
-
-fn ranges_of_slots(client: &mut Client) -> Vec<Range> {
-    let reply = client.words("CLUSTER SLOTS");
-    let range = |entry: &Value| {
-        let [first, last, node] = entry.elements() else { panic!("CLUSTER SLOTS: {entry:?}") };
-        let [address, port, id, _] = node.elements() else { panic!("CLUSTER SLOTS: {node:?}") };
-        assert_eq!(address.text(), "127.0.0.1");
-        Range { first: first.integer(), last: last.integer(), port: port.integer(), id: id.text() }
-    };
-    let mut ranges: Vec<Range> = reply.elements().iter().map(range).collect();
-    ranges.sort();
-    ranges
-}
-
-fn ranges_of_shards(client: &mut Client) -> Vec<Range> {
-    let reply = client.words("CLUSTER SHARDS");
-    let mut ranges = Vec::new();
-    for shard in reply.elements() {
-        let slots = shard.field("slots");
-        let nodes = shard.field("nodes");
-        let [node] = nodes.elements() else { panic!("one node per shard, not {nodes:?}") };
-        assert_eq!(node.field("role").text(), "master");
-        assert_eq!(node.field("health").text(), "online");
-        assert_eq!(node.field("ip").text(), "127.0.0.1");
-        assert_eq!(node.field("endpoint").text(), "127.0.0.1");
-        let (port, id) = (node.field("port").integer(), node.field("id").text());
-        for pair in slots.elements().chunks(2) {
-            let (first, last) = (pair[0].integer(), pair[1].integer());
-            ranges.push(Range { first, last, port, id: id.clone() });
-        }
-    }
-    ranges.sort();
-    ranges
-}
-
-/// `id ip:port@bus flags master ping pong epoch link slots…` per line.
-fn ranges_of_nodes(client: &mut Client) -> Vec<Range> {
-    let text = client.words("CLUSTER NODES").text();
-    let mut ranges = Vec::new();
-    for line in text.lines() {
-        let fields: Vec<&str> = line.split(' ').collect();
-        assert!(fields.len() >= 8, "CLUSTER NODES: {line}");
-        assert!(fields[2].split(',').any(|flag| flag == "master"), "{line}");
-        assert_eq!((fields[3], fields[7]), ("-", "connected"), "{line}");
-        let (address, rest) = fields[1].split_once(':').expect("an address");
-        assert_eq!(address, "127.0.0.1");
-        let (port, _) = rest.split_once('@').expect("a bus port");
-        for slots in &fields[8..] {
-            let (first, last) = slots.split_once('-').unwrap_or((slots, slots));
-            let number = |text: &str| text.parse::<i64>().expect("a number");
-            let (first, last, port) = (number(first), number(last), number(port));
-            ranges.push(Range { first, last, port, id: fields[0].to_owned() });
-        }
-    }
-    ranges.sort();
-    ranges
-}
-
-fn check_topology(client: &mut Client) -> Vec<Range> {
-    let ranges = ranges_of_slots(client);
-    assert_eq!(ranges_of_shards(client), ranges);
-    assert_eq!(ranges_of_nodes(client), ranges);
-    let mut next = 0;
-    for range in &ranges {
-        assert_eq!(range.first, next, "no slot is left out or served twice: {ranges:?}");
-        assert!(range.last >= range.first);
-        assert_eq!(range.id.len(), 40, "{range:?}");
-        assert!(range.id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{range:?}");
-        next = range.last + 1;
-    }
-    assert_eq!(next, SLOTS);
-    ranges
-}
-
-/// The core's port that serves `key`.
-fn port_of(ranges: &[Range], key: &str) -> u16 {
-    let slot = i64::from(slot(key));
-    let range = ranges.iter().find(|range| (range.first..=range.last).contains(&slot));
-    u16::try_from(range.expect("each slot is served").port).expect("a port")
-}
-
-fn connect(port: u16) -> Client {
-    Client::connect(SocketAddr::from(([127, 0, 0, 1], port)))
-}
 
 #[test]
 fn all_answers_about_the_topology_agree() {
@@ -319,20 +225,6 @@ fn a_core_s_port_covers_the_core_s_keys_alone() {
         assert_eq!(common.words("DBSIZE"), Value::Integer(300 - first));
         cores.iter_mut().for_each(|core| core.ok("FLUSHALL"));
         assert_eq!(common.words("DBSIZE"), Value::Integer(0));
-    }
-}
-
-/// All keys that `SCAN` gives.
-fn walk(client: &mut Client, count: usize) -> Vec<String> {
-    let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
-    loop {
-        let reply = client.words(&format!("SCAN {cursor} COUNT {count}"));
-        let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
-        found.extend(keys.elements().iter().map(Value::text));
-        cursor = next.text();
-        if cursor == "0" {
-            return found;
-        }
     }
 }
 

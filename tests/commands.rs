@@ -25,7 +25,7 @@ fn case_files() -> Vec<PathBuf> {
 
 /// Runs all files in both protocols and shows all that failed.
 fn check_with_shards(shards: u16) {
-    let launch = Launch::shards(shards);
+    let launch = Launch::shards(shards).debug();
     let mut failures = Vec::new();
     let mut held = 0;
     for file in case_files() {

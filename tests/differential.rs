@@ -313,6 +313,49 @@ fn history(asked: &[Vec<Vec<u8>>], args: &[Vec<u8>]) -> String {
     lines.join("\n")
 }
 
+/// What `COMMAND DOCS` tells of arguments is what clients know from Redis.
+#[test]
+fn arguments_are_documented_as_redis_documents_them() {
+    if is_other_server() || !redis_7() {
+        return;
+    }
+    let servers = [Launch::shards(1).start(), Launch::of_other_server("redis-server").start()];
+    for resp3 in [false, true] {
+        let mut clients = servers.each_ref().map(|server| match resp3 {
+            false => server.client(),
+            true => server.client_resp3(),
+        });
+        let names = clients[0].words("COMMAND LIST");
+        let mut compared = 0;
+        for name in names.elements().iter().map(Value::text) {
+            let [own, redis] = clients.each_mut().map(|client| {
+                let docs = client.words(&format!("COMMAND DOCS {name}"));
+                let of_command = field(&docs, &name)?;
+                Some(field(&of_command, "arguments"))
+            });
+            // What came after Redis 7.0 is unknown there.
+            let Some(redis) = redis else { continue };
+            assert_eq!(own, Some(redis), "{name}");
+            compared += 1;
+        }
+        assert!(compared > 100, "{compared}");
+    }
+}
+
+/// The value behind `name` in a map, or in an array that stands for one.
+fn field(map: &Value, name: &str) -> Option<Value> {
+    match map {
+        Value::Map(pairs) => {
+            pairs.iter().find(|(key, _)| key.text() == name).map(|(_, value)| value.clone())
+        }
+        Value::Array(items) => {
+            let found = items.chunks(2).find(|pair| pair[0].text() == name);
+            found.map(|pair| pair[1].clone())
+        }
+        other => panic!("no map: {other:?}"),
+    }
+}
+
 #[test]
 fn replies_are_redis_s_in_resp2() {
     compare(3, false);

@@ -199,6 +199,42 @@ fn a_deep_pipeline_is_answered_in_order() {
 }
 
 #[test]
+fn a_client_that_does_not_read_gets_little_run_and_all_of_it_later() {
+    const BYTES: usize = 1024 * 1024;
+    const GETS: usize = 300;
+    let server = Launch::shards(2).start();
+    let mut client = server.client();
+    let mut watcher = server.client();
+    // Keys of both shards, and a counter on each, so that work is left to the other core as well.
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let value = Random::new(2).bytes(BYTES);
+    for key in keys {
+        assert_eq!(client.command(&[b"SET".as_slice(), key.as_bytes(), &value]), Value::ok());
+    }
+    let mut input = Vec::new();
+    for index in 0..GETS {
+        let key = keys[index % keys.len()];
+        input.extend(encode_words(&format!("GET {key}")));
+        input.extend(encode_words(&format!("INCR count:{key}")));
+    }
+    client.send(&input);
+    // The sockets' buffers and a few values, not hundreds.
+    let commands = |watcher: &mut Client| info_number(watcher, "stats", "total_commands_processed");
+    let mut before = commands(&mut watcher);
+    wait_until("the server holds back", || {
+        let now = commands(&mut watcher);
+        std::mem::replace(&mut before, now) + 1 == now
+    });
+    let held = info_number(&mut watcher, "memory", "mem_clients_normal");
+    assert!(held < 40 * BYTES as u64, "{held} bytes are held for clients");
+    for index in 0..GETS {
+        assert!(client.read() == Ok(Value::bulk(&value)), "reply {index}");
+        let count = (index / keys.len() + 1) as i64;
+        assert_eq!(client.read(), Ok(Value::Integer(count)), "reply {index}");
+    }
+}
+
+#[test]
 fn replies_larger_than_any_buffer() {
     const BYTES: usize = 20 * 1024 * 1024;
     let server = Launch::shards(2).start();
@@ -568,6 +604,72 @@ fn half_sent_requests_are_closed_and_idle_clients_are_not() {
     assert!(started.elapsed() >= Duration::from_millis(4_000), "one was closed too early");
     assert_eq!(idle.words("GET k"), Value::bulk("v"));
     bystander.finish();
+}
+
+/// `DEBUG` is for those whom `enable-debug-command` names.
+#[test]
+fn debug_is_refused_unless_it_is_enabled() {
+    const REFUSED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \
+                           \"local\", you can run it from a local connection, otherwise you need to \
+                           set this option in the configuration file, and then restart the server.";
+    let server = Launch::shards(2).start();
+    let mut client = server.client();
+    for request in ["DEBUG SLEEP 0", "DEBUG OBJECT key", "DEBUG NONE", "DEBUG HELP"] {
+        assert_eq!(client.words(request).error(), REFUSED, "{request}");
+    }
+    let arity = client.words("DEBUG");
+    assert_eq!(arity.error(), "ERR wrong number of arguments for 'debug' command");
+    let refused = client.words("CONFIG SET enable-debug-command yes");
+    assert!(refused.error().contains("can't set immutable config"), "{refused:?}");
+    for access in ["yes", "local"] {
+        let server = Launch::shards(2).flag("--enable-debug-command", access).start();
+        server.client().ok("DEBUG SLEEP 0");
+    }
+}
+
+/// A byte now and then does not keep a half-sent request alive; an upload that is slow but steady goes
+/// on, and so does a pipeline that always ends in the middle of a request.
+#[test]
+fn a_request_is_judged_by_its_first_byte_and_its_pace() {
+    const PIECE: usize = 4 * 1024;
+    if skip_on_other_server() {
+        return;
+    }
+    let server = Launch::shards(2).flag("--request-timeout", "1").start();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut dripping = server.client();
+            let started = Instant::now();
+            dripping.send("*3\r\n$3\r\nSET\r\n$1\r\nd\r\n$5000\r\n");
+            while dripping.try_send("x").is_ok() {
+                assert!(
+                    started.elapsed() < harness::PATIENCE,
+                    "a byte now and then keeps it alive"
+                );
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert!(started.elapsed() >= Duration::from_millis(950), "closed too early");
+        });
+        scope.spawn(|| {
+            let mut steady = server.client();
+            let value = [b'v'; 16 * PIECE];
+            steady.send(format!("*3\r\n$3\r\nSET\r\n$1\r\ns\r\n${}\r\n", value.len()));
+            for piece in value.chunks(PIECE) {
+                std::thread::sleep(Duration::from_millis(200));
+                steady.send(piece);
+            }
+            steady.send("\r\n");
+            assert_eq!(steady.read(), Ok(Value::ok()));
+        });
+        let mut halves = server.client();
+        let started = Instant::now();
+        halves.send("PI");
+        while started.elapsed() < Duration::from_millis(3_000) {
+            halves.send("NG\r\nPI");
+            assert_eq!(halves.read(), Ok(Value::Simple("PONG".into())));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
 }
 
 #[test]

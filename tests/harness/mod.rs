@@ -7,11 +7,13 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod binary;
 pub(crate) mod cases;
 pub(crate) mod client;
 pub(crate) mod random;
 pub(crate) mod server;
 pub(crate) mod slots;
+pub(crate) mod topology;
 pub(crate) mod value;
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -18,7 +18,9 @@ const PORT_IS_TAKEN: [&str; 2] = ["Something else listens", "Address already in 
 pub(crate) struct Launch {
     shards: u16,
     core_ports: bool,
+    binary: bool,
     cluster: bool,
+    debug: bool,
     bind: String,
     flags: Vec<String>,
     other: Option<String>,
@@ -48,7 +50,9 @@ impl Launch {
         Self {
             shards,
             core_ports: false,
+            binary: false,
             cluster: false,
+            debug: false,
             bind: "127.0.0.1".into(),
             flags: Vec::new(),
             other: other_server(),
@@ -83,17 +87,29 @@ impl Launch {
         self
     }
 
+    /// Serves the binary protocol on a port of its own as well.
+    pub(crate) fn binary(mut self) -> Self {
+        self.binary = true;
+        self
+    }
+
     /// `--cluster-enabled yes`, with a port for each core.
     pub(crate) fn cluster(mut self) -> Self {
         self.cluster = true;
         self.core_ports()
     }
 
+    /// `--enable-debug-command yes`.
+    pub(crate) fn debug(mut self) -> Self {
+        self.debug = true;
+        self
+    }
+
     /// Starts it and waits until it accepts connections.
     pub(crate) fn start(&self) -> Server {
         const ATTEMPTS: usize = 10;
         for _ in 0..ATTEMPTS {
-            let ports = FreePorts::find(1 + self.shards);
+            let ports = FreePorts::find(2 + self.shards);
             match Server::try_start(self, ports) {
                 Ok(server) => return server,
                 Err(output) if PORT_IS_TAKEN.iter().any(|words| output.contains(words)) => {}
@@ -101,6 +117,11 @@ impl Launch {
             }
         }
         panic!("no free port in {ATTEMPTS} attempts");
+    }
+
+    /// Behind the common port and the cores' own.
+    fn binary_port(&self, port: u16) -> u16 {
+        port + 1 + self.shards
     }
 
     fn program(&self) -> PathBuf {
@@ -114,7 +135,7 @@ impl Launch {
         command.args(["--port", &port.to_string(), "--bind", &self.bind]);
         command.arg("--dir").arg(dir);
         if self.other.is_some() {
-            command.args(["--save", "", "--daemonize", "no", "--enable-debug-command", "yes"]);
+            command.args(["--save", "", "--daemonize", "no"]);
             if self.cluster {
                 let bus_port = port + 1;
                 command.args(["--cluster-port", &bus_port.to_string()]);
@@ -124,9 +145,14 @@ impl Launch {
             let base = if self.core_ports { port + 1 } else { 0 };
             command.args(["--shards", &self.shards.to_string()]);
             command.args(["--shard-port-base", &base.to_string()]);
+            let binary_port = if self.binary { self.binary_port(port) } else { 0 };
+            command.args(["--binary-port", &binary_port.to_string()]);
         }
         if self.cluster {
             command.args(["--cluster-enabled", "yes"]);
+        }
+        if self.debug {
+            command.args(["--enable-debug-command", "yes"]);
         }
         command.args(&self.flags);
         command
@@ -173,6 +199,7 @@ fn local(port: u16) -> SocketAddr {
 pub(crate) struct Server {
     child: Child,
     port: u16,
+    binary_port: u16,
     dir: TempDir,
     _ports: FreePorts,
 }
@@ -190,7 +217,8 @@ impl Server {
             .stderr(output)
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", launch.program().display()));
-        let mut server = Self { child, port, dir, _ports: ports };
+        let binary_port = launch.binary_port(port);
+        let mut server = Self { child, port, binary_port, dir, _ports: ports };
         let started = Instant::now();
         loop {
             if server.child.try_wait().expect("look at the server").is_some() {
@@ -227,6 +255,11 @@ impl Server {
     /// The address of the common port.
     pub(crate) fn address(&self) -> SocketAddr {
         local(self.port)
+    }
+
+    /// The address of the binary port.
+    pub(crate) fn binary_address(&self) -> SocketAddr {
+        local(self.binary_port)
     }
 
     /// The address of core `index`'s own port.

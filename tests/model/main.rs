@@ -4,6 +4,7 @@
 //! must be. Their commands travel in pipelines that mix keys of all shards, commands over several keys
 //! and failing ones, and the order of the replies is checked with them. At the end of each round a
 //! connection looks at all its keys, and at the end of the run all connections together count them.
+//! Meanwhile shards move from core to core, where there is more than one.
 //!
 //! A failure prints the seed: `RINGMAIN_MODEL_SEED=… cargo test --test model` repeats the commands.
 //! `RINGMAIN_MODEL_ROUNDS=1000` runs longer.
@@ -12,13 +13,15 @@
 mod harness;
 mod model;
 
-use harness::client::{Client, encode, wait_for_reply};
+use harness::client::{Client, encode, info_number, wait_for_reply};
 use harness::random::{Random, seed};
-use harness::server::{Launch, Server};
+use harness::server::{Launch, Server, is_other_server};
 use harness::value::{Value, quoted};
-use harness::{number_from_env, wait_until};
+use harness::{Raise, number_from_env, wait_until};
 use model::{DATABASES, Model, Step};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const CONNECTIONS: u64 = 4;
 
@@ -42,7 +45,10 @@ fn run(shards: u16) {
     let rounds = number_from_env("RINGMAIN_MODEL_ROUNDS").unwrap_or(40);
     println!("RINGMAIN_MODEL_SEED={seed}");
     let server = Launch::shards(shards).start();
+    let done = AtomicBool::new(false);
     let models = std::thread::scope(|scope| {
+        scope.spawn(|| move_shards(&server, shards, Random::new(seed), &done));
+        let _stops = Raise(&done);
         let threads: Vec<_> = (0..CONNECTIONS)
             .map(|connection| {
                 let client = server.client();
@@ -53,6 +59,20 @@ fn run(shards: u16) {
         threads.into_iter().map(|thread| thread.join().expect("a connection")).collect::<Vec<_>>()
     });
     check_all_keys(&server, &models);
+}
+
+/// Gives random shards to random cores until the others are done; another server has none.
+fn move_shards(server: &Server, shards: u16, mut random: Random, done: &AtomicBool) {
+    if is_other_server() {
+        return;
+    }
+    let mut client = server.client();
+    let cores = info_number(&mut client, "ringmain", "cores");
+    while !done.load(Ordering::Relaxed) {
+        let (shard, core) = (random.below(shards.into()), random.below(cores));
+        client.ok(&format!("SHARD MOVE {shard} {core}"));
+        std::thread::sleep(Duration::from_millis(3));
+    }
 }
 
 /// When all connections rest: `DBSIZE`, `SCAN` and `KEYS` over all shards say what all models hold.
