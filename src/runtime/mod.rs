@@ -8,6 +8,7 @@
 //! | `listener`, `traffic` | connections come, bytes go in and out, connections end or move |
 //! | `connection`, `input`, `output`, `table` | one connection, its bytes, all connections of a core |
 //! | `window`, `dispatch` | from bytes to requests, from requests to commands on shards |
+//! | `sorted` | the requests of one pipeline on several shards, run shard by shard |
 //! | `frames` | the same for the binary protocol: frames to requests, replies to frames |
 //! | `engine` | runs a command, counts and times it |
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
