@@ -199,11 +199,6 @@ impl Connection {
         self.outstanding.iter().any(|outstanding| outstanding.shard == shard)
     }
 
-    /// Whether commands for any shard are under way.
-    pub(crate) fn is_owed_replies(&self) -> bool {
-        !self.outstanding.is_empty()
-    }
-
     /// Notes a batch on its way. Answers it unless it has to wait for one that is under way for the
     /// same shard.
     pub(crate) fn batch_leaves(&mut self, batch: Box<Batch>) -> Option<Box<Batch>> {

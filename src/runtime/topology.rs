@@ -49,7 +49,7 @@ impl Core<'_> {
     pub(super) fn release_if_home_moved(&self, connection: &mut Connection) {
         let moved = connection.home.is_some_and(|home| !self.is_owner(home));
         // A client that monitors is known to its core by its token.
-        let may_move = !connection.session.monitor && !connection.is_owed_replies();
+        let may_move = !connection.session.monitor && !connection.is_waiting();
         if moved && may_move && connection.port == Port::Common {
             connection.placed = false;
         }
