@@ -89,6 +89,8 @@ impl Core<'_> {
         }
         let mut left = std::mem::take(&mut sorted.left);
         sorted.is_direct = left.len() == 1 || connection.binary.is_some();
+        // What follows commands that were left to others goes their way.
+        left.retain(|shard| !self.shards.is_refused(*shard) && !connection.has_outstanding(*shard));
         for _ in 0..TOKEN_TRIES {
             left.retain(|shard| !self.run_on_shard(connection, requests, sorted, *shard));
             if left.is_empty() {
@@ -147,9 +149,6 @@ impl Core<'_> {
         sorted: &mut Sorted,
         id: ShardId,
     ) -> bool {
-        if self.shards.is_refused(id) || connection.has_outstanding(id) {
-            return false;
-        }
         let Some(shard) = self.shards.borrow_again(id) else { return false };
         let Connection { output, session, binary, .. } = connection;
         let window = &requests.window.requests;
