@@ -93,6 +93,30 @@ pub const EVICT_BUDGET: usize = 512;
 /// Ticks in a second.
 pub const TICKS_PER_SECOND: u64 = 10;
 
+// One shard's log.
+
+/// Bytes of a buffer in which records are written; a longer record has one of its own.
+pub const LOG_BUFFER_BYTES: usize = 256 * 1024;
+/// Changes beyond which they are written without waiting for more.
+pub const LOG_WRITE_BYTES_MIN: usize = 64 * 1024;
+/// Least time between two writes of fewer changes for which nobody waits.
+pub const LOG_WRITE_EVERY_US: u64 = 2000;
+/// Changes that may wait while the disk is busy, beyond which writes wait.
+pub const LOG_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Time after which what is written is synced, for `async`: a second, less the time that a sync takes.
+pub const LOG_SYNC_EVERY_MS: u64 = 700;
+/// Time between tries where the disk was full.
+pub const LOG_RETRY_MS: u64 = 500;
+/// Segments that are kept to be written again.
+pub const LOG_RECYCLED_SEGMENTS_MAX: usize = 2;
+/// Time that a core reads in the log of a shard that is being recovered before it looks at its clients.
+pub const RECOVERY_STEP_US: u64 = 2000;
+/// Bytes of entries in one part of a snapshot.
+pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
+const _: () = assert!(SNAPSHOT_PART_BYTES < LOG_BUFFER_BYTES);
+const _: () = assert!(LOG_WRITE_BYTES_MIN < LOG_BUFFER_BYTES);
+const _: () = assert!(LOG_BUFFER_BYTES < LOG_WAITING_BYTES_MAX);
+
 // The binary protocol.
 
 /// Most requests or replies of one frame.

@@ -1,0 +1,472 @@
+//! Opening a shard's log: which files make it up, reading them in order, and where it goes on.
+//!
+//! ```text
+//! manifest ─► snapshot-… ─► log-… ─► log-… ─► log-…
+//!                                             └── may end in a torn tail
+//! ```
+//!
+//! Every segment but the last was on disk, whole, before the next was begun, so a fault in it is damage.
+//! In the last, a fault with nothing behind it that was promised is the torn tail of a crash: what is
+//! before it is all that anybody could rely on. Anything else is an error that names the place.
+
+use std::io;
+
+use super::directory::{Directory, save_manifest};
+use super::manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
+use super::record::{Record, RecordFault, RecordKind};
+use super::scan::{Next, Scan, Stop};
+use super::segment::{DirectoryId, HeaderFault, SegmentFile, SegmentHeader, SegmentKind};
+use super::snapshot::SnapshotEnd;
+use super::stream::{Resume, ResumeSegment};
+use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term};
+
+/// Why a shard's log can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system said no.
+    #[error("{file}: {error}")]
+    Io {
+        /// The file.
+        file: String,
+        /// What it said.
+        error: io::Error,
+    },
+    /// There are segments and no manifest.
+    #[error(
+        "there are segments and no manifest that can be read: both copies in '{MANIFEST_NAME}' are \
+         damaged or missing"
+    )]
+    NoManifest,
+    /// The files are those of another shard or directory.
+    #[error("'{file}' belongs to another shard or data directory")]
+    Foreign {
+        /// The file.
+        file: String,
+    },
+    /// A segment that must be there is not.
+    #[error("'{file}' is missing or does not begin as it must: {fault}")]
+    Segment {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        fault: HeaderFault,
+    },
+    /// What was on disk is damaged.
+    #[error("'{file}' is damaged at byte {}: {fault}, though what follows shows that it was on disk once", at.0)]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where.
+        at: ByteOffset,
+        /// What is there.
+        fault: RecordFault,
+    },
+    /// The log ends before where it was when the server stopped.
+    #[error(
+        "'{file}' ends at record {}, but the server stopped cleanly after record {}",
+        found.0, expected.0
+    )]
+    Short {
+        /// The file.
+        file: String,
+        /// The last record there is.
+        found: LogIndex,
+        /// The last record there was.
+        expected: LogIndex,
+    },
+    /// A snapshot does not have the entries that it says, or its content makes no sense.
+    #[error("'{file}' does not hold what it says: its content makes no sense at byte {}", at.0)]
+    Content {
+        /// The file.
+        file: String,
+        /// Where.
+        at: ByteOffset,
+    },
+}
+
+/// What a record brings.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// Entries of the keyspace, from a snapshot.
+    Part(&'a [u8]),
+    /// Changes.
+    Changes {
+        /// As the journal wrote them.
+        payload: &'a [u8],
+        /// Whether entries of the snapshot may have seen them.
+        overlaps_snapshot: bool,
+    },
+}
+
+/// Bytes at the end of the log that were cut off because nobody could rely on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file.
+    pub file: String,
+    /// Where it ends now.
+    pub at: ByteOffset,
+    /// What stands there.
+    pub fault: RecordFault,
+}
+
+#[derive(Debug)]
+struct File<C> {
+    file: SegmentFile,
+    content: C,
+    first_index: LogIndex,
+    /// Where its records end, as the segment after it tells.
+    end: Option<ByteOffset>,
+}
+
+/// A log that is being read.
+#[derive(Debug)]
+pub struct Recovery<C> {
+    shard: ShardId,
+    manifest: Manifest,
+    /// The snapshot and the segments, in the order in which they are read.
+    files: Vec<File<C>>,
+    current: usize,
+    scan: Option<Scan>,
+    snapshot_entries: u64,
+    snapshot_end: Option<SnapshotEnd>,
+    entries_read: u64,
+    last_index: LogIndex,
+    last_term: Term,
+    segments: Vec<ResumeSegment>,
+    last_id: SegmentId,
+    leftovers: Vec<SegmentFile>,
+    cut: Option<Cut>,
+    bytes_read: u64,
+    bytes_total: u64,
+}
+
+/// Makes the folder of an empty shard: a manifest and nothing else.
+///
+/// # Errors
+/// The system's.
+pub fn create(directory: &mut impl Directory, manifest: &Manifest) -> io::Result<()> {
+    directory.create(MANIFEST_NAME, 2 * MANIFEST_COPY_BYTES as u64, false)?;
+    save_manifest(directory, manifest)?;
+    directory.sync_directory()
+}
+
+/// Makes a folder, whatever is in it, that of a log that begins anew: what it held is not needed any more.
+///
+/// # Errors
+/// The system's.
+pub fn start_over(
+    directory: &mut impl Directory,
+    shard: ShardId,
+    shard_count: u16,
+    id: DirectoryId,
+) -> io::Result<Resume> {
+    let names = directory.list()?;
+    let leftovers: Vec<SegmentFile> =
+        names.iter().filter_map(|name| SegmentFile::parse(name)).collect();
+    let last_id = leftovers.iter().map(|file| file.id).max().unwrap_or(SegmentId(0));
+    let mut manifest = Manifest::new(shard, shard_count, id);
+    if let Ok(content) = directory.read(MANIFEST_NAME)
+        && let Some(old) = Manifest::decode(&content)
+    {
+        manifest.generation = old.generation + 1;
+    }
+    manifest.first_segment = SegmentId(last_id.0 + 1);
+    // From here on the files that are there belong to nothing.
+    create(directory, &manifest)?;
+    let (last_index, last_term, segments) = (LogIndex(0), Term(0), Vec::new());
+    Ok(Resume { manifest, last_index, last_term, segments, last_id, leftovers })
+}
+
+/// The manifest of a folder; none in an empty one.
+///
+/// # Errors
+/// If there are segments and no manifest that can be read.
+pub fn read_manifest(directory: &mut impl Directory) -> Result<Option<Manifest>, OpenError> {
+    let names = directory.list().map_err(|error| io_error(".", error))?;
+    let manifest = match directory.read(MANIFEST_NAME) {
+        Ok(content) => Manifest::decode(&content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(io_error(MANIFEST_NAME, error)),
+    };
+    let has_segments = names.iter().any(|name| SegmentFile::parse(name).is_some());
+    if manifest.is_none() && has_segments {
+        return Err(OpenError::NoManifest);
+    }
+    Ok(manifest)
+}
+
+fn io_error(file: &str, error: io::Error) -> OpenError {
+    OpenError::Io { file: file.to_owned(), error }
+}
+
+impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
+    /// Looks through the folder of `shard` and finds out what has to be read. An empty folder becomes
+    /// that of an empty shard.
+    ///
+    /// # Errors
+    /// Whatever keeps the log from being what it was.
+    pub fn open<D: Directory<Content = C>>(
+        directory: &mut D,
+        shard: ShardId,
+        shard_count: u16,
+        id: DirectoryId,
+    ) -> Result<Self, OpenError> {
+        let manifest = match read_manifest(directory)? {
+            Some(manifest) => manifest,
+            None => {
+                let manifest = Manifest::new(shard, shard_count, id);
+                create(directory, &manifest).map_err(|error| io_error(MANIFEST_NAME, error))?;
+                manifest
+            }
+        };
+        if (manifest.shard, manifest.directory) != (shard, id) {
+            return Err(OpenError::Foreign { file: MANIFEST_NAME.to_owned() });
+        }
+        let names = directory.list().map_err(|error| io_error(".", error))?;
+        let mut all: Vec<SegmentFile> =
+            names.iter().filter_map(|name| SegmentFile::parse(name)).collect();
+        all.sort_unstable_by_key(|file| file.id);
+        let mut recovery = Self {
+            shard,
+            manifest,
+            files: Vec::new(),
+            current: 0,
+            scan: None,
+            snapshot_entries: 0,
+            snapshot_end: None,
+            entries_read: 0,
+            last_index: LogIndex(manifest.first_index.0 - 1),
+            last_term: Term(0),
+            segments: Vec::new(),
+            last_id: all.last().map_or(SegmentId(0), |file| file.id),
+            leftovers: Vec::new(),
+            cut: None,
+            bytes_read: 0,
+            bytes_total: 0,
+        };
+        recovery.find_snapshot(directory)?;
+        recovery.find_segments(directory, &all)?;
+        let kept: Vec<SegmentFile> = recovery.files.iter().map(|file| file.file).collect();
+        recovery.leftovers = all.into_iter().filter(|file| !kept.contains(file)).collect();
+        let lengths = recovery.files.iter().map(|file| match file.end {
+            Some(end) => end.0,
+            None => file.content.len() as u64,
+        });
+        recovery.bytes_total = lengths.sum();
+        Ok(recovery)
+    }
+
+    fn read<D: Directory<Content = C>>(
+        &self,
+        directory: &mut D,
+        file: SegmentFile,
+    ) -> Result<(C, Result<SegmentHeader, HeaderFault>), OpenError> {
+        let name = file.name();
+        let content = directory.read(&name).map_err(|error| io_error(&name, error))?;
+        let header = SegmentHeader::decode(&content, file, self.shard, &self.manifest.directory);
+        Ok((content, header))
+    }
+
+    fn find_snapshot<D: Directory<Content = C>>(
+        &mut self,
+        directory: &mut D,
+    ) -> Result<(), OpenError> {
+        let Some(id) = self.manifest.snapshot else { return Ok(()) };
+        let file = SegmentFile::snapshot(id);
+        let (content, header) = self.read(directory, file)?;
+        header.map_err(|fault| OpenError::Segment { file: file.name(), fault })?;
+        self.files.push(File { file, content, first_index: LogIndex(1), end: None });
+        Ok(())
+    }
+
+    /// Finds the segments of the log: from the first that the manifest names, each the one that the next
+    /// names as the one before it. Files without a header of their own were made ready and not begun.
+    fn find_segments<D: Directory<Content = C>>(
+        &mut self,
+        directory: &mut D,
+        all: &[SegmentFile],
+    ) -> Result<(), OpenError> {
+        let first = self.manifest.first_segment;
+        let mut not_begun = Vec::new();
+        let begun_before = self.files.len();
+        for file in all.iter().filter(|file| file.kind == SegmentKind::Log && file.id >= first) {
+            let (content, header) = self.read(directory, *file)?;
+            let header = match header {
+                Ok(header) => header,
+                Err(fault) => {
+                    not_begun.push((*file, content, fault));
+                    continue;
+                }
+            };
+            match (self.files[begun_before..].last_mut(), header.previous) {
+                (None, _) if file.id == first => {}
+                (Some(last), Some((id, end))) if last.file.id == id => last.end = Some(end),
+                (last, previous) => {
+                    // The segment between the two is missing.
+                    let id = previous.map_or(first, |(id, _)| id);
+                    let id = if last.is_none() { first } else { id };
+                    let name = SegmentFile::log(id).name();
+                    let fault = not_begun.iter().find(|(file, ..)| file.id == id);
+                    let fault = fault.map_or(HeaderFault::Magic, |(_, _, fault)| *fault);
+                    return Err(OpenError::Segment { file: name, fault });
+                }
+            }
+            let first_index = header.first_index;
+            self.files.push(File { file: *file, content, first_index, end: None });
+        }
+        // A header that got lost with all behind it was never promised. Had it been, a record would say so.
+        for (file, content, fault) in not_begun {
+            let scan = Scan::new(self.shard, file.id, LogIndex(0));
+            if scan.promise_without_header(&content).is_some() {
+                return Err(OpenError::Segment { file: file.name(), fault });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next record that brings something and gives it to `take`, which says whether it made
+    /// sense. False at the end.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn step(
+        &mut self,
+        mut take: impl FnMut(Item<'_>) -> Option<u64>,
+    ) -> Result<bool, OpenError> {
+        loop {
+            let Some(file) = self.files.get(self.current) else {
+                self.check_end()?;
+                return Ok(false);
+            };
+            let scan = self
+                .scan
+                .get_or_insert_with(|| Scan::new(self.shard, file.file.id, file.first_index));
+            let length =
+                file.end.map_or(usize::MAX, |end| usize::try_from(end.0).unwrap_or(usize::MAX));
+            let bytes = &file.content[..length.min(file.content.len())];
+            let before = scan.at();
+            let record = match scan.next(bytes) {
+                Next::Record(record) => record,
+                Next::Stop(stop) => {
+                    self.end_file(stop)?;
+                    continue;
+                }
+            };
+            self.bytes_read += record.bytes() as u64;
+            let name = || file.file.name();
+            let nonsense = || OpenError::Content { file: name(), at: before };
+            let Record { header, payload } = record;
+            match (file.file.kind, header.kind) {
+                (SegmentKind::Snapshot, RecordKind::SnapshotPart) => {
+                    self.snapshot_entries += take(Item::Part(payload)).ok_or_else(nonsense)?;
+                    return Ok(true);
+                }
+                (SegmentKind::Snapshot, RecordKind::SnapshotEnd) => {
+                    let end = SnapshotEnd::decode(payload).ok_or_else(nonsense)?;
+                    if end.entries != self.snapshot_entries {
+                        return Err(nonsense());
+                    }
+                    self.snapshot_end = Some(end);
+                }
+                (SegmentKind::Log, RecordKind::Entry) => {
+                    self.last_index = self.last_index.max(header.index);
+                    self.last_term = header.term;
+                    if header.index < self.manifest.first_index {
+                        continue;
+                    }
+                    let seen = self.snapshot_end.map_or(LogIndex(0), |end| end.last_index);
+                    let overlaps_snapshot = header.index <= seen;
+                    let item = Item::Changes { payload, overlaps_snapshot };
+                    self.entries_read += take(item).ok_or_else(nonsense)?;
+                    return Ok(true);
+                }
+                (SegmentKind::Snapshot, RecordKind::Entry)
+                | (SegmentKind::Log, RecordKind::SnapshotPart | RecordKind::SnapshotEnd) => {
+                    return Err(nonsense());
+                }
+            }
+        }
+    }
+
+    /// No more records in the current file: goes on to the next, if all that must be there is.
+    fn end_file(&mut self, stop: Stop) -> Result<(), OpenError> {
+        let (Some(file), Some(scan)) = (self.files.get(self.current), self.scan.take()) else {
+            return Ok(());
+        };
+        let name = file.file.name();
+        let damaged = OpenError::Damaged { file: name.clone(), at: stop.at, fault: stop.fault };
+        if file.file.kind == SegmentKind::Snapshot {
+            if self.snapshot_end.is_none() {
+                return Err(damaged);
+            }
+            self.current += 1;
+            return Ok(());
+        }
+        let is_whole = match (file.end, self.files.get(self.current + 1)) {
+            (Some(end), Some(next)) => {
+                let rest = file.content.get(..usize::try_from(end.0).unwrap_or(usize::MAX));
+                rest.is_some() && next.first_index == scan.next_index()
+            }
+            _ => {
+                if scan.later_promise(&file.content).is_some() || scan.synced() >= scan.next_index()
+                {
+                    return Err(damaged);
+                }
+                if stop.fault != RecordFault::Nothing {
+                    self.cut = Some(Cut { file: name, at: stop.at, fault: stop.fault });
+                }
+                true
+            }
+        };
+        if !is_whole {
+            return Err(damaged);
+        }
+        self.segments.push(ResumeSegment {
+            id: file.file.id,
+            first_index: file.first_index,
+            end: file.end.unwrap_or(ByteOffset(
+                stop.at.0.next_multiple_of(super::record::BLOCK_BYTES as u64),
+            )),
+            file_bytes: file.content.len() as u64,
+        });
+        self.last_index = self.last_index.max(LogIndex(scan.next_index().0 - 1));
+        self.current += 1;
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<(), OpenError> {
+        let expected = self.manifest.clean_index.unwrap_or(LogIndex(0));
+        if self.last_index < expected {
+            let file = self.files.last().map_or(MANIFEST_NAME.to_owned(), |file| file.file.name());
+            return Err(OpenError::Short { file, found: self.last_index, expected });
+        }
+        Ok(())
+    }
+
+    /// Bytes read, and bytes there are to read at most.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.bytes_read, self.bytes_total)
+    }
+
+    /// Entries of the snapshot and changes of the log that were read.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.snapshot_entries, self.entries_read)
+    }
+
+    /// What was cut off the end, if anything.
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
+    }
+
+    /// Where the log goes on; once all is read.
+    pub fn finish(self) -> Resume {
+        Resume {
+            manifest: self.manifest,
+            last_index: self.last_index,
+            last_term: self.last_term,
+            segments: self.segments,
+            last_id: self.last_id,
+            leftovers: self.leftovers,
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading a segment's records one after another, and judging what stands where they end.
+
+use super::buffer::ALIGN_BYTES;
+use super::record::{BLOCK_BYTES, Record, RecordFault, looks_like_one_of};
+use super::segment::SEGMENT_HEADER_BYTES;
+use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId};
+
+/// A walk through the records of one segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    shard: ShardId,
+    segment: SegmentId,
+    /// Where the next record is looked for.
+    at: usize,
+    /// The index that it must have.
+    next: LogIndex,
+    /// The most that any record said was synced.
+    synced: LogIndex,
+}
+
+/// A place where no record is that belongs there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Where.
+    pub at: ByteOffset,
+    /// Why what is there is not the next record.
+    pub fault: RecordFault,
+}
+
+/// What comes next in a segment.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// A record.
+    Record(Record<'a>),
+    /// No more records.
+    Stop(Stop),
+}
+
+impl Scan {
+    /// A walk through the records of `segment`, the first of which has the index `first`.
+    pub fn new(shard: ShardId, segment: SegmentId, first: LogIndex) -> Self {
+        Self { shard, segment, at: SEGMENT_HEADER_BYTES, next: first, synced: LogIndex(0) }
+    }
+
+    /// Where the next record is looked for.
+    pub fn at(&self) -> ByteOffset {
+        ByteOffset(self.at as u64)
+    }
+
+    /// The index that the next record must have.
+    pub fn next_index(&self) -> LogIndex {
+        self.next
+    }
+
+    /// The most that a record so far said was synced.
+    pub fn synced(&self) -> LogIndex {
+        self.synced
+    }
+
+    /// The next record in `bytes`, the segment from its start to where it ends.
+    #[inline]
+    pub fn next<'a>(&mut self, bytes: &'a [u8]) -> Next<'a> {
+        let mut at = self.at;
+        let fault = loop {
+            let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) else {
+                break RecordFault::Nothing;
+            };
+            match self.decode(rest) {
+                Ok(record) => {
+                    self.at = at + record.bytes();
+                    self.next = LogIndex(record.header.index.0 + 1);
+                    self.synced = self.synced.max(record.header.synced);
+                    return Next::Record(record);
+                }
+                // What was written in one go was filled up to the end of a block, and on some devices
+                // of a page.
+                Err(RecordFault::Nothing) if !at.is_multiple_of(BLOCK_BYTES) => {
+                    at = at.next_multiple_of(BLOCK_BYTES);
+                }
+                Err(RecordFault::Nothing) if !at.is_multiple_of(ALIGN_BYTES) => {
+                    at = at.next_multiple_of(ALIGN_BYTES);
+                }
+                Err(fault) => break fault,
+            }
+        };
+        Next::Stop(Stop { at: self.at(), fault })
+    }
+
+    fn decode<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, RecordFault> {
+        let record = Record::decode(bytes)?;
+        if record.header.shard != self.shard || record.header.segment != self.segment {
+            return Err(RecordFault::Foreign);
+        }
+        if record.header.index != self.next {
+            return Err(RecordFault::OutOfOrder);
+        }
+        Ok(record)
+    }
+
+    /// A record somewhere behind the place where the walk has stopped that says that something from there
+    /// on was once on disk: then what stands at that place is damaged, not torn.
+    ///
+    /// Whatever was written in one go begins at a block, so blocks are all that is looked at.
+    pub fn later_promise(&self, bytes: &[u8]) -> Option<ByteOffset> {
+        self.find_later(bytes, |record| record.header.synced >= self.next)
+    }
+
+    /// The same in a segment that has no header: a record that says that one before it was on disk, and
+    /// with it the header.
+    pub fn promise_without_header(&self, bytes: &[u8]) -> Option<ByteOffset> {
+        let mut first = None;
+        self.find_later(bytes, |record| {
+            let first = *first.get_or_insert(record.header.index);
+            record.header.synced >= first
+        })
+    }
+
+    fn find_later(
+        &self,
+        bytes: &[u8],
+        mut is_it: impl FnMut(&Record<'_>) -> bool,
+    ) -> Option<ByteOffset> {
+        let mut at = self.at.next_multiple_of(BLOCK_BYTES);
+        while at < bytes.len() {
+            if looks_like_one_of(&bytes[at..], self.shard, self.segment)
+                && let Ok(record) = Record::decode(&bytes[at..])
+                && is_it(&record)
+            {
+                return Some(ByteOffset(at as u64));
+            }
+            at += BLOCK_BYTES;
+        }
+        None
+    }
+}

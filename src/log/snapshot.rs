@@ -1,0 +1,233 @@
+//! A snapshot on its way to disk: a file of its own with all entries of a keyspace, in parts.
+//!
+//! The keyspace goes on changing while its entries are written. So a snapshot is not of one moment: it
+//! holds every entry as it was at some moment since the snapshot began, with its version, and the
+//! log from that beginning on holds every change made since. Whoever reads both leaves out the changes
+//! that an entry's version says it has seen.
+
+use super::buffer::AlignedBuffer;
+use super::manifest::Manifest;
+use super::record::{RecordHeader, RecordKind};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
+use super::stream::{DiskError, append_record};
+use crate::types::{ByteOffset, LogIndex, Now, SegmentId, ShardId, Term};
+
+/// How far a snapshot has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Its file is being made.
+    Preparing,
+    /// The next part may come.
+    Open,
+    /// A part is being written.
+    Writing,
+    /// The last record is being written.
+    Ending,
+    /// All is written: the sync may begin.
+    Written,
+    /// It is being synced.
+    Syncing,
+    /// It is on disk: the manifest may name it.
+    Synced,
+    /// The manifest is being written.
+    Saving,
+}
+
+/// A snapshot that is being taken.
+#[derive(Debug)]
+pub struct Snapshot {
+    shard: ShardId,
+    id: SegmentId,
+    first_index: LogIndex,
+    phase: Phase,
+    end: ByteOffset,
+    parts: u64,
+    entries: u64,
+    failed: Option<DiskError>,
+    abandoned: bool,
+}
+
+/// Bytes of the payload of a snapshot's last record.
+pub const SNAPSHOT_END_BYTES: usize = 16;
+
+/// What the last record of a snapshot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotEnd {
+    /// Entries of all its parts.
+    pub entries: u64,
+    /// The last record whose changes an entry of the snapshot may have seen.
+    pub last_index: LogIndex,
+}
+
+impl SnapshotEnd {
+    fn encode(self) -> [u8; SNAPSHOT_END_BYTES] {
+        let mut bytes = [0; SNAPSHOT_END_BYTES];
+        bytes[..8].copy_from_slice(&self.entries.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.last_index.0.to_le_bytes());
+        bytes
+    }
+
+    /// What the payload of a snapshot's last record says; none if it is no such payload.
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let payload: &[u8; SNAPSHOT_END_BYTES] = payload.try_into().ok()?;
+        let entries = u64::from_le_bytes(*payload.first_chunk()?);
+        let last_index = LogIndex(u64::from_le_bytes(*payload.last_chunk()?));
+        Some(Self { entries, last_index })
+    }
+}
+
+impl Snapshot {
+    pub(super) fn new(shard: ShardId, id: SegmentId, first_index: LogIndex) -> Self {
+        Self {
+            shard,
+            id,
+            first_index,
+            phase: Phase::Preparing,
+            end: ByteOffset(0),
+            parts: 0,
+            entries: 0,
+            failed: None,
+            abandoned: false,
+        }
+    }
+
+    /// Its file.
+    pub fn file(&self) -> SegmentFile {
+        SegmentFile::snapshot(self.id)
+    }
+
+    /// Entries that it has.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Bytes that have been written.
+    pub fn bytes(&self) -> u64 {
+        self.end.0
+    }
+
+    pub(super) fn first_index(&self) -> LogIndex {
+        self.first_index
+    }
+
+    pub(super) fn wants_part(&self) -> bool {
+        self.phase == Phase::Open && !self.abandoned
+    }
+
+    pub(super) fn add_part(
+        &mut self,
+        buffer: &mut AlignedBuffer,
+        payload: &[u8],
+        entries: u64,
+        manifest: (&Manifest, Term),
+        now: Now,
+    ) {
+        self.entries += entries;
+        self.append(buffer, RecordKind::SnapshotPart, payload, manifest, now);
+        self.phase = Phase::Writing;
+    }
+
+    pub(super) fn end(
+        &mut self,
+        buffer: &mut AlignedBuffer,
+        last_index: LogIndex,
+        manifest: (&Manifest, Term),
+        now: Now,
+    ) {
+        let end = SnapshotEnd { entries: self.entries, last_index };
+        self.append(buffer, RecordKind::SnapshotEnd, &end.encode(), manifest, now);
+        self.phase = Phase::Ending;
+    }
+
+    fn append(
+        &mut self,
+        buffer: &mut AlignedBuffer,
+        kind: RecordKind,
+        payload: &[u8],
+        (manifest, term): (&Manifest, Term),
+        now: Now,
+    ) {
+        if self.parts == 0 {
+            let header = SegmentHeader {
+                file: self.file(),
+                shard: self.shard,
+                first_index: self.first_index,
+                previous: None,
+                previous_term: term,
+                created: now.unix,
+                directory: manifest.directory,
+            };
+            buffer.append(&header.encode());
+            debug_assert_eq!(buffer.len(), SEGMENT_HEADER_BYTES);
+        }
+        self.parts += 1;
+        let header = RecordHeader {
+            kind,
+            shard: self.shard,
+            segment: self.id,
+            term,
+            index: LogIndex(self.parts),
+            synced: LogIndex(0),
+        };
+        append_record(buffer, &header, payload);
+    }
+
+    pub(super) fn start_write(&mut self, bytes: usize) -> ByteOffset {
+        let offset = self.end;
+        self.end = ByteOffset(offset.0 + bytes as u64);
+        offset
+    }
+
+    pub(super) fn prepared(&mut self, result: Result<(), DiskError>) {
+        self.go_on(result, Phase::Open);
+    }
+
+    pub(super) fn written(&mut self, result: Result<(), DiskError>) {
+        let next = if self.phase == Phase::Ending { Phase::Written } else { Phase::Open };
+        self.go_on(result, next);
+    }
+
+    pub(super) fn synced(&mut self, result: Result<(), DiskError>) {
+        self.go_on(result, Phase::Synced);
+    }
+
+    fn go_on(&mut self, result: Result<(), DiskError>, next: Phase) {
+        match result {
+            Ok(()) => self.phase = next,
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
+    }
+
+    /// Whether it will not be finished, and nothing of it is under way.
+    pub(super) fn is_given_up(&self) -> bool {
+        let is_under_way = matches!(
+            self.phase,
+            Phase::Preparing | Phase::Writing | Phase::Ending | Phase::Syncing
+        );
+        self.failed.is_some() || self.abandoned && !is_under_way && self.phase != Phase::Saving
+    }
+
+    pub(super) fn error(&self) -> Option<DiskError> {
+        self.failed
+    }
+
+    pub(super) fn take_wants_sync(&mut self) -> bool {
+        let wants = self.phase == Phase::Written;
+        if wants {
+            self.phase = Phase::Syncing;
+        }
+        wants
+    }
+
+    pub(super) fn take_wants_manifest(&mut self) -> bool {
+        let wants = self.phase == Phase::Synced;
+        if wants {
+            self.phase = Phase::Saving;
+        }
+        wants
+    }
+}

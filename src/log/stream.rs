@@ -1,0 +1,813 @@
+//! One shard's log while it serves: what is to be written where, and how far it has come.
+//!
+//! ```text
+//!             durable ≤ written ≤ sealed            records of the log
+//!  ─────────────┼──────────┼─────────┼──────────►
+//!   on disk     │ the disk │ being   │ the journal: changes that are not a record yet
+//!               │ has it   │ written │
+//! ```
+//!
+//! One write at a time is under way. While it is, changes gather in the journal; the next write takes
+//! them all as one record. Whoever waits for a sync waits for a record's index to be durable. Only the
+//! newest segment holds records that are not durable: before another is begun, all are.
+//!
+//! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
+//! any order, and answers.
+
+use std::collections::VecDeque;
+
+use super::buffer::{ALIGN_BYTES, AlignedBuffer};
+use super::directory::Job;
+use super::manifest::Manifest;
+use super::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, record_bytes};
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
+use super::snapshot::Snapshot;
+use crate::limits::{
+    LOG_BUFFER_BYTES, LOG_RECYCLED_SEGMENTS_MAX, LOG_RETRY_MS, LOG_SYNC_EVERY_MS,
+    LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US,
+};
+use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
+
+/// Something for the runtime to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Write a buffer to a file; the answer is [`Stream::written`].
+    Write {
+        /// The file.
+        file: SegmentFile,
+        /// Where.
+        offset: ByteOffset,
+        /// What. The kernel has it until the write is done; then it comes back.
+        buffer: AlignedBuffer,
+        /// Whether the write is done only when it is on disk, with all that is needed to read it.
+        sync: bool,
+    },
+    /// Sync a file; the answer is [`Stream::synced`].
+    Sync(SegmentFile),
+    /// Do something with the folder; the answer is [`Stream::done`].
+    Job(Job),
+    /// A file is not written any more.
+    Close(SegmentFile),
+}
+
+/// What the disk answered instead of doing as it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskError {
+    /// The system's number for it.
+    pub errno: i32,
+}
+
+impl DiskError {
+    /// Whether there is no room.
+    pub fn is_full(self) -> bool {
+        matches!(self.errno, libc::ENOSPC | libc::EDQUOT | libc::EFBIG)
+    }
+}
+
+impl std::fmt::Display for DiskError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::io::Error::from_raw_os_error(self.errno).fmt(f)
+    }
+}
+
+/// What a log is told when it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions {
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// Writes begin and end at multiples of this: what direct I/O to the file takes.
+    pub align_bytes: usize,
+    /// Whether new segments are written once ahead of use.
+    pub fill: bool,
+}
+
+/// The segment that is being written.
+#[derive(Clone, Copy, Debug)]
+struct Active {
+    id: SegmentId,
+    first_index: LogIndex,
+    bytes: u64,
+    /// Where the next record goes.
+    end: ByteOffset,
+    /// Whether its header is written.
+    begun: bool,
+}
+
+/// The segment that will be written next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spare {
+    /// There is none.
+    None,
+    /// It is being made.
+    Coming { id: SegmentId, bytes: u64 },
+    /// It is there.
+    Ready { id: SegmentId, bytes: u64 },
+    /// It could not be made; it is tried again.
+    Failed { error: DiskError, retry_at: MonoUs },
+}
+
+/// A segment whose records are all durable.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    id: SegmentId,
+    first_index: LogIndex,
+    /// Up to the end of its records.
+    bytes: u64,
+    /// Of the file.
+    file_bytes: u64,
+}
+
+/// A write that is under way, or that found the disk full.
+#[derive(Debug)]
+struct Flight {
+    last_index: LogIndex,
+    offset: ByteOffset,
+    sync: bool,
+    /// The buffer, where the write is to be tried again.
+    held: Option<(AlignedBuffer, MonoUs)>,
+}
+
+/// Why writes can't be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A write or a sync failed: what the disk has is not known any more. For good.
+    Failed(DiskError),
+    /// There is no room on the disk. Until there is.
+    Full(DiskError),
+    /// The server is stopping: what came now would not be on disk.
+    Stopping,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(error) => write!(
+                f,
+                "MISCONF Errors writing to the log: {error}. The shard takes no more writes: see to the \
+                 disk, then restart the server."
+            ),
+            Self::Full(error) => write!(
+                f,
+                "MISCONF Errors writing to the log: {error}. Writes go on when there is room again."
+            ),
+            Self::Stopping => write!(f, "ERR The server is shutting down."),
+        }
+    }
+}
+
+/// What an operator wants to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamFigures {
+    /// Bytes of all segments since the snapshot, as far as they are filled.
+    pub log_bytes: u64,
+    /// Segments since the snapshot.
+    pub segments: u64,
+    /// Bytes handed to the disk since the start, padding and snapshots included.
+    pub written_bytes: u64,
+    /// Bytes of changes in them, snapshots not included.
+    pub payload_bytes: u64,
+    /// Syncs since the start, synced writes included.
+    pub syncs: u64,
+    /// Snapshots finished since the start.
+    pub snapshots: u64,
+    /// Snapshots given up since the start.
+    pub snapshots_failed: u64,
+    /// Why the last one was, if that was the disk.
+    pub snapshot_error: Option<DiskError>,
+    /// Bytes of the last one finished.
+    pub snapshot_bytes: u64,
+}
+
+/// One shard's log.
+#[derive(Debug)]
+pub struct Stream {
+    options: StreamOptions,
+    manifest: Manifest,
+    term: Term,
+    active: Option<Active>,
+    spare: Spare,
+    closed: VecDeque<Closed>,
+    /// Where the records before `active` end.
+    previous: Option<(SegmentId, ByteOffset)>,
+    recyclable: Vec<Closed>,
+    next_id: SegmentId,
+    sealed: LogIndex,
+    written: LogIndex,
+    durable: LogIndex,
+    flight: Option<Flight>,
+    syncing: bool,
+    /// Since when something is written and not durable.
+    unsynced_since: Option<MonoUs>,
+    last_write: MonoUs,
+    buffers: Vec<AlignedBuffer>,
+    jobs: VecDeque<Job>,
+    /// The job that is being done.
+    job: Option<Job>,
+    snapshot: Option<Snapshot>,
+    failed: Option<DiskError>,
+    figures: StreamFigures,
+    /// Bytes of segments since the snapshot.
+    log_bytes: u64,
+    closed_cleanly: bool,
+}
+
+/// Where a log goes on after what was recovered.
+#[derive(Clone, Debug)]
+pub struct Resume {
+    /// The manifest that was found or made.
+    pub manifest: Manifest,
+    /// The last record.
+    pub last_index: LogIndex,
+    /// Its term.
+    pub last_term: Term,
+    /// The segments that hold records, in order.
+    pub segments: Vec<ResumeSegment>,
+    /// The highest number that any file has had.
+    pub last_id: SegmentId,
+    /// Files that belong to nothing.
+    pub leftovers: Vec<SegmentFile>,
+}
+
+/// A segment that was recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumeSegment {
+    /// Which.
+    pub id: SegmentId,
+    /// Its first record.
+    pub first_index: LogIndex,
+    /// Where its records end.
+    pub end: ByteOffset,
+    /// The length of its file.
+    pub file_bytes: u64,
+}
+
+impl Stream {
+    /// A log that goes on where it was left.
+    pub fn new(resume: Resume, options: StreamOptions) -> Self {
+        let Resume { manifest, last_index, last_term, segments, last_id, leftovers } = resume;
+        let previous = segments.last().map(|last| (last.id, last.end));
+        let closed: VecDeque<Closed> = segments
+            .into_iter()
+            .map(|ResumeSegment { id, first_index, end, file_bytes }| Closed {
+                id,
+                first_index,
+                bytes: end.0,
+                file_bytes,
+            })
+            .collect();
+        let log_bytes = closed.iter().map(|segment| segment.bytes).sum();
+        let mut manifest = Manifest { clean_index: None, ..manifest };
+        manifest.generation += 1;
+        let next_id = SegmentId(last_id.0.max(manifest.first_segment.0 - 1) + 1);
+        if closed.is_empty() {
+            // Nothing before it is needed: the log begins with the segment that comes.
+            manifest.first_segment = next_id;
+        }
+        let mut jobs = VecDeque::from([Job::SaveManifest(manifest)]);
+        if !leftovers.is_empty() {
+            jobs.push_back(Job::Remove(leftovers));
+        }
+        Self {
+            options,
+            manifest,
+            term: last_term,
+            active: None,
+            spare: Spare::None,
+            closed,
+            previous,
+            recyclable: Vec::new(),
+            next_id,
+            sealed: last_index,
+            written: last_index,
+            durable: last_index,
+            flight: None,
+            syncing: false,
+            unsynced_since: None,
+            last_write: MonoUs(0),
+            buffers: Vec::new(),
+            jobs,
+            job: None,
+            snapshot: None,
+            failed: None,
+            figures: StreamFigures::default(),
+            log_bytes,
+            closed_cleanly: false,
+        }
+    }
+
+    /// The index that the journal's changes will have.
+    #[inline]
+    pub fn next_index(&self) -> LogIndex {
+        LogIndex(self.sealed.0 + 1)
+    }
+
+    /// All records up to this one are on disk.
+    #[inline]
+    pub fn durable(&self) -> LogIndex {
+        self.durable
+    }
+
+    /// Since when records are written and not on disk, if any are.
+    pub fn unsynced_since(&self) -> Option<MonoUs> {
+        self.unsynced_since
+    }
+
+    /// What the log has come to.
+    pub fn figures(&self) -> StreamFigures {
+        let segments = self.closed.len() as u64 + u64::from(self.active.is_some());
+        StreamFigures { log_bytes: self.log_bytes, segments, ..self.figures }
+    }
+
+    /// Bytes of segments since the snapshot.
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// Why writes can't be taken, if they can't. `pending` bytes of changes wait in the journal already,
+    /// one more write is to come.
+    pub fn refusal(&self, pending: usize) -> Option<Refusal> {
+        if let Some(error) = self.failed {
+            return Some(Refusal::Failed(error));
+        }
+        if let Some(Flight { held: Some(_), .. }) = &self.flight {
+            return Some(Refusal::Full(DiskError { errno: libc::ENOSPC }));
+        }
+        if let Spare::Failed { error, .. } = self.spare {
+            let room = self.active.map_or(0, |active| active.bytes.saturating_sub(active.end.0));
+            // Half of what is left is kept for what one write brings beyond its estimate.
+            if (pending + LOG_BUFFER_BYTES) as u64 > room / 2 {
+                return Some(Refusal::Full(error));
+            }
+        }
+        None
+    }
+
+    /// Whether a write or a sync has failed, so that what is not durable now never will be.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Whether nothing is under way and all is durable.
+    pub fn is_at_rest(&self) -> bool {
+        self.flight.is_none()
+            && !self.syncing
+            && self.job.is_none()
+            && self.jobs.is_empty()
+            && self.snapshot.is_none()
+            && self.durable == self.sealed
+    }
+
+    /// Whether a step now would do something with the changes that wait.
+    #[inline]
+    pub fn wants_step(&self, now: MonoUs, pending: usize, sync: bool) -> bool {
+        if self.flight.is_some() || self.failed.is_some() {
+            return false;
+        }
+        if sync && !self.syncing {
+            return true;
+        }
+        pending >= LOG_WRITE_BYTES_MIN
+            || pending > 0 && now.0.saturating_sub(self.last_write.0) >= LOG_WRITE_EVERY_US
+    }
+
+    /// Does what is due. `payload` are the changes that wait, empty if there are none; true if they were
+    /// taken as the next record. `sync` tells whether somebody waits for all of them to be on disk.
+    pub fn step(
+        &mut self,
+        now: Now,
+        payload: &[u8],
+        sync: bool,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        self.start_job(effects);
+        self.prepare_spare(now.mono, effects);
+        self.retry_write(now.mono, effects);
+        if self.flight.is_some() {
+            return false;
+        }
+        if payload.is_empty() {
+            let is_due = self.unsynced_since.is_some_and(|since| {
+                sync || now.mono.0.saturating_sub(since.0) >= LOG_SYNC_EVERY_MS * 1000
+            });
+            if is_due {
+                self.start_sync(effects);
+            }
+            return false;
+        }
+        if !self.make_room(payload.len(), effects) {
+            return false;
+        }
+        self.write(now, payload, sync, effects);
+        true
+    }
+
+    /// Sees to it that the active segment has room for a record; false if that takes longer.
+    fn make_room(&mut self, length: usize, effects: &mut Vec<Effect>) -> bool {
+        let padded = (record_bytes(length).next_multiple_of(self.options.align_bytes)) as u64;
+        if self.active.is_some_and(|active| active.bytes - active.end.0 >= padded) {
+            return true;
+        }
+        if self.syncing {
+            return false;
+        }
+        if self.durable < self.written {
+            self.start_sync(effects);
+            return false;
+        }
+        let Spare::Ready { id, bytes } = self.spare else { return false };
+        let needed = SEGMENT_HEADER_BYTES as u64 + padded;
+        if bytes < needed {
+            // A record longer than a segment has a segment of its own.
+            self.spare = Spare::Coming { id, bytes: needed };
+            let file = SegmentFile::log(id);
+            self.queue_job(
+                Job::Prepare { file, bytes: needed, recycled: None, fill: false },
+                effects,
+            );
+            return false;
+        }
+        if let Some(Active { id, first_index, bytes: file_bytes, end, begun }) = self.active.take()
+        {
+            effects.push(Effect::Close(SegmentFile::log(id)));
+            if begun {
+                self.previous = Some((id, end));
+                self.closed.push_back(Closed { id, first_index, bytes: end.0, file_bytes });
+            }
+        }
+        self.active = Some(Active {
+            id,
+            first_index: self.next_index(),
+            bytes,
+            end: ByteOffset(SEGMENT_HEADER_BYTES as u64),
+            begun: false,
+        });
+        self.spare = Spare::None;
+        true
+    }
+
+    /// Seals the changes as a record and writes it, with the segment's header if it is the first.
+    fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
+        let Some(mut active) = self.active else { return };
+        let index = self.next_index();
+        let header = RecordHeader {
+            kind: RecordKind::Entry,
+            shard: self.manifest.shard,
+            segment: active.id,
+            term: self.term,
+            index,
+            synced: self.durable,
+        };
+        let head_bytes = if active.begun { 0 } else { SEGMENT_HEADER_BYTES };
+        let mut buffer = self.buffer(head_bytes + record_bytes(payload.len()));
+        let mut offset = active.end;
+        if !active.begun {
+            offset = ByteOffset(0);
+            let header = SegmentHeader {
+                file: SegmentFile::log(active.id),
+                shard: self.manifest.shard,
+                first_index: index,
+                previous: self.previous,
+                previous_term: self.term,
+                created: now.unix,
+                directory: self.manifest.directory,
+            };
+            buffer.append(&header.encode());
+        }
+        append_record(&mut buffer, &header, payload);
+        buffer.pad_to_multiple_of(self.options.align_bytes);
+        let length = buffer.len() as u64;
+        active.begun = true;
+        active.end = ByteOffset(offset.0 + length);
+        self.active = Some(active);
+        self.sealed = index;
+        self.last_write = now.mono;
+        self.log_bytes += length;
+        self.figures.written_bytes += length;
+        self.figures.payload_bytes += payload.len() as u64;
+        self.unsynced_since.get_or_insert(now.mono);
+        // A synced write vouches for itself only; where others came before, a sync of the file follows.
+        let sync = sync && self.durable == self.written && !self.syncing;
+        self.flight = Some(Flight { last_index: index, offset, sync, held: None });
+        let file = SegmentFile::log(active.id);
+        effects.push(Effect::Write { file, offset, buffer, sync });
+    }
+
+    fn buffer(&mut self, bytes: usize) -> AlignedBuffer {
+        let bytes = bytes.next_multiple_of(ALIGN_BYTES);
+        match self.buffers.pop() {
+            Some(buffer) if buffer.capacity() >= bytes => buffer,
+            _ => AlignedBuffer::with_capacity(bytes.max(LOG_BUFFER_BYTES)),
+        }
+    }
+
+    fn keep_buffer(&mut self, mut buffer: AlignedBuffer) {
+        const KEPT: usize = 2;
+        if buffer.capacity() <= 4 * LOG_BUFFER_BYTES && self.buffers.len() < KEPT {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    fn start_sync(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(active) = self.active.filter(|_| !self.syncing && self.flight.is_none()) {
+            self.syncing = true;
+            effects.push(Effect::Sync(SegmentFile::log(active.id)));
+        }
+    }
+
+    fn retry_write(&mut self, now: MonoUs, effects: &mut Vec<Effect>) {
+        let (Some(flight), Some(active)) = (&mut self.flight, self.active) else { return };
+        if let Some((buffer, _)) = flight.held.take_if(|(_, retry_at)| now >= *retry_at) {
+            let (file, offset, sync) = (SegmentFile::log(active.id), flight.offset, flight.sync);
+            effects.push(Effect::Write { file, offset, buffer, sync });
+        }
+    }
+
+    // --- what the runtime answers ------------------------------------------------------------
+
+    /// A write is done, or failed.
+    pub fn written(
+        &mut self,
+        file: SegmentFile,
+        buffer: AlignedBuffer,
+        result: Result<(), DiskError>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| snapshot.file() == file) {
+            snapshot.written(result);
+            self.keep_buffer(buffer);
+            return self.go_on_with_snapshot(effects);
+        }
+        let Some(flight) = &mut self.flight else { return };
+        match result {
+            Ok(()) => {
+                self.written = flight.last_index;
+                if flight.sync {
+                    self.figures.syncs += 1;
+                    self.durable = self.written;
+                    self.unsynced_since = None;
+                }
+                self.flight = None;
+                self.keep_buffer(buffer);
+            }
+            Err(error) if error.is_full() => {
+                let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
+                flight.held = Some((buffer, retry_at));
+            }
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// A sync is done, or failed.
+    pub fn synced(
+        &mut self,
+        file: SegmentFile,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| snapshot.file() == file) {
+            self.figures.syncs += u64::from(result.is_ok());
+            snapshot.synced(result);
+            return self.go_on_with_snapshot(effects);
+        }
+        self.syncing = false;
+        match result {
+            Ok(()) => {
+                self.figures.syncs += 1;
+                self.durable = self.written;
+                self.unsynced_since = None;
+            }
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// The job is done, or failed.
+    pub fn done(&mut self, result: Result<(), DiskError>, now: Now, effects: &mut Vec<Effect>) {
+        let Some(job) = self.job.take() else { return };
+        match (job, result) {
+            (Job::Prepare { file, .. }, result)
+                if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.file() == file) =>
+            {
+                if let Some(snapshot) = &mut self.snapshot {
+                    snapshot.prepared(result);
+                }
+                self.go_on_with_snapshot(effects);
+            }
+            (Job::Prepare { file, bytes, .. }, Ok(())) => {
+                self.spare = Spare::Ready { id: file.id, bytes };
+            }
+            (Job::Prepare { file, .. }, Err(error)) => {
+                let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
+                self.spare = Spare::Failed { error, retry_at };
+                self.jobs.push_back(Job::Remove(vec![file]));
+            }
+            (Job::SaveManifest(manifest), result) => {
+                if self.snapshot.as_ref().is_some_and(|it| Some(it.file().id) == manifest.snapshot)
+                {
+                    self.snapshot_saved(result);
+                } else if let Err(error) = result {
+                    self.failed = Some(error);
+                }
+            }
+            // What could not be removed is removed at the next start.
+            (Job::Remove(_), _) => {}
+        }
+        self.start_job(effects);
+    }
+
+    fn queue_job(&mut self, job: Job, effects: &mut Vec<Effect>) {
+        self.jobs.push_back(job);
+        self.start_job(effects);
+    }
+
+    fn start_job(&mut self, effects: &mut Vec<Effect>) {
+        if self.job.is_none()
+            && let Some(job) = self.jobs.pop_front()
+        {
+            self.job = Some(job.clone());
+            effects.push(Effect::Job(job));
+        }
+    }
+
+    fn take_id(&mut self) -> SegmentId {
+        let id = self.next_id;
+        self.next_id = SegmentId(id.0 + 1);
+        id
+    }
+
+    /// Has the next segment made ready, if none is.
+    fn prepare_spare(&mut self, now: MonoUs, effects: &mut Vec<Effect>) {
+        match self.spare {
+            Spare::None => {}
+            Spare::Failed { retry_at, .. } if now >= retry_at => {}
+            Spare::Failed { .. } | Spare::Coming { .. } | Spare::Ready { .. } => return,
+        }
+        let bytes = self.options.segment_bytes;
+        let id = self.take_id();
+        let recycled = self.recyclable.pop().map(|old| SegmentFile::log(old.id));
+        let file = SegmentFile::log(id);
+        // A failure shows until the next try has succeeded.
+        if self.spare == Spare::None {
+            self.spare = Spare::Coming { id, bytes };
+        } else if let Spare::Failed { error, .. } = self.spare {
+            self.spare = Spare::Failed { error, retry_at: MonoUs(u64::MAX) };
+        }
+        self.queue_job(Job::Prepare { file, bytes, recycled, fill: self.options.fill }, effects);
+    }
+
+    // --- snapshots ---------------------------------------------------------------------------
+
+    /// Begins a snapshot, unless one is under way. Its entries are then asked for with
+    /// [`Stream::wants_part`].
+    pub fn start_snapshot(&mut self, effects: &mut Vec<Effect>) -> bool {
+        if self.snapshot.is_some() || self.failed.is_some() {
+            return false;
+        }
+        let id = self.take_id();
+        let first_index = self.next_index();
+        let snapshot = Snapshot::new(self.manifest.shard, id, first_index);
+        let file = snapshot.file();
+        self.snapshot = Some(snapshot);
+        self.queue_job(Job::Prepare { file, bytes: 0, recycled: None, fill: false }, effects);
+        true
+    }
+
+    /// The snapshot that is being taken.
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// Whether some entries of the keyspace are wanted for the snapshot.
+    pub fn wants_part(&self) -> bool {
+        self.failed.is_none() && self.snapshot.as_ref().is_some_and(Snapshot::wants_part)
+    }
+
+    /// Some `entries` entries of the keyspace, as the cache's journal writes them.
+    pub fn add_part(&mut self, payload: &[u8], entries: u64, now: Now, effects: &mut Vec<Effect>) {
+        let head = SEGMENT_HEADER_BYTES + record_bytes(payload.len());
+        let mut buffer = self.buffer(head);
+        let Some(snapshot) = &mut self.snapshot else { return };
+        let manifest = (&self.manifest, self.term);
+        snapshot.add_part(&mut buffer, payload, entries, manifest, now);
+        self.write_snapshot(buffer, effects);
+    }
+
+    /// All entries have been added.
+    pub fn end_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let last_index = self.next_index();
+        let mut buffer = self.buffer(2 * SEGMENT_HEADER_BYTES);
+        let Some(snapshot) = &mut self.snapshot else { return };
+        snapshot.end(&mut buffer, last_index, (&self.manifest, self.term), now);
+        self.write_snapshot(buffer, effects);
+    }
+
+    /// Gives the snapshot up that is under way.
+    pub fn abandon_snapshot(&mut self, effects: &mut Vec<Effect>) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.abandon();
+            self.go_on_with_snapshot(effects);
+        }
+    }
+
+    fn write_snapshot(&mut self, mut buffer: AlignedBuffer, effects: &mut Vec<Effect>) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        buffer.pad_to_multiple_of(self.options.align_bytes);
+        self.figures.written_bytes += buffer.len() as u64;
+        let offset = snapshot.start_write(buffer.len());
+        effects.push(Effect::Write { file: snapshot.file(), offset, buffer, sync: false });
+    }
+
+    fn go_on_with_snapshot(&mut self, effects: &mut Vec<Effect>) {
+        let Some(first_index) = self.snapshot.as_ref().map(Snapshot::first_index) else { return };
+        let first_segment = self.segment_of(first_index);
+        let Some(snapshot) = &mut self.snapshot else { return };
+        if snapshot.is_given_up() {
+            let (file, error) = (snapshot.file(), snapshot.error());
+            self.snapshot = None;
+            self.figures.snapshots_failed += 1;
+            self.figures.snapshot_error = error;
+            effects.push(Effect::Close(file));
+            self.queue_job(Job::Remove(vec![file]), effects);
+        } else if snapshot.take_wants_sync() {
+            effects.push(Effect::Sync(snapshot.file()));
+        } else if snapshot.take_wants_manifest() {
+            effects.push(Effect::Close(snapshot.file()));
+            let mut manifest = self.manifest;
+            manifest.generation += 1;
+            manifest.snapshot = Some(snapshot.file().id);
+            (manifest.first_index, manifest.first_segment) = (first_index, first_segment);
+            self.queue_job(Job::SaveManifest(manifest), effects);
+        }
+    }
+
+    /// The segment that holds the record of this index, or will.
+    fn segment_of(&self, index: LogIndex) -> SegmentId {
+        let active = self.active.filter(|active| active.begun);
+        let known = self.closed.iter().map(|closed| (closed.id, closed.first_index));
+        let all = known.chain(active.map(|active| (active.id, active.first_index)));
+        let holder = all.rev().find(|(_, first)| *first <= index);
+        holder.map_or(self.manifest.first_segment, |(id, _)| id)
+    }
+
+    /// The manifest names the new snapshot: what was before it is not needed any more.
+    fn snapshot_saved(&mut self, result: Result<(), DiskError>) {
+        let Some(snapshot) = self.snapshot.take() else { return };
+        if let Err(error) = result {
+            // Which of the two manifests holds is not known.
+            self.failed = Some(error);
+            return;
+        }
+        self.figures.snapshots += 1;
+        self.figures.snapshot_error = None;
+        self.figures.snapshot_bytes = snapshot.bytes();
+        let old = self.manifest.snapshot.map(SegmentFile::snapshot);
+        self.manifest.generation += 1;
+        self.manifest.snapshot = Some(snapshot.file().id);
+        self.manifest.first_index = snapshot.first_index();
+        self.manifest.first_segment = self.segment_of(snapshot.first_index());
+        let first = self.manifest.first_segment;
+        let mut removed: Vec<SegmentFile> = old.into_iter().collect();
+        while self.closed.front().is_some_and(|segment| segment.id < first) {
+            let Some(segment) = self.closed.pop_front() else { break };
+            self.log_bytes -= segment.bytes;
+            let fits = segment.file_bytes == self.options.segment_bytes;
+            if fits && self.recyclable.len() < LOG_RECYCLED_SEGMENTS_MAX {
+                self.recyclable.push(segment);
+            } else {
+                removed.push(SegmentFile::log(segment.id));
+            }
+        }
+        if !removed.is_empty() {
+            self.jobs.push_back(Job::Remove(removed));
+        }
+    }
+
+    // --- the end -----------------------------------------------------------------------------
+
+    /// Notes in the manifest that all records up to the last are on disk; once all is at rest.
+    ///
+    /// True once the manifest says so.
+    pub fn close_cleanly(&mut self, effects: &mut Vec<Effect>) -> bool {
+        debug_assert!(self.durable == self.sealed);
+        if self.closed_cleanly {
+            return true;
+        }
+        self.closed_cleanly = true;
+        self.manifest.generation += 1;
+        self.manifest.clean_index = Some(self.sealed).filter(|index| index.0 > 0);
+        self.queue_job(Job::SaveManifest(self.manifest), effects);
+        false
+    }
+}
+
+/// Appends a record to a buffer that has room for it.
+pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, payload: &[u8]) {
+    buffer.append(&header.encode(payload));
+    buffer.append(payload);
+    let rest = record_bytes(payload.len()) - RECORD_HEADER_BYTES - payload.len();
+    buffer.append(&[0; 8][..rest]);
+}
