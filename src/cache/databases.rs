@@ -70,6 +70,12 @@ impl Databases {
         &mut self.tables[usize::from(number)]
     }
 
+    /// The database whose table it is; none if the table has been flushed.
+    pub(super) fn db_of(&self, number: u8) -> Option<DbIndex> {
+        let db = self.table_of.iter().position(|of| *of == number)?;
+        u8::try_from(db).ok().map(DbIndex)
+    }
+
     /// The tables of all databases.
     pub(super) fn live(&self) -> impl Iterator<Item = &Table> {
         self.table_of.iter().map(|number| self.table(*number))

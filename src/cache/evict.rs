@@ -50,7 +50,7 @@ impl Keyspace {
         };
         let class = self.store.slab.class_of(entry);
         let expired = self.store.is_expired(entry, now);
-        self.remove_entry(entry);
+        self.remove_unasked(entry);
         self.counts.expired += u64::from(expired);
         self.counts.evicted += u64::from(!expired);
         self.store.slab.start_drain(class, Effort::Pressing);
@@ -78,7 +78,7 @@ impl Keyspace {
         let mut left = budget;
         while let Some(entry) = self.wheel.next_due(&mut self.store, now, &mut left) {
             let flushed = self.databases.table(self.store.table(entry)).retired;
-            let given_back = self.remove_entry(entry);
+            let given_back = self.remove_unasked(entry);
             self.counts.expired += u64::from(!flushed);
             left = left.saturating_sub(given_back / BYTES_PER_ENTRY_OF_WORK);
         }

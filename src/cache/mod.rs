@@ -5,6 +5,7 @@
 //!      │                       └───── chunk
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
+//!      ├──────── journal, recall                   changes as bytes, and bytes as changes
 //!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
 //!                                       large ── extent, region
 //! ```
@@ -28,9 +29,11 @@ mod expiry;
 mod extent;
 mod form;
 mod index;
+mod journal;
 mod large;
 mod lru;
 mod random;
+mod recall;
 mod reclaim;
 mod reform;
 mod region;
@@ -50,11 +53,14 @@ use databases::Databases;
 use entry::Store;
 use expiry::Wheel;
 use index::Position;
+use journal::Journal;
 use lru::Lru;
 use random::Random;
 use slab::Handle;
 
 pub use extent::{Extent, SharedBytes};
+pub use journal::{Change, Changed, Changes, Nonsense, SavedEntries, SavedEntry};
+pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
 
 /// About what the index takes for an entry: a handle, a tag, and the share of what is free.
@@ -188,6 +194,8 @@ pub struct Keyspace {
     first_slot: u16,
     random: Random,
     counts: KeyspaceCounts,
+    journal: Journal,
+    upheavals: u64,
     sequence: u64,
     /// Where the sequence began.
     first_sequence: u64,
@@ -217,6 +225,8 @@ impl Keyspace {
             first_slot: options.slots.start,
             random,
             counts: KeyspaceCounts::default(),
+            journal: Journal::default(),
+            upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
         }
@@ -306,6 +316,7 @@ impl Keyspace {
             index_bytes: segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()
+                + self.journal.memory_bytes()
                 + self.store.slab.bookkeeping_bytes(),
         }
     }
@@ -382,7 +393,7 @@ impl Keyspace {
         let is_it = |entry| self.store.is_key(entry, key);
         let position = table.find(&self.store, spot.slot, spot.hash, is_it)?;
         if self.store.is_expired(position.entry, now) {
-            self.take_out_expired(spot, position);
+            self.take_out_expired(spot, position, key);
             return None;
         }
         Some(position)
@@ -390,9 +401,13 @@ impl Keyspace {
 
     #[cold]
     #[inline(never)]
-    fn take_out_expired(&mut self, spot: Spot, position: Position) {
+    fn take_out_expired(&mut self, spot: Spot, position: Position, key: &[u8]) {
         self.take_out(spot, position);
         self.counts.expired += 1;
+        if self.journal.is_on() {
+            let db = self.databases.db_of(spot.table).expect("a key is looked up in a database");
+            self.journal.remove((db, key), false, self.sequence);
+        }
     }
 
     fn position_of(&self, spot: Spot, entry: Handle) -> Option<Position> {

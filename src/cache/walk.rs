@@ -81,7 +81,7 @@ impl Keyspace {
                 key.extend_from_slice(self.store.key(entry));
                 return true;
             }
-            self.remove_entry(entry);
+            self.remove_unasked(entry);
             self.counts.expired += 1;
         }
         false
@@ -98,12 +98,20 @@ impl Keyspace {
         while !self.databases.can_retire() && self.sweep(usize::MAX / 1024) {}
         self.databases.retire(db);
         self.sequence += 1;
+        self.upheavals += 1;
+        if self.journal.is_on() {
+            self.journal.flush(db, self.sequence);
+        }
     }
 
     /// Exchanges two databases; constant time.
     pub fn swap_databases(&mut self, a: DbIndex, b: DbIndex) {
         self.databases.swap(a, b);
         self.sequence += 1;
+        self.upheavals += 1;
+        if self.journal.is_on() {
+            self.journal.swap(a, b, self.sequence);
+        }
     }
 
     /// The slot counted from the shard's first; none if the shard does not own it.

@@ -1,5 +1,7 @@
 //! Writing one key: set, edit, remove, expiry.
 
+use std::ops::Range;
+
 use super::extent::SharedBytes;
 use super::form::{Form, Kind};
 use super::index::{Position, Table};
@@ -18,12 +20,20 @@ impl Keyspace {
     pub fn set(&mut self, key: Key<'_>, value: &[u8], expiry: Expiry, now: UnixMs) {
         let entry = self.place(key, value.len(), expiry, now);
         self.store.value_mut(entry).copy_from_slice(value);
+        if self.journal.is_on() {
+            let at = self.store.expires_at(entry);
+            self.journal.set((key.db, key.bytes), value, at, self.sequence);
+        }
     }
 
     /// The same with a value that is kept where it lies, unless the key is so long that the two
     /// stand together.
     pub fn set_shared(&mut self, key: Key<'_>, value: SharedBytes, expiry: Expiry, now: UnixMs) {
         let entry = self.place(key, value.len(), expiry, now);
+        if self.journal.is_on() {
+            let at = self.store.expires_at(entry);
+            self.journal.set((key.db, key.bytes), value.bytes(), at, self.sequence);
+        }
         let form = self.store.form(entry);
         if form.kind == Kind::LargeValue {
             let buffer = self.store.buffer(entry, &form);
@@ -35,7 +45,13 @@ impl Keyspace {
 
     /// Makes an entry of `key` with room for a value, which is still to be written.
     #[inline]
-    fn place(&mut self, key: Key<'_>, length: usize, expiry: Expiry, now: UnixMs) -> Handle {
+    pub(super) fn place(
+        &mut self,
+        key: Key<'_>,
+        length: usize,
+        expiry: Expiry,
+        now: UnixMs,
+    ) -> Handle {
         self.make_room(now);
         let spot = self.spot(key);
         let entry = match self.live(spot, key.bytes, now) {
@@ -65,12 +81,13 @@ impl Keyspace {
     }
 
     /// Makes the value of `key` `length` bytes long, creating the key (without expiry) if it is not
-    /// there, and lets `edit` change it. Bytes beyond the old length are zero when `edit` sees them.
-    /// Keeps the expiry, sets `modified_in_place`. Answers what `edit` answers.
+    /// there, and lets `edit` change the bytes in `range` of it. Bytes beyond the old length are zero
+    /// when `edit` sees them. Keeps the expiry, sets `modified_in_place`. Answers what `edit` answers.
     pub fn edit<R>(
         &mut self,
         key: Key<'_>,
         length: usize,
+        range: Range<usize>,
         now: UnixMs,
         edit: impl FnOnce(&mut [u8]) -> R,
     ) -> R {
@@ -94,7 +111,13 @@ impl Keyspace {
         self.advance(entry);
         self.store.set_accessed(entry, now);
         self.store.set_modified(entry, true);
-        edit(self.store.value_mut(entry))
+        let value = self.store.value_mut(entry);
+        let answer = edit(value);
+        if self.journal.is_on() {
+            let changed = (range.start, &value[range]);
+            self.journal.edit((key.db, key.bytes), length, changed, self.sequence);
+        }
+        answer
     }
 
     /// Removes `key`; whether it was there.
@@ -102,8 +125,16 @@ impl Keyspace {
         let spot = self.spot(key);
         let Some(position) = self.live(spot, key.bytes, now) else { return false };
         self.take_out(spot, position);
-        self.sequence += 1;
+        self.note_removed(key);
         true
+    }
+
+    /// A key was removed because somebody asked for it.
+    fn note_removed(&mut self, key: Key<'_>) {
+        self.sequence += 1;
+        if self.journal.is_on() {
+            self.journal.remove((key.db, key.bytes), true, self.sequence);
+        }
     }
 
     /// Sets or clears the expiry; whether the key was there. A time that has passed removes the key.
@@ -114,7 +145,7 @@ impl Keyspace {
         let entry = position.entry;
         if expires_at.is_some_and(|at| at <= now) {
             self.take_out(spot, position);
-            self.sequence += 1;
+            self.note_removed(key);
             return true;
         }
         let modified = self.store.is_modified(entry);
@@ -124,6 +155,9 @@ impl Keyspace {
         self.advance(entry);
         self.store.set_accessed(entry, now);
         self.store.set_modified(entry, modified);
+        if self.journal.is_on() {
+            self.journal.expire((key.db, key.bytes), expires_at, self.sequence);
+        }
         true
     }
 
@@ -217,8 +251,19 @@ impl Keyspace {
         self.store.free(entry)
     }
 
+    /// Removes an entry that expired or gives way, and notes it unless its database was flushed, which
+    /// was noted then.
+    pub(super) fn remove_unasked(&mut self, entry: Handle) -> usize {
+        if self.journal.is_on()
+            && let Some(db) = self.databases.db_of(self.store.table(entry))
+        {
+            self.journal.remove((db, self.store.key(entry)), false, self.sequence);
+        }
+        self.remove_entry(entry)
+    }
+
     /// Removes an entry of any table.
-    pub(super) fn remove_entry(&mut self, entry: Handle) -> usize {
+    fn remove_entry(&mut self, entry: Handle) -> usize {
         let spot = self.spot_of(entry);
         match self.position_of(spot, entry) {
             Some(position) => self.take_out(spot, position),

@@ -93,7 +93,7 @@ fn large_values_are_counted_and_given_back_in_pieces() {
         keyspace.get(key(b"large"), NOW, Access::Read).map(|e| e.value == value),
         Some(true)
     );
-    keyspace.edit(key(b"large"), value.len() + 9, NOW, |bytes| {
+    keyspace.edit(key(b"large"), value.len() + 9, 0..value.len() + 9, NOW, |bytes| {
         assert!(bytes[value.len()..] == [0; 9]);
     });
     set(&mut keyspace, b"large", b"small");

@@ -227,7 +227,7 @@ impl Model {
         let old = expected.bytes.len();
         expected.bytes.resize(length, 0);
         (expected.used, expected.modified) = (used, true);
-        self.keyspace.edit(Key::new(DbIndex(db), key), length, now, |bytes| {
+        self.keyspace.edit(Key::new(DbIndex(db), key), length, 0..length, now, |bytes| {
             assert!(bytes == expected.bytes, "{old} to {length}");
             bytes[length / 2..].fill(fill);
         });

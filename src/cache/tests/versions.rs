@@ -20,7 +20,7 @@ fn every_change_gives_a_greater_version_and_nothing_else_does() {
         ("with an expiry", &|k| k.set(key(b"k"), b"v", Expiry::At(UnixMs(NOW.0 + 9)), NOW)),
         ("a longer value that moves", &|k| set(k, b"k", &[7; 300])),
         ("a large value", &|k| set(k, b"k", &[7; 100_000])),
-        ("an edit", &|k| k.edit(key(b"k"), 3, NOW, |bytes| bytes.fill(1))),
+        ("an edit", &|k| k.edit(key(b"k"), 3, 0..3, NOW, |bytes| bytes.fill(1))),
         ("an expiry", &|k| assert!(k.set_expiry(key(b"k"), later, NOW))),
         ("no expiry", &|k| assert!(k.set_expiry(key(b"k"), None, NOW))),
     ];

@@ -1,0 +1,475 @@
+//! The journal: every change of a keyspace as bytes, from which the same keyspace can be made again.
+//!
+//! A change is written down as its result, not as the command that made it: what is random, relative or
+//! a matter of time was decided before. So a change can be made again without asking anything, and
+//! whoever makes the same changes in the same order comes to the same keyspace.
+//!
+//! ```text
+//! changes   sequence u64, time u64, then changes
+//! change    kind u8, database u8, then by kind:
+//!   set       [expiry u64]  key length, value length, key, value
+//!   edit                    key length, value length, offset, bytes' length, key, bytes
+//!   expire    [expiry u64]  key length, key
+//!   remove                  key length, key
+//!   flush
+//!   swap                    the other database u8
+//! snapshot  entries
+//! entry     kind u8, database u8, [expiry u64], version u64, access u32 s, key length, value length, key, value
+//! ```
+//!
+//! Fixed numbers are little-endian, lengths LEB128. The kind's upper bits: [`ADVANCES`] for a change that
+//! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`]. `sequence` is
+//! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
+
+use crate::types::{DbIndex, UnixMs};
+
+/// The change raises the keyspace's sequence.
+const ADVANCES: u8 = 0x80;
+/// There is an expiry.
+const HAS_EXPIRY: u8 = 0x40;
+/// The value was changed in place.
+const MODIFIED: u8 = 0x20;
+const KIND_MASK: u8 = 0x1f;
+
+const SET: u8 = 1;
+const EDIT: u8 = 2;
+const EXPIRE: u8 = 3;
+const REMOVE: u8 = 4;
+const FLUSH: u8 = 5;
+const SWAP: u8 = 6;
+const ENTRY: u8 = 7;
+
+/// Bytes before the first change.
+const HEAD_BYTES: usize = 16;
+/// Capacity that an empty journal keeps.
+const KEPT_BYTES: usize = 1024 * 1024;
+
+/// Changes that have not been written to the log yet.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    is_on: bool,
+    bytes: Vec<u8>,
+}
+
+impl Journal {
+    pub(super) fn turn(&mut self, on: bool) {
+        self.is_on = on;
+        self.bytes = Vec::new();
+    }
+
+    /// Whether changes are written down.
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The changes, stamped with the time.
+    pub(super) fn stamped(&mut self, now: UnixMs) -> &[u8] {
+        if let Some(time) = self.bytes.get_mut(8..HEAD_BYTES) {
+            time.copy_from_slice(&now.0.to_le_bytes());
+        }
+        &self.bytes
+    }
+
+    pub(super) fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
+        self.bytes.clear();
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Begins a change. `sequence` is the keyspace's, after the change.
+    #[inline]
+    fn begin(&mut self, kind: u8, db: DbIndex, sequence: u64) {
+        if self.bytes.is_empty() {
+            let before = sequence - u64::from(kind & ADVANCES != 0);
+            self.bytes.extend_from_slice(&before.to_le_bytes());
+            self.bytes.extend_from_slice(&[0; HEAD_BYTES - 8]);
+        }
+        self.bytes.extend_from_slice(&[kind, db.0]);
+    }
+
+    fn expiry(&mut self, at: Option<UnixMs>) {
+        if let Some(at) = at {
+            self.bytes.extend_from_slice(&at.0.to_le_bytes());
+        }
+    }
+
+    #[inline]
+    pub(super) fn set(
+        &mut self,
+        (db, key): (DbIndex, &[u8]),
+        value: &[u8],
+        at: Option<UnixMs>,
+        sequence: u64,
+    ) {
+        self.begin(SET | ADVANCES | expiry_flag(at), db, sequence);
+        self.expiry(at);
+        put_length(&mut self.bytes, key.len());
+        put_length(&mut self.bytes, value.len());
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// The value is now `length` bytes long, with `bytes` at `offset`.
+    pub(super) fn edit(
+        &mut self,
+        (db, key): (DbIndex, &[u8]),
+        length: usize,
+        (offset, bytes): (usize, &[u8]),
+        sequence: u64,
+    ) {
+        self.begin(EDIT | ADVANCES, db, sequence);
+        for number in [key.len(), length, offset, bytes.len()] {
+            put_length(&mut self.bytes, number);
+        }
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn expire(
+        &mut self,
+        (db, key): (DbIndex, &[u8]),
+        at: Option<UnixMs>,
+        sequence: u64,
+    ) {
+        self.begin(EXPIRE | ADVANCES | expiry_flag(at), db, sequence);
+        self.expiry(at);
+        put_length(&mut self.bytes, key.len());
+        self.bytes.extend_from_slice(key);
+    }
+
+    /// A key is gone: because it was asked for, or by itself.
+    pub(super) fn remove(&mut self, (db, key): (DbIndex, &[u8]), asked: bool, sequence: u64) {
+        self.begin(REMOVE | if asked { ADVANCES } else { 0 }, db, sequence);
+        put_length(&mut self.bytes, key.len());
+        self.bytes.extend_from_slice(key);
+    }
+
+    pub(super) fn flush(&mut self, db: DbIndex, sequence: u64) {
+        self.begin(FLUSH | ADVANCES, db, sequence);
+    }
+
+    pub(super) fn swap(&mut self, a: DbIndex, b: DbIndex, sequence: u64) {
+        self.begin(SWAP | ADVANCES, a, sequence);
+        self.bytes.push(b.0);
+    }
+}
+
+fn expiry_flag(at: Option<UnixMs>) -> u8 {
+    if at.is_some() { HAS_EXPIRY } else { 0 }
+}
+
+/// One change, as it was written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// A key has this value and expiry.
+    Set {
+        /// The key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+        /// When it expires.
+        expires_at: Option<UnixMs>,
+    },
+    /// A value has this length, and these bytes at this place.
+    Edit {
+        /// The key.
+        key: &'a [u8],
+        /// The length of its value.
+        length: usize,
+        /// Where the bytes go.
+        offset: usize,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// A key has another expiry, or none.
+    Expire {
+        /// The key.
+        key: &'a [u8],
+        /// When it expires.
+        expires_at: Option<UnixMs>,
+    },
+    /// A key is gone.
+    Remove {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// A database is empty.
+    Flush,
+    /// Two databases have changed places.
+    Swap {
+        /// The other one.
+        with: DbIndex,
+    },
+}
+
+impl<'a> Change<'a> {
+    /// The key that it is about, if it is about one.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match self {
+            Self::Set { key, .. }
+            | Self::Edit { key, .. }
+            | Self::Expire { key, .. }
+            | Self::Remove { key } => Some(key),
+            Self::Flush | Self::Swap { .. } => None,
+        }
+    }
+}
+
+/// A change with what stands around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed<'a> {
+    /// The database.
+    pub db: DbIndex,
+    /// The keyspace's sequence after the change.
+    pub sequence: u64,
+    /// The change.
+    pub change: Change<'a>,
+}
+
+/// One entry of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedEntry<'a> {
+    /// The database.
+    pub db: DbIndex,
+    /// The key.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+    /// When it expires, if ever.
+    pub expires_at: Option<UnixMs>,
+    /// The keyspace's sequence at its last change.
+    pub version: u64,
+    /// When it was last used.
+    pub accessed_at: UnixMs,
+    /// Whether its value was changed in place.
+    pub modified_in_place: bool,
+}
+
+impl SavedEntry<'_> {
+    /// Appends it to the payload of a snapshot's part.
+    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+        let modified = if self.modified_in_place { MODIFIED } else { 0 };
+        out.extend_from_slice(&[ENTRY | expiry_flag(self.expires_at) | modified, self.db.0]);
+        if let Some(at) = self.expires_at {
+            out.extend_from_slice(&at.0.to_le_bytes());
+        }
+        out.extend_from_slice(&self.version.to_le_bytes());
+        let seconds = u32::try_from(self.accessed_at.0 / 1000).unwrap_or(u32::MAX);
+        out.extend_from_slice(&seconds.to_le_bytes());
+        put_length(out, self.key.len());
+        put_length(out, self.value.len());
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.value);
+    }
+}
+
+/// The bytes make no sense as changes or entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the changes make no sense at byte {at}")]
+pub struct Nonsense {
+    /// Where in the payload.
+    pub at: usize,
+}
+
+/// The changes in a record's payload, in order.
+#[derive(Clone, Debug)]
+pub struct Changes<'a> {
+    reader: Reader<'a>,
+    sequence: u64,
+    time: UnixMs,
+}
+
+impl<'a> Changes<'a> {
+    /// The changes in `payload`.
+    ///
+    /// # Errors
+    /// If it is too short to hold any.
+    pub fn of(payload: &'a [u8]) -> Result<Self, Nonsense> {
+        let mut reader = Reader { bytes: payload, at: 0 };
+        let sequence = reader.u64().ok_or(Nonsense { at: 0 })?;
+        let time = UnixMs(reader.u64().ok_or(Nonsense { at: 8 })?);
+        debug_assert_eq!(reader.at, HEAD_BYTES);
+        Ok(Self { reader, sequence, time })
+    }
+
+    /// When the first of them was made.
+    pub fn time(&self) -> UnixMs {
+        self.time
+    }
+
+    fn read(&mut self) -> Option<Changed<'a>> {
+        let reader = &mut self.reader;
+        let (kind, db) = (reader.u8()?, reader.db()?);
+        let allowed = match kind & KIND_MASK {
+            SET | EXPIRE => ADVANCES | HAS_EXPIRY,
+            EDIT | REMOVE | FLUSH | SWAP => ADVANCES,
+            _ => return None,
+        };
+        if kind & !KIND_MASK & !allowed != 0 {
+            return None;
+        }
+        let expires_at = if kind & HAS_EXPIRY != 0 { Some(UnixMs(reader.u64()?)) } else { None };
+        let change = match kind & KIND_MASK {
+            SET => {
+                let (key, value) = (reader.length()?, reader.length()?);
+                let (key, value) = (reader.take(key)?, reader.take(value)?);
+                Change::Set { key, value, expires_at }
+            }
+            EDIT => {
+                let (key, length) = (reader.length()?, reader.length()?);
+                let (offset, bytes) = (reader.length()?, reader.length()?);
+                if offset.checked_add(bytes)? > length {
+                    return None;
+                }
+                let (key, bytes) = (reader.take(key)?, reader.take(bytes)?);
+                Change::Edit { key, length, offset, bytes }
+            }
+            EXPIRE => {
+                let key = reader.length()?;
+                Change::Expire { key: reader.take(key)?, expires_at }
+            }
+            REMOVE => {
+                let key = reader.length()?;
+                Change::Remove { key: reader.take(key)? }
+            }
+            FLUSH => Change::Flush,
+            _ => Change::Swap { with: reader.db()? },
+        };
+        self.sequence = self.sequence.checked_add(u64::from(kind & ADVANCES != 0))?;
+        Some(Changed { db, sequence: self.sequence, change })
+    }
+}
+
+impl<'a> Iterator for Changes<'a> {
+    type Item = Result<Changed<'a>, Nonsense>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.reader.at;
+        if at >= self.reader.bytes.len() {
+            return None;
+        }
+        let change = self.read();
+        if change.is_none() {
+            self.reader.at = self.reader.bytes.len();
+        }
+        Some(change.ok_or(Nonsense { at }))
+    }
+}
+
+/// The entries in the payload of a snapshot's part.
+#[derive(Clone, Debug)]
+pub struct SavedEntries<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> SavedEntries<'a> {
+    /// The entries in `payload`.
+    pub fn of(payload: &'a [u8]) -> Self {
+        Self { reader: Reader { bytes: payload, at: 0 } }
+    }
+
+    fn read(&mut self) -> Option<SavedEntry<'a>> {
+        let reader = &mut self.reader;
+        let (kind, db) = (reader.u8()?, reader.db()?);
+        if kind & !(HAS_EXPIRY | MODIFIED) != ENTRY {
+            return None;
+        }
+        let expires_at = if kind & HAS_EXPIRY != 0 { Some(UnixMs(reader.u64()?)) } else { None };
+        let version = reader.u64()?;
+        let accessed_at = UnixMs(u64::from(reader.u32()?) * 1000);
+        let (key, value) = (reader.length()?, reader.length()?);
+        let (key, value) = (reader.take(key)?, reader.take(value)?);
+        let modified_in_place = kind & MODIFIED != 0;
+        Some(SavedEntry { db, key, value, expires_at, version, accessed_at, modified_in_place })
+    }
+}
+
+impl<'a> Iterator for SavedEntries<'a> {
+    type Item = Result<SavedEntry<'a>, Nonsense>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.reader.at;
+        if at >= self.reader.bytes.len() {
+            return None;
+        }
+        let entry = self.read();
+        if entry.is_none() {
+            self.reader.at = self.reader.bytes.len();
+        }
+        Some(entry.ok_or(Nonsense { at }))
+    }
+}
+
+/// Reads what was written down; nothing where the bytes end too early or make no sense.
+#[derive(Clone, Debug)]
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    #[inline]
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let bytes = self.bytes.get(self.at..)?.get(..count)?;
+        self.at += count;
+        Some(bytes)
+    }
+
+    #[inline]
+    fn u8(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn db(&mut self) -> Option<DbIndex> {
+        self.u8().filter(|db| *db < crate::limits::DATABASES).map(DbIndex)
+    }
+
+    /// A length: below 2^35, written in as few bytes as it takes.
+    #[inline]
+    fn length(&mut self) -> Option<usize> {
+        let first = self.u8()?;
+        if first < 0x80 {
+            return Some(usize::from(first));
+        }
+        let mut value = usize::from(first & 0x7f);
+        for shift in [7, 14, 21, 28] {
+            let byte = self.u8()?;
+            value |= usize::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return (byte > 0).then_some(value);
+            }
+        }
+        None
+    }
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
+fn put_length(out: &mut Vec<u8>, length: usize) {
+    debug_assert!(length < 1 << 35);
+    let mut rest = length;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}

@@ -1,0 +1,208 @@
+//! Changes taken out as bytes, and made again from them; entries saved for a snapshot, and restored.
+
+use super::index::Table;
+use super::journal::{Change, Changed, Changes, Nonsense, SavedEntries, SavedEntry};
+use super::{Expiry, Keyspace, PREFETCH_KEYS_MAX};
+use crate::limits::DATABASES;
+use crate::types::{DbIndex, Key, UnixMs};
+
+/// Entries that one look at the table asks for while a snapshot is taken.
+const SAVED_AT_ONCE: usize = 4;
+
+/// How far entries have been saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SaveCursor {
+    db: u8,
+    cursor: u64,
+}
+
+impl SaveCursor {
+    /// Whether all databases have been visited.
+    pub fn is_done(self) -> bool {
+        self.db == DATABASES
+    }
+}
+
+impl Keyspace {
+    /// Turns the journal on or off; changes that it holds are forgotten.
+    pub fn set_journal(&mut self, on: bool) {
+        self.journal.turn(on);
+    }
+
+    /// Whether changes are written down.
+    pub fn has_journal(&self) -> bool {
+        self.journal.is_on()
+    }
+
+    /// Bytes of changes that have not been taken yet.
+    #[inline]
+    pub fn changes_len(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// The changes that have not been taken yet, stamped with the time; empty if there are none.
+    pub fn changes(&mut self, now: UnixMs) -> &[u8] {
+        self.journal.stamped(now)
+    }
+
+    /// Forgets the changes that have been taken.
+    pub fn clear_changes(&mut self) {
+        self.journal.clear();
+    }
+
+    /// Counts flushes and exchanges of databases: what a snapshot can't be taken across.
+    pub fn upheavals(&self) -> u64 {
+        self.upheavals
+    }
+
+    /// Appends entries to `out` from `from` on until it holds `bytes`, or a little more; answers where to
+    /// go on and how many entries it were. Whatever is there from the first call to the last is saved.
+    pub fn save_entries(
+        &self,
+        from: SaveCursor,
+        bytes: usize,
+        now: UnixMs,
+        out: &mut Vec<u8>,
+    ) -> (SaveCursor, u64) {
+        let mut at = from;
+        let mut entries = 0;
+        while !at.is_done() && out.len() < bytes {
+            let db = DbIndex(at.db);
+            at.cursor = self.scan(db, at.cursor, SAVED_AT_ONCE, now, |entry| {
+                entries += 1;
+                let saved = SavedEntry {
+                    db,
+                    key: entry.key,
+                    value: entry.value,
+                    expires_at: entry.expires_at,
+                    version: entry.version,
+                    accessed_at: entry.accessed_at,
+                    modified_in_place: entry.modified_in_place,
+                };
+                saved.append_to(out);
+            });
+            if at.cursor == 0 {
+                at.db += 1;
+            }
+        }
+        (at, entries)
+    }
+
+    /// Puts back the entries of a snapshot's part; answers how many.
+    ///
+    /// # Errors
+    /// If the bytes make no sense; entries before that place are there.
+    pub fn restore_entries(&mut self, payload: &[u8]) -> Result<u64, Nonsense> {
+        let mut ahead = Vec::with_capacity(PREFETCH_KEYS_MAX);
+        let mut entries = SavedEntries::of(payload);
+        let mut count = 0;
+        loop {
+            for entry in entries.by_ref().take(PREFETCH_KEYS_MAX) {
+                let entry = entry?;
+                ahead.push((Key::new(entry.db, entry.key), entry));
+            }
+            if ahead.is_empty() {
+                return Ok(count);
+            }
+            count += ahead.len() as u64;
+            self.prefetch_all(ahead.iter().map(|(key, _)| *key));
+            for (key, entry) in ahead.drain(..) {
+                self.restore_entry(key, &entry);
+            }
+        }
+    }
+
+    fn restore_entry(&mut self, key: Key<'_>, saved: &SavedEntry<'_>) {
+        // Whether it has expired meanwhile is seen when it is looked up.
+        const NEVER: UnixMs = UnixMs(0);
+        let expiry = saved.expires_at.map_or(Expiry::Clear, Expiry::At);
+        let highest = self.sequence.max(saved.version);
+        let entry = self.place(key, saved.value.len(), expiry, NEVER);
+        self.store.value_mut(entry).copy_from_slice(saved.value);
+        self.store.set_version(entry, saved.version);
+        self.store.set_accessed(entry, saved.accessed_at);
+        self.store.set_modified(entry, saved.modified_in_place);
+        self.sequence = highest;
+    }
+
+    /// Makes the changes of a record again; answers how many. With `overlaps_snapshot`, entries that were
+    /// restored from a snapshot may have seen some of them, as their versions tell.
+    ///
+    /// # Errors
+    /// If the bytes make no sense; changes before that place have been made.
+    pub fn replay(&mut self, payload: &[u8], overlaps_snapshot: bool) -> Result<u64, Nonsense> {
+        let mut changes = Changes::of(payload)?;
+        let time = changes.time();
+        let mut ahead: Vec<(Key<'_>, Changed<'_>)> = Vec::with_capacity(PREFETCH_KEYS_MAX);
+        let mut count = 0;
+        let mut highest = self.sequence;
+        loop {
+            for changed in changes.by_ref().take(PREFETCH_KEYS_MAX) {
+                let changed = changed?;
+                let key = changed.change.key().unwrap_or_default();
+                ahead.push((Key::new(changed.db, key), changed));
+            }
+            if ahead.is_empty() {
+                self.sequence = highest;
+                return Ok(count);
+            }
+            count += ahead.len() as u64;
+            self.prefetch_all(ahead.iter().map(|(key, _)| *key));
+            for (key, changed) in ahead.drain(..) {
+                if !overlaps_snapshot || !self.has_seen(key, &changed) {
+                    self.make_again(key, &changed, time);
+                }
+                highest = highest.max(changed.sequence);
+            }
+        }
+    }
+
+    /// Whether a key's entry is newer than a change.
+    fn has_seen(&mut self, key: Key<'_>, changed: &Changed<'_>) -> bool {
+        let spot = self.spot(key);
+        let table = self.databases.table(spot.table);
+        let is_it = |entry| self.store.is_key(entry, key.bytes);
+        let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) else {
+            return false;
+        };
+        let version = self.store.version(position.entry);
+        let is_removal = matches!(changed.change, Change::Remove { .. });
+        version > changed.sequence || version == changed.sequence && !is_removal
+    }
+
+    fn make_again(&mut self, key: Key<'_>, changed: &Changed<'_>, time: UnixMs) {
+        // What a change of the value or the expiry raises it by.
+        self.sequence = changed.sequence.saturating_sub(1);
+        match changed.change {
+            Change::Set { value, expires_at, .. } => {
+                self.set(key, value, expires_at.map_or(Expiry::Clear, Expiry::At), time);
+            }
+            Change::Edit { length, offset, bytes, .. } => {
+                let range = offset..offset + bytes.len();
+                self.edit(key, length, range.clone(), time, |value| {
+                    value[range].copy_from_slice(bytes);
+                });
+            }
+            Change::Expire { expires_at, .. } => {
+                self.set_expiry(key, expires_at, time);
+            }
+            Change::Remove { .. } => self.remove_whatever_its_time(key),
+            Change::Flush => self.flush(changed.db),
+            Change::Swap { with } => self.swap_databases(changed.db, with),
+        }
+    }
+
+    fn remove_whatever_its_time(&mut self, key: Key<'_>) {
+        let spot = self.spot(key);
+        let table: &Table = self.databases.table(spot.table);
+        let is_it = |entry| self.store.is_key(entry, key.bytes);
+        if let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) {
+            self.take_out(spot, position);
+        }
+    }
+
+    /// Sees to it that changes from now on have a sequence of at least `sequence`.
+    pub fn raise_sequence(&mut self, sequence: u64) {
+        self.sequence = self.sequence.max(sequence);
+    }
+}
