@@ -89,6 +89,8 @@ pub mod hgrm;
 pub mod latency_cli;
 pub mod limits;
 #[cfg(feature = "server")]
+pub mod log;
+#[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod node;

@@ -136,10 +136,11 @@ fn setbit(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     };
     let length = read_to_write(exec, key)?.map_or(0, <[u8]>::len);
     let grown = length.max(offset / 8 + 1);
-    let old = edit(exec, key, grown, |value| {
+    let byte = offset / 8;
+    let old = edit(exec, key, grown, byte..byte + 1, |value| {
         let old = bit_at(value, offset);
         if old != bit {
-            value[offset / 8] ^= 0x80 >> (offset % 8);
+            value[byte] ^= 0x80 >> (offset % 8);
         }
         old
     });
@@ -345,7 +346,7 @@ fn bitop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 fn store_raw(exec: &mut Exec<'_>, key: Key<'_>, value: &[u8]) {
     let now = exec.now.unix;
     exec.keyspace(key).remove(key, now);
-    edit(exec, key, value.len(), |target| target.copy_from_slice(value));
+    edit(exec, key, value.len(), 0..value.len(), |target| target.copy_from_slice(value));
     count_change(exec, key);
 }
 
@@ -480,6 +481,10 @@ impl FieldOperation {
     }
 
     /// Bytes that a value must have for this operation to write.
+    fn first_byte(&self) -> usize {
+        self.offset / 8
+    }
+
     fn end_bytes(&self) -> usize {
         (self.offset + usize::from(self.field.width)).div_ceil(8)
     }
@@ -558,7 +563,9 @@ fn bitfield(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
     let length = read_to_write(exec, key)?.map_or(0, <[u8]>::len);
     let grown = length.max(end);
     reply.array(operations.len());
-    let changes = edit(exec, key, grown, |value| {
+    let writes = operations.iter().filter(|operation| operation.action != FieldAction::Get);
+    let first = writes.map(FieldOperation::first_byte).min().unwrap_or(end);
+    let changes = edit(exec, key, grown, first..end, |value| {
         let mut changes = 0;
         for operation in &operations {
             let (answer, changed) = operation.write(value);

@@ -9,6 +9,7 @@ use super::row::{subcommand_syntax, write_help};
 use super::session::ReplyMode;
 use super::table::Table;
 use super::{Action, Command, Error, Flags, Group, SessionCx};
+use crate::config::Durability;
 use crate::node::{ClientFlags, ClientInfo, PauseMode};
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{ClientId, MonoUs, UnixMs};
@@ -31,6 +32,8 @@ const fn row(name: &'static str, arity: i8, handler: super::SessionHandler) -> C
 }
 
 const ROWS: &[Command] = &[
+    row("durability", -2, durability)
+        .doc("7.0.0", "What writes of this connection survive before they are acknowledged."),
     row("getname", 2, getname).doc("2.6.9", "Answers the name of this connection."),
     row("getredir", 2, getredir)
         .doc("6.0.0", "Answers which client gets this one's invalidation messages."),
@@ -63,6 +66,8 @@ const ROWS: &[Command] = &[
 ];
 
 const HELP_LINES: &[&str] = &[
+    "DURABILITY [MEMORY|ASYNC|SYNC|DEFAULT]",
+    "    What writes of this connection survive before they are acknowledged.",
     "GETNAME",
     "    The name of this connection.",
     "GETREDIR",
@@ -198,6 +203,31 @@ fn on_or_off(word: &[u8]) -> Result<bool, Error> {
 fn no_evict(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     cx.session.no_evict = on_or_off(args.at(2))?;
     cx.session.info.set_flags(ClientFlags::NO_EVICT, cx.session.no_evict);
+    reply.ok();
+    Ok(())
+}
+
+fn durability(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let of_server = cx.node.config.load().durability;
+    let Some(word) = args.get(2) else {
+        reply.bulk(cx.session.durability.unwrap_or(of_server).name().as_bytes());
+        return Ok(());
+    };
+    if args.len() > 3 {
+        return Err(Error::Syntax);
+    }
+    cx.session.durability = if word.eq_ignore_ascii_case(b"default") {
+        None
+    } else {
+        Some(Durability::from_name(word).ok_or(Error::Syntax)?)
+    };
+    // Where nothing is written down, nothing survives: that is said, not promised.
+    if of_server == Durability::Memory && cx.session.durability > Some(Durability::Memory) {
+        cx.session.durability = None;
+        return Err(Error::Static(
+            "NODURABILITY there is no log: the server's durability is memory",
+        ));
+    }
     reply.ok();
     Ok(())
 }

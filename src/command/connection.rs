@@ -86,6 +86,7 @@ fn reset(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     }
     cx.session.authenticated = cx.node.config.load().requirepass.is_none();
     cx.session.no_touch = false;
+    cx.session.durability = None;
     cx.session.no_evict = false;
     cx.session.reply_mode = ReplyMode::On;
     cx.session.info.set_flags(ClientFlags::all(), false);

@@ -108,7 +108,7 @@ fn exceptional_categories(name: &str) -> Categories {
         "dbsize" => Categories::KEYSPACE,
         "flushall" | "flushdb" | "swapdb" => Categories::KEYSPACE.union(Categories::DANGEROUS),
         "info" | "keys" | "restore" => Categories::DANGEROUS,
-        "role" => Categories::ADMIN.union(Categories::DANGEROUS),
+        "role" | "lastsave" => Categories::ADMIN.union(Categories::DANGEROUS),
         "asking" | "readonly" | "readwrite" | "command" => Categories::CONNECTION,
         name if name.starts_with("command|") => Categories::CONNECTION,
         _ => Categories::empty(),
@@ -165,6 +165,7 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         "command" | "command|docs" | "command|info" | "command|list" => &[ORDER_VARIES],
         "client|info"
         | "client|list"
+        | "lastsave"
         | "time"
         | "dump"
         | "ttl"

@@ -1,5 +1,7 @@
 //! What a command can answer instead of a result, in Redis's words.
 
+use crate::log::Refusal;
+
 /// An error reply. `Display` gives the text after the `-`, code included.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
@@ -30,6 +32,12 @@ pub enum Error {
     /// Memory is short and nothing can be evicted.
     #[error("OOM command not allowed when used memory > 'maxmemory'.")]
     OutOfMemory,
+    /// The shard's log can't be written.
+    #[error("{0}")]
+    LogRefused(Refusal),
+    /// Data is being recovered.
+    #[error("LOADING Redis is loading the dataset in memory")]
+    Loading,
     /// Authentication is required.
     #[error("NOAUTH Authentication required.")]
     NoAuth,

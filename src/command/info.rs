@@ -12,14 +12,16 @@ use hdrhistogram::Histogram;
 use super::connection::REDIS_VERSION;
 use super::latency::{command_stats, stage_latencies};
 use super::memory::{Usage, ratio};
+use super::persistence::last_save_s;
 use super::table::Table;
 use super::{Command, Error, Flags, Group, SessionCx, cluster};
 use crate::cache::{EvictionPolicy, KeyspaceCounts};
 use crate::config::Percentiles;
 use crate::limits::DATABASES;
 use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge, Peak, Stage};
-use crate::node::{Node, Owners};
+use crate::node::{LogStats, Node, Owners, ShardStats};
 use crate::protocol::{Args, Reply};
+use crate::shard::LogState;
 use crate::types::{CoreId, DbIndex};
 
 /// The rows of this file.
@@ -267,24 +269,66 @@ fn policy_name(policy: EvictionPolicy) -> &'static str {
 }
 
 fn persistence(cx: &SessionCx<'_>, lines: &mut Lines) {
-    lines.all([("loading", 0), ("async_loading", 0), ("current_cow_peak", 0)]);
+    let node = cx.node;
+    lines.all([("loading", u64::from(node.is_loading())), ("async_loading", 0)]);
+    lines.add("current_cow_peak", 0);
+    if node.is_loading() {
+        let (read, total) = node.loaded_bytes();
+        let percent = 100.0 * read as f64 / total.max(1) as f64;
+        lines.add("loading_start_time", node.started_at.unix.0 / 1000);
+        lines.all([("loading_total_bytes", total), ("loading_loaded_bytes", read)]);
+        lines.add("loading_loaded_perc", format!("{percent:.2}"));
+    }
+    let states: Vec<LogState> = node.logs.iter().filter_map(LogStats::state).collect();
+    let sum = |count: fn(&LogState) -> u64| states.iter().map(count).sum::<u64>();
+    let saving = states.iter().any(|state| state.snapshot.is_some());
+    let saved = node.logs.iter().map(LogStats::changes_at_save).sum::<u64>();
+    let saves = states.iter().map(|state| state.figures.snapshots).min().unwrap_or(0);
+    let is_ok = states.iter().all(|state| state.figures.snapshot_error.is_none());
+    let status = |ok: bool| if ok { "ok" } else { "err" };
     lines.all([("current_cow_size", 0), ("current_cow_size_age", 0)]);
     lines.add("current_fork_perc", "0.00");
-    lines.all([("current_save_keys_processed", 0), ("current_save_keys_total", 0)]);
-    lines.add("rdb_changes_since_last_save", counts(cx.node).changes);
-    lines.add("rdb_bgsave_in_progress", 0);
-    lines.add("rdb_last_save_time", cx.node.started_at.unix.0 / 1000);
-    lines.add("rdb_last_bgsave_status", "ok");
+    let keys_saved = sum(|state| state.snapshot.map_or(0, |(entries, _)| entries));
+    lines.add("current_save_keys_processed", keys_saved);
+    lines.add("current_save_keys_total", if saving { keys_in(node.shards.iter()) } else { 0 });
+    lines.add("rdb_changes_since_last_save", counts(node).changes.saturating_sub(saved));
+    lines.add("rdb_bgsave_in_progress", u64::from(saving));
+    lines.add("rdb_last_save_time", last_save_s(node));
+    lines.add("rdb_last_bgsave_status", status(is_ok));
     lines.all([("rdb_last_bgsave_time_sec", -1), ("rdb_current_bgsave_time_sec", -1)]);
-    lines.all([("rdb_saves", 0), ("rdb_last_cow_size", 0)]);
+    lines.all([("rdb_saves", saves), ("rdb_last_cow_size", 0)]);
     lines.all([("rdb_last_load_keys_expired", 0), ("rdb_last_load_keys_loaded", 0)]);
-    lines.all([("aof_enabled", 0), ("aof_rewrite_in_progress", 0), ("aof_rewrite_scheduled", 0)]);
+    lines.add("aof_enabled", u64::from(!states.is_empty()));
+    lines.add("aof_rewrite_in_progress", u64::from(saving));
+    let asked = node.logs.iter().any(LogStats::is_asked);
+    lines.add("aof_rewrite_scheduled", u64::from(asked));
     lines.all([("aof_last_rewrite_time_sec", -1), ("aof_current_rewrite_time_sec", -1)]);
-    lines.add("aof_last_bgrewrite_status", "ok");
-    lines.all([("aof_rewrites", 0), ("aof_rewrites_consecutive_failures", 0)]);
-    lines.add("aof_last_write_status", "ok");
+    lines.add("aof_last_bgrewrite_status", status(is_ok));
+    lines.all([("aof_rewrites", saves), ("aof_rewrites_consecutive_failures", 0)]);
+    lines.add("aof_last_write_status", status(states.iter().all(|it| it.refusal.is_none())));
     lines.all([("aof_last_cow_size", 0), ("module_fork_in_progress", 0)]);
     lines.add("module_fork_last_cow_size", 0);
+    lines.add("durability", node.config.load().durability.name());
+    if states.is_empty() {
+        return;
+    }
+    let log_bytes = sum(|state| state.figures.log_bytes);
+    lines.all([("aof_current_size", log_bytes)]);
+    lines.add("aof_buffer_length", sum(|state| state.waiting_bytes as u64));
+    lines.all([
+        ("log_segments", sum(|state| state.figures.segments)),
+        ("log_records", sum(|state| state.last.0)),
+        ("log_records_not_durable", sum(|state| state.last.0 - state.durable.0)),
+        ("log_syncs", sum(|state| state.figures.syncs)),
+        ("log_written_bytes", sum(|state| state.figures.written_bytes)),
+        ("log_payload_bytes", sum(|state| state.figures.payload_bytes)),
+        ("snapshot_bytes", sum(|state| state.figures.snapshot_bytes)),
+    ]);
+    let oldest = states.iter().filter_map(|state| state.unsynced_since).min();
+    let behind_us = oldest.map_or(0, |since| cx.now.mono.0.saturating_sub(since.0));
+    lines.add("log_sync_behind_ms", behind_us / 1000);
+    let refusal = states.iter().find_map(|state| state.refusal);
+    lines.add("log_error", refusal.map_or("none".to_owned(), |refusal| refusal.to_string()));
 }
 
 fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
@@ -487,13 +531,17 @@ fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
     }
 }
 
+/// Keys of all databases in these shards.
+fn keys_in<'a>(shards: impl Iterator<Item = &'a ShardStats>) -> u64 {
+    shards.flat_map(|shard| (0..DATABASES).map(|db| shard.keys(DbIndex(db)).0)).sum()
+}
+
 fn core_line(node: &Node, owners: &Owners, core: (CoreId, &CoreMetrics), lines: &mut Lines) {
     let (id, core) = core;
     let ranges = owners.ranges().into_iter().filter(|(_, owner)| *owner == id);
     let slots: Vec<String> = ranges.map(|(slots, _)| cluster::slot_range(&slots)).collect();
     let shards: Vec<_> = owners.shards_of(id).map(|shard| node.shard(shard)).collect();
-    let databases = || (0..DATABASES).map(DbIndex);
-    let keys: u64 = shards.iter().flat_map(|shard| databases().map(|db| shard.keys(db).0)).sum();
+    let keys = keys_in(shards.iter().copied());
     let data: usize = shards.iter().map(|shard| shard.memory().total_bytes()).sum();
     lines.add(
         format_args!("core_{}", id.0),

@@ -209,7 +209,7 @@ impl InTransit {
                 keyspace.set(key, &value, expiry, now);
                 if self.modified_in_place {
                     // An edit that changes nothing carries the mark over.
-                    keyspace.edit(key, value.len(), now, |_| ());
+                    keyspace.edit(key, value.len(), 0..0, now, |_| ());
                 }
             }
         }

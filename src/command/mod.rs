@@ -28,6 +28,7 @@ mod lzf;
 pub mod memory;
 pub mod numbers;
 pub mod object;
+pub mod persistence;
 mod rdb;
 pub mod redact;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::View;
+use crate::config::Durability;
 use crate::node::{ClientInfo, Node};
 use crate::protocol::Proto;
 use crate::types::{ClientId, CoreId, DbIndex, Now};
@@ -44,6 +45,8 @@ pub struct Session {
     pub monitor: bool,
     /// Subscribed to the topology (`CLIENT TOPOLOGY`): the last epoch it was told of, 0 for none.
     pub topology_told: Option<u64>,
+    /// What its writes are to survive before they are acknowledged (`CLIENT DURABILITY`), if it chose.
+    pub durability: Option<Durability>,
     /// What other connections may see of this one (`CLIENT LIST`).
     pub info: Arc<ClientInfo>,
 }
@@ -59,6 +62,8 @@ pub enum Action {
     Sleep(std::time::Duration),
     /// Stop the server.
     Shutdown,
+    /// Answer when these shards have finished a snapshot (`SAVE`).
+    Save,
     /// This connection now gets every command that the server runs (`MONITOR`).
     Monitor,
     /// This connection does not any more (`RESET`).

@@ -4,6 +4,8 @@
 //! are. A relative time to live is added to the turn's clock here, so what reaches the keyspace is
 //! always a point in time.
 
+use std::ops::Range;
+
 use super::exec::Exec;
 use super::keys::remove;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
@@ -247,15 +249,17 @@ pub(super) fn write(exec: &mut Exec<'_>, key: Key<'_>, value: &[u8], expiry: Exp
     keyspace.count_change();
 }
 
-/// Changes the value of `key` in place, at a length of `length`; does not count a change.
+/// Changes the bytes in `range` of the value of `key` in place, at a length of `length`; does not count a
+/// change.
 pub(super) fn edit<R>(
     exec: &mut Exec<'_>,
     key: Key<'_>,
     length: usize,
+    range: Range<usize>,
     change: impl FnOnce(&mut [u8]) -> R,
 ) -> R {
     let now = exec.now.unix;
-    exec.keyspace(key).edit(key, length, now, change)
+    exec.keyspace(key).edit(key, length, range, now, change)
 }
 
 /// Counts one change of `key`.
@@ -531,7 +535,7 @@ pub(super) fn append_to(exec: &mut Exec<'_>, key: Key<'_>, tail: &[u8]) -> Resul
         return Ok(tail.len());
     };
     let length = checked_length(start, tail.len())?;
-    edit(exec, key, length, |value| value[start..].copy_from_slice(tail));
+    edit(exec, key, length, start..length, |value| value[start..].copy_from_slice(tail));
     count_change(exec, key);
     Ok(length)
 }
@@ -547,7 +551,7 @@ fn setrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
     }
     let end = checked_length(start, part.len())?;
     let length = length.max(end);
-    edit(exec, key, length, |value| value[start..end].copy_from_slice(part));
+    edit(exec, key, length, start..end, |value| value[start..end].copy_from_slice(part));
     count_change(exec, key);
     reply_length(reply, length);
     Ok(())

@@ -29,6 +29,7 @@ const GROUPS: &[&[Command]] = &[
     super::object::COMMANDS,
     super::dump::COMMANDS,
     super::server::COMMANDS,
+    super::persistence::COMMANDS,
     super::info::COMMANDS,
     super::config::COMMANDS,
     super::memory::COMMANDS,

@@ -102,6 +102,7 @@ impl<'a> Client<'a> {
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,
+            durability: None,
             info,
         };
         Self { node, session, actions: Vec::new(), now: node.started_at }

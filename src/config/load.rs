@@ -208,7 +208,8 @@ impl Loader {
 
     /// The [`Config`], after the parameters that follow others have followed.
     fn finish(mut self) -> Config {
-        if !self.given.contains("shards") {
+        self.config.shards_given = self.given.contains("shards");
+        if !self.config.shards_given {
             self.config.shards = self.config.defaults_beside().shards;
         }
         // By now the number of cores is known.
@@ -422,8 +423,8 @@ mod tests {
                  volatile-random, volatile-ttl, allkeys-lru, allkeys-random, noeviction.",
             ),
             (
-                ["--durability", "sync"],
-                "--durability can't be 'sync': it takes memory only, because there is no log yet.",
+                ["--durability", "always"],
+                "--durability can't be 'always': it takes one of memory, async, sync.",
             ),
             (["--appendonly", "yes"], "--appendonly can't be 'yes': it takes no only."),
             (["--save", "60 1"], "--save can't be '60 1': it takes the empty text only."),

@@ -51,6 +51,8 @@ pub struct Config {
 
     /// `shards`: number of shards, 1 to [`SHARDS_MAX`].
     pub shards: u16,
+    /// Whether that number was asked for, rather than chosen for this machine.
+    pub shards_given: bool,
     /// `cpus`: the CPUs that cores may be pinned to, ascending, without repeats, never empty.
     pub cpus: Vec<u16>,
     /// `cluster-enabled`: answer `MOVED` and `CROSSSLOT` instead of hopping.
@@ -60,6 +62,15 @@ pub struct Config {
     pub dir: PathBuf,
     /// `durability`: what an acknowledged write has survived.
     pub durability: Durability,
+    /// `segment-bytes`: the length of one file of a shard's log.
+    pub segment_bytes: u64,
+    /// `log-bytes-max`: bytes of all shards' logs beyond which snapshots are taken.
+    pub log_bytes_max: u64,
+    /// `auto-aof-rewrite-percentage`: bytes of a log over bytes of data, in percent, beyond which a
+    /// snapshot is taken; 0 for no such bound.
+    pub auto_aof_rewrite_percentage: u64,
+    /// `auto-aof-rewrite-min-size`: bytes of all shards' logs below which that does not hold.
+    pub auto_aof_rewrite_min_size_bytes: u64,
 
     /// `maxmemory`: bytes held for data, tables and buffers; 0 is no limit.
     pub maxmemory_bytes: u64,
@@ -142,10 +153,15 @@ impl Config {
             tcp_backlog: 511,
             tcp_keepalive_s: 300,
             shards,
+            shards_given: false,
             cpus,
             cluster_enabled: false,
-            dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-            durability: Durability::Memory,
+            dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")).join(DIR_DEFAULT),
+            durability: Durability::Async,
+            segment_bytes: 64 << 20,
+            log_bytes_max: 4 << 30,
+            auto_aof_rewrite_percentage: 100,
+            auto_aof_rewrite_min_size_bytes: 64 << 20,
             maxmemory_bytes: 0,
             maxmemory_policy: EvictionPolicy::NoEviction,
             maxclients: 10_000,
@@ -169,6 +185,9 @@ impl Config {
     }
 }
 
+/// The folder that data lives in when nothing else is said; it is made if it is not there. Not the current
+/// directory itself, as Redis has it, since there are more files than one.
+pub(crate) const DIR_DEFAULT: &str = "ringmain-data";
 /// The port that is served when nothing else is said.
 const PORT_DEFAULT: u16 = 6379;
 

@@ -189,7 +189,7 @@ const FOLLOWED: &[(&str, &str)] = &[
     ("shard-port-base", "port + 10000"),
     ("shards", "one per CPU"),
     ("cpus", "all that the process may use"),
-    ("dir", "the current directory"),
+    ("dir", "ringmain-data in the current directory"),
 ];
 
 /// The greatest size that Redis takes where it does not take all 64 bits.

@@ -114,15 +114,55 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "durability",
         alias: None,
-        form: Form::Text(
-            "memory only, because there is no log yet",
-            |c| match c.durability {
-                Durability::Memory => "memory".to_owned(),
-            },
-            set_durability,
+        form: Form::Choice(
+            &Durability::NAMES,
+            |c| c.durability as usize,
+            |c, v| c.durability = Durability::ALL[v],
+        ),
+        change: Change::Live,
+        doc: "What an acknowledged write survives: with sync, the loss of power; with async that too, but \
+              for the last second; with memory, nothing: then there is no log",
+    },
+    Parameter {
+        name: "segment-bytes",
+        alias: None,
+        form: Form::Memory(
+            Bounds(MIB, 1 << 34),
+            |c| c.segment_bytes,
+            |c, v| c.segment_bytes = v.next_multiple_of(4096),
         ),
         change: Change::AtStart,
-        doc: "What an acknowledged write has survived: with memory, nothing",
+        doc: "Length of one file of a shard's log; a longer record has a file of its own",
+    },
+    Parameter {
+        name: "log-bytes-max",
+        alias: None,
+        form: Form::Memory(Bounds(MIB, SIZE_MAX), |c| c.log_bytes_max, |c, v| c.log_bytes_max = v),
+        change: Change::Live,
+        doc: "Bytes of all shards' logs beyond which snapshots are taken, so that they can be shortened",
+    },
+    Parameter {
+        name: "auto-aof-rewrite-percentage",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| i64::try_from(c.auto_aof_rewrite_percentage).unwrap_or(i64::MAX),
+            |c, v| c.auto_aof_rewrite_percentage = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Bytes of a log over bytes of data, in percent, beyond which a snapshot is taken; 0 for no \
+              such bound",
+    },
+    Parameter {
+        name: "auto-aof-rewrite-min-size",
+        alias: None,
+        form: Form::Memory(
+            Bounds(0, SIZE_MAX),
+            |c| c.auto_aof_rewrite_min_size_bytes,
+            |c, v| c.auto_aof_rewrite_min_size_bytes = v,
+        ),
+        change: Change::Live,
+        doc: "Bytes of all shards' logs below which auto-aof-rewrite-percentage does not hold",
     },
     Parameter {
         name: "maxmemory",
@@ -427,14 +467,6 @@ fn set_dir(config: &mut Config, text: &str) -> Result<(), &'static str> {
 pub(super) fn absolute(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     Some(path.components().collect())
-}
-
-fn set_durability(config: &mut Config, text: &str) -> Result<(), &'static str> {
-    if !text.eq_ignore_ascii_case("memory") {
-        return Err("there is no log yet, so memory is the only level");
-    }
-    config.durability = Durability::Memory;
-    Ok(())
 }
 
 fn set_latency_percentiles(config: &mut Config, text: &str) -> Result<(), &'static str> {

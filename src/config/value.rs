@@ -96,10 +96,32 @@ pub enum BinaryPort {
 }
 
 /// What an acknowledged write has survived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
-    /// Nothing yet: it is in memory.
+    /// Nothing: it is in memory.
     Memory,
+    /// Nothing yet: it is on its way to the log, and on disk within a second.
+    Async,
+    /// The loss of power: it is on disk.
+    Sync,
+}
+
+impl Durability {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Async, Self::Sync];
+    /// Their names, in that order.
+    pub const NAMES: [&'static str; 3] = ["memory", "async", "sync"];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// The one of that name, in any case.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        let is_it = |durability: &Self| name.eq_ignore_ascii_case(durability.name().as_bytes());
+        Self::ALL.into_iter().find(is_it)
+    }
 }
 
 /// What is logged: this level and those after it.

@@ -6,6 +6,7 @@
 pub mod clients;
 pub mod host;
 pub mod latency;
+pub mod log_stats;
 pub mod owners;
 pub mod pause;
 pub mod shard_load;
@@ -16,6 +17,7 @@ pub mod topology;
 pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
 pub use host::{CpuTimes, Host, Process};
 pub use latency::LatencyEvents;
+pub use log_stats::LogStats;
 pub use owners::{OwnerTable, Owners};
 pub use pause::{Pause, PauseMode};
 pub use shard_load::{ShardLoad, ShardLoadSum};
@@ -80,6 +82,12 @@ pub struct Node {
     pub shards: Vec<ShardStats>,
     /// What cores have done for shards, indexed by shard.
     pub loads: Vec<ShardLoadSum>,
+    /// How far the logs are on disk, indexed by shard.
+    pub logs: Vec<LogStats>,
+    /// Shards that are being recovered.
+    pub loading: AtomicUsize,
+    /// Why the server can't go on starting, if it can't.
+    start_failure: Mutex<Option<String>>,
     /// Connections in `MONITOR` mode; while it is zero nothing need be formatted.
     pub monitors: AtomicUsize,
     /// Whether expired keys are removed unasked (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -111,6 +119,9 @@ impl Node {
             cores: (0..slots.core_count()).map(|_| CoreMetrics::default()).collect(),
             shards: (0..slots.shard_count()).map(|_| ShardStats::default()).collect(),
             loads: (0..slots.shard_count()).map(|_| ShardLoadSum::default()).collect(),
+            logs: (0..slots.shard_count()).map(|_| LogStats::default()).collect(),
+            loading: AtomicUsize::new(0),
+            start_failure: Mutex::default(),
             monitors: AtomicUsize::new(0),
             active_expire: AtomicBool::new(true),
             process,
@@ -128,6 +139,34 @@ impl Node {
     /// What the owner of `shard` tells about it.
     pub fn shard(&self, shard: ShardId) -> &ShardStats {
         &self.shards[usize::from(shard.0)]
+    }
+
+    /// How far the log of `shard` is.
+    #[inline]
+    pub fn log(&self, shard: ShardId) -> &LogStats {
+        &self.logs[usize::from(shard.0)]
+    }
+
+    /// Whether data is being recovered.
+    #[inline]
+    pub fn is_loading(&self) -> bool {
+        self.loading.load(Ordering::Acquire) > 0
+    }
+
+    /// Bytes read of all logs that are being recovered, and bytes there are to read.
+    pub fn loaded_bytes(&self) -> (u64, u64) {
+        let loaded = self.logs.iter().map(LogStats::loaded);
+        loaded.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    /// Notes why the server can't go on starting; the first reason stays.
+    pub fn fail_start(&self, reason: String) {
+        lock(&self.start_failure).get_or_insert(reason);
+    }
+
+    /// Why the server could not go on starting.
+    pub fn start_failure(&self) -> Option<String> {
+        lock(&self.start_failure).take()
     }
 
     /// The pause that holds at `now`, if any.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::frames::Replies;
+use super::gate::Gate;
 use super::ring::Token;
 use crate::cache::{Extent, SharedBytes};
 use crate::limits::PENDING_OUTPUT_BYTES_MAX;
@@ -41,6 +42,8 @@ pub(crate) struct Batch {
     ranges: Vec<ArgRange>,
     /// The replies of the last run.
     pub(crate) replies: BatchReplies,
+    /// What they have to wait for.
+    pub(crate) gate: Gate,
 }
 
 /// A command of a batch.
@@ -97,6 +100,7 @@ impl Batch {
             bytes: Vec::new(),
             ranges: Vec::new(),
             replies: BatchReplies::default(),
+            gate: Gate::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::batch::Batch;
 use super::frames::BinaryState;
+use super::gate::Gate;
 use super::input::Input;
 use super::output::Output;
 use super::ring::{Socket, Token};
@@ -50,6 +51,10 @@ pub(crate) enum Block {
     Output,
     /// Its requests have taken their share of the core's turn.
     Turn,
+    /// The disk has to catch up with the changes of a shard.
+    Log,
+    /// `SAVE`.
+    Save,
     /// It is about to move to this core.
     Moving(CoreId),
 }
@@ -103,6 +108,8 @@ pub(crate) struct Connection {
     pub(crate) wanted_bytes: usize,
     /// Replies.
     pub(crate) output: Output,
+    /// What replies in the output, those not held back yet, have to wait for.
+    pub(crate) gate: Gate,
     /// Whether it goes on.
     pub(crate) state: State,
     /// The receive operation.
@@ -153,6 +160,7 @@ impl Connection {
             input: Input::default(),
             wanted_bytes: 0,
             output: Output::default(),
+            gate: Gate::default(),
             state: State::Running,
             receive: Receive::Idle,
             half_closed: false,
@@ -263,6 +271,21 @@ impl Connection {
         }
     }
 
+    /// Ends the connection: what its client waits for can't be said to have happened. An error takes the
+    /// place of the replies.
+    pub(crate) fn fail_output(&mut self) {
+        const TEXT: &[u8] =
+            b"-MISCONF Errors writing to the log: this write and those after it may be \
+            lost. Closing the connection.\r\n";
+        self.gate = Gate::default();
+        if self.binary.is_some() {
+            // Which of its requests are concerned can't be told any more.
+            return self.shut_down();
+        }
+        self.output.end_with(TEXT);
+        self.state = State::Draining;
+    }
+
     /// Whether the kernel has nothing of this connection in hand any more.
     pub(crate) fn is_at_rest(&self) -> bool {
         self.receive == Receive::Idle && !self.output.is_sending()
@@ -298,6 +321,7 @@ mod tests {
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,
+            durability: None,
             info: Arc::new(ClientInfo::new(options)),
         };
         let token = Token { index: 0, generation: 0 };

@@ -16,6 +16,8 @@ use super::batch::Ran;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
 use super::listener::Listener;
+use super::log_files::LogFiles;
+use super::logger::{Logs, Recovering};
 use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
 use super::ring::{Completion, Op, Ring, Token};
@@ -38,7 +40,11 @@ pub(crate) struct CoreParts<'a> {
     /// What all cores share.
     pub(crate) node: &'a Node,
     /// All mailboxes.
-    pub(crate) peers: &'a [Peer],
+    pub(crate) peers: &'a Arc<Vec<Peer>>,
+    /// The files of the shards' logs.
+    pub(crate) log_files: Arc<LogFiles>,
+    /// Shards of this core whose logs are to be read.
+    pub(crate) recovering: Vec<Recovering>,
     /// All shards.
     pub(crate) cells: &'a [ShardCell],
     /// The sockets this core accepts on.
@@ -75,7 +81,7 @@ pub(crate) struct Core<'a> {
     pub(super) last_claim: u64,
     /// The configuration as of `config_generation`.
     pub(super) config: Arc<Config>,
-    config_generation: u64,
+    pub(super) config_generation: u64,
     /// Connections that have output to send.
     pub(super) dirty: Vec<Token>,
     /// Connections that go on at the next turn.
@@ -91,7 +97,11 @@ pub(crate) struct Core<'a> {
     /// Clients of this core in `MONITOR` mode.
     pub(super) monitors: Vec<Token>,
     pub(super) stop: flume::Sender<()>,
-    pub(super) peers: &'a [Peer],
+    pub(super) peers: &'a Arc<Vec<Peer>>,
+    /// The shards' logs.
+    pub(super) logs: Logs,
+    /// Whether data is being recovered, as of this turn: commands on it are refused.
+    pub(super) is_loading: bool,
     /// Batches being gathered for shards whose token was refused, one a shard.
     #[expect(clippy::vec_box, reason = "a batch travels from core to core in its box")]
     pub(super) leaving: Vec<Box<super::batch::Batch>>,
@@ -108,7 +118,8 @@ pub(crate) struct Core<'a> {
 impl<'a> Core<'a> {
     /// A core on the calling thread, with `ring`.
     pub(crate) fn new(parts: CoreParts<'a>, ring: Ring) -> Self {
-        let CoreParts { id, node, peers, cells, listeners, stop, clock, started } = parts;
+        let CoreParts { id, node, peers, cells, listeners, stop, clock, started, .. } = parts;
+        let CoreParts { log_files, recovering, .. } = parts;
         let metrics = &node.cores[usize::from(id.0)];
         let engine = Engine::new(node, metrics, started, clock);
         Self {
@@ -134,6 +145,8 @@ impl<'a> Core<'a> {
             monitors: Vec::new(),
             stop,
             peers,
+            logs: Logs::new(log_files, recovering),
+            is_loading: true,
             leaving: Vec::new(),
             scratch: None,
             maintaining: Vec::new(),
@@ -148,6 +161,7 @@ impl<'a> Core<'a> {
         self.engine.start_turn();
         self.shards.take_own();
         self.refresh();
+        self.step_logs(true);
         // Lets every shard know what time it is before the first key with an expiry comes.
         self.maintaining.extend_from_slice(self.shards.own());
         self.maintain();
@@ -165,6 +179,7 @@ impl<'a> Core<'a> {
             && self.maintaining.is_empty()
             && self.yielding.is_empty()
             && self.discarded.is_empty()
+            && !self.logs.is_busy()
             && !self.has_new_owners()
     }
 
@@ -187,6 +202,7 @@ impl<'a> Core<'a> {
         completions: &mut Vec<Completion>,
     ) -> bool {
         self.engine.start_turn();
+        self.is_loading = self.node.is_loading();
         self.note_return(completions);
         self.engine.metrics.turns.increment();
         // Whoever was told that a setting or an owner holds finds it so on every core.
@@ -206,13 +222,26 @@ impl<'a> Core<'a> {
         }
         self.read_mail();
         self.maintain();
+        let may_end = self.look_after_logs();
         self.give_back_all();
         self.read_mail();
         self.give_back_all();
+        self.release_gated();
         self.send_dirty();
         self.note_end_of_turn();
         self.engine.end_turn();
-        !self.stopping
+        !may_end
+    }
+
+    /// What the logs need at the end of a turn. True once the core has been told to stop and all that is
+    /// to be on disk is.
+    fn look_after_logs(&mut self) -> bool {
+        if self.stopping {
+            return self.close_logs();
+        }
+        self.recover_some();
+        self.step_logs(false);
+        false
     }
 
     fn complete(&mut self, completion: Completion, buffers: &mut super::buffers::Buffers) {
@@ -228,6 +257,7 @@ impl<'a> Core<'a> {
                 }
             }
             Op::Send => self.sent(completion),
+            Op::File => self.log_completed(completion),
             Op::Accept => self.accepted(completion),
             Op::Tick => {
                 if !completion.more {
@@ -257,6 +287,9 @@ impl<'a> Core<'a> {
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Kill(clients) => self.kill(&clients),
                 Message::Monitored(line) => self.show_monitors(&line),
+                // The logs are stepped, and who waits is looked at, at the end of every turn.
+                Message::Durable | Message::Flush => {}
+                Message::LogJobDone { shard, result } => self.log_job_done(shard, result),
                 Message::Refresh => self.refresh(),
                 Message::Stop => self.stopping = true,
             }
@@ -288,6 +321,7 @@ impl<'a> Core<'a> {
                         let (slice, epoch) =
                             (self.engine.start_slice(), self.engine.owners.epoch());
                         let handover = std::mem::take(&mut self.engine.handover);
+                        let gate = std::mem::take(&mut self.engine.gate);
                         batch.run(epoch, |request, call, args, out| {
                             let engine = &mut self.engine;
                             engine.handover.request = request;
@@ -296,6 +330,7 @@ impl<'a> Core<'a> {
                             Ran { head, value, has_time: !engine.slice_is_over() }
                         });
                         self.engine.handover = handover;
+                        batch.gate = std::mem::replace(&mut self.engine.gate, gate);
                         self.engine.resume_slice(slice);
                         self.post(batch.origin, Message::Done(batch));
                     }
@@ -380,6 +415,8 @@ impl<'a> Core<'a> {
         self.maintaining.clear();
         self.maintaining.extend_from_slice(self.shards.own());
         self.update_room();
+        self.step_logs(true);
+        self.look_at_saves();
         self.engine.flush_loads();
         if self.ticks.is_multiple_of(crate::limits::TICKS_PER_SECOND) {
             self.check_clients();
@@ -422,6 +459,8 @@ impl<'a> Core<'a> {
         self.config = self.node.config.load();
         self.engine.configure(&self.config);
         self.update_room();
+        self.follow_durability();
+        self.update_snapshot_policy();
     }
 
     /// Gives the own shards their share of the memory limit.

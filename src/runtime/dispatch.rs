@@ -194,6 +194,9 @@ impl Core<'_> {
         {
             return self.refuse(connection, Some(entry), &MONITOR_ONLY);
         }
+        if self.is_loading && !entry.command.flags.contains(Flags::LOADING) {
+            return self.refuse(connection, Some(entry), &Error::Loading);
+        }
         if self.hold_if_paused(connection, entry) == Flow::Left {
             return Flow::Left;
         }
@@ -407,6 +410,13 @@ impl Core<'_> {
             return Flow::Left;
         }
         let mut call = *call;
+        if self.logs.is_behind
+            && call.entry.command.flags.contains(Flags::WRITE)
+            && self.is_behind(connection, shard)
+        {
+            self.wait_for_log(connection);
+            return Flow::Left;
+        }
         if self.config.maxmemory_bytes > 0 && call.entry.command.flags.contains(Flags::DENYOOM) {
             if self.must_wait(connection, args, shard) {
                 return Flow::Left;
@@ -441,6 +451,13 @@ impl Core<'_> {
         }
         self.leave(connection, &call, args, shard, muted);
         Flow::Taken
+    }
+
+    /// Whether a write must wait until the disk has caught up with its shard.
+    #[cold]
+    fn is_behind(&mut self, connection: &Connection, shard: ShardId) -> bool {
+        !connection.has_outstanding(shard)
+            && self.shards.borrow(shard).is_some_and(|shard| shard.is_behind())
     }
 
     /// Whether a write must wait for the next turn, because its shard has to make room first.
@@ -545,6 +562,10 @@ impl Core<'_> {
         while let Some(holder) = self.shards.next_borrowed() {
             self.give_back(holder);
         }
+        if !self.engine.gate.is_empty() {
+            let gate = std::mem::take(&mut self.engine.gate);
+            self.gate_connection(connection, gate);
+        }
         let borrowed = self.shards.foreign_borrows();
         let (metrics, leaving) = (self.engine.metrics, std::mem::take(&mut self.leaving));
         metrics.batches_borrowed.add(borrowed);
@@ -580,6 +601,10 @@ impl Core<'_> {
         self.note_hop(&batch);
         let Some(mut connection) = self.connections.take(batch.connection) else { return };
         let replies = std::mem::take(&mut batch.replies);
+        if !batch.gate.is_empty() {
+            let gate = std::mem::take(&mut batch.gate);
+            self.gate_connection(&mut connection, gate);
+        }
         match &mut connection.binary {
             None => connection.output.fill(batch.ticket, replies),
             Some(binary) => {
@@ -659,6 +684,7 @@ pub(super) fn call(session: &Session, entry: &'static Entry, slot: Slot) -> Call
         slot,
         view: session.view,
         native: None,
+        durability: session.durability,
         has_waited: false,
     }
 }

@@ -95,6 +95,7 @@ impl Core<'_> {
             Action::CloseAfterReply
             | Action::Kill(_)
             | Action::Shutdown
+            | Action::Save
             | Action::Monitor
             | Action::EndMonitor
             | Action::OwnersChanged
@@ -108,6 +109,7 @@ impl Core<'_> {
             Action::Kill(clients) => self.kill_everywhere(&clients),
             Action::Sleep(_) => {}
             Action::Shutdown => self.ask_to_stop(),
+            Action::Save => self.start_save(connection),
             Action::Monitor => {
                 connection.placed = true;
                 connection.session.monitor = true;

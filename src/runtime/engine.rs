@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use quanta::Clock;
 
+use super::gate::Gate;
 use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handover, redact};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SLICE_US};
 use crate::metrics::{CoreMetrics, Stage};
 use crate::node::{ClientInfo, Node, Owners, ShardLoad};
@@ -30,6 +31,10 @@ pub(crate) struct Engine<'a> {
     loads: Box<[ShardLoad]>,
     /// Long values on their way in and out of the command that runs.
     pub(crate) handover: Handover,
+    /// What the replies of commands run for a connection have to wait for.
+    pub(crate) gate: Gate,
+    /// The durability of whoever did not choose one.
+    durability: Durability,
     /// Which commands are noted one by one.
     slow: Slow,
     clock: Clock,
@@ -92,6 +97,8 @@ impl<'a> Engine<'a> {
             now: Now::default(),
             loads: vec![ShardLoad::default(); node.loads.len()].into(),
             handover: Handover::default(),
+            gate: Gate::default(),
+            durability: Durability::Memory,
             slow: Slow::default(),
             clock,
             started,
@@ -177,9 +184,11 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
+        let changes = self.changes_before(call, shard);
         let handover = &mut self.handover;
         let around = Around { now: self.now, owners: &self.owners, handover };
         let result = shard.execute(call, args, around, out);
+        self.gate_changes(shard, changes);
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
         self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
@@ -194,9 +203,11 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
+        let changes = self.changes_before_over(call, shards);
         let handover = &mut self.handover;
         let around = Around { now: self.now, owners: &self.owners, handover };
         let result = shard::execute_over(shards, call, args, around, out);
+        self.gate_changes_over(shards, changes);
         self.metrics.commands_multi_shard.increment();
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
@@ -249,6 +260,7 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
+        let changes = self.changes_before(call, shard);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
@@ -256,6 +268,7 @@ impl<'a> Engine<'a> {
             let around = Around { now: self.now, owners: &self.owners, handover };
             shard.execute_native(call, native, args, around, out)
         };
+        self.gate_changes(shard, changes);
         let before = self.slice.ns;
         let head = self.finish_native((call, native), client, args, result, (start, out));
         self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
@@ -272,6 +285,7 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
+        let changes = self.changes_before_over(call, shards);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
@@ -279,11 +293,50 @@ impl<'a> Engine<'a> {
             let around = Around { now: self.now, owners: &self.owners, handover };
             shard::execute_native_over(shards, call, native, args, around, out)
         };
+        self.gate_changes_over(shards, changes);
         self.metrics.commands_multi_shard.increment();
         let before = self.slice.ns;
         let head = self.finish_native((call, native), client, args, result, (start, out));
         self.count_over(shards, self.slice.ns - before);
         head
+    }
+
+    /// Changes that wait in the shard's journal before a command whose reply must wait for its own; nothing
+    /// for any other command.
+    #[inline]
+    fn changes_before(&self, call: &Call, shard: &Shard) -> Option<usize> {
+        self.waits_for_disk(call).then(|| shard.keyspace().changes_len())
+    }
+
+    #[inline]
+    fn waits_for_disk(&self, call: &Call) -> bool {
+        call.durability.unwrap_or(self.durability) == Durability::Sync
+            && call.entry.command.flags.contains(Flags::WRITE)
+    }
+
+    /// Has the reply wait for the command's changes, if it has made any.
+    #[inline]
+    fn gate_changes(&mut self, shard: &mut Shard, before: Option<usize>) {
+        if before.is_some_and(|before| shard.keyspace().changes_len() > before) {
+            self.gate.add(shard.id(), shard.want_sync());
+        }
+    }
+
+    fn changes_before_over(
+        &self,
+        call: &Call,
+        shards: &[Option<&mut Shard>],
+    ) -> Vec<Option<usize>> {
+        let before = |shard: &Option<&mut Shard>| self.changes_before(call, shard.as_ref()?);
+        shards.iter().map(before).collect()
+    }
+
+    fn gate_changes_over(&mut self, shards: &mut [Option<&mut Shard>], before: Vec<Option<usize>>) {
+        for (shard, before) in shards.iter_mut().zip(before) {
+            if let Some(shard) = shard {
+                self.gate_changes(shard, before);
+            }
+        }
     }
 
     fn count_over(&mut self, shards: &[Option<&mut Shard>], ns: u64) {
@@ -377,7 +430,7 @@ impl<'a> Engine<'a> {
         self.slice.ns += ns;
         if let Err(error) = result {
             self.write_error(&error, call, out);
-            if error == Error::OutOfMemory {
+            if matches!(error, Error::OutOfMemory | Error::LogRefused(_)) {
                 self.metrics.count_rejected(call.entry.id);
                 return;
             }
@@ -402,6 +455,7 @@ impl<'a> Engine<'a> {
     /// Takes over from `config` which commands are slow, and whether their latencies are kept.
     pub(crate) fn configure(&mut self, config: &Config) {
         self.tracking = config.latency_tracking;
+        self.durability = config.durability;
         let log_ns = u64::try_from(config.slowlog_log_slower_than_us)
             .map_or(u64::MAX, |us| us.saturating_mul(1000));
         let spike_ns = match config.latency_monitor_threshold_ms {

@@ -13,6 +13,7 @@ use crate::command::binary::{
 };
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, SessionCx};
+use crate::config::Durability as ServerDurability;
 use crate::limits::{BINARY_FRAME_ITEMS_MAX, BINARY_REPLY_FRAME_BYTES, WINDOW_REQUESTS_MAX};
 use crate::protocol::binary::{
     Durability, Extras, FrameError, FrameLimits, Frames, Opcode, REQUEST_MAGIC, ReplyFrame,
@@ -227,8 +228,7 @@ impl Core<'_> {
                 self.run_operation(connection, (entry, operation), &native, args)
             }
             Run::Data(_) | Run::Command => {
-                let call =
-                    Call { native: Some(native), ..call(&connection.session, entry, request.slot) };
+                let call = call(&connection.session, entry, request.slot).with_native(native);
                 self.route_and_run(connection, &call, args)
             }
         }
@@ -249,7 +249,13 @@ impl Core<'_> {
         if head.opcode == Opcode::Command.number() && !binary::may_be_escaped(entry) {
             return Err(NOT_ALLOWED);
         }
-        if head.durability > Durability::Memory as u8 && flags.contains(Flags::WRITE) {
+        if self.is_loading && !flags.contains(Flags::LOADING) {
+            return Err(Failure::from(Error::Loading));
+        }
+        if head.durability > Durability::Memory as u8
+            && self.config.durability == ServerDurability::Memory
+            && flags.contains(Flags::WRITE)
+        {
             return Err(not_durable(head.durability));
         }
         Ok(())
@@ -367,6 +373,8 @@ impl Core<'_> {
 #[cold]
 fn not_durable(level: u8) -> Failure {
     let level = if level == Durability::Async as u8 { "async" } else { "sync" };
-    let text = format!("NODURABILITY there is no log yet: durability {level} can't be given");
+    let text = format!(
+        "NODURABILITY there is no log, the server's durability is memory: durability {level} can't be given"
+    );
     Failure { status: Status::DurabilityUnavailable, text: text.into() }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use super::batch::Batch;
 use super::connection::Connection;
 use super::token::Grant;
+use crate::log::DiskError;
 use crate::types::{ClientId, CoreId, ShardId};
 
 /// A message from one core to another.
@@ -33,6 +34,17 @@ pub(crate) enum Message {
     },
     /// A connection that belongs on this core.
     Adopt(Box<Connection>),
+    /// More of a log is on disk, which a connection of this core may wait for.
+    Durable,
+    /// A client waits for changes to a shard of this core to be on disk.
+    Flush,
+    /// A job on the folder of a shard is done.
+    LogJobDone {
+        /// The shard.
+        shard: ShardId,
+        /// What came of it.
+        result: Result<(), DiskError>,
+    },
     /// Close these clients.
     Kill(Arc<[ClientId]>),
     /// A line for the clients that monitor.

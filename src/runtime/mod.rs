@@ -17,6 +17,8 @@
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
 //! | `mail` | messages between cores |
+//! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
+//! | `gate` | replies that wait for the disk |
 
 mod batch;
 mod buffers;
@@ -26,8 +28,11 @@ mod dispatch;
 mod effects;
 mod engine;
 mod frames;
+mod gate;
 mod input;
 mod listener;
+mod log_files;
+mod logger;
 mod mail;
 mod multi;
 mod output;
@@ -47,6 +52,8 @@ mod window;
 pub(crate) use connection::Port;
 pub(crate) use core::CoreParts;
 pub(crate) use listener::Listener;
+pub(crate) use log_files::LogFiles;
+pub(crate) use logger::{Recovering, unreadable_log};
 pub(crate) use mail::{Message, Peer};
 pub(crate) use shards::ShardCell;
 
@@ -83,6 +90,8 @@ pub(crate) async fn serve(parts: CoreParts<'_>, started: flume::Sender<io::Resul
             return;
         }
         if !core.turn(&mut buffers, &mut completions) {
+            // What waited for the last sync leaves.
+            let _ = core.enter(false, &mut completions);
             return;
         }
         glommio::yield_if_needed().await;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::connection::{Block, Connection, State};
 use super::core::Core;
+use super::gate::Gate;
 use super::ring::Token;
 use super::shards::{Queued, ShardHolder};
 use super::token::Grant;
@@ -64,8 +65,9 @@ impl<'a> Core<'a> {
             holders: Vec::new(),
         };
         if let Some(multi) = self.gather(multi) {
-            let (head, reply) = self.run_gathered(multi);
+            let (head, reply, gate) = self.run_gathered(multi);
             self.answer_gathered(connection, head, &reply);
+            self.gate_connection(connection, gate);
             connection.state = State::Running;
         }
     }
@@ -98,10 +100,11 @@ impl<'a> Core<'a> {
         multi.holders.push(holder);
         let Some(multi) = self.gather(multi) else { return };
         let token = multi.connection;
-        let (head, reply) = self.run_gathered(multi);
+        let (head, reply, gate) = self.run_gathered(multi);
         // The client may be gone; its command was run all the same.
         if let Some(mut connection) = self.connections.take(token) {
             self.answer_gathered(&mut connection, head, &reply);
+            self.gate_connection(&mut connection, gate);
             connection.timeline.gathered();
             self.connections.put(connection);
         }
@@ -117,8 +120,8 @@ impl<'a> Core<'a> {
     }
 
     /// Runs a command that holds all it needs; answers its reply, nothing if nobody wants it. With a head
-    /// it is the body of a reply of the binary protocol.
-    fn run_gathered(&mut self, mut multi: Multi<'a>) -> (Option<ReplyHead>, Vec<u8>) {
+    /// it is the body of a reply of the binary protocol. The gate is what it has to wait for.
+    fn run_gathered(&mut self, mut multi: Multi<'a>) -> (Option<ReplyHead>, Vec<u8>, Gate) {
         let mut reply = Vec::new();
         let count = usize::from(self.node.slots.shard_count());
         let mut holders = std::mem::take(&mut multi.holders);
@@ -132,13 +135,15 @@ impl<'a> Core<'a> {
         self.engine.start_command();
         self.engine.record_stage(Stage::Gather, multi.since, self.engine.mark(), 1);
         let (client, call) = (&multi.client, &multi.call);
+        let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
+        let gate = std::mem::replace(&mut self.engine.gate, before);
         for holder in holders {
             self.give_back(holder);
         }
         if multi.muted {
             reply.clear();
         }
-        (head, reply)
+        (head, reply, gate)
     }
 }

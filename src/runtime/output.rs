@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use super::batch::BatchReplies;
+use super::gate::{Gate, Passage};
 use crate::cache::{Extent, SharedBytes};
 use crate::limits::SEND_BYTES_MAX;
 use crate::protocol::{Proto, Reply};
@@ -32,6 +33,10 @@ pub(crate) struct Output {
     slot_bytes: usize,
     /// A long value that has been sent, until it is [taken](Self::take_sent_value).
     sent_value: Option<SharedBytes>,
+    /// What must not be sent before something is on disk, in order; all that is ready comes behind it.
+    held: VecDeque<Held>,
+    /// Bytes in `held`.
+    held_bytes: usize,
     /// The most bytes that waited at once, lately.
     peak: usize,
 }
@@ -41,6 +46,29 @@ pub(crate) struct Output {
 enum Piece {
     Bytes(Vec<u8>),
     Value(SharedBytes),
+}
+
+/// Pieces that wait for the disk.
+#[derive(Debug)]
+struct Held {
+    gate: Gate,
+    pieces: VecDeque<Piece>,
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Value(value) => value.len(),
+        }
+    }
+
+    fn value(&self) -> Option<&SharedBytes> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Value(value) => Some(value),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -107,6 +135,52 @@ impl Output {
         self.queued_bytes += head.len() + value.len();
         self.queued.extend([Piece::Bytes(head), Piece::Value(value)]);
         self.ready.extend_from_slice(b"\r\n");
+    }
+
+    /// Holds back all that is ready and not yet being sent, until `gate` opens.
+    pub(crate) fn hold(&mut self, gate: Gate) {
+        let mut pieces = std::mem::take(&mut self.queued);
+        self.queued_bytes = 0;
+        if !self.ready.is_empty() {
+            pieces.push_back(Piece::Bytes(std::mem::take(&mut self.ready)));
+        }
+        self.held_bytes += pieces.iter().map(Piece::len).sum::<usize>();
+        if !pieces.is_empty() || !gate.is_empty() {
+            self.held.push_back(Held { gate, pieces });
+        }
+    }
+
+    /// Whether something is held back.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Lets go what was held back, as far as `look` finds gates open; true if one never opens.
+    pub(crate) fn release(&mut self, mut look: impl FnMut(&mut Gate) -> Passage) -> bool {
+        while let Some(held) = self.held.front_mut() {
+            match look(&mut held.gate) {
+                Passage::Open => {}
+                Passage::Shut => return false,
+                Passage::Never => return true,
+            }
+            let pieces = self.held.pop_front().map(|held| held.pieces).unwrap_or_default();
+            let bytes = pieces.iter().map(Piece::len).sum::<usize>();
+            self.held_bytes -= bytes;
+            self.queued_bytes += bytes;
+            self.queued.extend(pieces);
+        }
+        false
+    }
+
+    /// Replaces all that has not been sent by `last`.
+    pub(crate) fn end_with(&mut self, last: &[u8]) {
+        self.held.clear();
+        self.held_bytes = 0;
+        self.slots.clear();
+        self.slot_bytes = 0;
+        self.ready.clear();
+        self.ready.extend_from_slice(last);
     }
 
     /// Whether any reply is still waited for.
@@ -178,13 +252,18 @@ impl Output {
     /// Bytes that the client has not been sent yet.
     pub(crate) fn pending_bytes(&self) -> usize {
         let slots = self.slot_bytes + self.slots.back().map_or(0, Slot::len);
-        self.in_flight_len() - self.sent + self.queued_bytes + self.ready.len() + slots
+        self.in_flight_len() - self.sent
+            + self.queued_bytes
+            + self.held_bytes
+            + self.ready.len()
+            + slots
     }
 
     /// Bytes of memory held. A long value that somebody else holds too is somebody else's.
     pub(crate) fn capacity_bytes(&self) -> usize {
         let mut bytes = self.in_flight.capacity() + self.ready.capacity();
-        for piece in &self.queued {
+        let held = self.held.iter().flat_map(|held| &held.pieces);
+        for piece in self.queued.iter().chain(held) {
             if let Piece::Bytes(head) = piece {
                 bytes += head.capacity();
             }
@@ -199,10 +278,8 @@ impl Output {
     }
 
     fn values(&self) -> impl Iterator<Item = &SharedBytes> {
-        let queued = self.queued.iter().filter_map(|piece| match piece {
-            Piece::Bytes(_) => None,
-            Piece::Value(value) => Some(value),
-        });
+        let held = self.held.iter().flat_map(|held| &held.pieces);
+        let queued = self.queued.iter().chain(held).filter_map(Piece::value);
         let waiting = self.slots.iter().filter_map(|slot| match slot {
             Slot::Ready(_) | Slot::Waiting { .. } => None,
             Slot::Value(value) => Some(value),
@@ -217,13 +294,14 @@ impl Output {
 
     /// Whether bytes are on their way or ready to go.
     pub(crate) fn can_send(&self) -> bool {
-        self.is_sending() || !self.queued.is_empty() || !self.ready.is_empty()
+        self.is_sending() || !self.queued.is_empty() || !self.ready.is_empty() && !self.is_held()
     }
 
     /// Whether nothing is left to send or wait for.
     pub(crate) fn is_empty(&self) -> bool {
         !self.is_sending()
             && self.queued.is_empty()
+            && self.held.is_empty()
             && self.ready.is_empty()
             && self.slots.is_empty()
     }
@@ -238,7 +316,7 @@ impl Output {
         if !self.queued.is_empty() {
             return self.start_queued();
         }
-        if self.ready.is_empty() {
+        if self.ready.is_empty() || self.is_held() {
             return None;
         }
         std::mem::swap(&mut self.in_flight, &mut self.ready);
@@ -260,9 +338,10 @@ impl Output {
         Some(self.unsent())
     }
 
-    /// Whether more follows at once behind what is being sent.
+    /// Whether more follows at once behind what is sent next, or is being sent.
     pub(crate) fn has_more(&self) -> bool {
-        !self.queued.is_empty() || self.value_in_flight.is_some()
+        let is_last = self.queued.len() == 1 && (self.ready.is_empty() || self.is_held());
+        !self.queued.is_empty() && !is_last || self.value_in_flight.is_some()
     }
 
     /// What is left of what is being sent, as much of it as is sent at a time.
@@ -296,12 +375,15 @@ impl Output {
         self.in_flight.clear();
         self.sent = 0;
         self.ready.clear();
+        self.held.clear();
+        self.held_bytes = 0;
         self.sent_value = self.value_in_flight.take();
     }
 
     /// The memory of long values that nobody else holds, when the connection ends.
     pub(crate) fn into_extents(mut self) -> Vec<Extent> {
-        let queued = self.queued.drain(..).filter_map(|piece| match piece {
+        let held = self.held.drain(..).flat_map(|held| held.pieces);
+        let queued = self.queued.drain(..).chain(held).filter_map(|piece| match piece {
             Piece::Bytes(_) => None,
             Piece::Value(value) => Some(value),
         });

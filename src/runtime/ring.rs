@@ -33,11 +33,13 @@ pub(crate) enum Op {
     Ring,
     /// A thread outside the cores wrote to our eventfd.
     Event,
+    /// A write to a file or a sync of one is done.
+    File,
 }
 
 impl Op {
     fn of(code: u64) -> Option<Self> {
-        const ALL: [Op; 8] = [
+        const ALL: [Op; 9] = [
             Op::Accept,
             Op::Receive,
             Op::Send,
@@ -46,6 +48,7 @@ impl Op {
             Op::Rung,
             Op::Ring,
             Op::Event,
+            Op::File,
         ];
         ALL.into_iter().find(|op| *op as u64 == code)
     }
@@ -283,6 +286,33 @@ impl Ring {
         let more = if more { libc::MSG_MORE } else { 0 };
         let entry = entry.flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | more).build();
         self.push(entry.user_data(token.user_data(Op::Send)));
+    }
+
+    /// Writes `bytes`, which the caller leaves untouched until the completion, to a file at `offset`. With
+    /// `sync` the write completes when it is on disk.
+    pub(crate) fn write_file(
+        &mut self,
+        file: RawFd,
+        token: Token,
+        bytes: &[u8],
+        offset: u64,
+        sync: bool,
+    ) {
+        // The kernel writes no more than this at a time anyway; what is left is written next.
+        const WRITE_BYTES_MAX: u32 = 1 << 30;
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(WRITE_BYTES_MAX);
+        let flags = if sync { libc::RWF_DSYNC } else { 0 };
+        let entry = opcode::Write::new(types::Fd(file), bytes.as_ptr(), length)
+            .offset(offset)
+            .rw_flags(flags)
+            .build();
+        self.push(entry.user_data(token.user_data(Op::File)));
+    }
+
+    /// Syncs a file's content.
+    pub(crate) fn sync_file(&mut self, file: RawFd, token: Token) {
+        let entry = opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build();
+        self.push(entry.user_data(token.user_data(Op::File)));
     }
 
     /// Ticks until the ring is gone.

@@ -115,6 +115,8 @@ impl Core<'_> {
             && !(self.config.cluster_enabled && connection.port == Port::Core)
             && !self.is_monitored()
             && !self.needs_auth(connection)
+            && !self.is_loading
+            && !self.logs.is_behind
             && self.node.pause_until(self.engine.now.unix).is_none()
     }
 
@@ -137,7 +139,7 @@ impl Core<'_> {
         let Some((head, _)) = &request.native else { return Some(call) };
         self.admit(connection, entry, head).ok()?;
         let native = self.native(connection, request, head, &requests.args(request));
-        Some(Call { native: Some(native), ..call })
+        Some(call.with_native(native))
     }
 
     /// Runs the requests for one shard if its token is free; what exceeds the bound on replies or time

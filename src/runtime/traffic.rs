@@ -154,6 +154,9 @@ impl Core<'_> {
             connection.state = State::Draining;
         }
         if connection.state != State::Closing {
+            if !connection.gate.is_empty() || connection.output.is_held() {
+                self.hold_output(&mut connection);
+            }
             let (socket, token) = (connection.ring_socket, connection.token);
             let more = connection.output.has_more();
             if let Some(bytes) = connection.output.start_send() {

@@ -1,5 +1,6 @@
 //! Start and stop: checks, sockets, one pinned executor per core, signals.
 
+pub mod data_dir;
 mod host;
 mod listen;
 pub mod log;
@@ -7,15 +8,18 @@ pub mod preflight;
 
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use crate::cache::KeyspaceOptions;
-use crate::config::{Config, Live};
+use crate::config::{Config, Durability, Live};
 use crate::node::{Node, NodeOptions};
-use crate::runtime::{self, CoreParts, Message, Peer, ShardCell};
+use crate::runtime::{self, CoreParts, LogFiles, Message, Peer, Recovering, ShardCell};
 use crate::shard::Shard;
 use crate::types::{CoreId, MonoUs, Now, ShardId, SlotMap};
+use data_dir::DataDir;
 use listen::Sockets;
 use log::Log;
 pub use preflight::StartError;
@@ -27,25 +31,43 @@ pub use preflight::StartError;
 pub fn run(mut config: Config) -> Result<(), StartError> {
     let log = Log::start(config.log_level);
     preflight::check(&mut config)?;
+    let data = open_data(&mut config)?;
     crate::cache::return_freed_buffers_to_system();
     let slots = SlotMap::new(config.shards, config.core_count());
     let sockets = Sockets::bind(&config, slots.core_count())?;
     let banner = banner(&config, &sockets, slots);
     let (stop, stopped) = flume::bounded(1);
     watch_signals(stop.clone())?;
-    let cores = Cores::start(config, log, sockets, slots, stop)?;
+    let cores = Cores::start(config, log, data, sockets, slots, stop)?;
     // The banner is for a person; without a terminal there is nobody to miss it.
     let _ = std::io::stdout().write_all(banner.as_bytes());
     let _ = std::io::stdout().flush();
+    cores.show_loading(&stopped);
     // Nobody can ask for a stop any more only if all cores have ended.
     let _ = stopped.recv();
     tracing::info!("stopping");
+    let node = cores.node.clone();
     cores.stop();
-    Ok(())
+    node.start_failure().map_or(Ok(()), |reason| Err(StartError::Log(reason)))
+}
+
+/// Opens the data directory, unless nothing is kept: who names no number of shards gets as many as it
+/// holds.
+fn open_data(config: &mut Config) -> Result<Option<DataDir>, StartError> {
+    if config.durability == Durability::Memory {
+        return Ok(None);
+    }
+    let data = DataDir::open(&config.dir, config.shards)?;
+    if !config.shards_given {
+        config.shards = data.layout().shards;
+    }
+    data.check_shards(config.shards)?;
+    Ok(Some(data))
 }
 
 /// The running cores.
 struct Cores {
+    node: Arc<Node>,
     peers: Arc<Vec<Peer>>,
     executors: Vec<ExecutorJoinHandle<()>>,
 }
@@ -54,10 +76,15 @@ impl Cores {
     fn start(
         config: Config,
         log: Log,
+        data: Option<DataDir>,
         sockets: Sockets,
         slots: SlotMap,
         stop: flume::Sender<()>,
     ) -> Result<Self, StartError> {
+        let log_files = Arc::new(LogFiles::start(config.dir.clone())?);
+        let mut recovering = recoveries(&config, data.as_ref(), &log_files, slots)?;
+        let loading = recovering.iter().map(Vec::len).sum();
+        let machine = preflight::Machine::new(log, data, log_files.clone());
         let clock = quanta::Clock::new();
         let started = clock.raw();
         let cpus = config.core_cpus().to_vec();
@@ -71,23 +98,39 @@ impl Cores {
             .map(|id| new_shard(slots, ShardId(id), started_at))
             .collect::<Result<_, _>>()?;
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
-        let node = Arc::new(Node::new(node_options(config, log, &sockets, slots, started_at)?));
+        let node = Arc::new(Node::new(node_options(config, machine, &sockets, slots, started_at)?));
         // Before the first client can ask for it.
+        node.loading.store(loading, Ordering::Release);
+        for of_core in &recovering {
+            of_core.iter().for_each(|it| node.log(it.shard).set_loading(true));
+        }
         node.cores.iter().for_each(|core| core.ring_bytes.set(runtime::RING_BYTES as u64));
         let (ready, readiness) = flume::unbounded();
-        let mut cores = Self { peers: peers.clone(), executors: Vec::new() };
+        let mut cores = Self { node: node.clone(), peers: peers.clone(), executors: Vec::new() };
         for (index, listeners) in sockets.by_core.into_iter().enumerate() {
             let id = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
             let (node, peers, cells) = (node.clone(), peers.clone(), cells.clone());
             let (stop, ready, clock) = (stop.clone(), ready.clone(), clock.clone());
+            let (log_files, recovering) =
+                (log_files.clone(), std::mem::take(&mut recovering[index]));
             let executor = LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpus[index])))
                 .name(&format!("core-{index}"))
                 .io_memory(io_memory_bytes)
                 .ring_depth(preflight::GLOMMIO_RING_DEPTH)
                 .spawn(move || async move {
-                    let (node, peers, cells) = (&*node, &peers[..], &cells[..]);
-                    let parts =
-                        CoreParts { id, node, peers, cells, listeners, stop, clock, started };
+                    let (node, peers, cells) = (&*node, &peers, &cells[..]);
+                    let parts = CoreParts {
+                        id,
+                        node,
+                        peers,
+                        log_files,
+                        recovering,
+                        cells,
+                        listeners,
+                        stop,
+                        clock,
+                        started,
+                    };
                     runtime::serve(parts, ready).await;
                 });
             match executor {
@@ -116,6 +159,24 @@ impl Cores {
         Ok(cores)
     }
 
+    /// Tells how far data has been recovered, once a second, until it is or the server is to stop.
+    fn show_loading(&self, stopped: &flume::Receiver<()>) {
+        const EVERY: Duration = Duration::from_secs(1);
+        let begun = Instant::now();
+        let mut told = begun;
+        while self.node.is_loading() && stopped.is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+            if told.elapsed() >= EVERY {
+                told = Instant::now();
+                let (read, total) = self.node.loaded_bytes();
+                tracing::info!("loading: {} of {} MiB", read >> 20, total >> 20);
+            }
+        }
+        if begun.elapsed() >= EVERY && stopped.is_empty() {
+            tracing::info!("loaded in {:.1} s", begun.elapsed().as_secs_f64());
+        }
+    }
+
     /// Tells all cores to stop and waits for them; why the first of those that ended badly did.
     fn stop(self) -> Option<StartError> {
         for peer in self.peers.iter() {
@@ -132,6 +193,28 @@ impl Cores {
     }
 }
 
+/// What each core has to recover; nothing where nothing is kept.
+fn recoveries(
+    config: &Config,
+    data: Option<&DataDir>,
+    files: &Arc<LogFiles>,
+    slots: SlotMap,
+) -> Result<Vec<Vec<Recovering>>, StartError> {
+    let mut by_core: Vec<Vec<Recovering>> = Vec::new();
+    by_core.resize_with(usize::from(slots.core_count()), Vec::new);
+    let Some(data) = data else { return Ok(by_core) };
+    files.set_id(data.layout().id);
+    let (options, since) = (files.options(config), Instant::now());
+    for shard in (0..slots.shard_count()).map(ShardId) {
+        let recovery = files.recover(shard, slots.shard_count()).map_err(|error| {
+            StartError::Log(runtime::unreadable_log(&config.dir, shard, &error))
+        })?;
+        let recovering = Recovering { shard, recovery, options, since };
+        by_core[usize::from(slots.first_core_of(shard).0)].push(recovering);
+    }
+    Ok(by_core)
+}
+
 fn new_shard(slots: SlotMap, id: ShardId, started_at: Now) -> Result<ShardCell, StartError> {
     let sequence = started_at.first_sequence();
     let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()?, sequence };
@@ -144,7 +227,7 @@ fn random() -> Result<u64, StartError> {
 
 fn node_options(
     config: Config,
-    log: Log,
+    machine: preflight::Machine,
     sockets: &Sockets,
     slots: SlotMap,
     started_at: Now,
@@ -157,7 +240,7 @@ fn node_options(
         started_at,
         process: host::process(&config),
         host: Box::new(host::ProcFs),
-        config: Live::with_host(config, Box::new(preflight::Machine::new(log))),
+        config: Live::with_host(config, Box::new(machine)),
     })
 }
 
@@ -204,13 +287,17 @@ fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
         0 => "no limit".to_owned(),
         bytes => format!("{bytes} bytes"),
     };
+    let durability = match config.durability {
+        Durability::Memory => "memory: data does not survive a restart".to_owned(),
+        level => format!("{}, in {}", level.name(), config.dir.display()),
+    };
     format!(
         "ringmain {} serves on {}\n  \
          cores       {} on CPU {}, {} shards\n  \
          core ports  {core_ports}\n  \
          binary port {binary_port}\n  \
          memory      {maxmemory}\n  \
-         durability  memory: data does not survive a restart\n  \
+         durability  {durability}\n  \
          try         redis-cli -p {port} set hello world\n",
         env!("CARGO_PKG_VERSION"),
         addresses.join(", "),

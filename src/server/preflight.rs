@@ -14,11 +14,15 @@ pub use memory::{GLOMMIO_RING_DEPTH, glommio_io_memory_bytes};
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
+use super::data_dir::DataDir;
 use super::log::Log;
 use crate::config::rewrite::rewrite;
 use crate::config::value::format_cpus;
-use crate::config::{Config, Host, Refusal, ShardPorts, available_cpus};
+use crate::config::{Config, Durability, Host, Refusal, ShardPorts, available_cpus};
+use crate::metrics::lock;
+use crate::runtime::LogFiles;
 
 /// Checks that the server can start as `config` says, raises the limits of the process to what it
 /// needs, and lowers in `config`, with a warning in the log, what can do with less: `maxclients`, and
@@ -29,7 +33,10 @@ use crate::config::{Config, Host, Refusal, ShardPorts, available_cpus};
 pub fn check(config: &mut Config) -> Result<(), StartError> {
     check_shard_ports(config)?;
     check_cpus(config, &available_cpus())?;
-    check_directory(&config.dir)?;
+    make_default_directory(config)?;
+    if config.durability != Durability::Memory || config.dir.exists() || !is_default(&config.dir) {
+        check_directory(&config.dir)?;
+    }
     memory::raise_limit(config.core_count())?;
     io_uring::probe()?;
     memory::fit_cores(config)?;
@@ -60,6 +67,20 @@ fn check_cpus(config: &Config, available: &[u16]) -> Result<(), StartError> {
         missing: format_cpus(&missing),
         available: format_cpus(available),
     })
+}
+
+/// Whether nobody named the directory.
+fn is_default(dir: &Path) -> bool {
+    *dir == Config::default().dir
+}
+
+/// Makes the directory that nobody named, if something is to be kept there.
+fn make_default_directory(config: &Config) -> Result<(), StartError> {
+    let dir = &config.dir;
+    if config.durability == Durability::Memory || !is_default(dir) || dir.exists() {
+        return Ok(());
+    }
+    fs::create_dir(dir).map_err(|error| StartError::DirClosed { path: dir.to_owned(), error })
 }
 
 /// A directory that is not there is always an error. One that can't be written to is none where the
@@ -102,15 +123,32 @@ fn warn_of_open_doors(config: &Config) {
 }
 
 /// The machine under a running server: what a change of configuration does to it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Machine {
     log: Log,
+    /// The data directory, once something has been kept there.
+    data: Mutex<Option<DataDir>>,
+    files: Arc<LogFiles>,
 }
 
 impl Machine {
-    /// A machine whose log is `log`.
-    pub fn new(log: Log) -> Self {
-        Self { log }
+    /// A machine whose messages go to `log` and whose shards' logs are `files`.
+    pub(crate) fn new(log: Log, data: Option<DataDir>, files: Arc<LogFiles>) -> Self {
+        Self { log, data: Mutex::new(data), files }
+    }
+
+    /// Opens the data directory for a server that has kept nothing so far.
+    fn open_data(&self, config: &Config) -> Result<(), String> {
+        let mut data = lock(&self.data);
+        if data.is_none() {
+            make_default_directory(config).map_err(|error| error.to_string())?;
+            let opened =
+                DataDir::open(&config.dir, config.shards).map_err(|error| error.to_string())?;
+            opened.check_shards(config.shards).map_err(|error| error.to_string())?;
+            self.files.set_id(opened.layout().id);
+            *data = Some(opened);
+        }
+        Ok(())
     }
 }
 
@@ -118,6 +156,10 @@ impl Host for Machine {
     fn apply(&self, old: &Config, new: &Config) -> Result<(), Refusal> {
         if new.maxclients > old.maxclients {
             make_room_for_clients(new)?;
+        }
+        if new.durability != Durability::Memory {
+            let reason = self.open_data(new);
+            reason.map_err(|reason| Refusal { parameter: "durability", reason })?;
         }
         if new.log_level != old.log_level {
             self.log.set_level(new.log_level);

@@ -3,16 +3,21 @@
 //! Synchronous and without I/O: the time comes in, replies go out. Whoever holds the shard's token
 //! calls it (see `runtime::token`); the shard neither knows nor cares which core that is.
 
+mod durable;
+
 use crate::cache::{Access, EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::table::Entry;
 use crate::command::{Error, Exec, Flags, Handler, Handover, Keys, View};
+use crate::config::Durability;
 use crate::limits::{EVICT_BUDGET, EXPIRE_BUDGET, SHORT_PRODUCT_BYTES_MAX, SHORT_WORK_BYTES_MAX};
 use crate::node::Owners;
 use crate::protocol::binary::{Status, Token};
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, Key, Now, ShardId, Slot};
+use durable::Durable;
+pub use durable::{LogState, SnapshotPolicy};
 
 /// A command and what it needs to know of the client that sent it.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +36,32 @@ pub struct Call {
     pub view: View,
     /// The request, if it is one of the binary protocol.
     pub native: Option<Native>,
+    /// What its reply is to survive, if the client chose; else it is the server's `durability`.
+    pub durability: Option<Durability>,
     /// Whether it was asked before whether it [must wait](Shard::must_wait).
     pub has_waited: bool,
 }
 
 impl Call {
+    /// The same as a request of the binary protocol, which may choose a durability of its own.
+    pub fn with_native(self, native: Native) -> Self {
+        let durability = chosen(native.head.durability).or(self.durability);
+        Self { native: Some(native), durability, ..self }
+    }
+
     /// Whether it is an operation of the binary protocol, rather than a RESP command in either protocol.
     pub fn is_operation(&self) -> bool {
         self.native.is_some_and(|native| native.is_operation())
+    }
+}
+
+/// The durability that a request's head names by number; none for the default.
+fn chosen(level: u8) -> Option<Durability> {
+    match level {
+        1 => Some(Durability::Memory),
+        2 => Some(Durability::Async),
+        3 => Some(Durability::Sync),
+        _ => None,
     }
 }
 
@@ -59,13 +82,14 @@ pub struct Shard {
     room: Room,
     /// Bytes given back while over the limit, less what was written meanwhile.
     earned_bytes: usize,
+    log: Option<Box<Durable>>,
 }
 
 impl Shard {
     /// An empty shard without a memory limit.
     pub fn new(id: ShardId, options: KeyspaceOptions) -> Self {
         let room = Room { limit_bytes: usize::MAX, policy: EvictionPolicy::NoEviction };
-        Self { id, keyspace: Keyspace::new(options), room, earned_bytes: 0 }
+        Self { id, keyspace: Keyspace::new(options), room, earned_bytes: 0, log: None }
     }
 
     /// Which shard this is.
@@ -133,6 +157,18 @@ impl Shard {
         false
     }
 
+    /// Sees to it that a command may run: that there is memory, and a log to write to.
+    #[inline]
+    fn admit(&mut self, call: &Call, args: &Args<'_>, now: Now) -> Result<(), Error> {
+        let flags = call.entry.command.flags;
+        if flags.contains(Flags::WRITE)
+            && let Some(refusal) = self.refusal()
+        {
+            return Err(Error::LogRefused(refusal));
+        }
+        if flags.contains(Flags::DENYOOM) { self.make_room(call, args, now) } else { Ok(()) }
+    }
+
     /// Evicts a little if the shard is over its limit; a write that could not wait for its turn evicts
     /// as much as it brings.
     ///
@@ -178,9 +214,7 @@ impl Shard {
         around: Around<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        if call.entry.command.flags.contains(Flags::DENYOOM) {
-            self.make_room(call, args, around.now)?;
-        }
+        self.admit(call, args, around.now)?;
         let policy = self.room.policy;
         run(call, args, around, policy, Keyspaces::One(self.id, &mut self.keyspace), out)
     }
@@ -212,9 +246,7 @@ impl Shard {
                 ..Answer::DONE
             });
         };
-        if call.entry.command.flags.contains(Flags::DENYOOM) {
-            self.make_room(call, args, around.now)?;
-        }
+        self.admit(call, args, around.now)?;
         let policy = self.room.policy;
         let keyspaces = Keyspaces::One(self.id, &mut self.keyspace);
         let mut exec = surroundings(call, args, around, policy, keyspaces);
@@ -344,9 +376,7 @@ fn make_room_in(
     let mut policy = EvictionPolicy::default();
     for shard in shards.iter_mut().flatten() {
         policy = shard.room.policy;
-        if call.entry.command.flags.contains(Flags::DENYOOM) {
-            shard.make_room(call, args, now)?;
-        }
+        shard.admit(call, args, now)?;
     }
     Ok(policy)
 }

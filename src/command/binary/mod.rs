@@ -114,6 +114,8 @@ impl From<Error> for Failure {
             | Error::DbIndex
             | Error::NoSuchKey
             | Error::Arity(_)
+            | Error::LogRefused(_)
+            | Error::Loading
             | Error::Static(_)
             | Error::Text(_) => Status::Error,
         };

@@ -11,6 +11,7 @@ const REDIS: &str = include_str!("redis-7.0.15.txt");
 const LATER: &[&str] = &["client|no-touch", "client|setinfo"];
 /// Commands that Redis does not have, described as Redis would.
 const OWN: &str = "\
+    client|durability -2 | noscript loading stale | 0 0 0 | @slow @connection | |
     client|topology 3 | noscript loading stale | 0 0 0 | @slow @connection | |
     latency|export -3 | admin noscript loading stale | 0 0 0 | @admin @slow @dangerous | |
     latency|stages -2 | admin noscript loading stale | 0 0 0 | @admin @slow @dangerous | |
@@ -125,7 +126,7 @@ fn docs_are_maps_of_maps() {
         ),
     ]);
     let client_docs = client.run("COMMAND DOCS client");
-    assert!(client_docs.contains("$11⏎subcommands⏎%17⏎$14⏎client|getname⏎%4⏎"));
+    assert!(client_docs.contains("$11⏎subcommands⏎%18⏎$17⏎client|durability⏎%4⏎"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use glommio::{GlommioError, ReactorErrorKind};
 
 use super::{io_uring, memory};
+use crate::server::data_dir::DataDirError;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +94,12 @@ pub enum StartError {
         /// What the operating system says.
         error: io::Error,
     },
+    /// The data directory can't be used.
+    #[error(transparent)]
+    Data(#[from] DataDirError),
+    /// A shard's log can't be read.
+    #[error("{0}")]
+    Log(String),
     /// The limit of open files leaves no room for clients.
     #[error(
         "{limit} open files are too few: raise the limit to {needed} or more with `ulimit -n \
@@ -188,6 +195,8 @@ impl StartError {
             | Self::DirMissing { .. }
             | Self::DirIsNone { .. }
             | Self::DirClosed { .. }
+            | Self::Data(_)
+            | Self::Log(_)
             | Self::TooFewFiles { .. }
             | Self::TooLittleLockableMemory { .. }
             | Self::LockableMemoryUsedUp { .. }

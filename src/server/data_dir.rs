@@ -1,0 +1,239 @@
+//! The data directory: whose it is, how many shards it holds, and that one server at a time has it open.
+//!
+//! ```text
+//! DIR/lock              locked while a server or a tool uses the directory
+//! DIR/layout            TOML: format, id, shards; written once, replaced by `ringmain reshard`
+//! DIR/shard-0000/       one folder a shard: see `crate::log`
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use toml_edit::{DocumentMut, value};
+
+use crate::log::DirectoryId;
+
+/// The one format there is.
+const FORMAT: i64 = 1;
+const LAYOUT_NAME: &str = "layout";
+const LOCK_NAME: &str = "lock";
+
+/// A data directory that nobody else has open.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    layout: Layout,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// What a data directory says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Names the directory.
+    pub id: DirectoryId,
+    /// Its shards.
+    pub shards: u16,
+}
+
+/// Why a data directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The system said no.
+    #[error("The data directory '{}' can't be used ({error}): see to it that this user may write there, \
+             or name another one with --dir.", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Another process has it open.
+    #[error("The data directory '{}' is in use by another server or tool: stop that one, or name another \
+             directory with --dir.", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The layout can't be read.
+    #[error("'{}' does not say what the data directory holds ({reason}): restore it, or name another \
+             directory with --dir.", path.display())]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It holds another number of shards.
+    #[error("The data in '{}' is in {found} shards, not {asked}: start with --shards {found}, or run \
+             'ringmain reshard {0} --shards {asked}' first.", path.display())]
+    Shards {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        found: u16,
+        /// What was asked for.
+        asked: u16,
+    },
+}
+
+impl DataDir {
+    /// Opens the directory at `path`, which is there. A new one is made for `shards` shards.
+    ///
+    /// # Errors
+    /// Why it can't be used.
+    pub fn open(path: &Path, shards: u16) -> Result<Self, DataDirError> {
+        let lock = lock(path)?;
+        let layout = match read_layout(path)? {
+            Some(layout) => layout,
+            None => {
+                let layout = Layout { id: new_id(path)?, shards };
+                write_layout(path, &layout).map_err(io_error(path))?;
+                layout
+            }
+        };
+        Ok(Self { path: path.to_owned(), layout, _lock: lock })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says of itself.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Refuses another number of shards than the directory has.
+    ///
+    /// # Errors
+    /// [`DataDirError::Shards`].
+    pub fn check_shards(&self, asked: u16) -> Result<(), DataDirError> {
+        let found = self.layout.shards;
+        if found == asked {
+            return Ok(());
+        }
+        Err(DataDirError::Shards { path: self.path.clone(), found, asked })
+    }
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {
+    |error| DataDirError::Io { path: path.to_owned(), error }
+}
+
+fn lock(path: &Path) -> Result<File, DataDirError> {
+    let name = path.join(LOCK_NAME);
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).open(&name);
+    let file = file.map_err(io_error(&name))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(DataDirError::Locked { path: path.to_owned() }),
+        Err(fs::TryLockError::Error(error)) => Err(io_error(&name)(error)),
+    }
+}
+
+fn new_id(path: &Path) -> Result<DirectoryId, DataDirError> {
+    let mut id = DirectoryId::default();
+    let random = getrandom::fill(&mut id);
+    random.map_err(|error| io_error(path)(io::Error::other(error.to_string())))?;
+    Ok(id)
+}
+
+/// What the directory at `path` says of itself; nothing if it is new.
+///
+/// # Errors
+/// If it can't be read.
+pub fn read_layout(path: &Path) -> Result<Option<Layout>, DataDirError> {
+    let name = path.join(LAYOUT_NAME);
+    let text = match fs::read_to_string(&name) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let has_shards = path.join("shard-0000").exists();
+            let reason = "it is missing, and there are shards".to_owned();
+            return if has_shards {
+                Err(DataDirError::Layout { path: name, reason })
+            } else {
+                Ok(None)
+            };
+        }
+        Err(error) => return Err(io_error(&name)(error)),
+    };
+    parse_layout(&text).map(Some).map_err(|reason| DataDirError::Layout { path: name, reason })
+}
+
+fn parse_layout(text: &str) -> Result<Layout, String> {
+    let document: DocumentMut = text.parse().map_err(|_| "it is no TOML".to_owned())?;
+    let number = |key: &str| document.get(key).and_then(toml_edit::Item::as_integer);
+    match number("format") {
+        Some(FORMAT) => {}
+        Some(other) => return Err(format!("its format is {other}, and {FORMAT} is known")),
+        None => return Err("it names no format".to_owned()),
+    }
+    let shards = number("shards").and_then(|shards| u16::try_from(shards).ok());
+    let shards = shards.filter(|shards| (1..=crate::limits::SHARDS_MAX).contains(shards));
+    let id = document.get("id").and_then(toml_edit::Item::as_str).and_then(parse_id);
+    match (shards, id) {
+        (Some(shards), Some(id)) => Ok(Layout { id, shards }),
+        (None, _) => Err("it names no number of shards".to_owned()),
+        (_, None) => Err("it names no id".to_owned()),
+    }
+}
+
+fn parse_id(text: &str) -> Option<DirectoryId> {
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+    Some(number.to_be_bytes())
+}
+
+/// Writes the layout in one step: it is there whole, or as it was.
+///
+/// # Errors
+/// The system's.
+pub fn write_layout(path: &Path, layout: &Layout) -> io::Result<()> {
+    let mut document = DocumentMut::new();
+    document["format"] = value(FORMAT);
+    document["id"] = value(format!("{:032x}", u128::from_be_bytes(layout.id)));
+    document["shards"] = value(i64::from(layout.shards));
+    let new = path.join("layout.new");
+    let mut file = File::create(&new)?;
+    file.write_all(document.to_string().as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path.join(LAYOUT_NAME))?;
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DataDir, DataDirError, parse_layout};
+
+    #[test]
+    fn a_directory_is_open_once_and_keeps_its_shards() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::open(folder.path(), 3).unwrap();
+        assert!(matches!(DataDir::open(folder.path(), 3), Err(DataDirError::Locked { .. })));
+        let layout = first.layout();
+        drop(first);
+        let again = DataDir::open(folder.path(), 5).unwrap();
+        assert_eq!(again.layout(), layout);
+        assert!(again.check_shards(3).is_ok());
+        let error = again.check_shards(5).unwrap_err().to_string();
+        assert!(error.contains("in 3 shards, not 5") && error.contains("reshard"), "{error}");
+    }
+
+    #[test]
+    fn a_layout_that_says_nothing_is_refused() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert!(parse_layout(&format!("format = 1\nid = \"{id}\"\nshards = 2\n")).is_ok());
+        for (text, reason) in [
+            ("shards = ".to_owned(), "it is no TOML"),
+            ("shards = 2".to_owned(), "it names no format"),
+            ("format = 2".to_owned(), "its format is 2, and 1 is known"),
+            (format!("format = 1\nid = \"{id}\"\nshards = 0"), "it names no number of shards"),
+            ("format = 1\nid = \"1\"\nshards = 2".to_owned(), "it names no id"),
+        ] {
+            assert_eq!(parse_layout(&text), Err(reason.to_owned()), "{text}");
+        }
+    }
+}

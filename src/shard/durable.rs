@@ -1,0 +1,299 @@
+//! The shard's log: changes become records, entries become snapshots, and both become entries again.
+//!
+//! The log is stepped by the shard's owner, once a turn; whoever else holds the token only leaves changes
+//! in the keyspace's journal. Nothing here does I/O: see [`crate::log::Effect`].
+
+use super::Shard;
+use crate::cache::SaveCursor;
+use crate::limits::{LOG_WAITING_BYTES_MAX, SNAPSHOT_PART_BYTES};
+use crate::log::{
+    AlignedBuffer, DiskError, Effect, Item, Refusal, SegmentFile, Stream, StreamFigures,
+};
+use crate::types::{LogIndex, MonoUs, Now};
+
+/// When a snapshot is taken unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// Most bytes of segments (the shard's share of `log-bytes-max`).
+    pub log_bytes_max: u64,
+    /// Most bytes of segments over bytes of data, in percent; 0 for no such bound
+    /// (`auto-aof-rewrite-percentage`).
+    pub growth_percent: u64,
+    /// Bytes of segments below which that bound does not hold (`auto-aof-rewrite-min-size`).
+    pub growth_bytes_min: u64,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> Self {
+        Self { log_bytes_max: u64::MAX, growth_percent: 0, growth_bytes_min: 0 }
+    }
+}
+
+/// A shard's log and what the shard keeps for it.
+#[derive(Debug)]
+pub(super) struct Durable {
+    stream: Stream,
+    policy: SnapshotPolicy,
+    /// The last record that somebody waits for to be on disk.
+    wanted: LogIndex,
+    /// Whether writes are refused, as of the last step.
+    refusal: Option<Refusal>,
+    /// Whether a snapshot is to be begun.
+    wants_snapshot: bool,
+    saving: Saving,
+}
+
+/// How far the snapshot that is being taken has come.
+#[derive(Debug, Default)]
+struct Saving {
+    cursor: SaveCursor,
+    upheavals: u64,
+    part: Vec<u8>,
+}
+
+/// What a shard's log has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogState {
+    /// All records up to this one are on disk.
+    pub durable: LogIndex,
+    /// The last record, changes included that are none yet.
+    pub last: LogIndex,
+    /// Since when changes are not on disk, if any are not.
+    pub unsynced_since: Option<MonoUs>,
+    /// Bytes of changes that are no record yet.
+    pub waiting_bytes: usize,
+    /// What the log has done.
+    pub figures: StreamFigures,
+    /// Entries and bytes of the snapshot that is being taken.
+    pub snapshot: Option<(u64, u64)>,
+    /// Why writes are refused, if they are.
+    pub refusal: Option<Refusal>,
+}
+
+impl Shard {
+    /// Gives the shard a log that goes on where `stream` says. With `from_scratch` the log does not hold
+    /// what the shard does, so a snapshot is taken first.
+    pub fn start_log(&mut self, stream: Stream, from_scratch: bool) {
+        self.keyspace.set_journal(true);
+        self.log = Some(Box::new(Durable {
+            stream,
+            policy: SnapshotPolicy::default(),
+            wanted: LogIndex(0),
+            refusal: None,
+            wants_snapshot: from_scratch,
+            saving: Saving::default(),
+        }));
+    }
+
+    /// Takes the log away: changes are no longer written down.
+    pub fn end_log(&mut self) {
+        self.keyspace.set_journal(false);
+        self.log = None;
+    }
+
+    /// Whether the shard has a log.
+    #[inline]
+    pub fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Makes again what a recovered record brings; answers how many entries or changes that was, nothing
+    /// if its bytes make no sense.
+    pub fn recover(&mut self, item: Item<'_>) -> Option<u64> {
+        match item {
+            Item::Part(payload) => self.keyspace.restore_entries(payload).ok(),
+            Item::Changes { payload, overlaps_snapshot } => {
+                self.keyspace.replay(payload, overlaps_snapshot).ok()
+            }
+        }
+    }
+
+    /// When snapshots are taken unasked from now on.
+    pub fn set_snapshot_policy(&mut self, policy: SnapshotPolicy) {
+        if let Some(log) = &mut self.log {
+            log.policy = policy;
+        }
+    }
+
+    /// Has a snapshot begun soon, unless one is being taken.
+    pub fn ask_for_snapshot(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.wants_snapshot |= log.stream.snapshot().is_none();
+        }
+    }
+
+    /// Why writes are refused, if they are.
+    #[inline]
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.log.as_ref().and_then(|log| log.refusal)
+    }
+
+    /// Whether so many changes wait for the disk that more should wait.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.log.is_some() && self.keyspace.changes_len() > LOG_WAITING_BYTES_MAX
+    }
+
+    /// Notes that somebody waits for all changes so far to be on disk; answers the record to wait for.
+    pub fn want_sync(&mut self) -> LogIndex {
+        let Some(log) = &mut self.log else { return LogIndex(0) };
+        log.wanted = log.stream.next_index();
+        log.wanted
+    }
+
+    /// What the log has come to.
+    pub fn log_state(&self) -> Option<LogState> {
+        let log = self.log.as_ref()?;
+        let waiting_bytes = self.keyspace.changes_len();
+        let next = log.stream.next_index();
+        Some(LogState {
+            durable: log.stream.durable(),
+            last: if waiting_bytes > 0 { next } else { LogIndex(next.0 - 1) },
+            unsynced_since: log.stream.unsynced_since(),
+            waiting_bytes,
+            figures: log.stream.figures(),
+            snapshot: log.stream.snapshot().map(|snapshot| (snapshot.entries(), snapshot.bytes())),
+            refusal: log.refusal,
+        })
+    }
+
+    /// Whether the log has something to do now, rather than at the next tick.
+    #[inline]
+    pub fn wants_log_step(&self, now: Now) -> bool {
+        let Some(log) = &self.log else { return false };
+        let sync = log.wanted > log.stream.durable();
+        log.stream.wants_step(now.mono, self.keyspace.changes_len(), sync)
+            || log.stream.wants_part()
+            || log.wants_snapshot
+    }
+
+    /// Does what is due: a write, a sync, a piece of a snapshot.
+    pub fn step_log(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(log) = &mut self.log else { return };
+        let sync = log.wanted > log.stream.durable();
+        let waiting = self.keyspace.changes_len();
+        let is_due = sync || log.stream.wants_step(now.mono, waiting, sync);
+        let changes = if is_due { self.keyspace.changes(now.unix) } else { &[] };
+        if log.stream.step(now, changes, sync, effects) {
+            self.keyspace.clear_changes();
+        }
+        if log.refusal != Some(Refusal::Stopping) {
+            log.refusal = log.stream.refusal(self.keyspace.changes_len());
+        }
+        self.step_snapshot(now, effects);
+    }
+
+    /// Looks whether a snapshot is due; at every tick.
+    pub fn check_log_size(&mut self) {
+        let data = self.keyspace.memory().total_bytes() as u64;
+        let Some(log) = &mut self.log else { return };
+        let (bytes, policy) = (log.stream.log_bytes(), log.policy);
+        let grown = policy.growth_percent > 0
+            && bytes >= policy.growth_bytes_min
+            && bytes > (data / 100).saturating_mul(policy.growth_percent);
+        if bytes > policy.log_bytes_max || grown {
+            self.ask_for_snapshot();
+        }
+    }
+
+    fn step_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(log) = &mut self.log else { return };
+        // The snapshot's first record is the next: all changes before are in the keyspace and in records.
+        if log.wants_snapshot
+            && self.keyspace.changes_len() == 0
+            && log.stream.start_snapshot(effects)
+        {
+            log.wants_snapshot = false;
+            let upheavals = self.keyspace.upheavals();
+            log.saving = Saving { upheavals, ..Saving::default() };
+        }
+        if !log.stream.wants_part() {
+            return;
+        }
+        if log.saving.upheavals != self.keyspace.upheavals() {
+            log.stream.abandon_snapshot(effects);
+            log.wants_snapshot = true;
+            return;
+        }
+        let Saving { cursor, part, .. } = &mut log.saving;
+        if !cursor.is_done() {
+            part.clear();
+            let (next, entries) =
+                self.keyspace.save_entries(*cursor, SNAPSHOT_PART_BYTES, now.unix, part);
+            *cursor = next;
+            if entries > 0 {
+                log.stream.add_part(part, entries, now, effects);
+                return;
+            }
+        }
+        if cursor.is_done() {
+            *part = Vec::new();
+            log.stream.end_snapshot(now, effects);
+        }
+    }
+
+    // --- what the runtime answers ------------------------------------------------------------
+
+    /// A write is done, or failed.
+    pub fn log_written(
+        &mut self,
+        file: SegmentFile,
+        buffer: AlignedBuffer,
+        result: Result<(), DiskError>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(log) = &mut self.log {
+            log.stream.written(file, buffer, result, now, effects);
+        }
+    }
+
+    /// A sync is done, or failed.
+    pub fn log_synced(
+        &mut self,
+        file: SegmentFile,
+        result: Result<(), DiskError>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(log) = &mut self.log {
+            log.stream.synced(file, result, effects);
+        }
+    }
+
+    /// A job on the folder is done, or failed.
+    pub fn log_job_done(
+        &mut self,
+        result: Result<(), DiskError>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(log) = &mut self.log {
+            log.stream.done(result, now, effects);
+        }
+    }
+
+    // --- the end -----------------------------------------------------------------------------
+
+    /// Does what is left to do before the server may stop; true once all changes are on disk and the
+    /// manifest says that none are missing, or that can't be any more.
+    pub fn close_log(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
+        self.step_for_close(now, effects);
+        let Some(log) = &mut self.log else { return true };
+        if log.stream.has_failed() || matches!(log.refusal, Some(Refusal::Full(_))) {
+            return true;
+        }
+        if self.keyspace.changes_len() > 0 || !log.stream.is_at_rest() {
+            return false;
+        }
+        log.refusal = Some(Refusal::Stopping);
+        log.stream.close_cleanly(effects)
+    }
+
+    fn step_for_close(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(log) = &mut self.log else { return };
+        log.wants_snapshot = false;
+        log.stream.abandon_snapshot(effects);
+        log.wanted = LogIndex(u64::MAX);
+        self.step_log(now, effects);
+    }
+}
