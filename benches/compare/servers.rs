@@ -167,6 +167,7 @@ impl Installed {
                 ("--shard-port-base", (port + 1).to_string()),
                 ("--dir", dir.display().to_string()),
                 ("--maxclients", CLIENTS_MAX.to_string()),
+                ("--durability", "memory".to_owned()),
             ]
             .into_iter()
             .flat_map(|(flag, value)| [flag.to_owned(), value])

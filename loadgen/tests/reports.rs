@@ -30,7 +30,8 @@ fn json(path: &Path) -> Value {
 /// A server's command that leaves its process id in a file.
 fn command(name: &str, pid_file: &Path) -> String {
     let (pid_file, program) = (pid_file.display(), program().display());
-    let server = format!("{program} --port {{port}} --shards 1 --shard-port-base 0");
+    let server =
+        format!("{program} --port {{port}} --shards 1 --shard-port-base 0 --durability memory");
     format!("{name}=sh -c 'echo $$ >> {pid_file}; exec {server}'")
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct Launch {
     cluster: bool,
     debug: bool,
     bind: String,
+    durability: &'static str,
     flags: Vec<String>,
     other: Option<String>,
 }
@@ -54,6 +55,7 @@ impl Launch {
             cluster: false,
             debug: false,
             bind: "127.0.0.1".into(),
+            durability: "memory",
             flags: Vec::new(),
             other: other_server(),
         }
@@ -78,6 +80,12 @@ impl Launch {
     /// Listens on another address than loopback.
     pub(crate) fn bind(mut self, address: &str) -> Self {
         self.bind = address.to_owned();
+        self
+    }
+
+    /// Writes a log, with this `--durability`; without, nothing is kept.
+    pub(crate) fn durable(mut self, durability: &'static str) -> Self {
+        self.durability = durability;
         self
     }
 
@@ -147,6 +155,7 @@ impl Launch {
             command.args(["--shard-port-base", &base.to_string()]);
             let binary_port = if self.binary { self.binary_port(port) } else { 0 };
             command.args(["--binary-port", &binary_port.to_string()]);
+            command.args(["--durability", self.durability]);
         }
         if self.cluster {
             command.args(["--cluster-enabled", "yes"]);

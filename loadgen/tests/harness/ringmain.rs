@@ -58,6 +58,7 @@ impl Server {
         let output = std::fs::File::create(dir.path().join("output")).expect("a log file");
         let child = Command::new(program())
             .args(["--port", &port.to_string(), "--shards", &shards.to_string()])
+            .args(["--durability", "memory"])
             .args(["--shard-port-base", &(port + 1).to_string(), "--dir"])
             .arg(dir.path())
             .args(flags)
