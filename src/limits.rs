@@ -101,6 +101,10 @@ pub const LOG_BUFFER_BYTES: usize = 256 * 1024;
 pub const LOG_WRITE_BYTES_MIN: usize = 64 * 1024;
 /// Least time between two writes of fewer changes for which nobody waits.
 pub const LOG_WRITE_EVERY_US: u64 = 2000;
+/// Changes, or entries of a snapshot, beyond which a record is written in pieces.
+pub const LOG_SHORT_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of a long record that are summed in one step: about a tenth of a millisecond.
+pub const LOG_LONG_STEP_BYTES: usize = 1024 * 1024;
 /// Changes that may wait while the disk is busy, beyond which writes wait.
 pub const LOG_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time after which what is written is synced, for `async`: a second, less the time that a sync takes.
@@ -113,7 +117,8 @@ pub const LOG_RECYCLED_SEGMENTS_MAX: usize = 2;
 pub const RECOVERY_STEP_US: u64 = 2000;
 /// Bytes of entries in one part of a snapshot.
 pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
-const _: () = assert!(SNAPSHOT_PART_BYTES < LOG_BUFFER_BYTES);
+const _: () = assert!(SNAPSHOT_PART_BYTES < LOG_SHORT_BYTES_MAX);
+const _: () = assert!(LOG_SHORT_BYTES_MAX + 8192 <= LOG_BUFFER_BYTES);
 const _: () = assert!(LOG_WRITE_BYTES_MIN < LOG_BUFFER_BYTES);
 const _: () = assert!(LOG_BUFFER_BYTES < LOG_WAITING_BYTES_MAX);
 

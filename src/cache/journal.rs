@@ -21,6 +21,7 @@
 //! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`]. `sequence` is
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
+use super::extent::SharedBytes;
 use crate::types::{DbIndex, UnixMs};
 
 /// The change raises the keyspace's sequence.
@@ -49,12 +50,14 @@ const KEPT_BYTES: usize = 1024 * 1024;
 pub(super) struct Journal {
     is_on: bool,
     bytes: Vec<u8>,
+    /// Long values, each with the place in `bytes` that it belongs to.
+    long: Vec<(usize, SharedBytes)>,
+    long_bytes: usize,
 }
 
 impl Journal {
     pub(super) fn turn(&mut self, on: bool) {
-        self.is_on = on;
-        self.bytes = Vec::new();
+        *self = Self { is_on: on, ..Self::default() };
     }
 
     /// Whether changes are written down.
@@ -64,15 +67,23 @@ impl Journal {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.long_bytes
     }
 
-    /// The changes, stamped with the time.
-    pub(super) fn stamped(&mut self, now: UnixMs) -> &[u8] {
+    /// The changes, stamped with the time, unless long values are among them.
+    pub(super) fn stamped(&mut self, now: UnixMs) -> Option<&[u8]> {
         if let Some(time) = self.bytes.get_mut(8..HEAD_BYTES) {
             time.copy_from_slice(&now.0.to_le_bytes());
         }
-        &self.bytes
+        self.long.is_empty().then_some(&self.bytes)
+    }
+
+    /// Takes the changes, stamped with the time: bytes and long values by turns.
+    pub(super) fn take(&mut self, now: UnixMs) -> Vec<Written> {
+        self.stamped(now);
+        let long = std::mem::take(&mut self.long);
+        self.long_bytes = 0;
+        interleave(std::mem::take(&mut self.bytes), long)
     }
 
     pub(super) fn clear(&mut self) {
@@ -120,6 +131,23 @@ impl Journal {
         self.bytes.extend_from_slice(value);
     }
 
+    /// The same with a value that is kept where it lies.
+    pub(super) fn set_long(
+        &mut self,
+        (db, key): (DbIndex, &[u8]),
+        value: SharedBytes,
+        at: Option<UnixMs>,
+        sequence: u64,
+    ) {
+        self.begin(SET | ADVANCES | expiry_flag(at), db, sequence);
+        self.expiry(at);
+        put_length(&mut self.bytes, key.len());
+        put_length(&mut self.bytes, value.len());
+        self.bytes.extend_from_slice(key);
+        self.long_bytes += value.len();
+        self.long.push((self.bytes.len(), value));
+    }
+
     /// The value is now `length` bytes long, with `bytes` at `offset`.
     pub(super) fn edit(
         &mut self,
@@ -162,6 +190,83 @@ impl Journal {
     pub(super) fn swap(&mut self, a: DbIndex, b: DbIndex, sequence: u64) {
         self.begin(SWAP | ADVANCES, a, sequence);
         self.bytes.push(b.0);
+    }
+}
+
+/// A part of what was written down.
+#[derive(Debug)]
+pub enum Written {
+    /// Bytes.
+    Bytes(Vec<u8>),
+    /// A long value, where it lies.
+    Value(SharedBytes),
+}
+
+/// Bytes with long values at their places among them.
+fn interleave(bytes: Vec<u8>, long: Vec<(usize, SharedBytes)>) -> Vec<Written> {
+    let mut parts = Vec::with_capacity(2 * long.len() + 1);
+    let mut done = 0;
+    for (at, value) in long {
+        if at > done {
+            parts.push(Written::Bytes(bytes[done..at].to_vec()));
+        }
+        parts.push(Written::Value(value));
+        done = at;
+    }
+    match done {
+        0 => parts.push(Written::Bytes(bytes)),
+        done if done < bytes.len() => parts.push(Written::Bytes(bytes[done..].to_vec())),
+        _ => {}
+    }
+    parts
+}
+
+/// Entries saved for a snapshot.
+#[derive(Debug, Default)]
+pub struct Saved {
+    bytes: Vec<u8>,
+    long: Vec<(usize, SharedBytes)>,
+    long_bytes: usize,
+    /// How many.
+    pub entries: u64,
+}
+
+impl Saved {
+    /// Bytes of them all.
+    #[expect(clippy::len_without_is_empty, reason = "entries tells")]
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.long_bytes
+    }
+
+    /// The entries, unless long values are among them.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        self.long.is_empty().then_some(&self.bytes)
+    }
+
+    /// Takes the entries: bytes and long values by turns.
+    pub fn take(&mut self) -> Vec<Written> {
+        self.long_bytes = 0;
+        interleave(std::mem::take(&mut self.bytes), std::mem::take(&mut self.long))
+    }
+
+    /// Forgets the entries, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.long.clear();
+        (self.long_bytes, self.entries) = (0, 0);
+    }
+
+    /// Adds an entry whose value, if it is long, is `long`.
+    pub(super) fn add(&mut self, entry: &SavedEntry<'_>, long: Option<SharedBytes>) {
+        self.entries += 1;
+        entry.append_head_to(&mut self.bytes);
+        match long {
+            None => self.bytes.extend_from_slice(entry.value),
+            Some(value) => {
+                self.long_bytes += value.len();
+                self.long.push((self.bytes.len(), value));
+            }
+        }
     }
 }
 
@@ -257,8 +362,8 @@ pub struct SavedEntry<'a> {
 }
 
 impl SavedEntry<'_> {
-    /// Appends it to the payload of a snapshot's part.
-    pub(super) fn append_to(&self, out: &mut Vec<u8>) {
+    /// Appends all of it but the value.
+    fn append_head_to(&self, out: &mut Vec<u8>) {
         let modified = if self.modified_in_place { MODIFIED } else { 0 };
         out.extend_from_slice(&[ENTRY | expiry_flag(self.expires_at) | modified, self.db.0]);
         if let Some(at) = self.expires_at {
@@ -270,7 +375,6 @@ impl SavedEntry<'_> {
         put_length(out, self.key.len());
         put_length(out, self.value.len());
         out.extend_from_slice(self.key);
-        out.extend_from_slice(self.value);
     }
 }
 

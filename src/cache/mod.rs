@@ -59,7 +59,7 @@ use random::Random;
 use slab::Handle;
 
 pub use extent::{Extent, SharedBytes};
-pub use journal::{Change, Changed, Changes, Nonsense, SavedEntries, SavedEntry};
+pub use journal::{Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, Written};
 pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
 

@@ -1,9 +1,11 @@
 //! Changes taken out as bytes, and made again from them; entries saved for a snapshot, and restored.
 
 use super::index::Table;
-use super::journal::{Change, Changed, Changes, Nonsense, SavedEntries, SavedEntry};
+use super::journal::{
+    Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, Written,
+};
 use super::{Expiry, Keyspace, PREFETCH_KEYS_MAX};
-use crate::limits::DATABASES;
+use crate::limits::{DATABASES, LONG_BYTES_MIN};
 use crate::types::{DbIndex, Key, UnixMs};
 
 /// Entries that one look at the table asks for while a snapshot is taken.
@@ -40,12 +42,18 @@ impl Keyspace {
         self.journal.len()
     }
 
-    /// The changes that have not been taken yet, stamped with the time; empty if there are none.
-    pub fn changes(&mut self, now: UnixMs) -> &[u8] {
+    /// The changes that have not been taken yet, stamped with the time, unless long values are among
+    /// them. Whoever has written them forgets them: see [`Keyspace::clear_changes`].
+    pub fn changes(&mut self, now: UnixMs) -> Option<&[u8]> {
         self.journal.stamped(now)
     }
 
-    /// Forgets the changes that have been taken.
+    /// Takes the changes, stamped with the time: bytes and long values by turns.
+    pub fn take_changes(&mut self, now: UnixMs) -> Vec<Written> {
+        self.journal.take(now)
+    }
+
+    /// Forgets the changes.
     pub fn clear_changes(&mut self) {
         self.journal.clear();
     }
@@ -55,21 +63,24 @@ impl Keyspace {
         self.upheavals
     }
 
-    /// Appends entries to `out` from `from` on until it holds `bytes`, or a little more; answers where to
-    /// go on and how many entries it were. Whatever is there from the first call to the last is saved.
+    /// Adds entries to `out` from `from` on until it holds `bytes`, or a little more; answers where to go
+    /// on. Whatever is there from the first call to the last is saved.
     pub fn save_entries(
         &self,
         from: SaveCursor,
         bytes: usize,
         now: UnixMs,
-        out: &mut Vec<u8>,
-    ) -> (SaveCursor, u64) {
+        out: &mut Saved,
+    ) -> SaveCursor {
         let mut at = from;
-        let mut entries = 0;
         while !at.is_done() && out.len() < bytes {
             let db = DbIndex(at.db);
-            at.cursor = self.scan(db, at.cursor, SAVED_AT_ONCE, now, |entry| {
-                entries += 1;
+            let table = self.databases.of(db);
+            at.cursor = table.scan(&self.store, at.cursor, SAVED_AT_ONCE, |handle| {
+                if self.store.is_expired(handle, now) {
+                    return false;
+                }
+                let entry = self.store.view(handle, now);
                 let saved = SavedEntry {
                     db,
                     key: entry.key,
@@ -79,13 +90,16 @@ impl Keyspace {
                     accessed_at: entry.accessed_at,
                     modified_in_place: entry.modified_in_place,
                 };
-                saved.append_to(out);
+                let is_long = entry.value.len() > LONG_BYTES_MIN;
+                let long = if is_long { self.store.shared_value(handle) } else { None };
+                out.add(&saved, long);
+                true
             });
             if at.cursor == 0 {
                 at.db += 1;
             }
         }
-        (at, entries)
+        at
     }
 
     /// Puts back the entries of a snapshot's part; answers how many.

@@ -7,6 +7,7 @@ use super::form::{Form, Kind};
 use super::index::{Position, Table};
 use super::slab::Handle;
 use super::{Expiry, Keyspace, Spot};
+use crate::limits::LONG_BYTES_MIN;
 use crate::types::{Key, UnixMs};
 
 /// Slab pages that one write may need: one for the entry, the rest for segments of the index.
@@ -21,9 +22,19 @@ impl Keyspace {
         let entry = self.place(key, value.len(), expiry, now);
         self.store.value_mut(entry).copy_from_slice(value);
         if self.journal.is_on() {
-            let at = self.store.expires_at(entry);
-            self.journal.set((key.db, key.bytes), value, at, self.sequence);
+            self.note_set(key, entry, value);
         }
+    }
+
+    #[inline]
+    fn note_set(&mut self, key: Key<'_>, entry: Handle, value: &[u8]) {
+        let at = self.store.expires_at(entry);
+        if value.len() > LONG_BYTES_MIN
+            && let Some(value) = self.store.shared_value(entry)
+        {
+            return self.journal.set_long((key.db, key.bytes), value, at, self.sequence);
+        }
+        self.journal.set((key.db, key.bytes), value, at, self.sequence);
     }
 
     /// The same with a value that is kept where it lies, unless the key is so long that the two
@@ -32,7 +43,7 @@ impl Keyspace {
         let entry = self.place(key, value.len(), expiry, now);
         if self.journal.is_on() {
             let at = self.store.expires_at(entry);
-            self.journal.set((key.db, key.bytes), value.bytes(), at, self.sequence);
+            self.journal.set_long((key.db, key.bytes), value.clone(), at, self.sequence);
         }
         let form = self.store.form(entry);
         if form.kind == Kind::LargeValue {

@@ -14,6 +14,7 @@
 
 mod buffer;
 mod directory;
+mod long;
 mod manifest;
 mod open;
 mod record;
@@ -27,11 +28,12 @@ mod tests;
 
 pub use buffer::{ALIGN_BYTES, AlignedBuffer};
 pub use directory::{Directory, Job, save_manifest};
+pub use long::{Payload, Piece};
 pub use manifest::{HardState, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
 pub use open::{Cut, Item, OpenError, Recovery, create, read_manifest, start_over};
 pub use record::{
     BLOCK_BYTES, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault,
-    RecordHeader, RecordKind, record_bytes,
+    RecordHeader, RecordKind, RecordSeed, RecordSum, record_bytes,
 };
 pub use scan::{Next, Scan, Stop};
 pub use segment::{

@@ -13,7 +13,7 @@ use std::io;
 
 use super::directory::{Directory, save_manifest};
 use super::manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
-use super::record::{Record, RecordFault, RecordKind};
+use super::record::{Record, RecordFault, RecordKind, RecordSeed};
 use super::scan::{Next, Scan, Stop};
 use super::segment::{DirectoryId, HeaderFault, SegmentFile, SegmentHeader, SegmentKind};
 use super::snapshot::SnapshotEnd;
@@ -256,6 +256,10 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         Ok(recovery)
     }
 
+    fn seed(&self) -> RecordSeed {
+        RecordSeed::of(&self.manifest.directory)
+    }
+
     fn read<D: Directory<Content = C>>(
         &self,
         directory: &mut D,
@@ -316,7 +320,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         }
         // A header that got lost with all behind it was never promised. Had it been, a record would say so.
         for (file, content, fault) in not_begun {
-            let scan = Scan::new(self.shard, file.id, LogIndex(0));
+            let scan = Scan::new(self.shard, file.id, LogIndex(0), self.seed());
             if scan.promise_without_header(&content).is_some() {
                 return Err(OpenError::Segment { file: file.name(), fault });
             }
@@ -338,9 +342,8 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 self.check_end()?;
                 return Ok(false);
             };
-            let scan = self
-                .scan
-                .get_or_insert_with(|| Scan::new(self.shard, file.file.id, file.first_index));
+            let (id, first, seed) = (file.file.id, file.first_index, self.seed());
+            let scan = self.scan.get_or_insert_with(|| Scan::new(self.shard, id, first, seed));
             let length =
                 file.end.map_or(usize::MAX, |end| usize::try_from(end.0).unwrap_or(usize::MAX));
             let bytes = &file.content[..length.min(file.content.len())];

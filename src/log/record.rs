@@ -1,7 +1,7 @@
 //! One record of a segment: a header of 48 bytes and a payload that the log does not look into.
 //!
 //! ```text
-//!  0  crc     u32   CRC-32C of all that follows: bytes 4..48 and the payload
+//!  0  crc     u32   CRC-32C of the data directory's id, then bytes 4..48, then the payload
 //!  4  length  u32   bytes of the payload
 //!  8  kind    u8    see `RecordKind`
 //!  9          u8    zero
@@ -18,9 +18,11 @@
 //! multiple of [`BLOCK_BYTES`] and is filled up with zeros, eight bytes of which tell that no record
 //! follows in that block; so a payload is never empty. Shard, segment and index are in the header so
 //! that a record that is out of place (an old block of a segment that was recycled, a write that went
-//! to another file) is not one of this log, however good its checksum. `synced` is what tells a torn
+//! to another file) is not one of this log, however good its checksum. The directory's id is in the
+//! checksum, and nobody outside knows it: so no value that a client stores can pass for a record. `synced` is what tells a torn
 //! tail from damage: where a later record says that a bad one was once on disk, it was.
 
+use super::segment::DirectoryId;
 use crate::types::{LogIndex, SegmentId, ShardId, Term};
 
 /// Bytes of a record's header.
@@ -72,6 +74,8 @@ pub struct RecordHeader {
     pub index: LogIndex,
     /// All records up to this one were on disk when it was written.
     pub synced: LogIndex,
+    /// The directory's seed; not in the bytes.
+    pub seed: RecordSeed,
 }
 
 /// A record that was read.
@@ -106,14 +110,47 @@ pub enum RecordFault {
     OutOfOrder,
 }
 
+/// What the checksums of a data directory's records begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordSeed(u32);
+
+impl RecordSeed {
+    /// That of the directory with this id.
+    pub fn of(directory: &DirectoryId) -> Self {
+        Self(crc32c::crc32c(directory))
+    }
+}
+
+/// The checksum of a record whose payload comes in parts.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordSum(u32);
+
+impl RecordSum {
+    /// Takes in the next part of the payload.
+    pub fn append(&mut self, payload: &[u8]) {
+        self.0 = crc32c::crc32c_append(self.0, payload);
+    }
+}
+
 impl RecordHeader {
     /// The header's bytes for a payload, checksum and all.
     pub fn encode(&self, payload: &[u8]) -> [u8; RECORD_HEADER_BYTES] {
-        debug_assert!((1..=PAYLOAD_BYTES_MAX).contains(&payload.len()));
-        let mut bytes = self.encode_without_crc(payload.len());
-        let crc = crc32c::crc32c(&bytes[CRC_BYTES..]);
-        let crc = crc32c::crc32c_append(crc, payload);
-        bytes[..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        let mut sum = self.sum(payload.len());
+        sum.append(payload);
+        self.encode_summed(payload.len(), &sum)
+    }
+
+    /// The checksum for a payload of `length` bytes, before any of them.
+    pub fn sum(&self, length: usize) -> RecordSum {
+        let bytes = self.encode_without_crc(length);
+        RecordSum(crc32c::crc32c_append(self.seed.0, &bytes[CRC_BYTES..]))
+    }
+
+    /// The header's bytes for a payload of `length` bytes whose checksum is `sum`.
+    pub fn encode_summed(&self, length: usize, sum: &RecordSum) -> [u8; RECORD_HEADER_BYTES] {
+        debug_assert!((1..=PAYLOAD_BYTES_MAX).contains(&length));
+        let mut bytes = self.encode_without_crc(length);
+        bytes[..CRC_BYTES].copy_from_slice(&sum.0.to_le_bytes());
         bytes
     }
 
@@ -132,11 +169,11 @@ impl RecordHeader {
 }
 
 impl<'a> Record<'a> {
-    /// The record at the start of `bytes`, which end where the segment does.
+    /// The record of a directory at the start of `bytes`, which end where the segment does.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, RecordFault> {
+    pub fn decode(bytes: &'a [u8], seed: RecordSeed) -> Result<Self, RecordFault> {
         let Some(header) = bytes.first_chunk::<RECORD_HEADER_BYTES>() else {
             let is_zero = bytes.iter().all(|byte| *byte == 0);
             return Err(if is_zero { RecordFault::Nothing } else { RecordFault::TooLong });
@@ -150,7 +187,7 @@ impl<'a> Record<'a> {
         let Some(payload) = bytes[RECORD_HEADER_BYTES..].get(..length) else {
             return Err(RecordFault::TooLong);
         };
-        let crc = crc32c::crc32c(&header[CRC_BYTES..]);
+        let crc = crc32c::crc32c_append(seed.0, &header[CRC_BYTES..]);
         if crc32c::crc32c_append(crc, payload) != u32_at(header, 0) {
             return Err(RecordFault::Checksum);
         }
@@ -165,6 +202,7 @@ impl<'a> Record<'a> {
             term: Term(u64_at(header, 24)),
             index: LogIndex(u64_at(header, 32)),
             synced: LogIndex(u64_at(header, 40)),
+            seed,
         };
         Ok(Self { header, payload })
     }

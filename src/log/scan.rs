@@ -1,7 +1,7 @@
 //! Reading a segment's records one after another, and judging what stands where they end.
 
 use super::buffer::ALIGN_BYTES;
-use super::record::{BLOCK_BYTES, Record, RecordFault, looks_like_one_of};
+use super::record::{BLOCK_BYTES, Record, RecordFault, RecordSeed, looks_like_one_of};
 use super::segment::SEGMENT_HEADER_BYTES;
 use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId};
 
@@ -10,6 +10,7 @@ use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId};
 pub struct Scan {
     shard: ShardId,
     segment: SegmentId,
+    seed: RecordSeed,
     /// Where the next record is looked for.
     at: usize,
     /// The index that it must have.
@@ -38,8 +39,9 @@ pub enum Next<'a> {
 
 impl Scan {
     /// A walk through the records of `segment`, the first of which has the index `first`.
-    pub fn new(shard: ShardId, segment: SegmentId, first: LogIndex) -> Self {
-        Self { shard, segment, at: SEGMENT_HEADER_BYTES, next: first, synced: LogIndex(0) }
+    pub fn new(shard: ShardId, segment: SegmentId, first: LogIndex, seed: RecordSeed) -> Self {
+        let (at, synced) = (SEGMENT_HEADER_BYTES, LogIndex(0));
+        Self { shard, segment, seed, at, next: first, synced }
     }
 
     /// Where the next record is looked for.
@@ -87,7 +89,7 @@ impl Scan {
     }
 
     fn decode<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, RecordFault> {
-        let record = Record::decode(bytes)?;
+        let record = Record::decode(bytes, self.seed)?;
         if record.header.shard != self.shard || record.header.segment != self.segment {
             return Err(RecordFault::Foreign);
         }
@@ -123,7 +125,7 @@ impl Scan {
         let mut at = self.at.next_multiple_of(BLOCK_BYTES);
         while at < bytes.len() {
             if looks_like_one_of(&bytes[at..], self.shard, self.segment)
-                && let Ok(record) = Record::decode(&bytes[at..])
+                && let Ok(record) = Record::decode(&bytes[at..], self.seed)
                 && is_it(&record)
             {
                 return Some(ByteOffset(at as u64));

@@ -6,10 +6,12 @@
 //! that an entry's version says it has seen.
 
 use super::buffer::AlignedBuffer;
+use super::long::{LongRecord, Payload};
 use super::manifest::Manifest;
-use super::record::{RecordHeader, RecordKind};
+use super::record::{RecordHeader, RecordKind, RecordSeed};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::stream::{DiskError, append_record};
+use crate::cache::SharedBytes;
 use crate::types::{ByteOffset, LogIndex, Now, SegmentId, ShardId, Term};
 
 /// How far a snapshot has come.
@@ -43,6 +45,8 @@ pub struct Snapshot {
     end: ByteOffset,
     parts: u64,
     entries: u64,
+    /// A part that is too long to be written in one go.
+    long: Option<LongRecord>,
     failed: Option<DiskError>,
     abandoned: bool,
 }
@@ -86,6 +90,7 @@ impl Snapshot {
             end: ByteOffset(0),
             parts: 0,
             entries: 0,
+            long: None,
             failed: None,
             abandoned: false,
         }
@@ -111,7 +116,48 @@ impl Snapshot {
     }
 
     pub(super) fn wants_part(&self) -> bool {
-        self.phase == Phase::Open && !self.abandoned
+        self.phase == Phase::Open && self.long.is_none() && !self.abandoned
+    }
+
+    /// Whether a long part goes on.
+    pub(super) fn wants_chunk(&self) -> bool {
+        self.phase == Phase::Open && self.long.is_some() && !self.abandoned
+    }
+
+    pub(super) fn add_long_part(
+        &mut self,
+        payload: Payload,
+        entries: u64,
+        manifest: (&Manifest, Term),
+    ) {
+        self.entries += entries;
+        let header = self.next_header(RecordKind::SnapshotPart, manifest);
+        self.long = Some(LongRecord::new(header, payload));
+    }
+
+    /// Sums about `budget` bytes of the long part; true once all are summed.
+    pub(super) fn sum_long_part(&mut self, budget: usize) -> bool {
+        let Some(record) = self.long.as_mut().filter(|record| !record.is_summed()) else {
+            return true;
+        };
+        record.sum_on(budget);
+        false
+    }
+
+    /// Fills a buffer with what comes next of the long part; answers the values of it, after the last.
+    pub(super) fn fill_chunk(
+        &mut self,
+        buffer: &mut AlignedBuffer,
+        manifest: (&Manifest, Term),
+        now: Now,
+    ) -> Vec<SharedBytes> {
+        self.begin_file(buffer, manifest, now);
+        self.phase = Phase::Writing;
+        let is_last = self.long.as_mut().is_some_and(|record| record.fill(buffer));
+        if !is_last {
+            return Vec::new();
+        }
+        self.long.take().into_iter().flat_map(LongRecord::into_values).collect()
     }
 
     pub(super) fn add_part(
@@ -144,10 +190,22 @@ impl Snapshot {
         buffer: &mut AlignedBuffer,
         kind: RecordKind,
         payload: &[u8],
+        manifest: (&Manifest, Term),
+        now: Now,
+    ) {
+        self.begin_file(buffer, manifest, now);
+        let header = self.next_header(kind, manifest);
+        append_record(buffer, &header, payload);
+    }
+
+    /// Puts the header of the file before its first bytes.
+    fn begin_file(
+        &self,
+        buffer: &mut AlignedBuffer,
         (manifest, term): (&Manifest, Term),
         now: Now,
     ) {
-        if self.parts == 0 {
+        if self.end == ByteOffset(0) {
             let header = SegmentHeader {
                 file: self.file(),
                 shard: self.shard,
@@ -160,16 +218,23 @@ impl Snapshot {
             buffer.append(&header.encode());
             debug_assert_eq!(buffer.len(), SEGMENT_HEADER_BYTES);
         }
+    }
+
+    fn next_header(
+        &mut self,
+        kind: RecordKind,
+        (manifest, term): (&Manifest, Term),
+    ) -> RecordHeader {
         self.parts += 1;
-        let header = RecordHeader {
+        RecordHeader {
             kind,
             shard: self.shard,
             segment: self.id,
             term,
             index: LogIndex(self.parts),
             synced: LogIndex(0),
-        };
-        append_record(buffer, &header, payload);
+            seed: RecordSeed::of(&manifest.directory),
+        }
     }
 
     pub(super) fn start_write(&mut self, bytes: usize) -> ByteOffset {

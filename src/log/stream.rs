@@ -18,13 +18,15 @@ use std::collections::VecDeque;
 
 use super::buffer::{ALIGN_BYTES, AlignedBuffer};
 use super::directory::Job;
+use super::long::{LongRecord, Payload};
 use super::manifest::Manifest;
-use super::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, record_bytes};
+use super::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordSeed, record_bytes};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::snapshot::Snapshot;
+use crate::cache::SharedBytes;
 use crate::limits::{
-    LOG_BUFFER_BYTES, LOG_RECYCLED_SEGMENTS_MAX, LOG_RETRY_MS, LOG_SYNC_EVERY_MS,
-    LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US,
+    LOG_BUFFER_BYTES, LOG_LONG_STEP_BYTES, LOG_RECYCLED_SEGMENTS_MAX, LOG_RETRY_MS,
+    LOG_SYNC_EVERY_MS, LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US,
 };
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
 
@@ -195,9 +197,16 @@ pub struct Stream {
     written: LogIndex,
     durable: LogIndex,
     flight: Option<Flight>,
-    syncing: bool,
+    /// The record that is too long to be written in one go, and its index.
+    long: Option<(LongRecord, LogIndex)>,
+    /// The last record that the sync under way makes durable.
+    syncing: Option<LogIndex>,
     /// Since when something is written and not durable.
     unsynced_since: Option<MonoUs>,
+    /// Since when something is written that the sync under way does not make durable.
+    unsynced_beyond: Option<MonoUs>,
+    /// Long values that have been written.
+    spent: Vec<SharedBytes>,
     last_write: MonoUs,
     buffers: Vec<AlignedBuffer>,
     jobs: VecDeque<Job>,
@@ -281,8 +290,11 @@ impl Stream {
             written: last_index,
             durable: last_index,
             flight: None,
-            syncing: false,
+            long: None,
+            syncing: None,
             unsynced_since: None,
+            unsynced_beyond: None,
+            spent: Vec::new(),
             last_write: MonoUs(0),
             buffers: Vec::new(),
             jobs,
@@ -350,7 +362,8 @@ impl Stream {
     /// Whether nothing is under way and all is durable.
     pub fn is_at_rest(&self) -> bool {
         self.flight.is_none()
-            && !self.syncing
+            && self.long.is_none()
+            && self.syncing.is_none()
             && self.job.is_none()
             && self.jobs.is_empty()
             && self.snapshot.is_none()
@@ -363,19 +376,27 @@ impl Stream {
         if self.flight.is_some() || self.failed.is_some() {
             return false;
         }
-        if sync && !self.syncing {
+        if self.long.is_some() || sync && self.syncing.is_none() {
             return true;
         }
         pending >= LOG_WRITE_BYTES_MIN
             || pending > 0 && now.0.saturating_sub(self.last_write.0) >= LOG_WRITE_EVERY_US
     }
 
-    /// Does what is due. `payload` are the changes that wait, empty if there are none; true if they were
-    /// taken as the next record. `sync` tells whether somebody waits for all of them to be on disk.
+    /// Whether the next step has work to do that nothing else waits for, so that it should come soon.
+    pub fn is_busy(&self) -> bool {
+        let is_summing = self.long.is_some() && self.flight.is_none();
+        let has_chunk = self.snapshot.as_ref().is_some_and(Snapshot::wants_chunk);
+        self.failed.is_none() && (is_summing || has_chunk)
+    }
+
+    /// Does what is due. `waiting` bytes of changes wait; true if they can be written now, with
+    /// [`Stream::write`] or [`Stream::write_long`]. `sync` tells whether somebody waits for all of them to
+    /// be on disk.
     pub fn step(
         &mut self,
         now: Now,
-        payload: &[u8],
+        waiting: usize,
         sync: bool,
         effects: &mut Vec<Effect>,
     ) -> bool {
@@ -388,7 +409,11 @@ impl Stream {
         if self.flight.is_some() {
             return false;
         }
-        if payload.is_empty() {
+        if self.long.is_some() {
+            self.go_on_with_long(now, effects);
+            return false;
+        }
+        if waiting == 0 {
             let is_due = self.unsynced_since.is_some_and(|since| {
                 sync || now.mono.0.saturating_sub(since.0) >= LOG_SYNC_EVERY_MS * 1000
             });
@@ -397,11 +422,7 @@ impl Stream {
             }
             return false;
         }
-        if !self.make_room(payload.len(), effects) {
-            return false;
-        }
-        self.write(now, payload, sync, effects);
-        true
+        self.make_room(waiting, effects)
     }
 
     /// Sees to it that the active segment has room for a record; false if that takes longer.
@@ -410,7 +431,7 @@ impl Stream {
         if self.active.is_some_and(|active| active.bytes - active.end.0 >= padded) {
             return true;
         }
-        if self.syncing {
+        if self.syncing.is_some() {
             return false;
         }
         if self.durable < self.written {
@@ -448,51 +469,108 @@ impl Stream {
         true
     }
 
-    /// Seals the changes as a record and writes it, with the segment's header if it is the first.
-    fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
-        let Some(mut active) = self.active else { return };
-        let index = self.next_index();
-        let header = RecordHeader {
-            kind: RecordKind::Entry,
-            shard: self.manifest.shard,
-            segment: active.id,
-            term: self.term,
-            index,
-            synced: self.durable,
-        };
-        let head_bytes = if active.begun { 0 } else { SEGMENT_HEADER_BYTES };
-        let mut buffer = self.buffer(head_bytes + record_bytes(payload.len()));
-        let mut offset = active.end;
-        if !active.begun {
-            offset = ByteOffset(0);
-            let header = SegmentHeader {
-                file: SegmentFile::log(active.id),
-                shard: self.manifest.shard,
-                first_index: index,
-                previous: self.previous,
-                previous_term: self.term,
-                created: now.unix,
-                directory: self.manifest.directory,
-            };
-            buffer.append(&header.encode());
-        }
+    /// Writes changes as the next record, right after a step that said so. They are few enough to be
+    /// written in one go: at most [`LOG_SHORT_BYTES_MAX`].
+    pub fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
+        let header = self.seal(payload.len());
+        let mut buffer = self.buffer(SEGMENT_HEADER_BYTES + record_bytes(payload.len()));
+        let offset = self.begin_write(&mut buffer, now);
         append_record(&mut buffer, &header, payload);
         buffer.pad_to_multiple_of(self.options.align_bytes);
-        let length = buffer.len() as u64;
+        // A synced write vouches for itself only; where others came before, a sync of the file follows.
+        let sync = sync && self.durable == self.written && self.syncing.is_none();
+        self.submit((buffer, offset), header.index, sync, now, effects);
+    }
+
+    /// The same for changes that are too many, or too long, to be written in one go.
+    pub fn write_long(&mut self, now: Now, payload: Payload, effects: &mut Vec<Effect>) {
+        let header = self.seal(payload.len());
+        self.long = Some((LongRecord::new(header, payload), header.index));
+        self.go_on_with_long(now, effects);
+    }
+
+    /// Sums or writes the next piece of the long record.
+    fn go_on_with_long(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some((mut record, index)) = self.long.take() else { return };
+        if !record.is_summed() {
+            record.sum_on(LOG_LONG_STEP_BYTES);
+            self.long = Some((record, index));
+            return;
+        }
+        let mut buffer = self.buffer(LOG_BUFFER_BYTES);
+        let offset = self.begin_write(&mut buffer, now);
+        let is_last = record.fill(&mut buffer);
+        buffer.pad_to_multiple_of(self.options.align_bytes);
+        let written = if is_last { index } else { self.written };
+        if is_last {
+            self.spent.extend(record.into_values());
+        } else {
+            self.long = Some((record, index));
+        }
+        self.submit((buffer, offset), written, false, now, effects);
+    }
+
+    /// Makes the changes that wait the next record.
+    fn seal(&mut self, length: usize) -> RecordHeader {
+        self.sealed = self.next_index();
+        self.figures.payload_bytes += length as u64;
+        RecordHeader {
+            kind: RecordKind::Entry,
+            shard: self.manifest.shard,
+            segment: self.active.map_or(SegmentId(0), |active| active.id),
+            term: self.term,
+            index: self.sealed,
+            synced: self.durable,
+            seed: RecordSeed::of(&self.manifest.directory),
+        }
+    }
+
+    /// Where the next write goes; the segment's header is put before its first.
+    fn begin_write(&mut self, buffer: &mut AlignedBuffer, now: Now) -> ByteOffset {
+        let Some(active) = self.active.as_mut().filter(|active| !active.begun) else {
+            return self.active.map_or(ByteOffset(0), |active| active.end);
+        };
         active.begun = true;
+        let header = SegmentHeader {
+            file: SegmentFile::log(active.id),
+            shard: self.manifest.shard,
+            first_index: active.first_index,
+            previous: self.previous,
+            previous_term: self.term,
+            created: now.unix,
+            directory: self.manifest.directory,
+        };
+        buffer.append(&header.encode());
+        ByteOffset(0)
+    }
+
+    /// Hands a buffer to the disk; when it has it, all records up to `last_index` are written.
+    fn submit(
+        &mut self,
+        (buffer, offset): (AlignedBuffer, ByteOffset),
+        last_index: LogIndex,
+        sync: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(active) = &mut self.active else { return };
+        let length = buffer.len() as u64;
         active.end = ByteOffset(offset.0 + length);
-        self.active = Some(active);
-        self.sealed = index;
+        let file = SegmentFile::log(active.id);
         self.last_write = now.mono;
         self.log_bytes += length;
         self.figures.written_bytes += length;
-        self.figures.payload_bytes += payload.len() as u64;
         self.unsynced_since.get_or_insert(now.mono);
-        // A synced write vouches for itself only; where others came before, a sync of the file follows.
-        let sync = sync && self.durable == self.written && !self.syncing;
-        self.flight = Some(Flight { last_index: index, offset, sync, held: None });
-        let file = SegmentFile::log(active.id);
+        if self.syncing.is_some() {
+            self.unsynced_beyond.get_or_insert(now.mono);
+        }
+        self.flight = Some(Flight { last_index, offset, sync, held: None });
         effects.push(Effect::Write { file, offset, buffer, sync });
+    }
+
+    /// Long values that have been written: whoever holds one last gives its memory back.
+    pub fn take_spent(&mut self) -> Vec<SharedBytes> {
+        std::mem::take(&mut self.spent)
     }
 
     fn buffer(&mut self, bytes: usize) -> AlignedBuffer {
@@ -512,8 +590,9 @@ impl Stream {
     }
 
     fn start_sync(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(active) = self.active.filter(|_| !self.syncing && self.flight.is_none()) {
-            self.syncing = true;
+        let may_begin = self.syncing.is_none() && self.flight.is_none();
+        if let Some(active) = self.active.filter(|_| may_begin) {
+            self.syncing = Some(self.written);
             effects.push(Effect::Sync(SegmentFile::log(active.id)));
         }
     }
@@ -574,12 +653,13 @@ impl Stream {
             snapshot.synced(result);
             return self.go_on_with_snapshot(effects);
         }
-        self.syncing = false;
+        let Some(reached) = self.syncing.take() else { return };
         match result {
             Ok(()) => {
                 self.figures.syncs += 1;
-                self.durable = self.written;
-                self.unsynced_since = None;
+                self.durable = reached;
+                // What was written while the sync was under way may not have been part of it.
+                self.unsynced_since = self.unsynced_beyond.take();
             }
             Err(error) => self.failed = Some(error),
         }
@@ -693,6 +773,28 @@ impl Stream {
         let Some(snapshot) = &mut self.snapshot else { return };
         let manifest = (&self.manifest, self.term);
         snapshot.add_part(&mut buffer, payload, entries, manifest, now);
+        self.write_snapshot(buffer, effects);
+    }
+
+    /// The same for entries that are too long to be written in one go.
+    pub fn add_long_part(&mut self, payload: Payload, entries: u64, effects: &mut Vec<Effect>) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        snapshot.add_long_part(payload, entries, (&self.manifest, self.term));
+        self.go_on_with_long_part(Now::default(), effects);
+    }
+
+    /// Sums or writes the next piece of a long part.
+    pub fn go_on_with_long_part(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(mut snapshot) = self.snapshot.take_if(|snapshot| snapshot.wants_chunk()) else {
+            return;
+        };
+        if !snapshot.sum_long_part(LOG_LONG_STEP_BYTES) {
+            self.snapshot = Some(snapshot);
+            return;
+        }
+        let mut buffer = self.buffer(LOG_BUFFER_BYTES);
+        self.spent.extend(snapshot.fill_chunk(&mut buffer, (&self.manifest, self.term), now));
+        self.snapshot = Some(snapshot);
         self.write_snapshot(buffer, effects);
     }
 

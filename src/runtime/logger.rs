@@ -166,7 +166,10 @@ impl Core<'_> {
         let mut effects = std::mem::take(&mut self.logs.effects);
         shard.step_log(now, &mut effects);
         self.logs.is_behind |= shard.is_behind();
+        self.logs.is_due |= shard.is_log_busy();
+        let spent = shard.take_spent_values();
         let state = shard.log_state();
+        self.discard(spent);
         self.publish_log(id, state);
         self.perform_effects(id, &mut effects);
         self.logs.effects = effects;

@@ -4,10 +4,11 @@
 //! in the keyspace's journal. Nothing here does I/O: see [`crate::log::Effect`].
 
 use super::Shard;
-use crate::cache::SaveCursor;
-use crate::limits::{LOG_WAITING_BYTES_MAX, SNAPSHOT_PART_BYTES};
+use crate::cache::{Extent, SaveCursor, Saved, SharedBytes, Written};
+use crate::limits::{LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::log::{
-    AlignedBuffer, DiskError, Effect, Item, Refusal, SegmentFile, Stream, StreamFigures,
+    AlignedBuffer, DiskError, Effect, Item, Payload, Piece, Refusal, SegmentFile, Stream,
+    StreamFigures,
 };
 use crate::types::{LogIndex, MonoUs, Now};
 
@@ -48,7 +49,7 @@ pub(super) struct Durable {
 struct Saving {
     cursor: SaveCursor,
     upheavals: u64,
-    part: Vec<u8>,
+    part: Saved,
 }
 
 /// What a shard's log has come to.
@@ -68,6 +69,15 @@ pub struct LogState {
     pub snapshot: Option<(u64, u64)>,
     /// Why writes are refused, if they are.
     pub refusal: Option<Refusal>,
+}
+
+/// What the keyspace wrote down as the log takes it.
+fn payload(parts: Vec<Written>) -> Payload {
+    let piece = |part| match part {
+        Written::Bytes(bytes) => Piece::Bytes(bytes),
+        Written::Value(value) => Piece::Shared(value),
+    };
+    Payload { pieces: parts.into_iter().map(piece).collect() }
 }
 
 impl Shard {
@@ -164,7 +174,19 @@ impl Shard {
         let sync = log.wanted > log.stream.durable();
         log.stream.wants_step(now.mono, self.keyspace.changes_len(), sync)
             || log.stream.wants_part()
+            || log.stream.is_busy()
             || log.wants_snapshot
+    }
+
+    /// Whether the log has more to do at the next turn, though nothing comes that would bring one.
+    pub fn is_log_busy(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.stream.is_busy())
+    }
+
+    /// Memory of long values that have been written and that nobody else holds any more.
+    pub fn take_spent_values(&mut self) -> Vec<Extent> {
+        let spent = self.log.as_mut().map(|log| log.stream.take_spent()).unwrap_or_default();
+        spent.into_iter().filter_map(SharedBytes::into_extent).collect()
     }
 
     /// Does what is due: a write, a sync, a piece of a snapshot.
@@ -173,9 +195,16 @@ impl Shard {
         let sync = log.wanted > log.stream.durable();
         let waiting = self.keyspace.changes_len();
         let is_due = sync || log.stream.wants_step(now.mono, waiting, sync);
-        let changes = if is_due { self.keyspace.changes(now.unix) } else { &[] };
-        if log.stream.step(now, changes, sync, effects) {
-            self.keyspace.clear_changes();
+        let waiting = if is_due { waiting } else { 0 };
+        if log.stream.step(now, waiting, sync, effects) {
+            let short = self.keyspace.changes(now.unix).filter(|_| waiting <= LOG_SHORT_BYTES_MAX);
+            if let Some(changes) = short {
+                log.stream.write(now, changes, sync, effects);
+                self.keyspace.clear_changes();
+            } else {
+                let payload = payload(self.keyspace.take_changes(now.unix));
+                log.stream.write_long(now, payload, effects);
+            }
         }
         if log.refusal != Some(Refusal::Stopping) {
             log.refusal = log.stream.refusal(self.keyspace.changes_len());
@@ -207,6 +236,7 @@ impl Shard {
             let upheavals = self.keyspace.upheavals();
             log.saving = Saving { upheavals, ..Saving::default() };
         }
+        log.stream.go_on_with_long_part(now, effects);
         if !log.stream.wants_part() {
             return;
         }
@@ -218,16 +248,19 @@ impl Shard {
         let Saving { cursor, part, .. } = &mut log.saving;
         if !cursor.is_done() {
             part.clear();
-            let (next, entries) =
-                self.keyspace.save_entries(*cursor, SNAPSHOT_PART_BYTES, now.unix, part);
-            *cursor = next;
-            if entries > 0 {
-                log.stream.add_part(part, entries, now, effects);
-                return;
+            *cursor = self.keyspace.save_entries(*cursor, SNAPSHOT_PART_BYTES, now.unix, part);
+            let entries = part.entries;
+            match part.bytes().filter(|bytes| bytes.len() <= LOG_SHORT_BYTES_MAX) {
+                _ if entries == 0 => {}
+                Some(bytes) => return log.stream.add_part(bytes, entries, now, effects),
+                None => {
+                    let payload = payload(part.take());
+                    return log.stream.add_long_part(payload, entries, effects);
+                }
             }
         }
         if cursor.is_done() {
-            *part = Vec::new();
+            *part = Saved::default();
             log.stream.end_snapshot(now, effects);
         }
     }
