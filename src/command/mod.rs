@@ -24,11 +24,11 @@ pub mod keys;
 pub mod latency;
 pub mod lcs;
 pub mod long_double;
-mod lzf;
+pub(crate) mod lzf;
 pub mod memory;
 pub mod numbers;
 pub mod object;
-mod rdb;
+pub(crate) mod rdb;
 pub mod redact;
 #[cfg(test)]
 mod replay;
