@@ -1,4 +1,4 @@
-//! A reader of RDB files, versions 1 to 12 (Redis up to 8.2): from first byte to last, one key at a time.
+//! A reader of RDB files, versions 1 to 12 (Redis up to 8.0, Valkey up to 8): from first byte to last, one key at a time.
 //!
 //! ```text
 //! file     =  "REDIS" version (4 digits)  item …  ff  CRC-64 of all before (8 bytes, from version 5 on)
