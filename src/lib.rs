@@ -48,7 +48,7 @@
 //! | [`server`] | start, stop, signals |
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
-//! | [`transfer`] | `ringmain import`: keys from a file or a server into a server |
+//! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
 //!
 //! # Features

@@ -1,5 +1,5 @@
-//! The `ringmain` binary: the server, and what looks at a running one (`latency`) or fills it
-//! (`import`).
+//! The `ringmain` binary: the server, and what looks at a running one (`latency`), fills it (`import`)
+//! and empties it into a file (`export`).
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let command_line = config::command_line()
         .subcommand(latency_cli::command())
         .subcommand(transfer::import_command())
+        .subcommand(transfer::export_command())
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true);
     let matches = match command_line.try_get_matches() {
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
         }
         Some(("import", flags)) => {
             return outcome(transfer::run_import(flags), transfer::Failure::exit_code);
+        }
+        Some(("export", flags)) => {
+            return outcome(transfer::run_export(flags), transfer::Failure::exit_code);
         }
         Some(_) | None => {}
     }

@@ -1,17 +1,19 @@
-//! `ringmain import`: keys into a running server, in bounded memory.
+//! `ringmain import` and `ringmain export`: keys into a running server and out of it, in bounded memory.
 //!
-//! A client of servers like any other: what is read from a file ([`rdb`]) or from another server (`origin`)
-//! becomes records, and records become requests to the target. It runs on the thread that called it, beside
-//! no server, and may take its time: what matters is that no key is lost in silence.
+//! Clients of servers like any other: what is read from a file ([`rdb`]) or from another server (`origin`)
+//! becomes records, and records become requests to the target or commands in a file. They run on the thread
+//! that called them, beside no server, and may take their time: what matters is that no key is lost in
+//! silence.
 //!
 //! ```text
-//! --from-rdb   rdb::Reader ─┐
-//!                           ├─► Record ───► target   RESP requests, two batches under way
-//! --from            origin ─┘
+//! --from-rdb   rdb::Reader ─┐             ┌─► target   RESP requests, two batches under way
+//!                           ├─► Record ───┤
+//! --from, export   origin ──┘             └─► export   RESP commands
 //! ```
 
 mod connection;
 mod endpoint;
+mod export;
 mod import;
 mod kind;
 mod options;
@@ -23,7 +25,7 @@ mod tally;
 mod target;
 mod walk;
 
-pub use options::import_command;
+pub use options::{export_command, import_command};
 
 use std::io::Write as _;
 
@@ -66,6 +68,11 @@ impl Failure {
 /// Does what the flags in `matches`, of [`import_command`], say.
 pub fn run_import(matches: &ArgMatches) -> Result<(), Failure> {
     import::run(&options::ImportOptions::read(matches)?)
+}
+
+/// Does what the flags in `matches`, of [`export_command`], say.
+pub fn run_export(matches: &ArgMatches) -> Result<(), Failure> {
+    export::run(&options::ExportOptions::read(matches)?)
 }
 
 fn print(lines: &[String]) -> Result<(), Failure> {

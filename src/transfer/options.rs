@@ -1,4 +1,4 @@
-//! The flags of `ringmain import`.
+//! The flags of `ringmain import` and `ringmain export`.
 
 use std::path::PathBuf;
 
@@ -52,6 +52,15 @@ struct ImportFlags {
     skip_unsupported: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct ExportFlags {
+    #[command(flatten)]
+    server: ServerFlags,
+    /// Write to this file; '-' is the standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+}
+
 const AFTER_IMPORT: &str = "\
 Keys keep their values, their times to live and their databases. Keys that are in the target already stay
 as they are, unless --replace is given. Keys of a type that the target does not know are left out, counted
@@ -65,12 +74,31 @@ Examples:
   ringmain import --from-rdb dump.rdb --host 10.0.0.5 --port 6379 --db 0 3 --replace
   RINGMAIN_FROM_AUTH=secret ringmain import --from redis.example:6379 --skip-unsupported";
 
+const AFTER_EXPORT: &str = "\
+Writes SELECT, SET and RESTORE commands as Redis's protocol has them, with times to live as points in time;
+what it has to say goes to the standard error. Whoever runs them overwrites keys of the same names.
+
+The exit status is 0 if all is well, 1 if the export broke off, 2 if nothing was done, and 3 if keys were
+left out. docs/moving.md tells more.
+
+Examples:
+  ringmain export --port 6379 | redis-cli -h redis.example --pipe
+  ringmain export --db 0 --output keys.resp";
+
 /// `ringmain import` as clap knows it.
 pub fn import_command() -> Command {
     let command = Command::new("import")
         .about("Copies the keys of an RDB file, or of another server, into a running server")
         .after_help(AFTER_IMPORT);
     ImportFlags::augment_args(command)
+}
+
+/// `ringmain export` as clap knows it.
+pub fn export_command() -> Command {
+    let command = Command::new("export")
+        .about("Writes a running server's keys as commands for redis-cli --pipe")
+        .after_help(AFTER_EXPORT);
+    ExportFlags::augment_args(command)
 }
 
 /// Where an import reads.
@@ -91,6 +119,15 @@ pub(super) struct ImportOptions {
     pub(super) skip_unsupported: bool,
 }
 
+/// What an export is asked for.
+#[derive(Debug)]
+pub(super) struct ExportOptions {
+    pub(super) source: Endpoint,
+    /// All, if there are none.
+    pub(super) databases: Vec<u64>,
+    pub(super) output: PathBuf,
+}
+
 impl ImportOptions {
     pub(super) fn read(matches: &ArgMatches) -> Result<Self, Failure> {
         // The flags were taken by `import_command`, so they are there.
@@ -109,6 +146,15 @@ impl ImportOptions {
         let (target, databases) = server(flags.server)?;
         let ImportFlags { replace, skip_unsupported, .. } = flags;
         Ok(Self { from, target, databases, replace, skip_unsupported })
+    }
+}
+
+impl ExportOptions {
+    pub(super) fn read(matches: &ArgMatches) -> Result<Self, Failure> {
+        let flags = ExportFlags::from_arg_matches(matches)
+            .map_err(|error| Failure::Nonsense(error.to_string()))?;
+        let (source, databases) = server(flags.server)?;
+        Ok(Self { source, databases, output: flags.output })
     }
 }
 
@@ -153,11 +199,12 @@ fn read_address(text: &str) -> Result<(String, u16), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ImportFrom, ImportOptions, import_command, read_address};
+    use super::{ImportFrom, ImportOptions, export_command, import_command, read_address};
 
     #[test]
     fn the_command_lines_are_sound() {
         import_command().debug_assert();
+        export_command().debug_assert();
     }
 
     fn import(flags: &[&str]) -> Result<ImportOptions, String> {

@@ -1,4 +1,4 @@
-//! `ringmain import`: a program that users run, between servers that they have.
+//! `ringmain import` and `ringmain export`: programs that users run, between servers that they have.
 //!
 //! redis-server and redis-cli are used where they are on the machine; without them their tests say so and
 //! pass.
@@ -9,9 +9,11 @@ mod harness;
 #[path = "../feed/rdb.rs"]
 mod feed;
 
+mod export;
 mod fake;
 mod file;
 mod live;
+mod refusals;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
