@@ -4,7 +4,8 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::style::TemplateError;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressState, ProgressStyle};
 
 use super::tally::{grouped, seconds};
 
@@ -34,23 +35,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Begins at nothing of `total`, which may be an estimate. `doing` is the first word of a line.
     pub(super) fn new(doing: &'static str, unit: Unit, total: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let target = ProgressDrawTarget::stderr_with_hz(BAR_HZ);
-            let template = match unit {
-                Unit::Keys => {
-                    "{msg} {bar:32} {human_pos} of {human_len} keys, {per_sec}, {eta} left"
-                }
-                Unit::Bytes => {
-                    "{msg} {bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left"
-                }
-            };
-            let bar = ProgressBar::with_draw_target(Some(total), target);
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar.set_message(doing);
-            bar
-        });
+        let bar = std::io::stderr().is_terminal().then(|| bar(doing, unit, total));
         let now = Instant::now();
         Self { doing, unit, total, done: 0, bar, started: now, told: now }
     }
@@ -89,5 +74,60 @@ impl Progress {
             }
         };
         format!("{}: {amounts} ({} %) in {}", self.doing, percent.min(100), seconds(elapsed))
+    }
+}
+
+fn bar(doing: &'static str, unit: Unit, total: u64) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr_with_hz(BAR_HZ);
+    let bar = ProgressBar::with_draw_target(Some(total), target);
+    // One that is dropped on the way has not arrived: it goes, and makes room for the sentence.
+    let bar = bar.with_finish(ProgressFinish::AndClear).with_message(doing);
+    match style(unit) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn style(unit: Unit) -> Result<ProgressStyle, TemplateError> {
+    let template = match unit {
+        Unit::Keys => "{msg} {bar:32} {human_pos} of {human_len} keys, {rate}, {eta} left",
+        Unit::Bytes => "{msg} {bar:32} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    };
+    ProgressStyle::with_template(template).map(|style| style.with_key("rate", write_rate))
+}
+
+fn write_rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // The bar's own buffer takes everything.
+    let _ = write!(out, "{:.0}/s", state.per_sec());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Progress, Unit, style};
+
+    #[test]
+    fn lines_where_there_is_no_terminal() {
+        for (unit, total, done, expect) in [
+            (
+                Unit::Keys,
+                3_000_000,
+                1_200_000,
+                "doing: 1,200,000 of 3,000,000 keys (40 %) in 0.0 s",
+            ),
+            (Unit::Bytes, 5 << 30, 1 << 30, "doing: 1,024 of 5,120 MiB (20 %) in 0.0 s"),
+            // The total was an estimate.
+            (Unit::Keys, 0, 5, "doing: 5 of 0 keys (100 %) in 0.0 s"),
+        ] {
+            let mut progress = Progress::new("doing", unit, total);
+            progress.at(done);
+            assert_eq!(progress.line(), expect);
+        }
+    }
+
+    #[test]
+    fn bars_are_well_formed() {
+        for unit in [Unit::Keys, Unit::Bytes] {
+            assert!(style(unit).is_ok());
+        }
     }
 }
