@@ -48,6 +48,7 @@
 //! | [`server`] | start, stop, signals |
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
+//! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
 //!
 //! # Features
@@ -101,4 +102,6 @@ pub mod runtime;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod shard;
+#[cfg(feature = "server")]
+pub mod transfer;
 pub mod types;

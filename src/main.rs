@@ -1,21 +1,33 @@
-//! The `ringmain` binary: the server, and `ringmain latency`, which looks at a running one.
+//! The `ringmain` binary: the server, and what looks at a running one (`latency`), fills it (`import`)
+//! and empties it into a file (`export`).
 
 use std::process::ExitCode;
 
 use ringmain::config::{self, ConfigError};
-use ringmain::{latency_cli, server};
+use ringmain::{latency_cli, server, transfer};
 
 fn main() -> ExitCode {
     let command_line = config::command_line()
         .subcommand(latency_cli::command())
+        .subcommand(transfer::import_command())
+        .subcommand(transfer::export_command())
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true);
     let matches = match command_line.try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return refuse(&error.into()),
     };
-    if let Some(("latency", flags)) = matches.subcommand() {
-        return outcome(latency_cli::run(flags), latency_cli::Failure::exit_code);
+    match matches.subcommand() {
+        Some(("latency", flags)) => {
+            return outcome(latency_cli::run(flags), latency_cli::Failure::exit_code);
+        }
+        Some(("import", flags)) => {
+            return outcome(transfer::run_import(flags), transfer::Failure::exit_code);
+        }
+        Some(("export", flags)) => {
+            return outcome(transfer::run_export(flags), transfer::Failure::exit_code);
+        }
+        Some(_) | None => {}
     }
     match config::read(&matches) {
         Ok(config) => outcome(server::run(config), server::StartError::exit_code),

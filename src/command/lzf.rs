@@ -87,7 +87,7 @@ fn low_byte(value: usize) -> u8 {
 }
 
 /// Undoes [`compress`]; `None` unless `stream` is well formed and stands for exactly `length` bytes.
-pub(super) fn decompress(stream: &[u8], length: usize) -> Option<Vec<u8>> {
+pub(crate) fn decompress(stream: &[u8], length: usize) -> Option<Vec<u8>> {
     if length / EXPANSION_MAX > stream.len() {
         return None;
     }

@@ -24,12 +24,12 @@ pub mod keys;
 pub mod latency;
 pub mod lcs;
 pub mod long_double;
-mod lzf;
+pub(crate) mod lzf;
 pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
-mod rdb;
+pub(crate) mod rdb;
 pub mod redact;
 #[cfg(test)]
 mod replay;

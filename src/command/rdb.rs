@@ -28,15 +28,16 @@ const COMPRESS_BYTES_MIN: usize = 21;
 /// What compression must save (as Redis).
 const COMPRESS_GAIN_MIN: usize = 4;
 
-const INT8: u8 = 0xc0;
-const INT16: u8 = 0xc1;
-const INT32: u8 = 0xc2;
-const LZF: u8 = 0xc3;
-const LENGTH_14_BITS: u8 = 0x40;
-const LENGTH_32_BITS: u8 = 0x80;
-const LENGTH_64_BITS: u8 = 0x81;
+pub(crate) const INT8: u8 = 0xc0;
+pub(crate) const INT16: u8 = 0xc1;
+pub(crate) const INT32: u8 = 0xc2;
+pub(crate) const LZF: u8 = 0xc3;
+pub(crate) const LENGTH_14_BITS: u8 = 0x40;
+pub(crate) const LENGTH_32_BITS: u8 = 0x80;
+pub(crate) const LENGTH_64_BITS: u8 = 0x81;
 
-static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+/// The checksum of payloads and of RDB files.
+pub(crate) static CRC64: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
 /// Why a payload can't be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,10 +54,16 @@ pub(super) enum PayloadError {
 pub(super) fn dump(value: &[u8]) -> Vec<u8> {
     let mut payload = vec![TYPE_STRING];
     put_string(&mut payload, value);
-    payload.extend(VERSION.to_le_bytes());
-    let checksum = CRC64.checksum(&payload);
-    payload.extend(checksum.to_le_bytes());
+    seal(&mut payload, VERSION);
     payload
+}
+
+/// Makes a payload of a type byte and a value: appends `version`, the oldest that can read it, and the
+/// checksum.
+pub(crate) fn seal(payload: &mut Vec<u8>, version: u16) {
+    payload.extend(version.to_le_bytes());
+    let checksum = CRC64.checksum(payload);
+    payload.extend(checksum.to_le_bytes());
 }
 
 /// The string in a payload.

@@ -54,7 +54,8 @@ pub fn write_request(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
-fn write_head(out: &mut Vec<u8>, marker: u8, number: usize) {
+/// Appends the head of an array (`*`) or of a bulk string (`$`).
+pub fn write_head(out: &mut Vec<u8>, marker: u8, number: usize) {
     out.push(marker);
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     out.extend_from_slice(b"\r\n");
