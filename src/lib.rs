@@ -24,11 +24,14 @@
 //! 4. [`shard`] makes room if memory is short, and calls the command's handler
 //!    ([`command::strings`]), which decides with what [`command::Exec`] gives it: the time, the
 //!    database, the keyspaces.
-//! 5. [`cache`] finds the key, writes the value, moves the entry to the head of the LRU list.
+//! 5. [`cache`] finds the key, writes the value, moves the entry to the head of the LRU list, and notes
+//!    the change in its journal.
 //! 6. The handler answers through [`protocol::Reply`] into the connection's output
 //!    (`runtime::output`), which keeps replies in the order of their requests.
-//! 7. At the end of the turn everything a connection has to say leaves in one send
-//!    (`runtime::traffic`).
+//! 7. At the end of the turn [`shard`] makes the journal's changes a record if it is time, [`log`] says
+//!    where it goes, and `runtime::logger` hands the write to the ring. A reply that must survive the loss
+//!    of power waits for it (`runtime::gate`).
+//! 8. Everything else a connection has to say leaves in one send (`runtime::traffic`).
 //!
 //! # The modules, lowest first
 //!
@@ -37,15 +40,16 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`types`], [`limits`] | ids, slots, bounds |
-//! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory |
+//! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
+//! | [`log`] | one shard's log: records, segments, snapshots, recovery; no I/O of its own |
 //! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |
 //! | [`protocol`] | bytes to requests, replies to bytes |
 //! | [`metrics`] | per-core counters, one writer each |
 //! | [`node`] | what the cores share and a command may look at |
 //! | [`command`] | the command table: one row and one handler a command, by group |
-//! | [`shard`] | a keyspace with its memory limit: runs a command |
-//! | [`runtime`] | one core: rings, connections, tokens, mailboxes |
-//! | [`server`] | start, stop, signals |
+//! | [`shard`] | a keyspace with its memory limit and its log: runs a command |
+//! | [`runtime`] | one core: rings, connections, tokens, mailboxes, the logs' files |
+//! | [`server`] | start, stop, signals, the data directory |
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
 //! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
@@ -59,8 +63,8 @@
 //!
 //! # Invariants
 //!
-//! * The core decides, the runtime performs: `protocol`, `cache`, `command` and `shard` do no I/O and
-//!   read no clock; time and randomness are passed in.
+//! * The core decides, the runtime performs: `protocol`, `cache`, `log`, `command` and `shard` do no I/O
+//!   and read no clock; time and randomness are passed in, what is to be done comes out as effects.
 //! * One holder per state at a time. Cores share the shard cells, the mailboxes and [`node::Node`], and
 //!   nothing else.
 //! * What comes from outside is never trusted: it is bounded before it is stored, and a wrong byte is an
@@ -69,7 +73,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: the log, replication, types other than strings.
+//! Not there yet: replication, types other than strings.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),

@@ -18,7 +18,7 @@ use super::{Command, Error, Flags, Group, SessionCx, cluster};
 use crate::cache::{EvictionPolicy, KeyspaceCounts};
 use crate::config::Percentiles;
 use crate::limits::DATABASES;
-use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge, Peak, Stage};
+use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge, Peak, Stage, Step};
 use crate::node::{LogStats, Node, Owners, ShardStats};
 use crate::protocol::{Args, Reply};
 use crate::shard::LogState;
@@ -526,8 +526,21 @@ fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
         ("longest_step_us", peak_us(node, |core| &core.longest_step_ns)),
         ("longest_turn_us", peak_us(node, |core| &core.longest_turn_ns)),
     ]);
+    let longest = node.cores.iter().max_by_key(|core| core.longest_step_ns.get());
+    lines.add("longest_step", longest.map_or("other", |core| step_name(core.longest_step.get())));
     for (index, core) in (0..node.slots.core_count()).zip(&node.cores) {
         core_line(node, &owners, (CoreId(index), core), lines);
+    }
+}
+
+fn step_name(step: Step) -> &'static str {
+    match step {
+        Step::Other => "other",
+        Step::Maintenance => "maintenance",
+        Step::Log => "log",
+        Step::Snapshot => "snapshot",
+        Step::Recovery => "recovery",
+        Step::Command(id) => Table::get().entry(id).map_or("other", |entry| entry.full_name),
     }
 }
 
@@ -548,7 +561,7 @@ fn core_line(node: &Node, owners: &Owners, core: (CoreId, &CoreMetrics), lines: 
         format_args!(
             "port={},shards={},slots={},clients={},keys={keys},data_bytes={data},commands={},\
              moved_in={},moved_out={},local={},borrowed={},by_message={},wake_ups={},turns={},\
-             longest_step_us={},longest_turn_us={}",
+             longest_step_us={},longest_step={},longest_turn_us={}",
             node.topology.port_of(id),
             shards.len(),
             slots.join(" "),
@@ -562,6 +575,7 @@ fn core_line(node: &Node, owners: &Owners, core: (CoreId, &CoreMetrics), lines: 
             core.wake_ups.get(),
             core.turns.get(),
             core.longest_step_ns.get() / 1000,
+            step_name(core.longest_step.get()),
             core.longest_turn_ns.get() / 1000,
         ),
     );

@@ -72,12 +72,15 @@ impl Gauge {
 pub struct Peak(AtomicU64);
 
 impl Peak {
-    /// Takes `value` in. Only the writer may call this: it is a load, and rarely a store.
+    /// Takes `value` in; whether it is the new peak. Only the writer may call this: it is a load, and
+    /// rarely a store.
     #[inline]
-    pub fn raise(&self, value: u64) {
-        if value > self.0.load(Ordering::Relaxed) {
+    pub fn raise(&self, value: u64) -> bool {
+        let is_higher = value > self.0.load(Ordering::Relaxed);
+        if is_higher {
             self.0.store(value, Ordering::Relaxed);
         }
+        is_higher
     }
 
     /// The peak.
@@ -98,7 +101,7 @@ mod tests {
     #[test]
     fn a_peak_stays_until_it_is_reset() {
         let peak = Peak::default();
-        [3, 7, 5].into_iter().for_each(|value| peak.raise(value));
+        assert_eq!([3, 7, 5].map(|value| peak.raise(value)), [true, true, false]);
         assert_eq!(peak.get(), 7);
         peak.reset();
         peak.raise(2);

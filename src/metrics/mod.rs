@@ -9,12 +9,14 @@ pub mod counter;
 pub mod latencies;
 pub mod rates;
 pub mod stages;
+pub mod step;
 
 pub use commands::CommandStats;
 pub use counter::{Counter, Gauge, Peak};
 pub use latencies::{Counts, Latencies};
 pub use rates::{Rates, Totals};
 pub use stages::Stage;
+pub use step::{Step, StepCell};
 
 use commands::Commands;
 use stages::Stages;
@@ -86,6 +88,8 @@ pub struct CoreMetrics {
     /// The longest step of the core's loop, in nanoseconds: one command, one piece of maintenance, or
     /// what lies between two of these. Nothing else runs on the core meanwhile.
     pub longest_step_ns: Peak,
+    /// What that step was.
+    pub longest_step: StepCell,
     /// The longest turn of the core's loop, in nanoseconds, from one wait in the kernel to the next.
     pub longest_turn_ns: Peak,
     commands: Commands,
@@ -162,6 +166,7 @@ impl CoreMetrics {
             counter.reset();
         }
         self.longest_step_ns.reset();
+        self.longest_step.set(Step::Other);
         self.longest_turn_ns.reset();
     }
 

@@ -9,7 +9,7 @@
 //!
 //! For every request `total` is `ring` (or `held`) plus `batch` plus `reply`. What each stage measures,
 //! and what it does not, is in `docs/latency.md`; `runtime::timeline` and `runtime::turn` do the
-//! arithmetic. A stage that comes later (the log, the quorum) is one more row here.
+//! arithmetic. A stage that comes later (the quorum) is one more row here.
 
 use std::sync::Mutex;
 
@@ -34,6 +34,9 @@ pub enum Stage {
     Gather,
     /// From the end of its batch until its reply was handed to the ring.
     Reply,
+    /// A write of records to a log, or a sync of one, from when it was handed to the ring until the disk had
+    /// it. One for each, not for each request; replies that wait for it are in `reply`.
+    Log,
     /// From when its reply was handed to the ring until the kernel had done all that it was given then.
     Send,
     /// From when its bytes can have come, at the earliest, until its reply was handed to the ring.
@@ -45,13 +48,14 @@ const STAGES: usize = Stage::ALL.len();
 
 impl Stage {
     /// All stages in the order of a request's way.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ring,
         Self::Held,
         Self::Batch,
         Self::Execute,
         Self::Hop,
         Self::Gather,
+        Self::Log,
         Self::Reply,
         Self::Send,
         Self::Total,
@@ -66,6 +70,7 @@ impl Stage {
             Self::Execute => "execute",
             Self::Hop => "hop",
             Self::Gather => "gather",
+            Self::Log => "log",
             Self::Reply => "reply",
             Self::Send => "send",
             Self::Total => "total",

@@ -29,6 +29,7 @@ use crate::cache::Extent;
 use crate::command::table::Table;
 use crate::config::Config;
 use crate::limits::DISCARD_BYTES_MAX;
+use crate::metrics::Step;
 use crate::node::Node;
 use crate::shard::Room;
 use crate::types::{ClientId, CoreId, ShardId};
@@ -430,7 +431,7 @@ impl<'a> Core<'a> {
             // A shard that somebody borrowed is looked after at the next turn.
             let shard = shards.borrow_again(*shard);
             let more = shard.is_none_or(|shard| shard.maintain(now, expire));
-            engine.end_step();
+            engine.end_step_of(Step::Maintenance);
             more
         });
         if let Some(extent) = self.discarded.last_mut() {
@@ -438,7 +439,7 @@ impl<'a> Core<'a> {
             if extent.memory_bytes() == 0 {
                 self.discarded.pop();
             }
-            self.engine.end_step();
+            self.engine.end_step_of(Step::Maintenance);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handover, redact};
 use crate::config::{Config, Durability};
 use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SLICE_US};
-use crate::metrics::{CoreMetrics, Stage};
+use crate::metrics::{CoreMetrics, Stage, Step};
 use crate::node::{ClientInfo, Node, Owners, ShardLoad};
 use crate::protocol::binary::{ReplyHead, Status};
 use crate::protocol::{Args, Reply};
@@ -128,10 +128,18 @@ impl<'a> Engine<'a> {
     /// Notes the end of a step, the beginning of the next, and how long the one took that ends.
     #[inline]
     pub(crate) fn end_step(&mut self) -> u64 {
+        self.end_step_of(Step::Other)
+    }
+
+    /// The same for a step of a known kind.
+    #[inline]
+    pub(crate) fn end_step_of(&mut self, step: Step) -> u64 {
         let end = self.clock.raw();
         let ns = self.clock.delta_as_nanos(self.mark, end);
         self.mark = end;
-        self.metrics.longest_step_ns.raise(ns);
+        if self.metrics.longest_step_ns.raise(ns) {
+            self.metrics.longest_step.set(step);
+        }
         ns
     }
 
@@ -366,7 +374,7 @@ impl<'a> Engine<'a> {
         result: Result<Answer, Failure>,
         (start, out): (usize, &mut Vec<u8>),
     ) -> ReplyHead {
-        let ns = self.end_step();
+        let ns = self.end_step_of(Step::Command(call.entry.id));
         self.slice.ns += ns;
         let (id, opcode) = (native.head.id, native.head.opcode);
         let result = match result {
@@ -426,7 +434,7 @@ impl<'a> Engine<'a> {
         result: Result<(), Error>,
         out: &mut Vec<u8>,
     ) {
-        let ns = self.end_step();
+        let ns = self.end_step_of(Step::Command(call.entry.id));
         self.slice.ns += ns;
         if let Err(error) = result {
             self.write_error(&error, call, out);

@@ -21,6 +21,7 @@ use crate::limits::RECOVERY_STEP_US;
 use crate::log::{
     AlignedBuffer, BLOCK_BYTES, DiskError, Effect, OpenError, Recovery, SegmentFile, Stream,
 };
+use crate::metrics::{Stage, Step};
 use crate::node::LogStats;
 use crate::shard::{LogState, SnapshotPolicy};
 use crate::types::{ByteOffset, ShardId};
@@ -57,6 +58,8 @@ struct Operation {
     segment: SegmentFile,
     file: Arc<File>,
     write: Option<Write>,
+    /// When it was handed to the ring, in ticks of the core's clock.
+    since: u64,
 }
 
 /// A write that the kernel has in hand.
@@ -164,6 +167,7 @@ impl Core<'_> {
             return;
         }
         let mut effects = std::mem::take(&mut self.logs.effects);
+        let is_saving = shard.is_saving();
         shard.step_log(now, &mut effects);
         self.logs.is_behind |= shard.is_behind();
         self.logs.is_due |= shard.is_log_busy();
@@ -173,7 +177,7 @@ impl Core<'_> {
         self.publish_log(id, state);
         self.perform_effects(id, &mut effects);
         self.logs.effects = effects;
-        self.engine.end_step();
+        self.engine.end_step_of(if is_saving { Step::Snapshot } else { Step::Log });
     }
 
     /// Lets others see what the log has come to, and tells the cores that wait for it.
@@ -230,7 +234,8 @@ impl Core<'_> {
     fn start_operation(&mut self, shard: ShardId, segment: SegmentFile, write: Option<Write>) {
         match self.logs.files.open(shard, segment) {
             Ok(file) => {
-                let operation = Operation { shard, segment, file, write };
+                let since = self.engine.mark();
+                let operation = Operation { shard, segment, file, write, since };
                 self.submit_operation(operation);
             }
             Err(error) => {
@@ -279,6 +284,7 @@ impl Core<'_> {
             errno => Err(DiskError { errno: -errno }),
         };
         let (shard, segment) = (operation.shard, operation.segment);
+        self.engine.record_stage(Stage::Log, operation.since, self.engine.mark(), 1);
         let answer = match operation.write.take() {
             None => Answer::Synced(segment, result.map(|_| ())),
             Some(mut write) => {
@@ -327,7 +333,7 @@ impl Core<'_> {
             self.publish_log(id, state);
             self.perform_effects(id, &mut effects);
             self.logs.effects = effects;
-            self.engine.end_step();
+            self.engine.end_step_of(Step::Log);
         }
     }
 
@@ -447,7 +453,7 @@ impl Core<'_> {
                 self.ask_to_stop();
             }
         }
-        self.engine.end_step();
+        self.engine.end_step_of(Step::Recovery);
     }
 
     fn recovered(&mut self, recovering: Recovering) {

@@ -1,7 +1,8 @@
 //! The listening sockets: every core listens on the common port, and on a port of its own.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::io::{self, Read as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -132,7 +133,7 @@ impl Sockets {
 /// A bound socket; `None` if the address is optional and not there.
 fn bind_one(bind: Bind, port: u16, shared: bool) -> Result<Option<Socket>, StartError> {
     let address = SocketAddr::new(bind.ip, port);
-    match try_bind(address, shared) {
+    match bind_patiently(address, shared) {
         Ok(socket) => Ok(Some(socket)),
         Err(error)
             if bind.optional
@@ -144,6 +145,40 @@ fn bind_one(bind: Bind, port: u16, shared: bool) -> Result<Option<Socket>, Start
             Ok(None)
         }
         Err(error) => Err(preflight::bind_error(address, error)),
+    }
+}
+
+/// Waits a moment for an address that is taken: the kernel takes a server's ring apart after the process
+/// has been killed, and keeps its sockets until then. One that answers is another server's.
+fn bind_patiently(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const PAUSE: Duration = Duration::from_millis(10);
+    let begun = Instant::now();
+    loop {
+        match try_bind(address, shared) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && begun.elapsed() < PATIENCE
+                    && !is_served(address) =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Whether somebody accepts connections at an address and keeps them.
+fn is_served(address: SocketAddr) -> bool {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    let Ok(stream) = TcpStream::connect_timeout(&address, TIMEOUT) else { return false };
+    // A socket that nobody looks after any more is reset within a moment.
+    let answer = stream.set_read_timeout(Some(TIMEOUT)).and_then(|()| (&stream).read(&mut [0]));
+    match answer {
+        Ok(count) => count > 0,
+        Err(error) => {
+            matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+        }
     }
 }
 

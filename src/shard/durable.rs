@@ -178,6 +178,11 @@ impl Shard {
             || log.wants_snapshot
     }
 
+    /// Whether a snapshot is being taken.
+    pub fn is_saving(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.stream.snapshot().is_some())
+    }
+
     /// Whether the log has more to do at the next turn, though nothing comes that would bring one.
     pub fn is_log_busy(&self) -> bool {
         self.log.as_ref().is_some_and(|log| log.stream.is_busy())
