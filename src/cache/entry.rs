@@ -153,6 +153,11 @@ impl Store {
         self.large.share(self.buffer(entry, &form), form.buffer_prefix(), form.value_len)
     }
 
+    /// When an entry was last used.
+    pub(super) fn accessed_at(&self, entry: Handle, now: UnixMs) -> UnixMs {
+        accessed_at(self.word(entry, ACCESS), now)
+    }
+
     /// All that readers see of an entry.
     #[inline]
     pub(super) fn view(&self, entry: Handle, now: UnixMs) -> EntryRef<'_> {

@@ -101,6 +101,20 @@ impl Lru {
         }
     }
 
+    /// Puts all entries into the order that `used` gives, the least first; where it gives none, they stay
+    /// in theirs.
+    pub(super) fn sort_by_key(&mut self, store: &mut Store, used: impl Fn(&Store, Handle) -> u64) {
+        let entries = std::iter::successors(self.oldest(), |entry| {
+            let newer = newer(store, *entry);
+            (!newer.is_none()).then_some(newer)
+        });
+        let mut order: Vec<(u64, Handle)> =
+            entries.map(|entry| (used(store, entry), entry)).collect();
+        order.sort_by_key(|(used, _)| *used);
+        *self = Self::default();
+        order.into_iter().for_each(|(_, entry)| self.push(store, entry));
+    }
+
     /// Makes an entry the oldest.
     pub(super) fn make_oldest(&mut self, store: &mut Store, entry: Handle) {
         if self.oldest == entry {

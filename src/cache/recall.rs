@@ -215,6 +215,12 @@ impl Keyspace {
         }
     }
 
+    /// Puts all keys into the order of their last use, as far as whole seconds tell it. For a keyspace that
+    /// was restored in another order; takes time by its size.
+    pub fn order_by_use(&mut self, now: UnixMs) {
+        self.lru.sort_by_key(&mut self.store, |store, entry| store.accessed_at(entry, now).0);
+    }
+
     /// Sees to it that changes from now on have a sequence of at least `sequence`.
     pub fn raise_sequence(&mut self, sequence: u64) {
         self.sequence = self.sequence.max(sequence);

@@ -481,6 +481,7 @@ impl Core<'_> {
         let sequence = self.engine.now.first_sequence();
         if let Some(shard) = self.shards.borrow_again(id) {
             shard.keyspace_mut().raise_sequence(sequence);
+            shard.end_recovery(self.engine.now);
             shard.start_log(stream, false);
             self.logs.is_on = true;
         }

@@ -107,6 +107,14 @@ impl Shard {
         self.log.is_some()
     }
 
+    /// All records have been read: puts keys into the order of their use, where that decides who is
+    /// evicted.
+    pub fn end_recovery(&mut self, now: Now) {
+        if self.room.limit_bytes != usize::MAX {
+            self.keyspace.order_by_use(now.unix);
+        }
+    }
+
     /// Makes again what a recovered record brings; answers how many entries or changes that was, nothing
     /// if its bytes make no sense.
     pub fn recover(&mut self, item: Item<'_>) -> Option<u64> {
