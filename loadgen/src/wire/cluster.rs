@@ -1,5 +1,6 @@
-//! Who owns which slot, as `CLUSTER SLOTS` and redirects tell.
+//! Who owns which slot, as `CLUSTER SLOTS` and redirects tell, or the topology of the binary protocol.
 
+use ringmain::protocol::binary::Topology;
 use ringmain::protocol::client::{Element, read_element};
 
 /// Slots of a Redis Cluster.
@@ -16,13 +17,16 @@ pub(crate) struct Node(pub(crate) u16);
 pub(crate) struct SlotMap {
     nodes: Vec<(String, u16)>,
     owners: Box<[Node]>,
+    /// The topology that it is as of: the server's life and the epoch in it; 0 if it is of none.
+    life: u64,
+    epoch: u64,
 }
 
 impl SlotMap {
     /// Everything belongs to one node: no cluster, or nothing known yet.
     pub(crate) fn single(host: &str, port: u16) -> Self {
         let owners = vec![Node(0); SLOTS].into_boxed_slice();
-        Self { nodes: vec![(host.to_owned(), port)], owners }
+        Self { nodes: vec![(host.to_owned(), port)], owners, life: 0, epoch: 0 }
     }
 
     /// What a reply to `CLUSTER SLOTS` says. `host` stands where it leaves the name out.
@@ -30,7 +34,7 @@ impl SlotMap {
     /// # Errors
     /// One sentence if it says nothing that makes sense.
     pub(crate) fn from_reply(reply: &[u8], host: &str) -> Result<Self, String> {
-        let mut map = Self { nodes: Vec::new(), owners: Box::default() };
+        let mut map = Self { nodes: Vec::new(), owners: Box::default(), life: 0, epoch: 0 };
         map.update(reply, host)?;
         Ok(map)
     }
@@ -60,6 +64,66 @@ impl SlotMap {
         Ok(())
     }
 
+    /// What a topology says; `host` stands where it leaves the name out.
+    ///
+    /// # Errors
+    /// One sentence if it says nothing that makes sense.
+    pub(crate) fn from_topology(
+        life: u64,
+        topology: &Topology,
+        host: &str,
+    ) -> Result<Self, String> {
+        let owners = vec![Node(0); SLOTS].into_boxed_slice();
+        let mut map = Self { nodes: Vec::new(), owners, life, epoch: 0 };
+        map.take_over(topology, host)?;
+        Ok(map)
+    }
+
+    /// Takes over what a topology says, if it is newer than what is known, or of another life of the
+    /// server.
+    ///
+    /// # Errors
+    /// As [`SlotMap::from_topology`]; then nothing has changed.
+    pub(crate) fn follow(
+        &mut self,
+        life: Option<u64>,
+        topology: &Topology,
+        host: &str,
+    ) -> Result<(), String> {
+        let life = life.unwrap_or(self.life);
+        if life == self.life && topology.epoch <= self.epoch {
+            return Ok(());
+        }
+        self.take_over(topology, host)?;
+        self.life = life;
+        Ok(())
+    }
+
+    fn take_over(&mut self, topology: &Topology, host: &str) -> Result<(), String> {
+        let mut owners = self.owners.clone();
+        let mut next = 0;
+        for range in &topology.ranges {
+            let (first, last) = (usize::from(range.first), usize::from(range.last));
+            let core = topology.cores.iter().find(|core| core.core == range.core);
+            let core = core.filter(|_| first == next && first <= last && last < SLOTS);
+            let core = core.ok_or("the topology makes no sense")?;
+            owners[first..=last].fill(self.node(&core.host, core.port, host)?);
+            next = last + 1;
+        }
+        if next != SLOTS {
+            return Err("the topology makes no sense".to_owned());
+        }
+        (self.owners, self.epoch) = (owners, topology.epoch);
+        Ok(())
+    }
+
+    /// Whether there is a newer topology, if the lowest 32 bits of its epoch are these.
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are meant")]
+    pub(crate) fn is_older_than(&self, epoch: u32) -> bool {
+        // Half of all numbers are ahead: an epoch that a core tells that is behind is none.
+        epoch.wrapping_sub(self.epoch as u32).wrapping_sub(1) < u32::MAX / 2
+    }
+
     /// Takes over what a `MOVED` says.
     pub(crate) fn moved(&mut self, redirect: &Redirect<'_>, host: &str) -> Result<Node, String> {
         let node = self.node(redirect.host, redirect.port, host)?;
@@ -86,8 +150,8 @@ impl SlotMap {
     }
 
     fn node(&mut self, host: &str, port: u16, default: &str) -> Result<Node, String> {
-        // "?" and nothing both stand for the address that was asked.
-        let host = if matches!(host, "" | "?") { default } else { host };
+        // These all stand for the address that was asked.
+        let host = if matches!(host, "" | "?" | "0.0.0.0" | "::") { default } else { host };
         let known = self.nodes.iter().position(|(h, p)| h == host && *p == port);
         let index = known.unwrap_or_else(|| {
             self.nodes.push((host.to_owned(), port));

@@ -1,6 +1,7 @@
 //! From a mix or a trace to the commands that are asked: built-in names resolved, nonsense refused,
 //! everything rendered.
 
+use super::binary::Form;
 use super::command::{BUILT_IN, BuiltIn, Effect, Expect, Meaning, meaning};
 use super::mix::{Entry, Piece, Words, parse, words};
 use super::template::Template;
@@ -52,6 +53,9 @@ pub(super) struct Command {
     pub(super) template: Template,
     /// The one for requests with a TTL, if that is another.
     pub(super) with_ttl: Option<Template>,
+    /// The same in the binary protocol, if that is spoken.
+    pub(super) binary: Option<Form>,
+    pub(super) binary_with_ttl: Option<Form>,
     pub(super) kind: Kind,
     pub(super) expect: Expect,
     pub(super) role: Role,
@@ -226,6 +230,12 @@ impl Render<'_> {
             Some(words) => Some(Template::new(words, self.prefix, self.digits)?),
             None => None,
         };
+        let form = |words| Form::new(words, self.prefix, self.digits);
+        let (mut binary, mut binary_with_ttl) = (None, None);
+        if self.options.binary {
+            binary = Some(form(&draft.words)?);
+            binary_with_ttl = draft.with_ttl.as_ref().map(form).transpose()?;
+        }
         if template.has_ttl && self.options.ttl.is_none() {
             return Err("asks for a {ttl}, which --ttl would give".to_owned());
         }
@@ -234,7 +244,17 @@ impl Render<'_> {
         let (kind, expect) = (meaning.kind, meaning.expect);
         let is_filled = has_only_keys(&draft.words, expect)
             && numbered_key(&draft.words).is_some_and(|key| key == self.fill_key);
-        let command = Command { template, with_ttl, kind, expect, role, is_filled, draws_ttl };
+        let command = Command {
+            template,
+            with_ttl,
+            binary,
+            binary_with_ttl,
+            kind,
+            expect,
+            role,
+            is_filled,
+            draws_ttl,
+        };
         Ok((meaning, command))
     }
 
@@ -250,7 +270,9 @@ impl Render<'_> {
             );
         }
         let keys = pieces().filter(|piece| matches!(piece, Piece::Key(_))).count();
-        if self.options.cluster && keys > 1 && !has_hash_tag(self.prefix) {
+        // The binary protocol has no such rule, unless the server itself is configured so.
+        let must_share_slot = self.options.cluster && !self.options.binary;
+        if must_share_slot && keys > 1 && !has_hash_tag(self.prefix) {
             return Err(
                 "names several keys, which in a cluster must share a slot; a --key-prefix with \
                         a hash tag like {a}: sees to that"

@@ -1,4 +1,4 @@
-//! A command rendered in advance: its RESP bytes, with gaps where keys, values and TTLs go.
+//! A command rendered in advance: its bytes, with gaps where keys, values and TTLs go.
 //!
 //! Whatever has the same length each time stands in one text, which is copied at once and has its digits
 //! patched; values and TTLs are put between such copies. Writing a request allocates nothing, if the
@@ -18,7 +18,19 @@ pub(super) const KEY_BYTES_MAX: usize = 512;
 /// Longest command without its values, in bytes.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// A command to be written.
+/// How words are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// A RESP request.
+    #[default]
+    Resp,
+    /// A list of the binary protocol: their number and the length of each in four bytes.
+    List,
+    /// Nothing between them.
+    Bare,
+}
+
+/// A command, or a part of one, to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     text: Box<[u8]>,
@@ -42,6 +54,11 @@ enum Part {
     },
     /// `$length`, where `around` bytes stand around the gap.
     Length {
+        gap: Gap,
+        around: u32,
+    },
+    /// The same in four bytes.
+    Length32 {
         gap: Gap,
         around: u32,
     },
@@ -92,10 +109,22 @@ pub(super) struct Ink<'a> {
 }
 
 impl Template {
-    /// Renders a command. `prefix` begins the names of keys.
+    /// Renders a command as a RESP request. `prefix` begins the names of keys.
     pub(super) fn new(words: &Words, prefix: &str, digits: Digits) -> Result<Self, String> {
-        let mut builder = Builder { prefix: prefix.as_bytes(), digits, ..Builder::default() };
-        builder.text.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        let key_name = key_name(words, prefix, digits)?;
+        Ok(Self { key_name, ..Self::part(words, prefix, digits, Framing::Resp)? })
+    }
+
+    /// Renders some words of a command, which has been rendered as a whole before.
+    pub(super) fn part(
+        words: &[Vec<Piece>],
+        prefix: &str,
+        digits: Digits,
+        framing: Framing,
+    ) -> Result<Self, String> {
+        let prefix = prefix.as_bytes();
+        let mut builder = Builder { prefix, digits, framing, ..Builder::default() };
+        builder.begin(words.len());
         for word in words {
             builder.word(word)?;
         }
@@ -109,7 +138,7 @@ impl Template {
             text: builder.text.into(),
             patches: builder.patches.into(),
             parts: builder.parts.into(),
-            key_name: key_name(words, prefix, digits)?,
+            key_name: None,
             keys,
             has_value: pieces().any(|piece| *piece == Piece::Value),
             has_ttl: pieces().any(|piece| matches!(piece, Piece::TtlS | Piece::TtlMs)),
@@ -138,6 +167,10 @@ impl Template {
                     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
                     out.extend_from_slice(b"\r\n");
                 }
+                Part::Length32 { gap, around } => {
+                    let length = around as usize + gap.length(op);
+                    out.extend_from_slice(&narrow(length).to_le_bytes());
+                }
                 Part::Gap(gap) => match gap {
                     Gap::Value(index) => {
                         let key = keys[usize::from(index)];
@@ -150,6 +183,17 @@ impl Template {
                 },
             }
         }
+    }
+
+    /// How many bytes [`Template::write`] appends for `op`, if they are no RESP request.
+    pub(super) fn bytes(&self, op: &Op) -> usize {
+        let bytes = |part: &Part| match *part {
+            Part::Text { start, end, .. } => (end - start) as usize,
+            Part::Length { .. } => unreachable!("only in RESP"),
+            Part::Length32 { .. } => size_of::<u32>(),
+            Part::Gap(gap) => gap.length(op),
+        };
+        self.parts.iter().map(bytes).sum()
     }
 
     /// Appends the name of the first key; nothing if the command has none.
@@ -169,6 +213,11 @@ impl Template {
             }
             None => {}
         }
+    }
+
+    /// Whether nothing is ever written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Whether the command names a key.
@@ -240,6 +289,7 @@ static PAIRS: [[u8; 2]; 100] = {
 struct Builder<'a> {
     prefix: &'a [u8],
     digits: Digits,
+    framing: Framing,
     text: Vec<u8>,
     patches: Vec<Patch>,
     parts: Vec<Part>,
@@ -251,14 +301,31 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn begin(&mut self, words: usize) {
+        match self.framing {
+            Framing::Resp => self.text.extend_from_slice(format!("*{words}\r\n").as_bytes()),
+            Framing::List => self.text.extend_from_slice(&narrow(words).to_le_bytes()),
+            Framing::Bare => {}
+        }
+    }
+
     fn word(&mut self, word: &[Piece]) -> Result<(), String> {
         let gaps = word.iter().filter(|piece| self.is_gap(piece)).count();
         let fixed: usize = word.iter().map(|piece| self.fixed_bytes(piece)).sum();
         match gaps {
-            0 => self.text.extend_from_slice(format!("${fixed}\r\n").as_bytes()),
+            0 => match self.framing {
+                Framing::Resp => self.text.extend_from_slice(format!("${fixed}\r\n").as_bytes()),
+                Framing::List => self.text.extend_from_slice(&narrow(fixed).to_le_bytes()),
+                Framing::Bare => {}
+            },
             1 => {
                 self.end_text();
-                self.parts.push(Part::Length { gap: self.gap_of(word), around: narrow(fixed) });
+                let (gap, around) = (self.gap_of(word), narrow(fixed));
+                match self.framing {
+                    Framing::Resp => self.parts.push(Part::Length { gap, around }),
+                    Framing::List => self.parts.push(Part::Length32 { gap, around }),
+                    Framing::Bare => {}
+                }
             }
             _ => {
                 return Err(
@@ -271,7 +338,9 @@ impl Builder<'_> {
         for piece in word {
             self.piece(piece);
         }
-        self.text.extend_from_slice(b"\r\n");
+        if self.framing == Framing::Resp {
+            self.text.extend_from_slice(b"\r\n");
+        }
         Ok(())
     }
 
