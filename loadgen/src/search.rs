@@ -95,7 +95,7 @@ impl Step {
         let mut cells = vec![units::rate(self.asked), units::rate(self.achieved)];
         cells.extend(self.quantiles_ns.iter().map(|ns| units::latency(*ns as f64)));
         cells.push(units::latency(self.max_ns as f64));
-        let tool = if self.limited_by_tool { "; the tool was busy" } else { "" };
+        let tool = if self.limited_by_tool { "; the tool was the bottleneck" } else { "" };
         cells.push(match &self.missed {
             None => format!("met{tool}"),
             Some(why) => format!("{why}{tool}"),

@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::fake::{Fake, Say, Store, Which, bulk, is_work};
-use harness::tool::{Ran, Tool};
+use harness::tool::{Ran, Tool, kill};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -139,6 +139,32 @@ fn an_open_loop_charges_a_stall_to_all_that_was_due() {
     assert!((320.0..600.0).contains(&p80), "p90 {p80} ms");
     assert!((430.0..700.0).contains(&p95), "p95 {p95} ms");
     assert!(latency_ms(&ran, "max") >= 595.0);
+}
+
+#[test]
+fn a_tool_that_is_late_says_so() {
+    let fake = server(|_| None);
+    let args = ["-c", "2", "--rate", "1k", "--duration", "2s"];
+    // The tool itself is stopped: what it did not send is not the server's doing.
+    let ran = Tool::at(fake.port(), &args).run_while(|tool| {
+        std::thread::sleep(Duration::from_millis(900));
+        kill(tool.id(), "STOP");
+        std::thread::sleep(Duration::from_millis(400));
+        kill(tool.id(), "CONT");
+    });
+    assert_eq!((ran.status, requests(&ran)), (Some(0), 2000), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("The load generator was itself late: "), "{}", ran.stdout);
+    // A stall of the server is none of the tool.
+    let stalled = AtomicBool::new(false);
+    let fake = server(move |number| {
+        let stalls = number > 700 && !stalled.swap(true, Ordering::Relaxed);
+        stalls.then(|| Say::Late(Duration::from_millis(400), b"+OK\r\n".to_vec()))
+    });
+    let args = ["-c", "1", "--rate", "1k", "--duration", "2s", "--mix", "set=1"];
+    let ran = Tool::at(fake.port(), &args).run();
+    assert_eq!(requests(&ran), 2000);
+    let lateness = &ran.report["summary"]["warnings"];
+    assert!(!lateness.to_string().contains("itself late"), "{lateness}");
 }
 
 #[test]

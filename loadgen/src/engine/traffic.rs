@@ -462,7 +462,9 @@ impl Traffic {
         lane.is_free = false;
         let free_since = lane.free_since_ns;
         if self.issue(index, due, due >= self.bounds.from_ns) {
-            self.book.late(now_ns.saturating_sub(due.max(free_since)));
+            if let Pace::Replay(replay) = &mut self.pace {
+                self.book.late(replay.lateness.of(due, free_since, now_ns));
+            }
             if self.lanes[index as usize].in_flight < self.bounds.depth {
                 self.offer(index, now_ns);
             }
