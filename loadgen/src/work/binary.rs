@@ -18,8 +18,8 @@ use ringmain::protocol::binary::{Extras, Opcode, ReplyHead, RequestFlags, Status
 use ringmain::protocol::client::{Element, read_element, reply_bytes};
 
 use super::mix::{Piece, Words};
-use super::template::{Framing, Template};
-use super::{Coding, Digits, Op, Reply};
+use super::template::{Framing, Style, Template};
+use super::{Coding, Op, Reply};
 
 /// Bytes of a value in a reply to a get-many, the value's own apart.
 const FOUND_BYTES_MIN: usize = 12;
@@ -72,22 +72,22 @@ enum KeyPlace {
 }
 
 impl Form {
-    /// Renders a command. `prefix` begins the names of keys.
-    pub(super) fn new(words: &Words, prefix: &str, digits: Digits) -> Result<Self, String> {
+    /// Renders a command.
+    pub(super) fn new(words: &Words, style: Style<'_>) -> Result<Self, String> {
         let shape = native(words).unwrap_or_else(|| Shape {
             key: KeyPlace::Nowhere,
             framing: Framing::List,
             ..Shape::new(Opcode::Command, words.clone())
         });
         let Shape { opcode, flags, ttl, key, value, framing } = shape;
-        let name = || Template::part(&words[1..2], prefix, digits, Framing::Bare);
+        let name = || Template::part(&words[1..2], style, Framing::Bare);
         Ok(Self {
             opcode,
             flags,
             ttl,
             key: if key == KeyPlace::Nowhere { None } else { Some(name()?) },
             sends_key: key == KeyPlace::Head,
-            value: Template::part(&value, prefix, digits, framing)?,
+            value: Template::part(&value, style, framing)?,
         })
     }
 
@@ -281,14 +281,14 @@ mod tests {
     use ringmain::protocol::binary::{Opcode, ReplyHead, RequestFlags, Status, Token};
     use ringmain::types::ShardId;
 
-    use super::{Form, Op};
+    use super::{Form, Op, Style};
     use crate::work::judge::Judge;
     use crate::work::mix::words;
     use crate::work::plan::{Command, Plan};
-    use crate::work::{Digits, Verdict, WorkOptions};
+    use crate::work::{Verdict, WorkOptions};
 
     fn form(command: &str) -> Form {
-        Form::new(&words(command).unwrap(), "key:", Digits::Twelve).unwrap()
+        Form::new(&words(command).unwrap(), Style { prefix: "key:", ..Style::default() }).unwrap()
     }
 
     #[test]
@@ -347,7 +347,7 @@ mod tests {
         let mix = vec![command.to_owned()];
         let options =
             WorkOptions { mix, binary: true, ttl: Some("5".to_owned()), ..WorkOptions::default() };
-        let command: Command = Plan::new(&options, "key:").unwrap().commands.swap_remove(0);
+        let command: Command = Plan::new(&options, "key:", None).unwrap().commands.swap_remove(0);
         let mut head = ReplyHead::new(1, opcode.number(), Status::Ok);
         head.status = status;
         let form = command.binary.as_ref().unwrap();

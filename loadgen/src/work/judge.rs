@@ -242,7 +242,7 @@ mod tests {
     fn command(mix: &str, verify: bool) -> Command {
         let mix = vec![mix.to_owned()];
         let options = WorkOptions { mix, verify, ..WorkOptions::default() };
-        Plan::new(&options, "key:").unwrap().commands.swap_remove(0)
+        Plan::new(&options, "key:", None).unwrap().commands.swap_remove(0)
     }
 
     fn check(mix: &str, cases: &[(&[u8], Verdict<'_>)]) {

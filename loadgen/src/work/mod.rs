@@ -51,6 +51,9 @@ use versions::Versions;
 
 /// Longest `--key-prefix`.
 const KEY_PREFIX_BYTES_MAX: usize = 256;
+/// Longest value that has its room in the text of a rendered command: beyond it, writing that text twice costs
+/// more than it spares.
+const RENDERED_BYTES_MAX: u32 = 256;
 /// Longest value of a request in the binary protocol, its words together if they are several; extras and key
 /// have room beside it in a frame.
 const VALUE_BYTES_MAX: usize = BINARY_FRAME_BODY_BYTES_MAX - 2 * BINARY_KEY_BYTES_MAX;
@@ -258,8 +261,10 @@ impl Work {
         if options.verify {
             check_verify(options)?;
         }
-        let plan = Plan::new(options, prefix)?;
         let sizes = Sizes::new(&options.value_bytes, least_bytes(options))?;
+        let is_plain = !options.verify && options.trace.is_none();
+        let value_bytes = sizes.fixed().filter(|bytes| is_plain && *bytes <= RENDERED_BYTES_MAX);
+        let plan = Plan::new(options, prefix, value_bytes)?;
         check_frames(&plan, &sizes)?;
         let keys = Keys::new(options.keys, &options.key_dist)?;
         let content = match (options.verify, &options.trace) {

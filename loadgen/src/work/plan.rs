@@ -4,7 +4,7 @@
 use super::binary::Form;
 use super::command::{BUILT_IN, BuiltIn, Effect, Expect, Meaning, meaning};
 use super::mix::{Entry, Piece, Words, parse, words};
-use super::template::Template;
+use super::template::{Style, Template};
 use super::{CommandSpec, Digits, Kind, WorkOptions};
 
 /// The mix if none is given.
@@ -86,8 +86,13 @@ struct Draft {
 }
 
 impl Plan {
-    /// Understands the commands of `options`, whose keys' names begin with `prefix`.
-    pub(super) fn new(options: &WorkOptions, prefix: &str) -> Result<Self, String> {
+    /// Understands the commands of `options`, whose keys' names begin with `prefix`; `value_bytes` as in
+    /// [`Style`].
+    pub(super) fn new(
+        options: &WorkOptions,
+        prefix: &str,
+        value_bytes: Option<u32>,
+    ) -> Result<Self, String> {
         let (mut drafts, digits) = match options.trace {
             Some(_) => (TRACE.iter().map(|row| draft(row, 1.0)).collect(), Digits::Traced),
             None => (mix(options)?, Digits::Twelve),
@@ -100,7 +105,8 @@ impl Plan {
         let fill = fill(&drafts);
         let fill_key = numbered_key(&fill.words).unwrap_or_default();
         drafts.push(fill);
-        let render = Render { options, prefix, digits, fill_key: &fill_key };
+        let render =
+            Render { options, style: Style { prefix, digits, value_bytes }, fill_key: &fill_key };
         let mut plan = Self {
             commands: Vec::new(),
             specs: Vec::new(),
@@ -216,8 +222,7 @@ fn fill_string(key: &[Piece]) -> Draft {
 
 struct Render<'a> {
     options: &'a WorkOptions,
-    prefix: &'a str,
-    digits: Digits,
+    style: Style<'a>,
     fill_key: &'a [Piece],
 }
 
@@ -225,12 +230,12 @@ impl Render<'_> {
     fn command(&self, draft: &Draft) -> Result<(Meaning, Command), String> {
         let meaning = meaning(&draft.words);
         self.check_keys(&draft.words, meaning)?;
-        let template = Template::new(&draft.words, self.prefix, self.digits)?;
+        let template = Template::new(&draft.words, self.style)?;
         let with_ttl = match &draft.with_ttl {
-            Some(words) => Some(Template::new(words, self.prefix, self.digits)?),
+            Some(words) => Some(Template::new(words, self.style)?),
             None => None,
         };
-        let form = |words| Form::new(words, self.prefix, self.digits);
+        let form = |words| Form::new(words, self.style);
         let (mut binary, mut binary_with_ttl) = (None, None);
         if self.options.binary {
             binary = Some(form(&draft.words)?);
@@ -272,7 +277,7 @@ impl Render<'_> {
         let keys = pieces().filter(|piece| matches!(piece, Piece::Key(_))).count();
         // The binary protocol has no such rule, unless the server itself is configured so.
         let must_share_slot = self.options.cluster && !self.options.binary;
-        if must_share_slot && keys > 1 && !has_hash_tag(self.prefix) {
+        if must_share_slot && keys > 1 && !has_hash_tag(self.style.prefix) {
             return Err(
                 "names several keys, which in a cluster must share a slot; a --key-prefix with \
                         a hash tag like {a}: sees to that"
@@ -327,7 +332,7 @@ mod tests {
     }
 
     fn plan(options: &WorkOptions) -> Result<Plan, String> {
-        Plan::new(options, "key:")
+        Plan::new(options, "key:", None)
     }
 
     #[test]
@@ -441,7 +446,7 @@ mod tests {
     fn several_keys_in_a_cluster_need_a_hash_tag() {
         let cluster = WorkOptions { cluster: true, ..options(&["mget"]) };
         assert!(plan(&cluster).err().unwrap().contains("must share a slot"));
-        assert!(Plan::new(&cluster, "{a}:").is_ok());
-        assert!(Plan::new(&cluster, "{}:").is_err());
+        assert!(Plan::new(&cluster, "{a}:", None).is_ok());
+        assert!(Plan::new(&cluster, "{}:", None).is_err());
     }
 }

@@ -53,6 +53,14 @@ impl Sizes {
         Ok(sizes)
     }
 
+    /// The length of every value, if there is but one.
+    pub(super) fn fixed(&self) -> Option<u32> {
+        match self.shape {
+            Shape::Fixed(size) => Some(size),
+            Shape::Uniform { .. } | Shape::LogNormal { .. } | Shape::List { .. } => None,
+        }
+    }
+
     /// No value is longer.
     pub(super) fn longest(&self) -> u32 {
         match &self.shape {

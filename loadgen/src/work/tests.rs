@@ -549,6 +549,7 @@ fn cost_of_a_request() {
         ("get, zipfian:0.99", "get", "zipfian:0.99", "64", false),
         ("get, zipfian:1.3", "get", "zipfian:1.3", "64", false),
         ("set 64 B, uniform", "set", "uniform", "64", false),
+        ("set 64 B, length drawn, uniform", "set", "uniform", "uniform:64-64", false),
         ("set 1 KiB, uniform", "set", "uniform", "1024", false),
         ("get=90,set=10, 64 B, uniform", "get=90,set=10", "uniform", "64", false),
         (
