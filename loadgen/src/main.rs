@@ -94,6 +94,9 @@ fn main() -> ExitCode {
         let (status, why) = match failure {
             Failure::Refused(why) => (Status::Refused, why),
             Failure::Broken(why) => (Status::Faulty, why),
+            Failure::Interrupted => {
+                (Status::Interrupted, "interrupted before the run began".to_owned())
+            }
         };
         eprintln!("loadgen: {why}");
         status
@@ -187,6 +190,7 @@ fn compare_servers(options: &CompareRun, stop: &Arc<AtomicBool>) -> Result<Statu
         }
         let fail = |failure| match failure {
             Failure::Refused(why) | Failure::Broken(why) => why,
+            Failure::Interrupted => "interrupted".to_owned(),
         };
         // Each server starts empty, so that nothing is known of any version.
         let work = Arc::new(Work::new(&work_options)?);

@@ -65,6 +65,42 @@ fn wrong_types_are_told_and_not_counted() {
 }
 
 #[test]
+fn a_server_that_loses_confuses_or_damages_values_is_found_out() {
+    type Lie = fn(&Store, &[Vec<u8>]) -> Option<Vec<u8>>;
+    let cases: [(&str, Lie); 4] = [
+        // A write is acknowledged and forgotten, and with it what was there.
+        ("lost", |_, args| (args[0] == b"get").then(|| b"$-1\r\n".to_vec())),
+        // A write is acknowledged and not done.
+        ("stale", |_, args| (args[0] == b"set").then(|| b"+OK\r\n".to_vec())),
+        // A read finds what was written to another key.
+        ("foreign", |store, args| {
+            let other = b"verify:000000000000".to_vec();
+            (args[0] == b"get" && args[1] != other).then(|| store.answer(&[b"GET".to_vec(), other]))
+        }),
+        ("wrong", |store, args| {
+            let mut reply = (args[0] == b"get").then(|| store.answer(args))?;
+            let last = reply.len() - 3;
+            reply[last] ^= 1;
+            Some(reply)
+        }),
+    ];
+    for (fault_name, lie) in cases {
+        let store = Store::default();
+        let fake = Fake::start(move |Which { number, .. }, args| {
+            let told = (number > 500 && is_work(args)).then(|| lie(&store, args)).flatten();
+            Say::Bytes(told.unwrap_or_else(|| store.answer(args)))
+        });
+        let args = ["--verify", "-n", "2000", "-c", "2", "-P", "3", "--keys", "20"];
+        let ran = Tool::at(fake.port(), &[&args[..], &["--mix", "get=1,set=1"]].concat()).run();
+        assert_eq!(ran.status, Some(1), "{fault_name}: {}", ran.stdout);
+        assert!(fault(&ran, fault_name) > 100, "{fault_name}: {}", ran.stdout);
+        let all: u64 = ["lost", "stale", "foreign", "wrong"].iter().map(|f| fault(&ran, f)).sum();
+        assert_eq!(all, fault(&ran, fault_name), "nothing else: {}", ran.stdout);
+        assert_eq!(requests(&ran) + all, 2000);
+    }
+}
+
+#[test]
 fn replies_may_come_in_any_pieces() {
     for protocol in ["resp2", "resp3"] {
         let store = Store::default();

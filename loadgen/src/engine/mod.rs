@@ -50,6 +50,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// Something went wrong on the way.
     Broken(String),
+    /// A signal came before the run had begun.
+    Interrupted,
 }
 
 /// What threads tell the coordinator.
@@ -159,6 +161,9 @@ impl Coordinator<'_> {
             match self.from_threads.recv() {
                 Ok(Message::Ready) => ready += 1,
                 Ok(Message::Interval(..)) => {}
+                Ok(Message::Ended(Err(_))) if self.plan.stop.load(Ordering::Relaxed) => {
+                    return Err(Failure::Interrupted);
+                }
                 Ok(Message::Ended(Err(why))) => return Err(Failure::Refused(why)),
                 Ok(Message::Ended(Ok(_))) | Err(_) => {
                     return Err(Failure::Broken("a thread ended before it started".to_owned()));
