@@ -47,7 +47,7 @@ Examples:
 Exit status: 0 if every reply was right, 1 if some were not or the run broke, 2 if what was asked makes no
 sense or there is no server, 130 if interrupted.";
 
-/// Put load on a server that speaks Redis's protocol, and report what it answers and how fast.
+/// Put load on a server that speaks Redis's protocol or Ringmain's, and report what it answers and how fast.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "loadgen", version, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]

@@ -264,6 +264,9 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::{Node, Redirect, SlotMap};
+    use ringmain::protocol::binary::Topology;
+    use ringmain::protocol::binary::body::{Address, SlotRange};
+    use ringmain::types::{CoreId, ShardId};
 
     const REPLY: &[u8] = b"*3\r\n\
         *4\r\n:0\r\n:5460\r\n*4\r\n$9\r\n127.0.0.1\r\n:7001\r\n$2\r\nid\r\n*0\r\n*2\r\n$1\r\nr\r\n:9\r\n\
@@ -296,6 +299,52 @@ mod tests {
         map.update(REPLY, "home").expect("three ranges");
         assert_eq!(owner(&map, 16_000), ("home", 7003));
         assert_eq!(map.nodes().count(), 4);
+    }
+
+    /// Cores at ports 7001 and up, each of which has the slots up to the one given.
+    fn topology(epoch: u64, last_slots: &[u16]) -> Topology {
+        let numbers = || 0..u16::try_from(last_slots.len()).expect("a few");
+        let address = |core| Address { core: CoreId(core), port: 7001 + core, host: String::new() };
+        let mut next = 0;
+        let range = |(core, &last): (u16, &u16)| {
+            let first = std::mem::replace(&mut next, last + 1);
+            SlotRange { first, last, shard: ShardId(core), core: CoreId(core) }
+        };
+        Topology {
+            epoch,
+            shard_count: 2,
+            cores: numbers().map(address).collect(),
+            ranges: numbers().zip(last_slots).map(range).collect(),
+        }
+    }
+
+    #[test]
+    fn a_newer_topology_is_followed_and_an_older_one_is_not() {
+        let mut map = SlotMap::from_topology(7, &topology(5, &[99, 16_383]), "h").expect("two");
+        assert_eq!((owner(&map, 99), owner(&map, 100)), (("h", 7001), ("h", 7002)));
+        assert!(map.is_older_than(6) && !map.is_older_than(5) && !map.is_older_than(4));
+        map.follow(None, &topology(4, &[16_383]), "h").expect("not looked at");
+        assert_eq!(owner(&map, 100), ("h", 7002));
+        map.follow(None, &topology(6, &[199, 16_383]), "h").expect("newer");
+        assert_eq!((owner(&map, 100), map.is_older_than(6)), (("h", 7001), false));
+        map.follow(Some(8), &topology(1, &[16_383]), "h").expect("of another life");
+        assert_eq!((owner(&map, 16_383), map.is_older_than(2)), (("h", 7001), true));
+        let at_the_wrap = SlotMap::from_topology(7, &topology((1 << 33) - 1, &[16_383]), "h");
+        assert!(at_the_wrap.expect("one").is_older_than(0));
+    }
+
+    #[test]
+    fn a_topology_that_makes_no_sense_changes_nothing() {
+        let mut map = SlotMap::from_topology(7, &topology(1, &[16_383]), "h").expect("one");
+        let mut nobody = topology(2, &[99, 16_383]);
+        nobody.cores.pop();
+        let mut gap = topology(2, &[99, 16_383]);
+        gap.ranges[1].first = 101;
+        for bad in [topology(2, &[]), topology(2, &[99]), topology(2, &[16_384]), nobody, gap] {
+            assert!(map.follow(None, &bad, "h").is_err(), "{bad:?}");
+            assert!(SlotMap::from_topology(7, &bad, "h").is_err());
+        }
+        assert_eq!((owner(&map, 16_383), map.is_older_than(2)), (("h", 7001), true));
     }
 
     #[test]
