@@ -303,7 +303,7 @@ impl Comparison {
             if limited > 0 {
                 text.push_str(&format!(
                     "warning: {}: the load generator was itself the bottleneck in {limited} of {} \
-                     rounds; throughput may not be the server's, CPU per request is.\n",
+                     rounds; throughput and latencies may not be the server's, CPU per request is.\n",
                     clean(&server.name),
                     server.rounds.len()
                 ));

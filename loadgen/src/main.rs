@@ -1,5 +1,5 @@
-//! `loadgen`: load on a server that speaks Redis's protocol, and the truth about what it answers and how
-//! fast.
+//! `loadgen`: load on a server that speaks Redis's protocol or Ringmain's, and the truth about what it
+//! answers and how fast.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -13,7 +13,8 @@
 //!
 //! A request's life: a client's `work::Source` draws it, `engine::traffic` writes it when the pace allows
 //! and notes when it was due, `engine::worker` sends it with whatever else is due in one turn of the ring;
-//! the reply is cut out by `wire::resp`, judged by the source, and its latency counted in `engine::book`.
+//! the reply is cut out by `wire::resp`, or is an item of a frame and found by its id in `engine::dialogue`,
+//! judged by the source, and its latency counted in `engine::book`.
 
 mod compare;
 mod engine;
@@ -94,6 +95,9 @@ fn main() -> ExitCode {
         let (status, why) = match failure {
             Failure::Refused(why) => (Status::Refused, why),
             Failure::Broken(why) => (Status::Faulty, why),
+            Failure::Interrupted => {
+                (Status::Interrupted, "interrupted before the run began".to_owned())
+            }
         };
         eprintln!("loadgen: {why}");
         status
@@ -187,6 +191,7 @@ fn compare_servers(options: &CompareRun, stop: &Arc<AtomicBool>) -> Result<Statu
         }
         let fail = |failure| match failure {
             Failure::Refused(why) | Failure::Broken(why) => why,
+            Failure::Interrupted => "interrupted".to_owned(),
         };
         // Each server starts empty, so that nothing is known of any version.
         let work = Arc::new(Work::new(&work_options)?);

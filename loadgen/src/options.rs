@@ -38,6 +38,7 @@ Examples:
   loadgen --mix 'get=80,set {key} {value} ex 60=15,incr counter:{key}=5' --keys 10000
   loadgen --verify --duration 60s               is every acknowledged write there, and no other?
   loadgen --cluster --port 7000 --protocol resp3
+  loadgen --cluster --protocol binary --depth 64  Ringmain's own protocol, each key to the core that owns it
   loadgen --trace cluster52.csv.zst --trace-format twitter --fill-on-miss
   loadgen report before.json after.json --html both.html
   loadgen compare --server 'redis=redis-server --port {port} --save \"\"' \\
@@ -46,7 +47,7 @@ Examples:
 Exit status: 0 if every reply was right, 1 if some were not or the run broke, 2 if what was asked makes no
 sense or there is no server, 130 if interrupted.";
 
-/// Put load on a server that speaks Redis's protocol, and report what it answers and how fast.
+/// Put load on a server that speaks Redis's protocol or Ringmain's, and report what it answers and how fast.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "loadgen", version, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
@@ -338,6 +339,7 @@ impl LoadOptions {
             verify: work.verify,
             fill_on_miss: work.fill_on_miss,
             cluster: self.cluster,
+            binary: self.protocol == Protocol::Binary,
             connections: u64::from(self.amount.connections),
             started_at_unix_s: since_epoch.unwrap_or_default().as_secs(),
             trace: work.trace.as_ref().map(|path| TraceOptions {

@@ -66,6 +66,8 @@ pub(crate) struct Step {
     pub(crate) quantiles_ns: Vec<u64>,
     pub(crate) mean_ns: f64,
     pub(crate) max_ns: u64,
+    /// What each limit of the objective bounds, in their order.
+    pub(crate) figures_ns: Vec<f64>,
     /// Why the objective was missed; none if it was met.
     pub(crate) missed: Option<String>,
     /// The tool itself may have been what was too slow.
@@ -81,6 +83,7 @@ impl Step {
             quantiles_ns: QUANTILES.map(|q| total.value_at_quantile(q)).to_vec(),
             mean_ns: total.mean(),
             max_ns: total.max(),
+            figures_ns: slo.limits.iter().map(|limit| limit.figure.of(&total)).collect(),
             missed: missed(asked, outcome, slo),
             limited_by_tool: warnings::is_limited_by_tool(outcome),
         }
@@ -95,7 +98,7 @@ impl Step {
         let mut cells = vec![units::rate(self.asked), units::rate(self.achieved)];
         cells.extend(self.quantiles_ns.iter().map(|ns| units::latency(*ns as f64)));
         cells.push(units::latency(self.max_ns as f64));
-        let tool = if self.limited_by_tool { "; the tool was busy" } else { "" };
+        let tool = if self.limited_by_tool { "; the tool was the bottleneck" } else { "" };
         cells.push(match &self.missed {
             None => format!("met{tool}"),
             Some(why) => format!("{why}{tool}"),

@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::fake::{Fake, Say, Store, Which, bulk, is_work};
-use harness::tool::{Ran, Tool};
+use harness::tool::{Ran, Tool, kill};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -62,6 +62,42 @@ fn wrong_types_are_told_and_not_counted() {
     assert_eq!(ran.status, Some(1));
     assert_eq!((requests(&ran), errors(&ran), fault(&ran, "wrong")), (300, 0, 100));
     assert!(ran.stdout.contains("wrong"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_server_that_loses_confuses_or_damages_values_is_found_out() {
+    type Lie = fn(&Store, &[Vec<u8>]) -> Option<Vec<u8>>;
+    let cases: [(&str, Lie); 4] = [
+        // A write is acknowledged and forgotten, and with it what was there.
+        ("lost", |_, args| (args[0] == b"get").then(|| b"$-1\r\n".to_vec())),
+        // A write is acknowledged and not done.
+        ("stale", |_, args| (args[0] == b"set").then(|| b"+OK\r\n".to_vec())),
+        // A read finds what was written to another key.
+        ("foreign", |store, args| {
+            let other = b"verify:000000000000".to_vec();
+            (args[0] == b"get" && args[1] != other).then(|| store.answer(&[b"GET".to_vec(), other]))
+        }),
+        ("wrong", |store, args| {
+            let mut reply = (args[0] == b"get").then(|| store.answer(args))?;
+            let last = reply.len() - 3;
+            reply[last] ^= 1;
+            Some(reply)
+        }),
+    ];
+    for (fault_name, lie) in cases {
+        let store = Store::default();
+        let fake = Fake::start(move |Which { number, .. }, args| {
+            let told = (number > 500 && is_work(args)).then(|| lie(&store, args)).flatten();
+            Say::Bytes(told.unwrap_or_else(|| store.answer(args)))
+        });
+        let args = ["--verify", "-n", "2000", "-c", "2", "-P", "3", "--keys", "20"];
+        let ran = Tool::at(fake.port(), &[&args[..], &["--mix", "get=1,set=1"]].concat()).run();
+        assert_eq!(ran.status, Some(1), "{fault_name}: {}", ran.stdout);
+        assert!(fault(&ran, fault_name) > 100, "{fault_name}: {}", ran.stdout);
+        let all: u64 = ["lost", "stale", "foreign", "wrong"].iter().map(|f| fault(&ran, f)).sum();
+        assert_eq!(all, fault(&ran, fault_name), "nothing else: {}", ran.stdout);
+        assert_eq!(requests(&ran) + all, 2000);
+    }
 }
 
 #[test]
@@ -139,6 +175,32 @@ fn an_open_loop_charges_a_stall_to_all_that_was_due() {
     assert!((320.0..600.0).contains(&p80), "p90 {p80} ms");
     assert!((430.0..700.0).contains(&p95), "p95 {p95} ms");
     assert!(latency_ms(&ran, "max") >= 595.0);
+}
+
+#[test]
+fn a_tool_that_is_late_says_so() {
+    let fake = server(|_| None);
+    let args = ["-c", "2", "--rate", "1k", "--duration", "2s"];
+    // The tool itself is stopped: what it did not send is not the server's doing.
+    let ran = Tool::at(fake.port(), &args).run_while(|tool| {
+        std::thread::sleep(Duration::from_millis(900));
+        kill(tool.id(), "STOP");
+        std::thread::sleep(Duration::from_millis(400));
+        kill(tool.id(), "CONT");
+    });
+    assert_eq!((ran.status, requests(&ran)), (Some(0), 2000), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("The load generator was itself late: "), "{}", ran.stdout);
+    // A stall of the server is none of the tool.
+    let stalled = AtomicBool::new(false);
+    let fake = server(move |number| {
+        let stalls = number > 700 && !stalled.swap(true, Ordering::Relaxed);
+        stalls.then(|| Say::Late(Duration::from_millis(400), b"+OK\r\n".to_vec()))
+    });
+    let args = ["-c", "1", "--rate", "1k", "--duration", "2s", "--mix", "set=1"];
+    let ran = Tool::at(fake.port(), &args).run();
+    assert_eq!(requests(&ran), 2000);
+    let lateness = &ran.report["summary"]["warnings"];
+    assert!(!lateness.to_string().contains("itself late"), "{lateness}");
 }
 
 #[test]

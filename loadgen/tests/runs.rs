@@ -81,6 +81,45 @@ fn a_closed_loop_ends_when_its_time_is_up() {
     assert_eq!(outcome(&ran, "interrupted"), false);
 }
 
+/// The CPUs that the tool's threads under load may run on, each by itself.
+fn cpus_of_threads(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let read = |task: &std::fs::DirEntry, name: &str| {
+        std::fs::read_to_string(task.path().join(name)).unwrap_or_default()
+    };
+    let mut cpus: Vec<String> = tasks
+        .filter(|task| read(task, "comm").starts_with("load-"))
+        .filter_map(|task| {
+            let status = read(&task, "status");
+            let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            line.map(|list| list.trim().to_owned())
+        })
+        .collect();
+    cpus.sort();
+    cpus
+}
+
+#[test]
+fn each_thread_has_a_cpu_of_its_own() {
+    let own = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let allowed = own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    if !allowed.expect("a list").trim().starts_with("0-") {
+        eprintln!("skipped: needs CPUs 0 and 1");
+        return;
+    }
+    let server = Server::start(1, &[]);
+    let port = server.port().to_string();
+    for (args, expected) in [(&["--cpus", "0,1"][..], ["0", "1"]), (&["--cpus", "1"], ["1", "1"])] {
+        let common = ["--port", &port, "-q", "--threads", "2", "--rate", "100", "--duration", "1h"];
+        let ran = Tool::with(&[&common[..], args].concat()).run_while(|child| {
+            let is_settled = || cpus_of_threads(child.id()) == expected;
+            harness::wait_until("both threads are pinned", is_settled);
+            kill(child.id(), "INT");
+        });
+        assert_eq!(ran.status, Some(130), "{}", ran.stderr);
+    }
+}
+
 #[test]
 fn an_interrupted_run_shows_what_it_has() {
     let server = Server::start(1, &[]);

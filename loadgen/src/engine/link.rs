@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
+use super::dialogue::Dialogue;
 use crate::wire::cluster::Node;
-use crate::wire::greeting::Greeting;
+use crate::wire::greeting::{Dialect, Greeting};
 use crate::wire::resp::Framer;
 use crate::work::Op;
 
@@ -79,11 +80,18 @@ pub(super) struct Link {
     /// The start of a reply whose rest has not come.
     pub(super) input: Vec<u8>,
     pub(super) framer: Framer,
+    /// In the binary protocol: takes the place of `pending` and `framer`, which RESP needs.
+    pub(super) dialogue: Option<Box<Dialogue>>,
 }
 
 impl Link {
-    pub(super) fn new(lane: u32, node: Node, depth: usize) -> Self {
+    pub(super) fn new(lane: u32, node: Node, depth: usize, dialect: Dialect) -> Self {
+        let dialogue = match dialect {
+            Dialect::Resp => None,
+            Dialect::Binary { items_max } => Some(Box::new(Dialogue::new(items_max))),
+        };
         Self {
+            dialogue,
             lane,
             node,
             state: State::Closed,
@@ -108,7 +116,10 @@ impl Link {
                 self.sending.clone_from(&greeting.bytes);
                 self.state = State::Greeting;
             }
-            State::Open if !self.out.is_empty() => {
+            State::Open if self.has_output() => {
+                if let Some(dialogue) = &mut self.dialogue {
+                    dialogue.finish(&mut self.out, now_ns);
+                }
                 std::mem::swap(&mut self.out, &mut self.sending);
                 self.stamp(now_ns);
             }
@@ -116,6 +127,16 @@ impl Link {
         }
         self.is_sending = true;
         Some(&self.sending)
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn has_output(&self) -> bool {
+        !self.out.is_empty() || self.dialogue.as_ref().is_some_and(|it| it.has_output())
+    }
+
+    /// All requests of the workload without a reply, and the tool's own.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Pending> {
+        self.pending.iter().chain(self.dialogue.iter().flat_map(|dialogue| dialogue.pending()))
     }
 
     fn stamp(&mut self, now_ns: u64) {
@@ -142,19 +163,27 @@ impl Link {
 
     /// The connection is gone: what was sent on it will not be answered. What was written and never
     /// sent stays for the next one.
-    pub(super) fn forget(&mut self) -> impl Iterator<Item = Pending> + '_ {
+    pub(super) fn forget(&mut self) -> Vec<Pending> {
         let was_open = self.state == State::Open;
         self.state = State::Closed;
         self.input.clear();
         self.input.shrink_to(KEPT_BYTES_MAX);
         self.framer = Framer::default();
-        if was_open {
-            self.out.clear();
-            self.unsent = 0;
-        } else {
+        if !was_open {
             self.pending.retain(|pending| pending.role != Role::Greeting);
         }
-        let gone = if was_open { self.pending.len() } else { 0 };
-        self.pending.drain(..gone)
+        if let Some(dialogue) = &mut self.dialogue {
+            dialogue.cut();
+        }
+        if was_open { self.give_up() } else { Vec::new() }
+    }
+
+    /// Nothing that waits here, sent or not, will be answered.
+    pub(super) fn give_up(&mut self) -> Vec<Pending> {
+        self.out.clear();
+        self.unsent = 0;
+        let mut gone: Vec<Pending> = self.pending.drain(..).collect();
+        gone.extend(self.dialogue.iter_mut().flat_map(|dialogue| dialogue.forget()));
+        gone
     }
 }

@@ -1,13 +1,14 @@
 //! Runs a load: threads, each pinned and with a ring of its own ([`worker`]), and a coordinator that
 //! starts them together, adds up what they report, and tells how it goes.
 //!
-//! [`traffic`] decides what is sent and what replies mean, with [`pace`] and [`link`] as its parts;
+//! [`traffic`] decides what is sent and what replies mean, with [`pace`], [`link`] and [`dialogue`] as its parts;
 //! [`worker`], [`ring`] and [`buffers`] perform. [`book`] and [`ledger`] count.
 
 mod book;
 mod buffers;
 mod clock;
 mod cpu;
+pub(crate) mod dialogue;
 mod ledger;
 mod link;
 mod pace;
@@ -49,6 +50,8 @@ pub(crate) enum Failure {
     Refused(String),
     /// Something went wrong on the way.
     Broken(String),
+    /// A signal came before the run had begun.
+    Interrupted,
 }
 
 /// What threads tell the coordinator.
@@ -66,6 +69,7 @@ struct Job<'a> {
     thread: usize,
     phase: Phase,
     slots: SlotMap,
+    greeting: Greeting,
     budget: Arc<AtomicU64>,
     to: Sender<Message>,
     spare: Receiver<Box<Interval>>,
@@ -112,7 +116,7 @@ fn coordinate(
     watch: &mut dyn Watch,
     phase: Phase,
 ) -> Result<Outcome, Failure> {
-    let slots = probe::probe(plan).map_err(Failure::Refused)?;
+    let (slots, greeting) = probe::probe(plan).map_err(Failure::Refused)?;
     let threads = plan.threads.min(plan.connections);
     let budget = Arc::new(AtomicU64::new(match plan.amount {
         Amount::Requests(count) => count,
@@ -124,8 +128,9 @@ fn coordinate(
         for thread in 0..threads {
             let (spare_to, spare) = mpsc::channel();
             let (go_to, go) = mpsc::channel();
-            let (slots, budget, to) = (slots.clone(), budget.clone(), to.clone());
-            let job = Job { plan, work, thread, phase, slots, budget, to, spare, go };
+            let (slots, greeting) = (slots.clone(), greeting.clone());
+            let (budget, to) = (budget.clone(), to.clone());
+            let job = Job { plan, work, thread, phase, slots, greeting, budget, to, spare, go };
             ends.push((go_to, spare_to));
             let name = format!("load-{thread}");
             let spawned = thread::Builder::new().name(name).spawn_scoped(scope, move || job.run());
@@ -156,6 +161,9 @@ impl Coordinator<'_> {
             match self.from_threads.recv() {
                 Ok(Message::Ready) => ready += 1,
                 Ok(Message::Interval(..)) => {}
+                Ok(Message::Ended(Err(_))) if self.plan.stop.load(Ordering::Relaxed) => {
+                    return Err(Failure::Interrupted);
+                }
                 Ok(Message::Ended(Err(why))) => return Err(Failure::Refused(why)),
                 Ok(Message::Ended(Ok(_))) | Err(_) => {
                     return Err(Failure::Broken("a thread ended before it started".to_owned()));
@@ -274,11 +282,10 @@ impl Job<'_> {
         };
         let depth = u32::try_from(plan.depth).unwrap_or(u32::MAX);
         let bounds = Bounds { depth, from_ns, until_ns, budget };
-        let greeting = Greeting::resp(plan.protocol, plan.auth.as_ref(), plan.db);
         let commands = self.work.commands().len();
         let book = Book::new(self.thread, commands, from_ns, self.to, self.spare);
-        let traffic =
-            Traffic::new(sources.collect(), self.slots, plan.cluster, greeting, pace, bounds, book);
+        let (sources, greeting) = (sources.collect(), self.greeting);
+        let traffic = Traffic::new(sources, self.slots, plan.cluster, greeting, pace, bounds, book);
         (traffic, self.go)
     }
 }

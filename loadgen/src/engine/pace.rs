@@ -61,6 +61,29 @@ pub(super) enum Pace {
     Replay(Replay),
 }
 
+/// How late requests are sent by the tool's own doing, rather than for want of a free client.
+///
+/// A tool that stood still leaves a backlog, most of which is then sent when replies make clients free: late
+/// all the same, and by the tool. So what it once was late by is held against every request until the
+/// backlog is gone, but never more than that: what a stall of the server left is not the tool's.
+#[derive(Default)]
+pub(super) struct Lateness {
+    owed_ns: u64,
+}
+
+/// A request due no longer ago than this is not of a backlog.
+const BACKLOG_NS: u64 = 1_000_000;
+
+impl Lateness {
+    /// That of a request that is sent now, was due then, and had a client free for it since then.
+    pub(super) fn of(&mut self, due_ns: u64, free_since_ns: u64, now_ns: u64) -> u64 {
+        let own = now_ns.saturating_sub(due_ns.max(free_since_ns));
+        let waited = now_ns.saturating_sub(due_ns);
+        self.owed_ns = if waited < BACKLOG_NS { 0 } else { self.owed_ns.max(own) };
+        own.max(waited.min(self.owed_ns))
+    }
+}
+
 /// The state of an open loop.
 pub(super) struct Open {
     pub(super) schedule: Schedule,
@@ -68,11 +91,12 @@ pub(super) struct Open {
     free: VecDeque<u32>,
     /// When the first of them came free after there was none.
     free_since_ns: u64,
+    lateness: Lateness,
 }
 
 impl Open {
     pub(super) fn new(schedule: Schedule) -> Self {
-        Self { schedule, free: VecDeque::new(), free_since_ns: 0 }
+        Self { schedule, free: VecDeque::new(), free_since_ns: 0, lateness: Lateness::default() }
     }
 
     /// A client can take a request.
@@ -88,9 +112,9 @@ impl Open {
         self.free.pop_front()
     }
 
-    /// How late a request is that is sent now, apart from waiting for a client: the tool's own doing.
-    pub(super) fn lateness_ns(&self, now_ns: u64) -> u64 {
-        now_ns.saturating_sub(self.schedule.due_ns().max(self.free_since_ns))
+    /// How late a request is that is sent now, by the tool's own doing.
+    pub(super) fn lateness_ns(&mut self, now_ns: u64) -> u64 {
+        self.lateness.of(self.schedule.due_ns(), self.free_since_ns, now_ns)
     }
 
     /// When something is to be done, if a client is free to do it.
@@ -103,6 +127,7 @@ impl Open {
 #[derive(Default)]
 pub(super) struct Replay {
     due: BinaryHeap<Reverse<(u64, u32)>>,
+    pub(super) lateness: Lateness,
 }
 
 impl Replay {
@@ -120,5 +145,36 @@ impl Replay {
     /// When something is to be done.
     pub(super) fn due_ns(&self) -> Option<u64> {
         self.due.peek().map(|Reverse((due_ns, _))| *due_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lateness;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn what_the_tool_was_late_by_is_held_against_the_whole_backlog() {
+        let mut lateness = Lateness::default();
+        assert_eq!(lateness.of(100 * MS, 90 * MS, 100 * MS + 5), 5);
+        // The tool stands still for 400 ms; then a reply a millisecond makes its one client free.
+        assert_eq!(lateness.of(101 * MS, 100 * MS, 501 * MS), 400 * MS);
+        for step in 1..=3 {
+            let now = (501 + step) * MS;
+            assert_eq!(lateness.of((101 + step) * MS, now - 2, now), 400 * MS);
+        }
+        // It catches up, and nothing is left of it.
+        assert_eq!(lateness.of(505 * MS, 505 * MS + 10, 505 * MS + 12), 2);
+        assert_eq!(lateness.of(506 * MS, 600 * MS, 600 * MS + 7), 7);
+    }
+
+    #[test]
+    fn a_stall_of_the_server_is_not_the_tools() {
+        let mut lateness = Lateness::default();
+        // No client is free for 400 ms, then the tool takes 3 us, and once 2 ms, to send.
+        assert_eq!(lateness.of(100 * MS, 500 * MS, 500 * MS + 3_000), 3_000);
+        assert_eq!(lateness.of(101 * MS, 501 * MS, 503 * MS), 2 * MS);
+        assert_eq!(lateness.of(102 * MS, 503 * MS, 503 * MS + 1), 2 * MS);
     }
 }

@@ -4,13 +4,15 @@
 //! A client ([`Lane`]) draws its requests from a source of its own and has up to `depth` of them on the
 //! way, on one connection ([`Link`]), or in a cluster on one to each node.
 
+mod binary;
+
 use ringmain::protocol::client::Element;
 
 use super::book::Book;
 use super::link::{Link, Pending, Role, State, UNSENT};
 use super::pace::{Budget, Pace};
 use crate::wire::cluster::{Node, Redirect, SlotMap};
-use crate::wire::greeting::{Greeting, refusal};
+use crate::wire::greeting::{Dialect, Greeting, refusal};
 use crate::wire::resp::Framer;
 use crate::work::{Op, Reply, Source, Tally};
 
@@ -138,8 +140,13 @@ impl Traffic {
         let link = &mut self.links[index as usize];
         assert_eq!(link.state, State::Closed, "a link is connected once");
         link.state = if self.greeting.replies > 0 { State::Connected } else { State::Open };
-        for _ in 0..self.greeting.replies {
-            link.pending.push_front(Pending::own(Role::Greeting));
+        match &mut link.dialogue {
+            Some(dialogue) => dialogue.greetings = self.greeting.replies,
+            None => {
+                for _ in 0..self.greeting.replies {
+                    link.pending.push_front(Pending::own(Role::Greeting));
+                }
+            }
         }
         mark(&mut self.dirty, link, index);
     }
@@ -148,11 +155,10 @@ impl Traffic {
     pub(super) fn broken(&mut self, index: u32, now_ns: u64) {
         let link = &mut self.links[index as usize];
         let was_open = link.state == State::Open;
-        let mut gone: Vec<Pending> = link.forget().collect();
+        let mut gone = link.forget();
         if self.is_cluster && !was_open {
             // The node may be gone for good: others may own its slots by now.
-            link.out.clear();
-            gone.extend(link.pending.drain(..));
+            gone.extend(link.give_up());
             self.refresh(now_ns);
         }
         if was_open {
@@ -185,7 +191,7 @@ impl Traffic {
     pub(super) fn sent(&mut self, index: u32) {
         let link = &mut self.links[index as usize];
         link.sent();
-        if !link.out.is_empty() {
+        if link.has_output() {
             mark(&mut self.dirty, link, index);
         }
     }
@@ -197,6 +203,9 @@ impl Traffic {
     pub(super) fn received(&mut self, index: u32, bytes: &[u8], now_ns: u64) -> Result<(), String> {
         self.book.received(bytes.len());
         let link = &mut self.links[index as usize];
+        if link.dialogue.is_some() {
+            return self.received_frames(index, bytes, now_ns);
+        }
         let mut framer = link.framer;
         if link.input.is_empty() {
             let taken = self.replies(index, &mut framer, bytes, now_ns)?;
@@ -324,6 +333,9 @@ impl Traffic {
 
     /// Asks some node who owns what by now.
     fn refresh(&mut self, now_ns: u64) {
+        if self.greeting.dialect != Dialect::Resp {
+            return self.refresh_by_topology(now_ns);
+        }
         if now_ns < self.may_refresh_at_ns {
             return;
         }
@@ -348,7 +360,8 @@ impl Traffic {
             links[at] = u32::try_from(self.links.len()).unwrap_or(NO_LINK);
             self.wanted.push(links[at]);
             let lane = u32::try_from(lane).unwrap_or(NO_LINK);
-            self.links.push(Link::new(lane, node, self.bounds.depth as usize));
+            let (depth, dialect) = (self.bounds.depth as usize, self.greeting.dialect);
+            self.links.push(Link::new(lane, node, depth, dialect));
         }
         links[at]
     }
@@ -449,7 +462,9 @@ impl Traffic {
         lane.is_free = false;
         let free_since = lane.free_since_ns;
         if self.issue(index, due, due >= self.bounds.from_ns) {
-            self.book.late(now_ns.saturating_sub(due.max(free_since)));
+            if let Pace::Replay(replay) = &mut self.pace {
+                self.book.late(replay.lateness.of(due, free_since, now_ns));
+            }
             if self.lanes[index as usize].in_flight < self.bounds.depth {
                 self.offer(index, now_ns);
             }
@@ -489,10 +504,14 @@ impl Traffic {
         lane.in_flight += 1;
         self.in_flight += 1;
         self.book.sent(op.command, is_counted);
-        let to = &mut self.links[link as usize];
-        lane.source.write_resp(op, &mut to.out);
         let role = Role::Asked { redirects: 0 };
-        to.push(Pending { op: *op, start_ns, role, is_counted });
+        let pending = Pending { op: *op, start_ns, role, is_counted };
+        let to = &mut self.links[link as usize];
+        if to.dialogue.is_some() {
+            return self.write_binary(index, link, op, pending);
+        }
+        lane.source.write_resp(op, &mut to.out);
+        to.push(pending);
         mark(&mut self.dirty, to, link);
     }
 
@@ -539,7 +558,7 @@ impl Traffic {
     /// The run is over, whatever is still on the way; an open loop owes what was due by then.
     pub(super) fn close(&mut self, now_ns: u64, is_interrupted: bool) {
         let is_charged = !is_interrupted && !matches!(self.pace, Pace::Closed);
-        for pending in self.links.iter().flat_map(|link| &link.pending) {
+        for pending in self.links.iter().flat_map(Link::waiting) {
             if pending.is_counted && matches!(pending.role, Role::Asked { .. }) {
                 if !is_interrupted {
                     self.book.unanswered(true);

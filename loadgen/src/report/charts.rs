@@ -3,8 +3,11 @@
 use super::chart::{Axis, Chart, Level, Point, Scale, Series, Style};
 use super::outcome::{Outcome, Second, per_second, whole_seconds};
 use super::{QUANTILES, units};
+use crate::search::slo::{Figure, Limit, Slo};
 use crate::search::{Search, Step};
 
+/// Percentiles that the curve of a search always shows.
+const SEARCH_QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 /// Most points of a line over time; a longer run shows several seconds in one.
 const POINTS_MAX: usize = 400;
 /// Steps in each halving of the distance to 100 % on the percentile curve.
@@ -173,30 +176,40 @@ fn time_chart(title: &str, caption: &str, series: Vec<Series>) -> Chart {
 /// The curve of a search: latency by rate, and where the objective was missed.
 fn rate_curve(search: &Search) -> Chart {
     let steps: Vec<&Step> = search.by_rate().collect();
-    let shown = [0.5, 0.99, 0.999];
+    let limits = search.objective.parse::<Slo>().map_or_else(|_| Vec::new(), |slo| slo.limits);
     let mut series: Vec<Series> = Vec::new();
-    for (color, quantile) in shown.into_iter().enumerate() {
-        let index = QUANTILES.iter().position(|q| *q == quantile);
+    let mut line = |name: String, of: &dyn Fn(&Step) -> Option<f64>| {
         let points = steps.iter().filter_map(|step| {
-            let ns = *step.quantiles_ns.get(index?)? as f64;
+            let ns = of(step)?;
             Some(rate_point(step, ns, units::latency(ns)))
         });
-        let name = units::quantile_name(quantile);
-        series.push(Series { name, color, style: Style::Marked, points: points.collect() });
+        let (color, points) = (series.len(), points.collect());
+        series.push(Series { name, color, style: Style::Marked, points });
+    };
+    for quantile in SEARCH_QUANTILES {
+        line(units::quantile_name(quantile), &|step| quantile_ns(step, quantile));
+    }
+    // What the objective bounds is shown too, if it is something else.
+    for (index, limit) in limits.iter().enumerate() {
+        let is_drawn = |limit: &Limit| match limit.figure {
+            Figure::Quantile(bounded) => SEARCH_QUANTILES.iter().any(|q| is_same(*q, bounded)),
+            Figure::Mean | Figure::Max => false,
+        };
+        let is_first = !limits[..index].iter().any(|earlier| earlier.figure == limit.figure);
+        if is_first && !is_drawn(limit) {
+            line(limit.figure.to_string(), &|step| step.figures_ns.get(index).copied());
+        }
     }
     let missed = steps.iter().filter_map(|step| {
         let why = step.missed.as_ref()?;
-        let index = QUANTILES.iter().position(|q| *q == 0.999)?;
-        Some(rate_point(step, *step.quantiles_ns.get(index)? as f64, why.clone()))
+        Some(rate_point(step, missed_ns(step, &limits)?, why.clone()))
     });
     let missed: Vec<Point> = missed.collect();
     if !missed.is_empty() {
         let name = "objective missed".to_owned();
         series.push(Series { name, color: 7, style: Style::Crosses, points: missed });
     }
-    let limits = search.objective.parse::<crate::search::Slo>().map(|slo| slo.limits);
     let levels: Vec<Level> = limits
-        .unwrap_or_default()
         .iter()
         .map(|limit| Level {
             y: limit.limit_ns,
@@ -214,6 +227,26 @@ fn rate_curve(search: &Search) -> Chart {
         series,
         levels,
     }
+}
+
+/// Whether two quantiles are one, though one of them was written in percent.
+fn is_same(a: f64, b: f64) -> bool {
+    (a - b).abs() < 1e-9
+}
+
+fn quantile_ns(step: &Step, quantile: f64) -> Option<f64> {
+    let index = QUANTILES.iter().position(|q| is_same(*q, quantile))?;
+    step.quantiles_ns.get(index).map(|ns| *ns as f64)
+}
+
+/// Where a step that missed its objective is marked: at the figure that was too high, or if none was (it
+/// fell behind, or there were errors) at the first that is bounded.
+fn missed_ns(step: &Step, limits: &[Limit]) -> Option<f64> {
+    let figures = || step.figures_ns.iter().zip(limits);
+    let too_high = figures().find(|(ns, limit)| **ns >= limit.limit_ns);
+    // Reports of earlier versions don't say what their figures were.
+    let marked = too_high.or(figures().next()).map(|(ns, _)| *ns);
+    marked.or_else(|| quantile_ns(step, 0.999))
 }
 
 fn rate_point(step: &Step, ns: f64, value: String) -> Point {
@@ -346,6 +379,31 @@ mod tests {
         let greatest = chart.series[3].points.iter().map(|p| p.y).fold(0.0, f64::max);
         assert!((greatest - 77e6).abs() < 1.0);
         assert!((chart.x.ticks.last().unwrap().0 - 3000.0 / 3601.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_miss_is_marked_at_the_figure_that_the_objective_bounds() {
+        let step = |asked: f64, figures_ns: &[f64], missed: Option<&str>| Step {
+            asked,
+            quantiles_ns: QUANTILES.map(|q| if q == 0.999 { 9_000_000 } else { 70_000 }).to_vec(),
+            figures_ns: figures_ns.to_vec(),
+            missed: missed.map(str::to_owned),
+            ..Step::default()
+        };
+        let steps = vec![
+            step(1000.0, &[80_000.0, 300_000.0], None),
+            step(2000.0, &[120_000.0, 300_000.0], Some("p95 120 us")),
+            step(3000.0, &[90_000.0, 800_000.0], Some("max 800 us")),
+            step(4000.0, &[60_000.0, 200_000.0], Some("1 errors")),
+            step(5000.0, &[], Some("of an earlier version")),
+        ];
+        let objective = "p95 < 100 us, max < 500 us".to_owned();
+        let chart = rate_curve(&Search { objective, steps, ..Search::default() });
+        let names: Vec<_> = chart.series.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["p50", "p99", "p99.9", "p95", "max", "objective missed"]);
+        let crosses: Vec<f64> = chart.series[5].points.iter().map(|point| point.y).collect();
+        assert_eq!(crosses, [120_000.0, 800_000.0, 60_000.0, 9_000_000.0]);
+        assert_eq!(chart.series[3].points.len(), 4);
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub(crate) fn details(outcome: &Outcome) -> Vec<String> {
     if !outcome.lateness.is_empty() {
         let late = |q| units::latency(outcome.lateness.value_at_quantile(q) as f64);
         lines.push(format!(
-            "sent after due: p50 {}, p99 {}, p99.9 {}, max {}",
+            "sent late by the tool itself: p50 {}, p99 {}, p99.9 {}, max {}",
             late(0.5),
             late(0.99),
             late(0.999),

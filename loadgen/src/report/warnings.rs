@@ -33,9 +33,17 @@ pub(crate) fn faults(outcome: &Outcome) -> Vec<String> {
     [errors(outcome), wrongs(outcome)].into_iter().flatten().collect()
 }
 
-/// Whether the tool, rather than the server, may have set the pace.
+/// Whether the tool, rather than the server, may have set the pace: it was busy, or sent late.
 pub(crate) fn is_limited_by_tool(outcome: &Outcome) -> bool {
-    outcome.threads.iter().any(|thread| thread.busy_fraction > BUSY_FRACTION_MAX)
+    let is_busy = outcome.threads.iter().any(|thread| thread.busy_fraction > BUSY_FRACTION_MAX);
+    is_busy || late_share(outcome) > LATE_SHARE_MAX
+}
+
+/// The share of requests that were sent late though a connection was free for them.
+fn late_share(outcome: &Outcome) -> f64 {
+    let sent = outcome.lateness.len();
+    let late = sent - outcome.lateness.count_between(0, LATE_NS).min(sent);
+    if sent == 0 { 0.0 } else { late as f64 / sent as f64 }
 }
 
 /// Requests due a second over the run, if it was an open loop.
@@ -72,14 +80,13 @@ fn busy(threads: &[ThreadUse]) -> Option<String> {
 }
 
 fn late(outcome: &Outcome) -> Option<String> {
-    let sent = outcome.lateness.len();
-    let late = sent - outcome.lateness.count_between(0, LATE_NS).min(sent);
-    let share = if sent == 0 { 0.0 } else { late as f64 / sent as f64 };
+    let share = late_share(outcome);
     (share > LATE_SHARE_MAX).then(|| {
         format!(
-            "{} of the requests were sent more than {} after they were due (p99 {}, max {}): no \
-             connection was free for them (more --connections or --depth) or the tool did not keep \
-             up. Latencies are counted from when a request was due, so they include the wait.",
+            "The load generator was itself late: {} of the requests were due, and a connection was \
+             free for them, for more than {} before they were sent (p99 {}, max {}). Latencies are \
+             counted from when a request was due, so this much of them is the tool's and not the \
+             server's; give the tool more --threads, or CPUs that nothing else uses.",
             units::percent(share),
             units::latency(LATE_NS as f64),
             units::latency(outcome.lateness.value_at_quantile(0.99) as f64),
@@ -167,6 +174,7 @@ mod tests {
     fn each_reason_for_doubt_is_said() {
         let mut run = outcome(100_001);
         run.interrupted = true;
+        assert!(!is_limited_by_tool(&run));
         run.threads = vec![
             ThreadUse { busy_fraction: 0.97, cpu_s: 0.97 },
             ThreadUse { busy_fraction: 0.5, cpu_s: 0.5 },
@@ -181,13 +189,23 @@ mod tests {
         let parts = [
             "interrupted after 1.0 s",
             "1 of its 2 threads was more than 90 % busy (up to 97 %)",
-            "2 % of the requests were sent more than 1.00 ms after they were due (p99 5.00 ms",
+            "was itself late: 2 % of the requests were due, and a connection was free for them, for \
+             more than 1.00 ms before they were sent (p99 5.00 ms",
             "not reached: 100,001 of 200,000 requests/s",
             "Error replies, not counted as requests: 1 OOM.",
             "Faults: 2 lost values, 1 reconnects.",
         ];
         assert_eq!(said.len(), parts.len(), "{said:#?}");
         said.iter().zip(parts).for_each(|(said, part)| assert!(said.contains(part), "{said}"));
+    }
+
+    #[test]
+    fn a_tool_that_is_late_sets_the_pace_as_one_that_is_busy_does() {
+        let (mut late, mut busy) = (outcome(1_000), outcome(1_000));
+        late.lateness.record_n(1_000, 989).unwrap();
+        late.lateness.record_n(2_000_000, 11).unwrap();
+        busy.threads = vec![ThreadUse { busy_fraction: 0.91, cpu_s: 0.91 }];
+        assert!(is_limited_by_tool(&late) && is_limited_by_tool(&busy));
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Who owns which slot, as `CLUSTER SLOTS` and redirects tell.
+//! Who owns which slot, as `CLUSTER SLOTS` and redirects tell, or the topology of the binary protocol.
 
+use ringmain::protocol::binary::Topology;
 use ringmain::protocol::client::{Element, read_element};
 
 /// Slots of a Redis Cluster.
@@ -16,13 +17,16 @@ pub(crate) struct Node(pub(crate) u16);
 pub(crate) struct SlotMap {
     nodes: Vec<(String, u16)>,
     owners: Box<[Node]>,
+    /// The topology that it is as of: the server's life and the epoch in it; 0 if it is of none.
+    life: u64,
+    epoch: u64,
 }
 
 impl SlotMap {
     /// Everything belongs to one node: no cluster, or nothing known yet.
     pub(crate) fn single(host: &str, port: u16) -> Self {
         let owners = vec![Node(0); SLOTS].into_boxed_slice();
-        Self { nodes: vec![(host.to_owned(), port)], owners }
+        Self { nodes: vec![(host.to_owned(), port)], owners, life: 0, epoch: 0 }
     }
 
     /// What a reply to `CLUSTER SLOTS` says. `host` stands where it leaves the name out.
@@ -30,7 +34,7 @@ impl SlotMap {
     /// # Errors
     /// One sentence if it says nothing that makes sense.
     pub(crate) fn from_reply(reply: &[u8], host: &str) -> Result<Self, String> {
-        let mut map = Self { nodes: Vec::new(), owners: Box::default() };
+        let mut map = Self { nodes: Vec::new(), owners: Box::default(), life: 0, epoch: 0 };
         map.update(reply, host)?;
         Ok(map)
     }
@@ -60,6 +64,66 @@ impl SlotMap {
         Ok(())
     }
 
+    /// What a topology says; `host` stands where it leaves the name out.
+    ///
+    /// # Errors
+    /// One sentence if it says nothing that makes sense.
+    pub(crate) fn from_topology(
+        life: u64,
+        topology: &Topology,
+        host: &str,
+    ) -> Result<Self, String> {
+        let owners = vec![Node(0); SLOTS].into_boxed_slice();
+        let mut map = Self { nodes: Vec::new(), owners, life, epoch: 0 };
+        map.take_over(topology, host)?;
+        Ok(map)
+    }
+
+    /// Takes over what a topology says, if it is newer than what is known, or of another life of the
+    /// server.
+    ///
+    /// # Errors
+    /// As [`SlotMap::from_topology`]; then nothing has changed.
+    pub(crate) fn follow(
+        &mut self,
+        life: Option<u64>,
+        topology: &Topology,
+        host: &str,
+    ) -> Result<(), String> {
+        let life = life.unwrap_or(self.life);
+        if life == self.life && topology.epoch <= self.epoch {
+            return Ok(());
+        }
+        self.take_over(topology, host)?;
+        self.life = life;
+        Ok(())
+    }
+
+    fn take_over(&mut self, topology: &Topology, host: &str) -> Result<(), String> {
+        let mut owners = self.owners.clone();
+        let mut next = 0;
+        for range in &topology.ranges {
+            let (first, last) = (usize::from(range.first), usize::from(range.last));
+            let core = topology.cores.iter().find(|core| core.core == range.core);
+            let core = core.filter(|_| first == next && first <= last && last < SLOTS);
+            let core = core.ok_or("the topology makes no sense")?;
+            owners[first..=last].fill(self.node(&core.host, core.port, host)?);
+            next = last + 1;
+        }
+        if next != SLOTS {
+            return Err("the topology makes no sense".to_owned());
+        }
+        (self.owners, self.epoch) = (owners, topology.epoch);
+        Ok(())
+    }
+
+    /// Whether there is a newer topology, if the lowest 32 bits of its epoch are these.
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are meant")]
+    pub(crate) fn is_older_than(&self, epoch: u32) -> bool {
+        // Half of all numbers are ahead: an epoch that a core tells that is behind is none.
+        epoch.wrapping_sub(self.epoch as u32).wrapping_sub(1) < u32::MAX / 2
+    }
+
     /// Takes over what a `MOVED` says.
     pub(crate) fn moved(&mut self, redirect: &Redirect<'_>, host: &str) -> Result<Node, String> {
         let node = self.node(redirect.host, redirect.port, host)?;
@@ -86,8 +150,8 @@ impl SlotMap {
     }
 
     fn node(&mut self, host: &str, port: u16, default: &str) -> Result<Node, String> {
-        // "?" and nothing both stand for the address that was asked.
-        let host = if matches!(host, "" | "?") { default } else { host };
+        // These all stand for the address that was asked.
+        let host = if matches!(host, "" | "?" | "0.0.0.0" | "::") { default } else { host };
         let known = self.nodes.iter().position(|(h, p)| h == host && *p == port);
         let index = known.unwrap_or_else(|| {
             self.nodes.push((host.to_owned(), port));
@@ -200,6 +264,9 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::{Node, Redirect, SlotMap};
+    use ringmain::protocol::binary::Topology;
+    use ringmain::protocol::binary::body::{Address, SlotRange};
+    use ringmain::types::{CoreId, ShardId};
 
     const REPLY: &[u8] = b"*3\r\n\
         *4\r\n:0\r\n:5460\r\n*4\r\n$9\r\n127.0.0.1\r\n:7001\r\n$2\r\nid\r\n*0\r\n*2\r\n$1\r\nr\r\n:9\r\n\
@@ -232,6 +299,52 @@ mod tests {
         map.update(REPLY, "home").expect("three ranges");
         assert_eq!(owner(&map, 16_000), ("home", 7003));
         assert_eq!(map.nodes().count(), 4);
+    }
+
+    /// Cores at ports 7001 and up, each of which has the slots up to the one given.
+    fn topology(epoch: u64, last_slots: &[u16]) -> Topology {
+        let numbers = || 0..u16::try_from(last_slots.len()).expect("a few");
+        let address = |core| Address { core: CoreId(core), port: 7001 + core, host: String::new() };
+        let mut next = 0;
+        let range = |(core, &last): (u16, &u16)| {
+            let first = std::mem::replace(&mut next, last + 1);
+            SlotRange { first, last, shard: ShardId(core), core: CoreId(core) }
+        };
+        Topology {
+            epoch,
+            shard_count: 2,
+            cores: numbers().map(address).collect(),
+            ranges: numbers().zip(last_slots).map(range).collect(),
+        }
+    }
+
+    #[test]
+    fn a_newer_topology_is_followed_and_an_older_one_is_not() {
+        let mut map = SlotMap::from_topology(7, &topology(5, &[99, 16_383]), "h").expect("two");
+        assert_eq!((owner(&map, 99), owner(&map, 100)), (("h", 7001), ("h", 7002)));
+        assert!(map.is_older_than(6) && !map.is_older_than(5) && !map.is_older_than(4));
+        map.follow(None, &topology(4, &[16_383]), "h").expect("not looked at");
+        assert_eq!(owner(&map, 100), ("h", 7002));
+        map.follow(None, &topology(6, &[199, 16_383]), "h").expect("newer");
+        assert_eq!((owner(&map, 100), map.is_older_than(6)), (("h", 7001), false));
+        map.follow(Some(8), &topology(1, &[16_383]), "h").expect("of another life");
+        assert_eq!((owner(&map, 16_383), map.is_older_than(2)), (("h", 7001), true));
+        let at_the_wrap = SlotMap::from_topology(7, &topology((1 << 33) - 1, &[16_383]), "h");
+        assert!(at_the_wrap.expect("one").is_older_than(0));
+    }
+
+    #[test]
+    fn a_topology_that_makes_no_sense_changes_nothing() {
+        let mut map = SlotMap::from_topology(7, &topology(1, &[16_383]), "h").expect("one");
+        let mut nobody = topology(2, &[99, 16_383]);
+        nobody.cores.pop();
+        let mut gap = topology(2, &[99, 16_383]);
+        gap.ranges[1].first = 101;
+        for bad in [topology(2, &[]), topology(2, &[99]), topology(2, &[16_384]), nobody, gap] {
+            assert!(map.follow(None, &bad, "h").is_err(), "{bad:?}");
+            assert!(SlotMap::from_topology(7, &bad, "h").is_err());
+        }
+        assert_eq!((owner(&map, 16_383), map.is_older_than(2)), (("h", 7001), true));
     }
 
     #[test]

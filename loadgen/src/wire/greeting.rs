@@ -1,7 +1,11 @@
 //! What a connection says first: which protocol, and who is there.
 
+use ringmain::limits::BINARY_FRAME_ITEMS_MAX;
+use ringmain::protocol::binary::body::write_list;
+use ringmain::protocol::binary::{Extras, Hello, Opcode, RequestFrame, RequestHead};
 use ringmain::protocol::client::{Element, write_request};
 
+use crate::engine::dialogue::OWN_ID;
 use crate::engine::plan::{Auth, Protocol};
 
 /// The user that a password without a name belongs to.
@@ -14,7 +18,23 @@ pub(crate) struct Greeting {
     pub(crate) bytes: Vec<u8>,
     /// How many replies they have.
     pub(crate) replies: usize,
+    pub(crate) dialect: Dialect,
 }
+
+/// What is spoken after the greeting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    #[default]
+    Resp,
+    Binary {
+        /// Most requests that the server takes in a frame.
+        items_max: usize,
+    },
+}
+
+/// The ids of the binary greeting's requests.
+pub(crate) const HELLO_ID: u32 = OWN_ID;
+const SELECT_ID: u32 = OWN_ID + 1;
 
 impl Greeting {
     /// What RESP wants to hear: nothing at all, unless there is a password or RESP3 to speak.
@@ -42,6 +62,32 @@ impl Greeting {
             write_request(&mut greeting.bytes, &[b"SELECT", db.to_string().as_bytes()]);
             greeting.replies += 1;
         }
+        greeting
+    }
+
+    /// What the binary protocol wants to hear: `hello`, and which database.
+    pub(crate) fn binary(auth: Option<&Auth>, db: u32) -> Self {
+        let mut hello = Hello::this_version();
+        "loadgen".clone_into(&mut hello.name);
+        if let Some(auth) = auth {
+            hello.user = auth.user.clone().unwrap_or_default();
+            hello.password.clone_from(&auth.password);
+        }
+        let mut requests = vec![(HELLO_ID, Opcode::Hello, Vec::new())];
+        hello.write(&mut requests[0].2);
+        if db > 0 {
+            let mut select = Vec::new();
+            write_list(&mut select, &[&b"SELECT"[..], db.to_string().as_bytes()]);
+            requests.push((SELECT_ID, Opcode::Command, select));
+        }
+        let mut frame = RequestFrame::default();
+        for (id, opcode, value) in &requests {
+            let head = RequestHead::new(*id, *opcode);
+            frame.push(head, &Extras::default(), &[], value).expect("a frame takes two requests");
+        }
+        let dialect = Dialect::Binary { items_max: BINARY_FRAME_ITEMS_MAX };
+        let mut greeting = Self { bytes: Vec::new(), replies: requests.len(), dialect };
+        frame.finish(&mut greeting.bytes);
         greeting
     }
 

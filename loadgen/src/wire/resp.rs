@@ -56,7 +56,7 @@ impl Framer {
             && let Some((first, consumed)) = usual(input)
         {
             self.needed = 0;
-            let reply = Reply { first, bytes: &input[..consumed] };
+            let reply = Reply::resp(first, &input[..consumed]);
             return Ok(Some(Framed { reply, consumed }));
         }
         self.unusual(input)
@@ -92,7 +92,7 @@ impl Framer {
         *self = Self::default();
         let bytes = &input[start..consumed];
         let Some((first, _)) = read_element(bytes)? else { return Ok(None) };
-        Ok(Some(Framed { reply: Reply { first, bytes }, consumed }))
+        Ok(Some(Framed { reply: Reply::resp(first, bytes), consumed }))
     }
 }
 

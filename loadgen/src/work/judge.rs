@@ -1,12 +1,13 @@
 //! What a reply says: its type against what the command answers, and with `--verify` its content.
 
+use ringmain::protocol::binary::body::{ABSENT, Cursor};
 use ringmain::protocol::client::{Element, read_element};
 
 use super::command::Expect;
 use super::plan::{Command, Role};
 use super::values::read;
 use super::versions::Versions;
-use super::{Kind, Op, Reply, Tally, Verdict};
+use super::{Coding, Kind, Op, Reply, Tally, Verdict};
 
 /// What a reply is judged by.
 pub(super) struct Judge<'a> {
@@ -98,13 +99,10 @@ impl Judge<'_> {
         found: &mut impl FnMut(usize, Found),
     ) -> Verdict<'a> {
         let mut worst = Verdict::Hit;
-        let Ok(Some((_, mut at))) = read_element(reply.bytes) else { return Verdict::Wrong };
+        let Some(mut elements) = Elements::of(reply) else { return Verdict::Wrong };
         let Element::Aggregate { count, .. } = reply.first else { return Verdict::Wrong };
         for index in 0..count {
-            let Ok(Some((element, length))) = read_element(&reply.bytes[at..]) else {
-                return Verdict::Wrong;
-            };
-            at += length;
+            let Some(element) = elements.next() else { return Verdict::Wrong };
             // Words of the command that are no placeholders are keys of the user's own.
             let verdict = match keys.get(index) {
                 Some(key) => self.value(op, *key, element),
@@ -115,7 +113,7 @@ impl Judge<'_> {
                 worst = verdict;
             }
         }
-        worst
+        if elements.is_end() { worst } else { Verdict::Wrong }
     }
 
     fn tell(
@@ -129,6 +127,52 @@ impl Judge<'_> {
             (Kind::Read, Verdict::Miss | Verdict::Lost, _) => found(index, Found::Nothing),
             (Kind::Read, _, Element::Bulk(value)) => found(index, Found::Value(value.len() as u64)),
             _ => {}
+        }
+    }
+}
+
+/// The elements of an array, one by one.
+enum Elements<'a> {
+    Resp(&'a [u8]),
+    Values(Cursor<'a>),
+}
+
+impl<'a> Elements<'a> {
+    fn of(reply: &Reply<'a>) -> Option<Self> {
+        match reply.coding {
+            Coding::Resp => {
+                let (_, head_bytes) = read_element(reply.bytes).ok()??;
+                Some(Self::Resp(&reply.bytes[head_bytes..]))
+            }
+            Coding::Values => {
+                let mut cursor = Cursor::new(reply.bytes);
+                cursor.u32().ok()?;
+                Some(Self::Values(cursor))
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Element<'a>> {
+        match self {
+            Self::Resp(rest) => {
+                let (element, bytes) = read_element(rest).ok()??;
+                *rest = &rest[bytes..];
+                Some(element)
+            }
+            Self::Values(cursor) => {
+                cursor.u64().ok()?;
+                match cursor.u32().ok()? {
+                    ABSENT => Some(Element::Null),
+                    bytes => cursor.bytes(bytes as usize).ok().map(Element::Bulk),
+                }
+            }
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Self::Resp(rest) => rest.is_empty(),
+            Self::Values(cursor) => cursor.finish().is_ok(),
         }
     }
 }
@@ -198,7 +242,7 @@ mod tests {
     fn command(mix: &str, verify: bool) -> Command {
         let mix = vec![mix.to_owned()];
         let options = WorkOptions { mix, verify, ..WorkOptions::default() };
-        Plan::new(&options, "key:").unwrap().commands.swap_remove(0)
+        Plan::new(&options, "key:", None).unwrap().commands.swap_remove(0)
     }
 
     fn check(mix: &str, cases: &[(&[u8], Verdict<'_>)]) {
@@ -206,7 +250,8 @@ mod tests {
         let judge = Judge { command: &command, versions: None, vanishes: false };
         for (bytes, expected) in cases {
             let (first, _) = read_element(bytes).unwrap().unwrap();
-            let verdict = judge.judge(&Op::default(), &[0, 1], &Reply { first, bytes }, |_, _| {});
+            let verdict =
+                judge.judge(&Op::default(), &[0, 1], &Reply::resp(first, bytes), |_, _| {});
             assert_eq!(verdict, *expected, "{mix}: {}", String::from_utf8_lossy(bytes));
         }
     }
@@ -284,7 +329,7 @@ mod tests {
             let judge = Judge { command: &command, versions: None, vanishes: false };
             let (first, _) = read_element(bytes).unwrap().unwrap();
             let mut all = Vec::new();
-            judge.judge(&Op::default(), &[0, 1], &Reply { first, bytes }, |index, found| {
+            judge.judge(&Op::default(), &[0, 1], &Reply::resp(first, bytes), |index, found| {
                 all.push((index, found));
             });
             all
@@ -313,7 +358,7 @@ mod tests {
         };
         let judge = |command: &Command, op: &Op, bytes: &[u8], vanishes| {
             let (first, _) = read_element(bytes).unwrap().unwrap();
-            let reply = Reply { first, bytes };
+            let reply = Reply::resp(first, bytes);
             match (Judge { command, versions: Some(&versions), vanishes }).judge(
                 op,
                 &[op.key],

@@ -11,9 +11,11 @@
 //! | [`values`], [`versions`] | what is in values; with `--verify`, which may be read |
 //! | [`mix`], [`command`] | `--mix` as text; what known commands do and answer |
 //! | [`template`], [`plan`] | commands rendered in advance |
+//! | [`binary`] | commands as operations of the binary protocol |
 //! | [`trace`] | requests from a file |
 //! | [`source`], [`judge`] | a connection's requests, and what replies say |
 
+mod binary;
 mod choice;
 mod command;
 mod judge;
@@ -34,6 +36,7 @@ mod zipf;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ringmain::limits::{BINARY_FRAME_BODY_BYTES_MAX, BINARY_KEY_BYTES_MAX};
 use ringmain::protocol::client::Element;
 
 use choice::Choice;
@@ -48,6 +51,12 @@ use versions::Versions;
 
 /// Longest `--key-prefix`.
 const KEY_PREFIX_BYTES_MAX: usize = 256;
+/// Longest value that has its room in the text of a rendered command: beyond it, writing that text twice costs
+/// more than it spares.
+const RENDERED_BYTES_MAX: u32 = 256;
+/// Longest value of a request in the binary protocol, its words together if they are several; extras and key
+/// have room beside it in a frame.
+const VALUE_BYTES_MAX: usize = BINARY_FRAME_BODY_BYTES_MAX - 2 * BINARY_KEY_BYTES_MAX;
 
 /// The workload as the user gave it: text that [`Work::new`] understands or refuses.
 #[derive(Clone, Debug)]
@@ -72,6 +81,8 @@ pub(crate) struct WorkOptions {
     pub(crate) fill_on_miss: bool,
     /// Whether the server is a cluster, in which a request's keys must share a slot.
     pub(crate) cluster: bool,
+    /// Whether requests are made in the binary protocol.
+    pub(crate) binary: bool,
     /// `--connections`: with `--verify`, each needs keys of its own.
     pub(crate) connections: u64,
     /// Seconds since the epoch, from which versions are counted, so that a later run's are higher.
@@ -104,6 +115,7 @@ impl Default for WorkOptions {
             verify: false,
             fill_on_miss: false,
             cluster: false,
+            binary: false,
             connections: 1,
             started_at_unix_s: 0,
             trace: None,
@@ -152,6 +164,25 @@ pub(crate) struct Reply<'a> {
     pub(crate) first: Element<'a>,
     /// All its bytes as they came, elements of an aggregate included.
     pub(crate) bytes: &'a [u8],
+    /// How elements of an aggregate are to be read.
+    coding: Coding,
+}
+
+impl<'a> Reply<'a> {
+    /// A reply as RESP has it.
+    #[inline]
+    pub(crate) fn resp(first: Element<'a>, bytes: &'a [u8]) -> Self {
+        Self { first, bytes, coding: Coding::Resp }
+    }
+}
+
+/// How a reply's elements stand in its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Coding {
+    /// As RESP, behind the head of the aggregate.
+    Resp,
+    /// As values of a get-many, behind their number.
+    Values,
 }
 
 /// What a reply says about the server.
@@ -230,12 +261,16 @@ impl Work {
         if options.verify {
             check_verify(options)?;
         }
-        let plan = Plan::new(options, prefix)?;
+        let sizes = Sizes::new(&options.value_bytes, least_bytes(options))?;
+        let is_plain = !options.verify && options.trace.is_none();
+        let value_bytes = sizes.fixed().filter(|bytes| is_plain && *bytes <= RENDERED_BYTES_MAX);
+        let plan = Plan::new(options, prefix, value_bytes)?;
+        check_frames(&plan, &sizes)?;
         let keys = Keys::new(options.keys, &options.key_dist)?;
-        let (least, content) = match (options.verify, &options.trace) {
-            (true, _) => (HEADER_BYTES, Content::Verified),
-            (false, Some(_)) => (0, Content::Numbers),
-            (false, None) => (0, Content::Plain),
+        let content = match (options.verify, &options.trace) {
+            (true, _) => Content::Verified,
+            (false, Some(_)) => Content::Numbers,
+            (false, None) => Content::Plain,
         };
         // A trace's requests are not chosen; it needs no weights.
         let weights = if plan.weights.is_empty() { &[1.0][..] } else { &plan.weights };
@@ -245,7 +280,7 @@ impl Work {
             specs: plan.specs,
             fill: plan.fill,
             fill_on_miss: options.fill_on_miss,
-            sizes: Sizes::new(&options.value_bytes, least)?,
+            sizes,
             ttl: options.ttl.as_deref().map(Ttl::new).transpose()?,
             values: Values::new(options.seed, content),
             seed: options.seed,
@@ -307,6 +342,26 @@ impl Work {
         let ttl_ms = self.ttl.map_or(0, |ttl| ttl.draw_ms(random));
         Op { command: self.fill, key, value_bytes, ttl_ms, version: 0, ..*op }
     }
+}
+
+/// Length below which values are not allowed to be.
+fn least_bytes(options: &WorkOptions) -> u32 {
+    if options.verify { HEADER_BYTES } else { 0 }
+}
+
+/// In the binary protocol every request must fit a frame.
+fn check_frames(plan: &Plan, sizes: &Sizes) -> Result<(), String> {
+    let op = Op { value_bytes: sizes.longest(), ..Op::default() };
+    for (command, spec) in plan.commands.iter().zip(&plan.specs) {
+        let forms = command.binary.iter().chain(&command.binary_with_ttl);
+        if forms.map(|form| form.value.bytes(&op)).any(|bytes| bytes > VALUE_BYTES_MAX) {
+            return Err(format!(
+                "--mix `{}`: with values of {} bytes it would not fit a frame of the binary protocol",
+                spec.name, op.value_bytes
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What `--verify` can't be combined with.

@@ -1,9 +1,10 @@
 //! From a mix or a trace to the commands that are asked: built-in names resolved, nonsense refused,
 //! everything rendered.
 
+use super::binary::Form;
 use super::command::{BUILT_IN, BuiltIn, Effect, Expect, Meaning, meaning};
 use super::mix::{Entry, Piece, Words, parse, words};
-use super::template::Template;
+use super::template::{Style, Template};
 use super::{CommandSpec, Digits, Kind, WorkOptions};
 
 /// The mix if none is given.
@@ -52,6 +53,9 @@ pub(super) struct Command {
     pub(super) template: Template,
     /// The one for requests with a TTL, if that is another.
     pub(super) with_ttl: Option<Template>,
+    /// The same in the binary protocol, if that is spoken.
+    pub(super) binary: Option<Form>,
+    pub(super) binary_with_ttl: Option<Form>,
     pub(super) kind: Kind,
     pub(super) expect: Expect,
     pub(super) role: Role,
@@ -82,8 +86,13 @@ struct Draft {
 }
 
 impl Plan {
-    /// Understands the commands of `options`, whose keys' names begin with `prefix`.
-    pub(super) fn new(options: &WorkOptions, prefix: &str) -> Result<Self, String> {
+    /// Understands the commands of `options`, whose keys' names begin with `prefix`; `value_bytes` as in
+    /// [`Style`].
+    pub(super) fn new(
+        options: &WorkOptions,
+        prefix: &str,
+        value_bytes: Option<u32>,
+    ) -> Result<Self, String> {
         let (mut drafts, digits) = match options.trace {
             Some(_) => (TRACE.iter().map(|row| draft(row, 1.0)).collect(), Digits::Traced),
             None => (mix(options)?, Digits::Twelve),
@@ -96,7 +105,8 @@ impl Plan {
         let fill = fill(&drafts);
         let fill_key = numbered_key(&fill.words).unwrap_or_default();
         drafts.push(fill);
-        let render = Render { options, prefix, digits, fill_key: &fill_key };
+        let render =
+            Render { options, style: Style { prefix, digits, value_bytes }, fill_key: &fill_key };
         let mut plan = Self {
             commands: Vec::new(),
             specs: Vec::new(),
@@ -212,8 +222,7 @@ fn fill_string(key: &[Piece]) -> Draft {
 
 struct Render<'a> {
     options: &'a WorkOptions,
-    prefix: &'a str,
-    digits: Digits,
+    style: Style<'a>,
     fill_key: &'a [Piece],
 }
 
@@ -221,11 +230,17 @@ impl Render<'_> {
     fn command(&self, draft: &Draft) -> Result<(Meaning, Command), String> {
         let meaning = meaning(&draft.words);
         self.check_keys(&draft.words, meaning)?;
-        let template = Template::new(&draft.words, self.prefix, self.digits)?;
+        let template = Template::new(&draft.words, self.style)?;
         let with_ttl = match &draft.with_ttl {
-            Some(words) => Some(Template::new(words, self.prefix, self.digits)?),
+            Some(words) => Some(Template::new(words, self.style)?),
             None => None,
         };
+        let form = |words| Form::new(words, self.style);
+        let (mut binary, mut binary_with_ttl) = (None, None);
+        if self.options.binary {
+            binary = Some(form(&draft.words)?);
+            binary_with_ttl = draft.with_ttl.as_ref().map(form).transpose()?;
+        }
         if template.has_ttl && self.options.ttl.is_none() {
             return Err("asks for a {ttl}, which --ttl would give".to_owned());
         }
@@ -234,7 +249,17 @@ impl Render<'_> {
         let (kind, expect) = (meaning.kind, meaning.expect);
         let is_filled = has_only_keys(&draft.words, expect)
             && numbered_key(&draft.words).is_some_and(|key| key == self.fill_key);
-        let command = Command { template, with_ttl, kind, expect, role, is_filled, draws_ttl };
+        let command = Command {
+            template,
+            with_ttl,
+            binary,
+            binary_with_ttl,
+            kind,
+            expect,
+            role,
+            is_filled,
+            draws_ttl,
+        };
         Ok((meaning, command))
     }
 
@@ -250,7 +275,9 @@ impl Render<'_> {
             );
         }
         let keys = pieces().filter(|piece| matches!(piece, Piece::Key(_))).count();
-        if self.options.cluster && keys > 1 && !has_hash_tag(self.prefix) {
+        // The binary protocol has no such rule, unless the server itself is configured so.
+        let must_share_slot = self.options.cluster && !self.options.binary;
+        if must_share_slot && keys > 1 && !has_hash_tag(self.style.prefix) {
             return Err(
                 "names several keys, which in a cluster must share a slot; a --key-prefix with \
                         a hash tag like {a}: sees to that"
@@ -305,7 +332,7 @@ mod tests {
     }
 
     fn plan(options: &WorkOptions) -> Result<Plan, String> {
-        Plan::new(options, "key:")
+        Plan::new(options, "key:", None)
     }
 
     #[test]
@@ -419,7 +446,7 @@ mod tests {
     fn several_keys_in_a_cluster_need_a_hash_tag() {
         let cluster = WorkOptions { cluster: true, ..options(&["mget"]) };
         assert!(plan(&cluster).err().unwrap().contains("must share a slot"));
-        assert!(Plan::new(&cluster, "{a}:").is_ok());
-        assert!(Plan::new(&cluster, "{}:").is_err());
+        assert!(Plan::new(&cluster, "{a}:", None).is_ok());
+        assert!(Plan::new(&cluster, "{}:", None).is_err());
     }
 }

@@ -53,6 +53,24 @@ impl Sizes {
         Ok(sizes)
     }
 
+    /// The length of every value, if there is but one.
+    pub(super) fn fixed(&self) -> Option<u32> {
+        match self.shape {
+            Shape::Fixed(size) => Some(size),
+            Shape::Uniform { .. } | Shape::LogNormal { .. } | Shape::List { .. } => None,
+        }
+    }
+
+    /// No value is longer.
+    pub(super) fn longest(&self) -> u32 {
+        match &self.shape {
+            Shape::Fixed(size) => *size,
+            Shape::Uniform { high, .. } => *high,
+            Shape::LogNormal { high, .. } => (*high).max(self.least),
+            Shape::List { sizes, .. } => sizes.iter().copied().max().unwrap_or_default(),
+        }
+    }
+
     pub(super) fn draw(&self, random: &mut Random) -> u32 {
         match &self.shape {
             Shape::Fixed(size) => *size,

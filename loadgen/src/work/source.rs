@@ -5,13 +5,16 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringmain::protocol::binary::request::FrameFull;
+use ringmain::protocol::binary::{ReplyHead, RequestFrame, RequestHead};
 use ringmain::protocol::client::Element;
 use ringmain::types::{SLOT_COUNT, key_slot};
 
+use super::binary::Form;
 use super::command::Expect;
 use super::judge::{Found, Judge};
 use super::keys::Cursor;
-use super::plan::Role;
+use super::plan::{Command, Role};
 use super::random::{Random, mix};
 use super::template::{Ink, Template};
 use super::trace::Record;
@@ -144,16 +147,38 @@ impl Source {
         template.write(op, &self.many, &mut ink, out);
     }
 
-    /// Appends the name of the request's (first) key; for protocols other than RESP.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the binary protocol's driver takes it"))]
-    pub(crate) fn key(&self, op: &Op, out: &mut Vec<u8>) {
-        template(&self.work, op).write_key(op, out);
-    }
-
-    /// Appends the value that the request writes; for protocols other than RESP.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the binary protocol's driver takes it"))]
-    pub(crate) fn value(&self, op: &Op, out: &mut Vec<u8>) {
-        self.work.values.append(op.key, op.version, op.value_bytes, out);
+    /// Adds the request to a frame of the binary protocol.
+    ///
+    /// # Errors
+    /// When it does not fit; the frame is as it was. It fits an empty one.
+    pub(crate) fn write_binary(
+        &mut self,
+        op: &Op,
+        id: u32,
+        frame: &mut RequestFrame,
+    ) -> Result<(), FrameFull> {
+        let Self { work, random, many, name, .. } = self;
+        let work = &**work;
+        let command = work.command(op);
+        let form = form(command, op);
+        let keys = if command.template.keys > 1 {
+            gather(work, op, command.template.keys, many);
+            &**many
+        } else {
+            slice::from_ref(&op.key)
+        };
+        let mut ink = Ink { values: &work.values, random, random_below: work.keys.count() };
+        let mut head = RequestHead::new(id, form.opcode);
+        head.flags = form.flags;
+        name.clear();
+        if let Some(key) = &form.key {
+            key.write(op, keys, &mut ink, name);
+            head.slot = key_slot(name);
+        }
+        let key = if form.sends_key { &**name } else { &[] };
+        frame.push_with(head, &form.extras(op), key, form.value.bytes(op), |out| {
+            form.value.write(op, keys, &mut ink, out);
+        })
     }
 
     /// Judges the reply to `op`.
@@ -188,6 +213,20 @@ impl Source {
                 follow_ups.push_back(work.write_of(op, key, random));
             }
         })
+    }
+
+    /// Judges the reply to `op` in the binary protocol.
+    pub(crate) fn judge_binary<'a>(
+        &mut self,
+        op: &Op,
+        head: &ReplyHead,
+        body: &'a [u8],
+    ) -> Verdict<'a> {
+        let form = form(self.work.command(op), op);
+        match form.reply(head, body) {
+            Some(reply) => self.judge(op, &reply),
+            None => Verdict::Wrong,
+        }
     }
 
     /// What this source's reads have found since it was made.
@@ -251,6 +290,12 @@ fn gather(work: &Work, op: &Op, count: usize, keys: &mut Vec<u64>) {
     keys.clear();
     keys.push(op.key);
     keys.extend(more);
+}
+
+/// How `op` is asked in the binary protocol, which the workload was made for.
+fn form<'a>(command: &'a Command, op: &Op) -> &'a Form {
+    let with_ttl = command.binary_with_ttl.as_ref().filter(|_| op.ttl_ms > 0);
+    with_ttl.or(command.binary.as_ref()).expect("rendered for the binary protocol")
 }
 
 /// What `op` is written by.

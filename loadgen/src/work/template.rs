@@ -1,8 +1,8 @@
-//! A command rendered in advance: its RESP bytes, with gaps where keys, values and TTLs go.
+//! A command rendered in advance: its bytes, with gaps where keys, values and TTLs go.
 //!
-//! Whatever has the same length each time stands in one text, which is copied at once and has its digits
-//! patched; values and TTLs are put between such copies. Writing a request allocates nothing, if the
-//! output has room.
+//! Whatever has the same length each time stands in one text, which is copied at once and has its digits, and
+//! short values of a fixed length, patched; other values and TTLs are put between such copies. Writing a
+//! request allocates nothing, if the output has room.
 
 use super::mix::{Piece, Words};
 use super::random::Random;
@@ -18,7 +18,29 @@ pub(super) const KEY_BYTES_MAX: usize = 512;
 /// Longest command without its values, in bytes.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// A command to be written.
+/// What all commands of a workload have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Style<'a> {
+    /// What the names of keys begin with.
+    pub(super) prefix: &'a str,
+    pub(super) digits: Digits,
+    /// The length of values, if all have the same, are short and consist of random bytes.
+    pub(super) value_bytes: Option<u32>,
+}
+
+/// How words are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// A RESP request.
+    #[default]
+    Resp,
+    /// A list of the binary protocol: their number and the length of each in four bytes.
+    List,
+    /// Nothing between them.
+    Bare,
+}
+
+/// A command, or a part of one, to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Template {
     text: Box<[u8]>,
@@ -45,6 +67,11 @@ enum Part {
         gap: Gap,
         around: u32,
     },
+    /// The same in four bytes.
+    Length32 {
+        gap: Gap,
+        around: u32,
+    },
     Gap(Gap),
 }
 
@@ -61,17 +88,21 @@ enum Gap {
     },
 }
 
-/// Twelve digits at an offset of the text.
+/// What is written over an offset of the text.
 #[derive(Clone, Copy, Debug)]
 struct Patch {
     at: u32,
-    what: Number,
+    what: What,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Number {
+enum What {
+    /// Twelve digits: the number of which key.
     Key(u16),
+    /// Twelve digits.
     Random,
+    /// The value, of the fixed length, of which key.
+    Value { key: u16, bytes: u32 },
 }
 
 /// The name of the first key by itself.
@@ -92,10 +123,20 @@ pub(super) struct Ink<'a> {
 }
 
 impl Template {
-    /// Renders a command. `prefix` begins the names of keys.
-    pub(super) fn new(words: &Words, prefix: &str, digits: Digits) -> Result<Self, String> {
-        let mut builder = Builder { prefix: prefix.as_bytes(), digits, ..Builder::default() };
-        builder.text.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    /// Renders a command as a RESP request.
+    pub(super) fn new(words: &Words, style: Style<'_>) -> Result<Self, String> {
+        let key_name = key_name(words, style.prefix, style.digits)?;
+        Ok(Self { key_name, ..Self::part(words, style, Framing::Resp)? })
+    }
+
+    /// Renders some words of a command, which has been rendered as a whole before.
+    pub(super) fn part(
+        words: &[Vec<Piece>],
+        style: Style<'_>,
+        framing: Framing,
+    ) -> Result<Self, String> {
+        let mut builder = Builder { style, framing, ..Builder::default() };
+        builder.begin(words.len());
         for word in words {
             builder.word(word)?;
         }
@@ -109,7 +150,7 @@ impl Template {
             text: builder.text.into(),
             patches: builder.patches.into(),
             parts: builder.parts.into(),
-            key_name: key_name(words, prefix, digits)?,
+            key_name: None,
             keys,
             has_value: pieces().any(|piece| *piece == Piece::Value),
             has_ttl: pieces().any(|piece| matches!(piece, Piece::TtlS | Piece::TtlMs)),
@@ -124,12 +165,15 @@ impl Template {
                     let at = out.len();
                     out.extend_from_slice(&self.text[start as usize..end as usize]);
                     for patch in &self.patches[first as usize..last as usize] {
-                        let number = match patch.what {
-                            Number::Key(index) => keys[usize::from(index)],
-                            Number::Random => ink.random.below(ink.random_below),
-                        };
-                        let at = at + (patch.at - start) as usize;
-                        write_digits(&mut out[at..at + KEY_DIGITS], number);
+                        let out = &mut out[at + (patch.at - start) as usize..];
+                        match patch.what {
+                            What::Key(index) => write_digits(out, keys[usize::from(index)]),
+                            What::Random => write_digits(out, ink.random.below(ink.random_below)),
+                            What::Value { key, bytes } => {
+                                let key = keys[usize::from(key)];
+                                ink.values.fill(key, &mut out[..bytes as usize]);
+                            }
+                        }
                     }
                 }
                 Part::Length { gap, around } => {
@@ -137,6 +181,10 @@ impl Template {
                     let length = around as usize + gap.length(op);
                     out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
                     out.extend_from_slice(b"\r\n");
+                }
+                Part::Length32 { gap, around } => {
+                    let length = around as usize + gap.length(op);
+                    out.extend_from_slice(&narrow(length).to_le_bytes());
                 }
                 Part::Gap(gap) => match gap {
                     Gap::Value(index) => {
@@ -152,6 +200,17 @@ impl Template {
         }
     }
 
+    /// How many bytes [`Template::write`] appends for `op`, if they are no RESP request.
+    pub(super) fn bytes(&self, op: &Op) -> usize {
+        let bytes = |part: &Part| match *part {
+            Part::Text { start, end, .. } => (end - start) as usize,
+            Part::Length { .. } => unreachable!("only in RESP"),
+            Part::Length32 { .. } => size_of::<u32>(),
+            Part::Gap(gap) => gap.length(op),
+        };
+        self.parts.iter().map(bytes).sum()
+    }
+
     /// Appends the name of the first key; nothing if the command has none.
     pub(super) fn write_key(&self, op: &Op, out: &mut Vec<u8>) {
         match &self.key_name {
@@ -160,7 +219,7 @@ impl Template {
                 out.extend_from_slice(text);
                 for offset in offsets {
                     let at = start + offset;
-                    write_digits(&mut out[at..at + KEY_DIGITS], op.key);
+                    write_digits(&mut out[at..], op.key);
                 }
             }
             Some(KeyName::Traced { prefix }) => {
@@ -169,6 +228,11 @@ impl Template {
             }
             None => {}
         }
+    }
+
+    /// Whether nothing is ever written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// Whether the command names a key.
@@ -208,10 +272,10 @@ fn append_digits(number: u64, digits: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-/// Writes `number`, which is below 10^12, in twelve digits: two at a time, from three independent groups of
-/// four.
+/// Writes `number`, which is below 10^12, in twelve digits at the start of `out`: two at a time, from three
+/// independent groups of four.
 fn write_digits(out: &mut [u8], number: u64) {
-    let out: &mut [u8; KEY_DIGITS] = out.try_into().expect("twelve bytes are given");
+    let out = out.first_chunk_mut::<KEY_DIGITS>().expect("there is room for them");
     let (high, rest) = (number / 100_000_000, number % 100_000_000);
     for (group, at) in [(high, 0), (rest / 10_000, 4), (rest % 10_000, 8)] {
         out[at..at + 2].copy_from_slice(&PAIRS[usize::try_from(group / 100).unwrap_or_default()]);
@@ -238,8 +302,8 @@ static PAIRS: [[u8; 2]; 100] = {
 
 #[derive(Default)]
 struct Builder<'a> {
-    prefix: &'a [u8],
-    digits: Digits,
+    style: Style<'a>,
+    framing: Framing,
     text: Vec<u8>,
     patches: Vec<Patch>,
     parts: Vec<Part>,
@@ -251,27 +315,46 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn begin(&mut self, words: usize) {
+        match self.framing {
+            Framing::Resp => self.text.extend_from_slice(format!("*{words}\r\n").as_bytes()),
+            Framing::List => self.text.extend_from_slice(&narrow(words).to_le_bytes()),
+            Framing::Bare => {}
+        }
+    }
+
     fn word(&mut self, word: &[Piece]) -> Result<(), String> {
+        if word.iter().filter(|piece| piece.varies()).count() > 1 {
+            return Err(
+                "an argument can hold only one of {value}, {ttl} and {ttl_ms}, and only once"
+                    .to_owned(),
+            );
+        }
         let gaps = word.iter().filter(|piece| self.is_gap(piece)).count();
         let fixed: usize = word.iter().map(|piece| self.fixed_bytes(piece)).sum();
         match gaps {
-            0 => self.text.extend_from_slice(format!("${fixed}\r\n").as_bytes()),
+            0 => match self.framing {
+                Framing::Resp => self.text.extend_from_slice(format!("${fixed}\r\n").as_bytes()),
+                Framing::List => self.text.extend_from_slice(&narrow(fixed).to_le_bytes()),
+                Framing::Bare => {}
+            },
             1 => {
                 self.end_text();
-                self.parts.push(Part::Length { gap: self.gap_of(word), around: narrow(fixed) });
+                let (gap, around) = (self.gap_of(word), narrow(fixed));
+                match self.framing {
+                    Framing::Resp => self.parts.push(Part::Length { gap, around }),
+                    Framing::List => self.parts.push(Part::Length32 { gap, around }),
+                    Framing::Bare => {}
+                }
             }
-            _ => {
-                return Err(
-                    "an argument can hold only one of {value}, {ttl} and {ttl_ms}, and only \
-                            once"
-                        .to_owned(),
-                );
-            }
+            _ => return Err("a trace's key can't share an argument with others".to_owned()),
         }
         for piece in word {
             self.piece(piece);
         }
-        self.text.extend_from_slice(b"\r\n");
+        if self.framing == Framing::Resp {
+            self.text.extend_from_slice(b"\r\n");
+        }
         Ok(())
     }
 
@@ -280,21 +363,25 @@ impl Builder<'_> {
             Piece::Text(text) | Piece::Constant(text) => self.text.extend_from_slice(text),
             Piece::Key(index) => {
                 self.key = index_of(*index);
-                self.text.extend_from_slice(self.prefix);
-                match self.digits {
-                    Digits::Twelve => self.patch(Number::Key(index_of(*index))),
+                self.text.extend_from_slice(self.style.prefix.as_bytes());
+                match self.style.digits {
+                    Digits::Twelve => self.patch(What::Key(index_of(*index)), KEY_DIGITS),
                     Digits::Traced => self.gap(piece),
                 }
             }
-            Piece::Number(index) => self.patch(Number::Key(index_of(*index))),
-            Piece::Random => self.patch(Number::Random),
-            Piece::Value | Piece::TtlS | Piece::TtlMs => self.gap(piece),
+            Piece::Number(index) => self.patch(What::Key(index_of(*index)), KEY_DIGITS),
+            Piece::Random => self.patch(What::Random, KEY_DIGITS),
+            Piece::Value => match self.style.value_bytes {
+                Some(bytes) => self.patch(What::Value { key: self.key, bytes }, bytes as usize),
+                None => self.gap(piece),
+            },
+            Piece::TtlS | Piece::TtlMs => self.gap(piece),
         }
     }
 
-    fn patch(&mut self, what: Number) {
+    fn patch(&mut self, what: What, bytes: usize) {
         self.patches.push(Patch { at: narrow(self.text.len()), what });
-        self.text.extend_from_slice(&[b'0'; KEY_DIGITS]);
+        self.text.resize(self.text.len() + bytes, b'0');
     }
 
     fn gap(&mut self, piece: &Piece) {
@@ -305,7 +392,7 @@ impl Builder<'_> {
 
     /// The gap among `pieces`, of which one is a gap.
     fn gap_of(&self, pieces: &[Piece]) -> Gap {
-        let key = || Gap::Key { prefix: narrow(self.prefix.len()) };
+        let key = || Gap::Key { prefix: narrow(self.style.prefix.len()) };
         pieces
             .iter()
             .find_map(|piece| match piece {
@@ -319,17 +406,23 @@ impl Builder<'_> {
     }
 
     fn is_gap(&self, piece: &Piece) -> bool {
-        piece.varies() || matches!((piece, self.digits), (Piece::Key(_), Digits::Traced))
+        match piece {
+            Piece::Value => self.style.value_bytes.is_none(),
+            Piece::Key(_) => self.style.digits == Digits::Traced,
+            _ => piece.varies(),
+        }
     }
 
     /// How many bytes of the piece are the same in number each time.
     fn fixed_bytes(&self, piece: &Piece) -> usize {
-        match (piece, self.digits) {
+        let Style { prefix, digits, value_bytes } = self.style;
+        match (piece, digits) {
             (Piece::Text(text) | Piece::Constant(text), _) => text.len(),
-            (Piece::Key(_), Digits::Twelve) => self.prefix.len() + KEY_DIGITS,
-            (Piece::Key(_), Digits::Traced) => self.prefix.len(),
+            (Piece::Key(_), Digits::Twelve) => prefix.len() + KEY_DIGITS,
+            (Piece::Key(_), Digits::Traced) => prefix.len(),
             (Piece::Number(_) | Piece::Random, _) => KEY_DIGITS,
-            (Piece::Value | Piece::TtlS | Piece::TtlMs, _) => 0,
+            (Piece::Value, _) => value_bytes.unwrap_or_default() as usize,
+            (Piece::TtlS | Piece::TtlMs, _) => 0,
         }
     }
 
@@ -389,13 +482,14 @@ fn index_of(index: usize) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digits, Ink, KEY_DIGITS, Op, Template, write_digits};
+    use super::{Digits, Ink, KEY_DIGITS, Op, Style, Template, write_digits};
     use crate::work::mix::words;
     use crate::work::random::Random;
     use crate::work::values::{Content, Values};
 
     fn template(command: &str, digits: Digits) -> Template {
-        Template::new(&words(command).unwrap(), "key:", digits).unwrap()
+        let style = Style { prefix: "key:", digits, value_bytes: None };
+        Template::new(&words(command).unwrap(), style).unwrap()
     }
 
     fn write(template: &Template, op: &Op, keys: &[u64]) -> String {
@@ -476,6 +570,31 @@ mod tests {
         assert_eq!(out, expected);
     }
 
+    /// Rendered in advance or put together, a request is the same.
+    #[test]
+    fn values_of_a_fixed_length_are_those_that_any_length_has() {
+        for command in
+            ["set {key} {value}", "mset {key} <{value}> {key} {value} px {ttl_ms}", "echo {value}"]
+        {
+            for bytes in [0, 1, 64, 200] {
+                let values = Values::new(1, Content::Plain);
+                let written = |value_bytes| {
+                    let style = Style { prefix: "key:", value_bytes, ..Style::default() };
+                    let template = Template::new(&words(command).unwrap(), style).unwrap();
+                    let random = &mut Random::new(1, 1);
+                    let mut ink = Ink { values: &values, random, random_below: 1 };
+                    let mut out = Vec::new();
+                    for key in 0..300 {
+                        let op = Op { key, value_bytes: bytes, ttl_ms: 70, ..Op::default() };
+                        template.write(&op, &[key, key + 1], &mut ink, &mut out);
+                    }
+                    out
+                };
+                assert!(written(None) == written(Some(bytes)), "{command}, {bytes}");
+            }
+        }
+    }
+
     #[test]
     fn a_traces_keys_are_as_long_as_in_the_trace() {
         let template = template("get {key}", Digits::Traced);
@@ -510,9 +629,11 @@ mod tests {
             ("set {key}{ttl} 1", "a key's name can't hold {value}"),
             (&format!("get {}{{key}}", "a".repeat(500)), "a key's name is longer than 512 bytes"),
         ] {
-            let error =
-                Template::new(&words(command).unwrap(), "key:", Digits::Twelve).err().unwrap();
-            assert!(error.contains(part), "{error}");
+            for value_bytes in [None, Some(3)] {
+                let style = Style { prefix: "key:", value_bytes, ..Style::default() };
+                let error = Template::new(&words(command).unwrap(), style).err().unwrap();
+                assert!(error.contains(part), "{error}");
+            }
         }
     }
 }

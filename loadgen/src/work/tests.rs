@@ -5,6 +5,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringmain::protocol::binary::body::read_list;
+use ringmain::protocol::binary::{FrameLimits, Frames, Next, Opcode, RequestFrame, RequestHead};
 use ringmain::protocol::client::read_element;
 use ringmain::protocol::{Limits, Parsed, Parser};
 use ringmain::types::key_slot;
@@ -140,7 +142,7 @@ type Verdicts = BTreeMap<String, usize>;
 
 fn judge(source: &mut Source, op: &Op, reply: &[u8]) -> String {
     let (first, _) = read_element(reply).unwrap().unwrap();
-    match source.judge(op, &Reply { first, bytes: reply }) {
+    match source.judge(op, &Reply::resp(first, reply)) {
         Verdict::Error(code) => format!("Error({})", String::from_utf8_lossy(code)),
         verdict => format!("{verdict:?}"),
     }
@@ -432,13 +434,12 @@ fn slots_are_those_of_the_keys_that_are_sent() {
         let mut source = work(&options).source(0, 1);
         for _ in 0..100 {
             let op = source.next().unwrap();
-            let (mut request, mut key) = (Vec::new(), Vec::new());
+            let mut request = Vec::new();
             source.write_resp(&op, &mut request);
-            source.key(&op, &mut key);
             let mut parser = Parser::default();
             parser.parse(&request, &Limits::authenticated()).unwrap();
-            assert_eq!(parser.args(&request).at(1), key, "{mix}");
-            assert_eq!(source.slot(&op), key_slot(&key).0, "{mix}");
+            let key = parser.args(&request).at(1);
+            assert_eq!(source.slot(&op), key_slot(key).0, "{mix}");
         }
     }
     let mut pings = work(&options("ping")).source(0, 1);
@@ -447,16 +448,54 @@ fn slots_are_those_of_the_keys_that_are_sent() {
     assert!(slots.len() > 80, "requests without a key go anywhere: {slots:?}");
 }
 
+/// The same keys and values, whichever protocol is spoken.
 #[test]
-fn the_value_is_the_one_that_is_sent() {
-    let work = work(&WorkOptions { verify: true, ..options("set") });
-    let mut source = work.source(0, 1);
-    let op = source.next().unwrap();
-    let (mut request, mut value) = (Vec::new(), Vec::new());
-    source.write_resp(&op, &mut request);
-    source.value(&op, &mut value);
-    let tail = [&value[..], b"\r\n"].concat();
-    assert!(request.ends_with(&tail) && value.len() == 64);
+fn the_binary_protocol_asks_what_resp_asks() {
+    for mix in ["get", "set", "mget", "mset", "append", "strlen", "set x{n} a{value}b px 5"] {
+        let options = WorkOptions { binary: true, ..options(mix) };
+        let (mut as_resp, mut as_binary) =
+            (work(&options).source(0, 1), work(&options).source(0, 1));
+        let mut frame = RequestFrame::default();
+        for id in 0..100 {
+            let (op, same) = (as_resp.next().unwrap(), as_binary.next().unwrap());
+            assert_eq!(op, same);
+            let (mut request, mut out) = (Vec::new(), Vec::new());
+            as_resp.write_resp(&op, &mut request);
+            as_binary.write_binary(&op, id, &mut frame).unwrap();
+            frame.finish(&mut out);
+            let mut parser = Parser::default();
+            parser.parse(&request, &Limits::authenticated()).unwrap();
+            let args = parser.args(&request);
+            let mut frames = Frames::<RequestHead>::default();
+            let next = frames.next(&out, 0, &FrameLimits::WIDEST);
+            let Ok(Next::Item(item)) = next else { panic!("{mix}: {next:?}") };
+            assert_eq!((item.head.id, item.end), (id, out.len()));
+            let body = &out[item.start + item.head.flags.extras_bytes()..];
+            let opcode = Opcode::from_number(item.head.opcode).unwrap();
+            let sent: Vec<&[u8]> = match opcode {
+                Opcode::GetMany | Opcode::SetMany | Opcode::Command => read_list(body).unwrap(),
+                _ => {
+                    let (key, value) = body.split_at(usize::from(item.head.key_bytes));
+                    [key, value].into_iter().filter(|part| !part.is_empty()).collect()
+                }
+            };
+            let skipped = usize::from(opcode != Opcode::Command);
+            let asked: Vec<&[u8]> = args.from(skipped).take(sent.len()).collect();
+            assert_eq!(sent, asked, "{mix}");
+            if opcode != Opcode::Command {
+                assert_eq!(item.head.slot, key_slot(args.at(1)), "{mix}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_that_no_frame_takes_is_refused() {
+    let huge =
+        |mix| WorkOptions { binary: true, value_bytes: "500000000".to_owned(), ..options(mix) };
+    assert!(Work::new(&huge("set")).is_ok());
+    let said = error(&huge("mset"));
+    assert!(said.contains("--mix `mset`") && said.contains("frame"), "{said}");
 }
 
 #[test]
@@ -510,6 +549,7 @@ fn cost_of_a_request() {
         ("get, zipfian:0.99", "get", "zipfian:0.99", "64", false),
         ("get, zipfian:1.3", "get", "zipfian:1.3", "64", false),
         ("set 64 B, uniform", "set", "uniform", "64", false),
+        ("set 64 B, length drawn, uniform", "set", "uniform", "uniform:64-64", false),
         ("set 1 KiB, uniform", "set", "uniform", "1024", false),
         ("get=90,set=10, 64 B, uniform", "get=90,set=10", "uniform", "64", false),
         (
@@ -554,7 +594,7 @@ fn cost_of_a_request() {
                 let is_set = work.command(op).template.has_value;
                 let reply: &[u8] = if is_set { b"+OK\r\n" } else { &hit };
                 let (first, _) = read_element(reply).unwrap().unwrap();
-                std::hint::black_box(source.judge(op, &Reply { first, bytes: reply }));
+                std::hint::black_box(source.judge(op, &Reply::resp(first, reply)));
             }
             spent[2] += start.elapsed();
             ops.clear();

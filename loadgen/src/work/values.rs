@@ -65,6 +65,20 @@ impl Values {
         }
     }
 
+    /// Fills `out` with the value for `key` of its length, which consists of random bytes.
+    #[inline]
+    pub(super) fn fill(&self, key: u64, out: &mut [u8]) {
+        let at = start(key);
+        match self.pool.get(at..at + out.len()) {
+            Some(bytes) => out.copy_from_slice(bytes),
+            // The pool goes on at its start.
+            None => out
+                .iter_mut()
+                .zip(self.pool[at..].iter().chain(&self.pool))
+                .for_each(|(to, from)| *to = *from),
+        }
+    }
+
     fn append_verified(&self, key: u64, version: u64, bytes: usize, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&key.to_le_bytes());
@@ -78,7 +92,7 @@ impl Values {
 
     fn append_pool(&self, salt: u64, mut bytes: usize, out: &mut Vec<u8>) {
         out.reserve(bytes);
-        let mut at = usize::try_from(mix(salt)).unwrap_or_default() % POOL_BYTES;
+        let mut at = start(salt);
         while bytes > 0 {
             let part = bytes.min(POOL_BYTES - at);
             out.extend_from_slice(&self.pool[at..at + part]);
@@ -86,6 +100,11 @@ impl Values {
             at = 0;
         }
     }
+}
+
+/// Where in the pool a value begins.
+fn start(salt: u64) -> usize {
+    usize::try_from(mix(salt)).unwrap_or_default() % POOL_BYTES
 }
 
 /// Appends a number of so many digits, the first of which is not 0.

@@ -1,8 +1,9 @@
-//! What the end-to-end tests share: a scripted server, Ringmain itself, and running the tool.
+//! What the end-to-end tests share: scripted servers, Ringmain itself, and running the tool.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub(crate) mod fake;
+pub(crate) mod frames;
 pub(crate) mod ringmain;
 pub(crate) mod tool;
 
