@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
+
 use crate::client::Client;
 use crate::process;
 use crate::servers::{Running, on_path};
@@ -51,6 +53,16 @@ pub(crate) struct Cost {
     pub(crate) requests_per_second: f64,
     /// The server's user and system time over the requests, in microseconds.
     pub(crate) cpu_us: f64,
+    /// Latencies as the client saw them, in milliseconds.
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// What a client saw.
+struct Seen {
+    requests_per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
 }
 
 /// What makes the load.
@@ -77,16 +89,17 @@ impl Generator {
     /// Puts `load` on `server` from `cpus` and measures.
     pub(crate) fn run(&self, load: Load, server: &Running, cpus: &[usize]) -> io::Result<Cost> {
         let before = server.cpu_time()?;
-        let requests_per_second = process::pinned(cpus, || match self {
+        let Seen { requests_per_second, p50_ms, p99_ms } = process::pinned(cpus, || match self {
             Self::RedisBenchmark(program) => redis_benchmark(program.clone(), load, server),
             Self::BuiltIn => built_in(load, server),
         })?;
         let spent = server.cpu_time()?.saturating_sub(before);
-        Ok(Cost { requests_per_second, cpu_us: spent.as_secs_f64() * 1e6 / load.requests as f64 })
+        let cpu_us = spent.as_secs_f64() * 1e6 / load.requests as f64;
+        Ok(Cost { requests_per_second, cpu_us, p50_ms, p99_ms })
     }
 }
 
-fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result<f64> {
+fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result<Seen> {
     let mut command = Command::new(program);
     command
         .args(["-h", "127.0.0.1", "--csv"])
@@ -106,8 +119,8 @@ fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result
     let mut output = String::new();
     child.stdout.take().map_or(Ok(0), |mut out| out.read_to_string(&mut output))?;
     child.stderr.take().map_or(Ok(0), |mut err| err.read_to_string(&mut output))?;
-    if let (true, Some(rate)) = (status?, rate(&output, load.verb)) {
-        return Ok(rate);
+    if let (true, Some(seen)) = (status?, seen(&output, load.verb)) {
+        return Ok(seen);
     }
     let said = output.lines().last().unwrap_or("nothing");
     Err(io::Error::other(format!("redis-benchmark gave no figure; it said {said}")))
@@ -129,22 +142,29 @@ fn wait(child: &mut Child) -> io::Result<bool> {
     }
 }
 
-/// The second field of the row that starts with the verb: `"SET","101010.10",…`.
-fn rate(csv: &str, verb: Verb) -> Option<f64> {
-    let row = csv.lines().find_map(|line| line.strip_prefix(&format!("\"{}\",\"", verb.name())))?;
-    row.split('"').next()?.parse().ok()
+/// What the row says that starts with the verb: `"SET","101010.10",…`, where the rate is followed by the
+/// mean, the least, p50, p95, p99 and the greatest latency.
+fn seen(csv: &str, verb: Verb) -> Option<Seen> {
+    let start = format!("\"{}\",", verb.name());
+    let row = csv.lines().find_map(|line| line.strip_prefix(&start))?;
+    let numbers = row.split(',').map(|field| field.trim_matches('"').parse());
+    let numbers: Vec<f64> = numbers.collect::<Result<_, _>>().ok()?;
+    let [requests_per_second, _, _, p50_ms, _, p99_ms, ..] = numbers[..] else { return None };
+    Some(Seen { requests_per_second, p50_ms, p99_ms })
 }
 
 /// Each connection in turn gives up the replies to its last batch and sends the next one, so that
 /// the others' batches are on the way meanwhile.
-fn built_in(load: Load, server: &Running) -> io::Result<f64> {
+fn built_in(load: Load, server: &Running) -> io::Result<Seen> {
     let mut clients = (0..CONNECTIONS)
         .map(|_| Client::connect(server.address()))
         .collect::<io::Result<Vec<_>>>()?;
     let mut random = 1_u64;
     let mut left = load.requests;
     let start = Instant::now();
+    let mut rounds = Histogram::<u64>::new(3).map_err(io::Error::other)?;
     while left > 0 {
+        let round = Instant::now();
         for client in &mut clients {
             client.finish()?;
             for _ in 0..left.min(load.depth as u64) {
@@ -156,9 +176,13 @@ fn built_in(load: Load, server: &Running) -> io::Result<f64> {
         if start.elapsed() > RUN_TIMEOUT {
             return Err(io::Error::other("the load took too long"));
         }
+        let nanos = u64::try_from(round.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        rounds.record(nanos).map_err(io::Error::other)?;
     }
     clients.iter_mut().try_for_each(Client::finish)?;
-    Ok(load.requests as f64 / start.elapsed().as_secs_f64())
+    let requests_per_second = load.requests as f64 / start.elapsed().as_secs_f64();
+    let ms = |quantile| rounds.value_at_quantile(quantile) as f64 / 1e6;
+    Ok(Seen { requests_per_second, p50_ms: ms(0.5), p99_ms: ms(0.99) })
 }
 
 fn add(client: &mut Client, verb: Verb, number: u64) {
@@ -194,6 +218,21 @@ pub(crate) fn fill_with(client: &mut Client, count: u64, options: &[&[u8]]) -> i
             let key = key(number);
             let set: [&[u8]; 3] = [b"SET", &key, &VALUE];
             client.add(&[&set, options].concat());
+        }
+        client.send()?;
+        client.finish()?;
+    }
+    Ok(())
+}
+
+/// Writes `count` keys of 16 bytes with values of `bytes`, each once.
+pub(crate) fn fill_values(server: &Running, count: u64, bytes: u64) -> io::Result<()> {
+    const BATCH: usize = 64;
+    let mut client = Client::connect(server.address())?;
+    let value = vec![b'x'; usize::try_from(bytes).map_err(io::Error::other)?];
+    for first in (0..count).step_by(BATCH) {
+        for number in first..count.min(first + BATCH as u64) {
+            client.add(&[b"SET", &key(number), &value]);
         }
         client.send()?;
         client.finish()?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 mod client;
+mod durable;
 mod load;
 mod long;
 mod memory;
@@ -69,6 +70,12 @@ enum Part {
     Speed,
     /// Two shards on two CPUs beside one on one.
     Shards,
+    /// SETs with a log on disk.
+    Durable,
+    /// GETs while others SET with a log on disk.
+    Mixed,
+    /// Bytes on disk for a byte of keys and values.
+    Amplification,
     /// Memory per key.
     Keys,
     /// Memory per idle connection.
@@ -191,6 +198,9 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
             Some(own) => speed::two_shards(setting, own)?,
             None => return Ok(None),
         },
+        Part::Durable => durable::writes(setting, servers)?,
+        Part::Mixed => durable::mixed(setting, servers)?,
+        Part::Amplification => durable::amplification(setting, servers)?,
         Part::Keys => memory::per_key(setting, servers)?,
         Part::Connections => memory::per_connection(setting, servers)?,
         Part::Idle => memory::idle(setting, servers)?,

@@ -106,7 +106,7 @@ pub(crate) struct Running {
     pub(crate) port: u16,
     child: Child,
     /// The server's working directory, which goes with it.
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Installed {
@@ -122,10 +122,17 @@ impl Installed {
     /// Starts the server on `cpus`, one shard on each if it is the project's own, and waits until it
     /// answers.
     pub(crate) fn start(&self, cpus: &[usize]) -> io::Result<Running> {
-        self.try_start(cpus).map_err(|error| io::Error::other(format!("{}: {error}", self.name)))
+        let flags: &[&str] = if self.is_own() { &["--durability", "memory"] } else { &[] };
+        self.start_with(cpus, flags)
     }
 
-    fn try_start(&self, cpus: &[usize]) -> io::Result<Running> {
+    /// The same with more flags.
+    pub(crate) fn start_with(&self, cpus: &[usize], flags: &[&str]) -> io::Result<Running> {
+        let started = self.try_start(cpus, flags);
+        started.map_err(|error| io::Error::other(format!("{}: {error}", self.name)))
+    }
+
+    fn try_start(&self, cpus: &[usize], flags: &[&str]) -> io::Result<Running> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("log");
         let port = free_ports(1 + cpus.len())?;
@@ -134,13 +141,14 @@ impl Installed {
             let output = File::create(&log)?;
             Command::new(&self.program)
                 .args(args)
+                .args(flags)
                 .current_dir(dir.path())
                 .stdin(Stdio::null())
                 .stderr(output.try_clone()?)
                 .stdout(output)
                 .spawn()
         })?;
-        let mut running = Running { port, child, _dir: dir };
+        let mut running = Running { port, child, dir };
         let deadline = Instant::now() + START_TIMEOUT;
         while !running.answers() {
             if let Some(status) = running.child.try_wait()? {
@@ -167,7 +175,6 @@ impl Installed {
                 ("--shard-port-base", (port + 1).to_string()),
                 ("--dir", dir.display().to_string()),
                 ("--maxclients", CLIENTS_MAX.to_string()),
-                ("--durability", "memory".to_owned()),
             ]
             .into_iter()
             .flat_map(|(flag, value)| [flag.to_owned(), value])
@@ -197,6 +204,11 @@ fn free_ports(count: usize) -> io::Result<u16> {
 impl Running {
     pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// CPU time since it started.

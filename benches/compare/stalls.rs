@@ -35,6 +35,8 @@ struct Work {
     prepare: Act,
     /// What the bystander lives through.
     act: Act,
+    /// Whether this project's server writes a log meanwhile.
+    has_log: bool,
 }
 
 /// A bystander's requests.
@@ -61,7 +63,11 @@ pub(crate) fn table(setting: &Setting, servers: &[Installed]) -> io::Result<Tabl
     for work in all(setting) {
         for server in servers {
             progress(&format!("stalls: {}: {}", work.title, server.name));
-            let running = server.start(&setting.one.server)?;
+            let running = if work.has_log && server.is_own() {
+                server.start_with(&setting.one.server, &["--durability", "async"])?
+            } else {
+                server.start(&setting.one.server)?
+            };
             let (seen, step) = process::pinned(&setting.one.clients, || watch(&running, &work))?;
             let over = |ms: u64| seen.nanos.len() - seen.nanos.count_between(0, ms * 1_000_000);
             let micros = |nanos: u64| format!("{:.0}", nanos as f64 / 1e3);
@@ -133,6 +139,7 @@ fn all(setting: &Setting) -> Vec<Work> {
             },
         ),
         shrinking(keys),
+        snapshot(keys),
     ]
 }
 
@@ -141,7 +148,8 @@ fn work(
     prepare: impl Fn(&mut Client) -> io::Result<()> + Send + Sync + 'static,
     act: impl Fn(&mut Client) -> io::Result<()> + Send + Sync + 'static,
 ) -> Work {
-    Work { title: title.into(), prepare: Box::new(prepare), act: Box::new(act) }
+    let (prepare, act): (Act, Act) = (Box::new(prepare), Box::new(act));
+    Work { title: title.into(), prepare, act, has_log: false }
 }
 
 fn none() -> impl Fn(&mut Client) -> io::Result<()> + Send + Sync {
@@ -209,6 +217,22 @@ fn shrinking(keys: u64) -> Work {
             Err(io::Error::other("the limit is not kept to"))
         },
     )
+}
+
+/// A snapshot is taken while keys are written.
+fn snapshot(keys: u64) -> Work {
+    let work = work(
+        format!("snapshot of {} keys, and writes", thousands(keys as f64)),
+        move |client| fill_with(client, keys, &[]),
+        move |client| {
+            client.call(&[b"BGSAVE"])?;
+            fill_with(client, keys / 2, &[])?;
+            wait_until(client, &[b"INFO", b"persistence"], |info| {
+                String::from_utf8_lossy(info).contains("rdb_bgsave_in_progress:0")
+            })
+        },
+    );
+    Work { has_log: true, ..work }
 }
 
 /// Runs `work` on a server, and watches. Answers what the bystander saw, and the server's longest step

@@ -35,13 +35,13 @@ fn lru_evicts_in_the_order_of_use_over_all_databases() {
 fn what_was_restored_is_evicted_in_the_order_of_its_last_use() {
     let mut old = keyspace();
     let mut saved = crate::cache::Saved::default();
-    let used_at = |number: u64| UnixMs(NOW.0 + number * 7 % 500 * 1000);
+    let used_at = |number: usize| UnixMs(NOW.0 + number as u64 * 7 % 500 * 1000);
     for number in 0..500 {
         let expiry = match number % 3 {
             0 => Expiry::At(UnixMs(NOW.0 + 10_000_000)),
             _ => Expiry::Clear,
         };
-        old.set(key(&name(number as usize)), b"v", expiry, used_at(number));
+        old.set(key(&name(number)), b"v", expiry, used_at(number));
     }
     let cursor = old.save_entries(crate::cache::SaveCursor::default(), 1 << 20, NOW, &mut saved);
     assert!(cursor.is_done() && saved.entries == 500);
@@ -50,10 +50,10 @@ fn what_was_restored_is_evicted_in_the_order_of_its_last_use() {
     assert_eq!(new.restore_entries(bytes), Ok(500));
     new.order_by_use(UnixMs(NOW.0 + 600_000));
     new.check();
-    let mut order: Vec<u64> = (0..500).collect();
+    let mut order: Vec<usize> = (0..500).collect();
     order.sort_by_key(|number| used_at(*number));
     for (count, number) in order.into_iter().enumerate() {
-        let (bytes, now) = (name(number as usize), UnixMs(NOW.0 + 600_000));
+        let (bytes, now) = (name(number), UnixMs(NOW.0 + 600_000));
         assert!(new.contains(key(&bytes), now, Access::Peek), "{number} went too early");
         assert!(new.evict(EvictionPolicy::AllKeysLru, now));
         assert_eq!(new.len(DB), 499 - count);
