@@ -632,6 +632,7 @@ impl Stream {
                 }
                 self.flight = None;
                 self.keep_buffer(buffer);
+                self.go_on_with_snapshot(effects);
             }
             Err(error) if error.is_full() => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
@@ -660,6 +661,7 @@ impl Stream {
                 self.durable = reached;
                 // What was written while the sync was under way may not have been part of it.
                 self.unsynced_since = self.unsynced_beyond.take();
+                self.go_on_with_snapshot(effects);
             }
             Err(error) => self.failed = Some(error),
         }
@@ -798,13 +800,20 @@ impl Stream {
         self.write_snapshot(buffer, effects);
     }
 
-    /// All entries have been added.
-    pub fn end_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let last_index = self.next_index();
+    /// All entries have been added, `waiting` bytes of changes wait. Answers the record up to which the log
+    /// must be on disk before the snapshot counts.
+    pub fn end_snapshot(
+        &mut self,
+        now: Now,
+        waiting: usize,
+        effects: &mut Vec<Effect>,
+    ) -> LogIndex {
+        let last_index = if waiting > 0 { self.next_index() } else { self.sealed };
         let mut buffer = self.buffer(2 * SEGMENT_HEADER_BYTES);
-        let Some(snapshot) = &mut self.snapshot else { return };
+        let Some(snapshot) = &mut self.snapshot else { return last_index };
         snapshot.end(&mut buffer, last_index, (&self.manifest, self.term), now);
         self.write_snapshot(buffer, effects);
+        last_index
     }
 
     /// Gives the snapshot up that is under way.
@@ -836,7 +845,7 @@ impl Stream {
             self.queue_job(Job::Remove(vec![file]), effects);
         } else if snapshot.take_wants_sync() {
             effects.push(Effect::Sync(snapshot.file()));
-        } else if snapshot.take_wants_manifest() {
+        } else if snapshot.take_wants_manifest(self.durable) {
             effects.push(Effect::Close(snapshot.file()));
             let mut manifest = self.manifest;
             manifest.generation += 1;

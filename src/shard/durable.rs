@@ -274,7 +274,9 @@ impl Shard {
         }
         if cursor.is_done() {
             *part = Saved::default();
-            log.stream.end_snapshot(now, effects);
+            let waiting = self.keyspace.changes_len();
+            let last_index = log.stream.end_snapshot(now, waiting, effects);
+            log.wanted = log.wanted.max(last_index);
         }
     }
 
