@@ -707,7 +707,7 @@ impl Stream {
             (Job::SaveManifest(manifest), result) => {
                 if self.snapshot.as_ref().is_some_and(|it| Some(it.file().id) == manifest.snapshot)
                 {
-                    self.snapshot_saved(result);
+                    self.snapshot_saved(&manifest, result);
                 } else if let Err(error) = result {
                     self.failed = Some(error);
                 }
@@ -881,8 +881,8 @@ impl Stream {
         holder.map_or(self.manifest.first_segment, |(id, _)| id)
     }
 
-    /// The manifest names the new snapshot: what was before it is not needed any more.
-    fn snapshot_saved(&mut self, result: Result<(), DiskError>) {
+    /// The manifest on disk names the new snapshot: what was before it is not needed any more.
+    fn snapshot_saved(&mut self, saved: &Manifest, result: Result<(), DiskError>) {
         let Some(snapshot) = self.snapshot.take() else { return };
         if let Err(error) = result {
             // Which of the two manifests holds is not known.
@@ -894,9 +894,10 @@ impl Stream {
         self.figures.snapshot_bytes = snapshot.bytes();
         let old = self.manifest.snapshot.map(SegmentFile::snapshot);
         self.manifest.generation += 1;
-        self.manifest.snapshot = Some(snapshot.file().id);
-        self.manifest.first_index = snapshot.first_index();
-        self.manifest.first_segment = self.segment_of(snapshot.first_index());
+        self.manifest.snapshot = saved.snapshot;
+        self.manifest.first_index = saved.first_index;
+        // Not where the first record is now: it may have gone to the next segment since.
+        self.manifest.first_segment = saved.first_segment;
         let first = self.manifest.first_segment;
         let mut removed: Vec<SegmentFile> = old.into_iter().collect();
         while self.closed.front().is_some_and(|segment| segment.id < first) {
