@@ -74,6 +74,19 @@ pub enum OpenError {
         /// The last record there was.
         expected: LogIndex,
     },
+    /// The log ends before what entries of the snapshot have seen.
+    #[error(
+        "'{file}' ends at record {}, but the snapshot holds entries as they were after record {}",
+        found.0, expected.0
+    )]
+    Behind {
+        /// The file.
+        file: String,
+        /// The last record there is.
+        found: LogIndex,
+        /// The last record that the snapshot says there is.
+        expected: LogIndex,
+    },
     /// A snapshot does not have the entries that it says, or its content makes no sense.
     #[error("'{file}' does not hold what it says: its content makes no sense at byte {}", at.0)]
     Content {
@@ -438,10 +451,15 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
     }
 
     fn check_end(&self) -> Result<(), OpenError> {
+        let file = || self.files.last().map_or(MANIFEST_NAME.to_owned(), |file| file.file.name());
+        let found = self.last_index;
         let expected = self.manifest.clean_index.unwrap_or(LogIndex(0));
-        if self.last_index < expected {
-            let file = self.files.last().map_or(MANIFEST_NAME.to_owned(), |file| file.file.name());
-            return Err(OpenError::Short { file, found: self.last_index, expected });
+        if found < expected {
+            return Err(OpenError::Short { file: file(), found, expected });
+        }
+        let expected = self.snapshot_end.map_or(LogIndex(0), |end| end.last_index);
+        if found < expected {
+            return Err(OpenError::Behind { file: file(), found, expected });
         }
         Ok(())
     }

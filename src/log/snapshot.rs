@@ -3,7 +3,8 @@
 //! The keyspace goes on changing while its entries are written. So a snapshot is not of one moment: it
 //! holds every entry as it was at some moment since the snapshot began, with its version, and the
 //! log from that beginning on holds every change made since. Whoever reads both leaves out the changes
-//! that an entry's version says it has seen.
+//! that an entry's version says it has seen. The snapshot counts only when the log is on disk up to the
+//! last change that an entry may have seen.
 
 use super::buffer::AlignedBuffer;
 use super::long::{LongRecord, Payload};
@@ -29,7 +30,7 @@ enum Phase {
     Written,
     /// It is being synced.
     Syncing,
-    /// It is on disk: the manifest may name it.
+    /// It is on disk: the manifest may name it as soon as the log is that belongs to it.
     Synced,
     /// The manifest is being written.
     Saving,
@@ -41,6 +42,8 @@ pub struct Snapshot {
     shard: ShardId,
     id: SegmentId,
     first_index: LogIndex,
+    /// The last record whose changes an entry may have seen; once all have been added.
+    last_index: LogIndex,
     phase: Phase,
     end: ByteOffset,
     parts: u64,
@@ -86,6 +89,7 @@ impl Snapshot {
             shard,
             id,
             first_index,
+            last_index: LogIndex(0),
             phase: Phase::Preparing,
             end: ByteOffset(0),
             parts: 0,
@@ -180,6 +184,7 @@ impl Snapshot {
         manifest: (&Manifest, Term),
         now: Now,
     ) {
+        self.last_index = last_index;
         let end = SnapshotEnd { entries: self.entries, last_index };
         self.append(buffer, RecordKind::SnapshotEnd, &end.encode(), manifest, now);
         self.phase = Phase::Ending;
@@ -288,8 +293,10 @@ impl Snapshot {
         wants
     }
 
-    pub(super) fn take_wants_manifest(&mut self) -> bool {
-        let wants = self.phase == Phase::Synced;
+    /// Its entries are those of one moment only together with the log up to its end: without, some would
+    /// be from the future.
+    pub(super) fn take_wants_manifest(&mut self, durable: LogIndex) -> bool {
+        let wants = self.phase == Phase::Synced && durable >= self.last_index;
         if wants {
             self.phase = Phase::Saving;
         }

@@ -201,9 +201,11 @@ pub struct Stream {
     long: Option<(LongRecord, LogIndex)>,
     /// The last record that the sync under way makes durable.
     syncing: Option<LogIndex>,
-    /// Since when something is written and not durable.
+    /// Since when changes wait that are no record yet.
+    waiting_since: Option<MonoUs>,
+    /// Since when something of a record is not durable.
     unsynced_since: Option<MonoUs>,
-    /// Since when something is written that the sync under way does not make durable.
+    /// The same of what the sync under way does not make durable.
     unsynced_beyond: Option<MonoUs>,
     /// Long values that have been written.
     spent: Vec<SharedBytes>,
@@ -292,6 +294,7 @@ impl Stream {
             flight: None,
             long: None,
             syncing: None,
+            waiting_since: None,
             unsynced_since: None,
             unsynced_beyond: None,
             spent: Vec::new(),
@@ -319,9 +322,15 @@ impl Stream {
         self.durable
     }
 
-    /// Since when records are written and not on disk, if any are.
+    /// Notes that changes wait, as they do from now on if they did not before.
+    #[inline]
+    pub fn changes_wait(&mut self, now: MonoUs) {
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// Since when there are changes that are not on disk, written or not; none if all are.
     pub fn unsynced_since(&self) -> Option<MonoUs> {
-        self.unsynced_since
+        self.unsynced_since.or(self.waiting_since)
     }
 
     /// What the log has come to.
@@ -409,20 +418,26 @@ impl Stream {
         if self.flight.is_some() {
             return false;
         }
+        let is_sync_due = self.durable < self.written && (sync || self.is_old(now.mono));
+        if is_sync_due {
+            self.start_sync(effects);
+        }
         if self.long.is_some() {
             self.go_on_with_long(now, effects);
             return false;
         }
-        if waiting == 0 {
-            let is_due = self.unsynced_since.is_some_and(|since| {
-                sync || now.mono.0.saturating_sub(since.0) >= LOG_SYNC_EVERY_MS * 1000
-            });
-            if is_due {
-                self.start_sync(effects);
-            }
+        // Where somebody waits, nothing is written before what is there is on disk: or else the sync would be
+        // behind for as long as writes come, and the next write could not vouch for itself.
+        if waiting == 0 || sync && is_sync_due {
             return false;
         }
         self.make_room(waiting, effects)
+    }
+
+    /// Whether something has not been on disk for as long as `async` allows.
+    fn is_old(&self, now: MonoUs) -> bool {
+        let age_us = |since: MonoUs| now.0.saturating_sub(since.0);
+        self.unsynced_since.is_some_and(|since| age_us(since) >= LOG_SYNC_EVERY_MS * 1000)
     }
 
     /// Sees to it that the active segment has room for a record; false if that takes longer.
@@ -472,7 +487,7 @@ impl Stream {
     /// Writes changes as the next record, right after a step that said so. They are few enough to be
     /// written in one go: at most [`LOG_SHORT_BYTES_MAX`].
     pub fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
-        let header = self.seal(payload.len());
+        let header = self.seal(payload.len(), now.mono);
         let mut buffer = self.buffer(SEGMENT_HEADER_BYTES + record_bytes(payload.len()));
         let offset = self.begin_write(&mut buffer, now);
         append_record(&mut buffer, &header, payload);
@@ -484,7 +499,7 @@ impl Stream {
 
     /// The same for changes that are too many, or too long, to be written in one go.
     pub fn write_long(&mut self, now: Now, payload: Payload, effects: &mut Vec<Effect>) {
-        let header = self.seal(payload.len());
+        let header = self.seal(payload.len(), now.mono);
         self.long = Some((LongRecord::new(header, payload), header.index));
         self.go_on_with_long(now, effects);
     }
@@ -511,7 +526,12 @@ impl Stream {
     }
 
     /// Makes the changes that wait the next record.
-    fn seal(&mut self, length: usize) -> RecordHeader {
+    fn seal(&mut self, length: usize, now: MonoUs) -> RecordHeader {
+        let since = self.waiting_since.take().unwrap_or(now);
+        self.unsynced_since.get_or_insert(since);
+        if self.syncing.is_some() {
+            self.unsynced_beyond.get_or_insert(since);
+        }
         self.sealed = self.next_index();
         self.figures.payload_bytes += length as u64;
         RecordHeader {
@@ -560,10 +580,6 @@ impl Stream {
         self.last_write = now.mono;
         self.log_bytes += length;
         self.figures.written_bytes += length;
-        self.unsynced_since.get_or_insert(now.mono);
-        if self.syncing.is_some() {
-            self.unsynced_beyond.get_or_insert(now.mono);
-        }
         self.flight = Some(Flight { last_index, offset, sync, held: None });
         effects.push(Effect::Write { file, offset, buffer, sync });
     }
@@ -593,6 +609,7 @@ impl Stream {
         let may_begin = self.syncing.is_none() && self.flight.is_none();
         if let Some(active) = self.active.filter(|_| may_begin) {
             self.syncing = Some(self.written);
+            self.unsynced_beyond = self.unsynced_since.filter(|_| self.written < self.sealed);
             effects.push(Effect::Sync(SegmentFile::log(active.id)));
         }
     }
@@ -632,6 +649,7 @@ impl Stream {
                 }
                 self.flight = None;
                 self.keep_buffer(buffer);
+                self.go_on_with_snapshot(effects);
             }
             Err(error) if error.is_full() => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
@@ -660,6 +678,7 @@ impl Stream {
                 self.durable = reached;
                 // What was written while the sync was under way may not have been part of it.
                 self.unsynced_since = self.unsynced_beyond.take();
+                self.go_on_with_snapshot(effects);
             }
             Err(error) => self.failed = Some(error),
         }
@@ -688,7 +707,7 @@ impl Stream {
             (Job::SaveManifest(manifest), result) => {
                 if self.snapshot.as_ref().is_some_and(|it| Some(it.file().id) == manifest.snapshot)
                 {
-                    self.snapshot_saved(result);
+                    self.snapshot_saved(&manifest, result);
                 } else if let Err(error) = result {
                     self.failed = Some(error);
                 }
@@ -798,13 +817,20 @@ impl Stream {
         self.write_snapshot(buffer, effects);
     }
 
-    /// All entries have been added.
-    pub fn end_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let last_index = self.next_index();
+    /// All entries have been added, `waiting` bytes of changes wait. Answers the record up to which the log
+    /// must be on disk before the snapshot counts.
+    pub fn end_snapshot(
+        &mut self,
+        now: Now,
+        waiting: usize,
+        effects: &mut Vec<Effect>,
+    ) -> LogIndex {
+        let last_index = if waiting > 0 { self.next_index() } else { self.sealed };
         let mut buffer = self.buffer(2 * SEGMENT_HEADER_BYTES);
-        let Some(snapshot) = &mut self.snapshot else { return };
+        let Some(snapshot) = &mut self.snapshot else { return last_index };
         snapshot.end(&mut buffer, last_index, (&self.manifest, self.term), now);
         self.write_snapshot(buffer, effects);
+        last_index
     }
 
     /// Gives the snapshot up that is under way.
@@ -836,7 +862,7 @@ impl Stream {
             self.queue_job(Job::Remove(vec![file]), effects);
         } else if snapshot.take_wants_sync() {
             effects.push(Effect::Sync(snapshot.file()));
-        } else if snapshot.take_wants_manifest() {
+        } else if snapshot.take_wants_manifest(self.durable) {
             effects.push(Effect::Close(snapshot.file()));
             let mut manifest = self.manifest;
             manifest.generation += 1;
@@ -855,8 +881,8 @@ impl Stream {
         holder.map_or(self.manifest.first_segment, |(id, _)| id)
     }
 
-    /// The manifest names the new snapshot: what was before it is not needed any more.
-    fn snapshot_saved(&mut self, result: Result<(), DiskError>) {
+    /// The manifest on disk names the new snapshot: what was before it is not needed any more.
+    fn snapshot_saved(&mut self, saved: &Manifest, result: Result<(), DiskError>) {
         let Some(snapshot) = self.snapshot.take() else { return };
         if let Err(error) = result {
             // Which of the two manifests holds is not known.
@@ -868,9 +894,10 @@ impl Stream {
         self.figures.snapshot_bytes = snapshot.bytes();
         let old = self.manifest.snapshot.map(SegmentFile::snapshot);
         self.manifest.generation += 1;
-        self.manifest.snapshot = Some(snapshot.file().id);
-        self.manifest.first_index = snapshot.first_index();
-        self.manifest.first_segment = self.segment_of(snapshot.first_index());
+        self.manifest.snapshot = saved.snapshot;
+        self.manifest.first_index = saved.first_index;
+        // Not where the first record is now: it may have gone to the next segment since.
+        self.manifest.first_segment = saved.first_segment;
         let first = self.manifest.first_segment;
         let mut removed: Vec<SegmentFile> = old.into_iter().collect();
         while self.closed.front().is_some_and(|segment| segment.id < first) {
@@ -912,4 +939,99 @@ pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, p
     buffer.append(payload);
     let rest = record_bytes(payload.len()) - RECORD_HEADER_BYTES - payload.len();
     buffer.append(&[0; 8][..rest]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Effect, LOG_SYNC_EVERY_MS, Manifest, Now, Resume, Stream, StreamOptions};
+    use crate::types::{LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
+
+    const OPTIONS: StreamOptions =
+        StreamOptions { segment_bytes: 1 << 26, align_bytes: 4096, fill: false };
+
+    fn now(us: u64) -> Now {
+        Now { mono: MonoUs(us), unix: UnixMs(us / 1000), ..Now::default() }
+    }
+
+    fn stream() -> Stream {
+        let resume = Resume {
+            manifest: Manifest::new(ShardId(0), 1, [7; 16]),
+            last_index: LogIndex(0),
+            last_term: Term(0),
+            segments: Vec::new(),
+            last_id: SegmentId(0),
+            leftovers: Vec::new(),
+        };
+        let mut stream = Stream::new(resume, OPTIONS);
+        let mut effects = Vec::new();
+        stream.step(now(0), 0, false, &mut effects);
+        perform(&mut stream, now(0), effects);
+        stream
+    }
+
+    /// A disk that does at once what it is told.
+    fn perform(stream: &mut Stream, now: Now, mut effects: Vec<Effect>) {
+        while !effects.is_empty() {
+            for effect in std::mem::take(&mut effects) {
+                match effect {
+                    Effect::Write { file, buffer, .. } => {
+                        stream.written(file, buffer, Ok(()), now, &mut effects);
+                    }
+                    Effect::Sync(file) => stream.synced(file, Ok(()), &mut effects),
+                    Effect::Job(_) => stream.done(Ok(()), now, &mut effects),
+                    Effect::Close(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Changes wait at every step, as they do under load.
+    fn turn(stream: &mut Stream, us: u64, sync: bool) {
+        let mut effects = Vec::new();
+        stream.changes_wait(now(us).mono);
+        if stream.step(now(us), 1000, sync, &mut effects) {
+            stream.write(now(us), &[1; 1000], sync, &mut effects);
+        }
+        perform(stream, now(us), effects);
+    }
+
+    #[test]
+    fn what_is_written_is_synced_in_time_though_writes_never_end() {
+        let mut stream = stream();
+        let mut longest_us = 0;
+        for us in (0..5_000_000).step_by(1000) {
+            turn(&mut stream, us, false);
+            let since = stream.unsynced_since().map_or(us, |since| since.0);
+            longest_us = longest_us.max(us - since);
+        }
+        assert!(stream.durable() > LogIndex(4000) && stream.figures().syncs < 10);
+        assert!(longest_us <= (LOG_SYNC_EVERY_MS + 2) * 1000, "{longest_us}");
+    }
+
+    #[test]
+    fn who_waits_for_a_sync_gets_one_though_writes_never_end() {
+        let mut stream = stream();
+        (0..100).for_each(|us| turn(&mut stream, us, false));
+        let wanted = stream.next_index();
+        for us in 100..103 {
+            let sync = stream.durable() < wanted;
+            turn(&mut stream, us, sync);
+        }
+        assert!(stream.durable() >= wanted);
+    }
+
+    #[test]
+    fn changes_that_wait_are_not_on_disk() {
+        let mut stream = stream();
+        assert_eq!(stream.unsynced_since(), None);
+        stream.changes_wait(MonoUs(5));
+        stream.changes_wait(MonoUs(8));
+        assert_eq!(stream.unsynced_since(), Some(MonoUs(5)));
+        turn(&mut stream, 10, false);
+        assert_eq!(stream.unsynced_since(), Some(MonoUs(5)));
+        let mut effects = Vec::new();
+        stream.step(now(11), 0, true, &mut effects);
+        perform(&mut stream, now(11), effects);
+        assert_eq!(stream.unsynced_since(), None);
+    }
 }

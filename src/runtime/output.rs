@@ -2,12 +2,14 @@
 //! another core is still working on, replies that must wait for their turn.
 //!
 //! ```text
-//! in_flight (the kernel's) │ queued │ ready │ slots: [Waiting A][Ready …][Waiting A][Value][Ready …]
+//! in_flight (the kernel's) │ queued │ held │ coming │ ready │ slots: [Waiting A][Ready …][Waiting A][Value]
 //! ```
 //!
 //! Replies leave in the order of their requests: bytes move from the slots to `ready` only as far as
 //! the first slot that still waits. A value too long to be copied is sent from where it lies; what is
-//! ready before it goes into the queue, and it behind.
+//! ready before it goes into `coming`, and it behind. What must wait for the disk moves on to `held`, and
+//! all that comes behind with it; from there, or past it where nothing is held, it gets to `queued`, where
+//! nothing keeps it any more.
 
 use std::collections::VecDeque;
 
@@ -25,7 +27,8 @@ pub(crate) struct Output {
     value_in_flight: Option<SharedBytes>,
     sent: usize,
     queued: VecDeque<Piece>,
-    /// Bytes in `queued`.
+    coming: VecDeque<Piece>,
+    /// Bytes in `queued` and `coming`.
     queued_bytes: usize,
     ready: Vec<u8>,
     slots: VecDeque<Slot>,
@@ -133,14 +136,14 @@ impl Output {
         Reply::new(&mut self.ready, Proto::Resp2).bulk_head(value.len());
         let head = std::mem::take(&mut self.ready);
         self.queued_bytes += head.len() + value.len();
-        self.queued.extend([Piece::Bytes(head), Piece::Value(value)]);
+        self.coming.extend([Piece::Bytes(head), Piece::Value(value)]);
         self.ready.extend_from_slice(b"\r\n");
     }
 
-    /// Holds back all that is ready and not yet being sent, until `gate` opens.
+    /// Holds back, until `gate` opens, all that is ready and has not been let go.
     pub(crate) fn hold(&mut self, gate: Gate) {
-        let mut pieces = std::mem::take(&mut self.queued);
-        self.queued_bytes = 0;
+        let mut pieces = std::mem::take(&mut self.coming);
+        self.queued_bytes -= pieces.iter().map(Piece::len).sum::<usize>();
         if !self.ready.is_empty() {
             pieces.push_back(Piece::Bytes(std::mem::take(&mut self.ready)));
         }
@@ -177,6 +180,8 @@ impl Output {
     pub(crate) fn end_with(&mut self, last: &[u8]) {
         self.held.clear();
         self.held_bytes = 0;
+        let coming = self.coming.drain(..).map(|piece| piece.len()).sum::<usize>();
+        self.queued_bytes -= coming;
         self.slots.clear();
         self.slot_bytes = 0;
         self.ready.clear();
@@ -263,7 +268,7 @@ impl Output {
     pub(crate) fn capacity_bytes(&self) -> usize {
         let mut bytes = self.in_flight.capacity() + self.ready.capacity();
         let held = self.held.iter().flat_map(|held| &held.pieces);
-        for piece in self.queued.iter().chain(held) {
+        for piece in self.queued.iter().chain(&self.coming).chain(held) {
             if let Piece::Bytes(head) = piece {
                 bytes += head.capacity();
             }
@@ -279,7 +284,7 @@ impl Output {
 
     fn values(&self) -> impl Iterator<Item = &SharedBytes> {
         let held = self.held.iter().flat_map(|held| &held.pieces);
-        let queued = self.queued.iter().chain(held).filter_map(Piece::value);
+        let queued = self.queued.iter().chain(&self.coming).chain(held).filter_map(Piece::value);
         let waiting = self.slots.iter().filter_map(|slot| match slot {
             Slot::Ready(_) | Slot::Waiting { .. } => None,
             Slot::Value(value) => Some(value),
@@ -294,7 +299,8 @@ impl Output {
 
     /// Whether bytes are on their way or ready to go.
     pub(crate) fn can_send(&self) -> bool {
-        self.is_sending() || !self.queued.is_empty() || !self.ready.is_empty() && !self.is_held()
+        let has_more = !self.coming.is_empty() || !self.ready.is_empty();
+        self.is_sending() || !self.queued.is_empty() || has_more && !self.is_held()
     }
 
     /// Whether nothing is left to send or wait for.
@@ -302,6 +308,7 @@ impl Output {
         !self.is_sending()
             && self.queued.is_empty()
             && self.held.is_empty()
+            && self.coming.is_empty()
             && self.ready.is_empty()
             && self.slots.is_empty()
     }
@@ -313,6 +320,9 @@ impl Output {
             return None;
         }
         self.peak = self.peak.max(self.ready.len());
+        if !self.is_held() {
+            self.queued.append(&mut self.coming);
+        }
         if !self.queued.is_empty() {
             return self.start_queued();
         }
@@ -340,8 +350,10 @@ impl Output {
 
     /// Whether more follows at once behind what is sent next, or is being sent.
     pub(crate) fn has_more(&self) -> bool {
-        let is_last = self.queued.len() == 1 && (self.ready.is_empty() || self.is_held());
-        !self.queued.is_empty() && !is_last || self.value_in_flight.is_some()
+        let coming = if self.is_held() { 0 } else { self.coming.len() };
+        let pieces = self.queued.len() + coming;
+        let is_last = pieces == 1 && (self.ready.is_empty() || self.is_held());
+        pieces > 0 && !is_last || self.value_in_flight.is_some()
     }
 
     /// What is left of what is being sent, as much of it as is sent at a time.
@@ -383,7 +395,8 @@ impl Output {
     /// The memory of long values that nobody else holds, when the connection ends.
     pub(crate) fn into_extents(mut self) -> Vec<Extent> {
         let held = self.held.drain(..).flat_map(|held| held.pieces);
-        let queued = self.queued.drain(..).chain(held).filter_map(|piece| match piece {
+        let queued = self.queued.drain(..).chain(held).chain(self.coming.drain(..));
+        let queued = queued.filter_map(|piece| match piece {
             Piece::Bytes(_) => None,
             Piece::Value(value) => Some(value),
         });
@@ -420,9 +433,10 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
-    use super::{BatchReplies, Output, SEND_BYTES_MAX};
+    use super::{BatchReplies, Gate, Output, Passage, SEND_BYTES_MAX};
     use crate::cache::{Extent, SharedBytes};
     use crate::limits::LONG_BYTES_MIN;
+    use crate::types::{LogIndex, ShardId};
     use std::sync::Arc;
 
     fn replies(bytes: &[u8], lengths: &[usize]) -> BatchReplies {
@@ -519,6 +533,45 @@ mod tests {
         assert_eq!(output.pending_bytes(), expected.len());
         assert!(send_all(&mut output) == expected);
         assert!(output.is_empty());
+    }
+
+    /// What has been let go while a send was under way stays before what is still held, and long values
+    /// that come meanwhile behind it.
+    #[test]
+    fn what_waits_for_the_disk_keeps_its_place() {
+        let gate = |index| {
+            let mut gate = Gate::default();
+            gate.add(ShardId(0), LogIndex(index));
+            gate
+        };
+        let open_to = |output: &mut Output, last| {
+            output.release(|held| {
+                let is_open = held.is_empty() || (1..=last).any(|index| *held == gate(index));
+                if is_open { Passage::Open } else { Passage::Shut }
+            });
+        };
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"0");
+        assert_eq!(output.start_send(), Some(&b"0"[..]));
+        for index in 1..=3 {
+            output.tail().extend_from_slice(index.to_string().as_bytes());
+            output.hold(gate(index));
+        }
+        open_to(&mut output, 1);
+        // A long value and a short reply come, and wait behind the others.
+        output.push_value(long_value(b'v'));
+        open_to(&mut output, 2);
+        output.tail().extend_from_slice(b"4");
+        output.hold(gate(4));
+        assert_eq!(output.sent(1), None);
+        assert_eq!(send_all(&mut output), b"12");
+        open_to(&mut output, 3);
+        assert_eq!(send_all(&mut output), b"3");
+        open_to(&mut output, 4);
+        let head = format!("${}\r\n", LONG_BYTES_MIN + 1).into_bytes();
+        let value = vec![b'v'; LONG_BYTES_MIN + 1];
+        assert_eq!(send_all(&mut output), [&head[..], &value, b"\r\n4"].concat());
+        assert!(output.is_empty() && output.pending_bytes() == 0);
     }
 
     #[test]

@@ -177,8 +177,11 @@ impl Shard {
 
     /// Whether the log has something to do now, rather than at the next tick.
     #[inline]
-    pub fn wants_log_step(&self, now: Now) -> bool {
-        let Some(log) = &self.log else { return false };
+    pub fn wants_log_step(&mut self, now: Now) -> bool {
+        let Some(log) = &mut self.log else { return false };
+        if self.keyspace.changes_len() > 0 {
+            log.stream.changes_wait(now.mono);
+        }
         let sync = log.wanted > log.stream.durable();
         log.stream.wants_step(now.mono, self.keyspace.changes_len(), sync)
             || log.stream.wants_part()
@@ -207,6 +210,9 @@ impl Shard {
         let Some(log) = &mut self.log else { return };
         let sync = log.wanted > log.stream.durable();
         let waiting = self.keyspace.changes_len();
+        if waiting > 0 {
+            log.stream.changes_wait(now.mono);
+        }
         let is_due = sync || log.stream.wants_step(now.mono, waiting, sync);
         let waiting = if is_due { waiting } else { 0 };
         if log.stream.step(now, waiting, sync, effects) {
@@ -274,7 +280,9 @@ impl Shard {
         }
         if cursor.is_done() {
             *part = Saved::default();
-            log.stream.end_snapshot(now, effects);
+            let waiting = self.keyspace.changes_len();
+            let last_index = log.stream.end_snapshot(now, waiting, effects);
+            log.wanted = log.wanted.max(last_index);
         }
     }
 
