@@ -12,12 +12,12 @@ use crate::process;
 use crate::servers::{Running, on_path};
 
 /// Connections at once.
-const CONNECTIONS: usize = 50;
+pub(crate) const CONNECTIONS: usize = 50;
 /// Keys are chosen at random from this many, named as `redis-benchmark` names them: 16 bytes.
-const KEYS: u64 = 100_000;
-const VALUE: [u8; 64] = [b'x'; 64];
+pub(crate) const KEYS: u64 = 100_000;
+pub(crate) const VALUE: [u8; 64] = [b'x'; 64];
 /// A run that takes longer than this is given up.
-const RUN_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -181,7 +181,7 @@ pub(crate) fn key(number: u64) -> [u8; 16] {
 }
 
 /// Knuth's MMIX generator; its high bits are random enough to choose keys by.
-fn next(state: &mut u64) -> u64 {
+pub(crate) fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
