@@ -51,6 +51,11 @@ pub const WINDOW_REQUESTS_MAX: usize = 64;
 /// Arguments of a window, beyond which no further request is added.
 pub const WINDOW_ARGS_MAX: usize = 512;
 
+/// Plain requests of the binary protocol in a row from which on they are run as a burst.
+pub const BURST_REQUESTS_MIN: usize = 4;
+/// Longest value that is set in a burst, in bytes.
+pub const BURST_VALUE_BYTES_MAX: usize = 16 * 1024;
+
 /// Times that the tokens of the shards of a window are asked for before its requests are left to others.
 pub const TOKEN_TRIES: usize = 4;
 /// Unparsed input beyond which a connection that can't go on is no longer read from.

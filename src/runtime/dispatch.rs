@@ -77,7 +77,7 @@ impl Core<'_> {
             return self.run_frames(connection, bytes);
         }
         let mut scratch = self.scratch.take().unwrap_or_default();
-        let Scratch { parser, window, sorted } = &mut *scratch;
+        let Scratch { parser, window, sorted, .. } = &mut *scratch;
         if let Some(unfinished) = connection.parser.take() {
             *parser = *unfinished;
         }

@@ -3,6 +3,8 @@
 //! Synchronous and without I/O: the time comes in, replies go out. Whoever holds the shard's token
 //! calls it (see `runtime::token`); the shard neither knows nor cares which core that is.
 
+mod plain;
+
 use crate::cache::{Access, EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
 use crate::command::exec::{Keyspaces, RoutedKey};

@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bursts;
 mod clients;
 mod cuts;
 mod faults;
