@@ -31,8 +31,10 @@ pub(crate) enum Port {
 pub(crate) enum Receive {
     /// None.
     Idle,
-    /// Under way.
+    /// Under way, into the core's buffers, until it is asked to end.
     Armed,
+    /// Under way, once, into the connection's input.
+    Direct,
     /// Under way, and asked to end.
     Cancelled,
 }

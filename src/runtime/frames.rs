@@ -131,6 +131,7 @@ impl Core<'_> {
         let mut scratch = self.scratch.take().unwrap_or_default();
         let Scratch { parser, window, sorted, burst } = &mut *scratch;
         let mut consumed = 0;
+        connection.wanted_bytes = 0;
         self.engine.start_slice();
         while consumed < bytes.len() || !frames.is_idle() {
             let limits = self.frame_limits(connection);
@@ -157,7 +158,10 @@ impl Core<'_> {
                 break;
             }
             match stop {
-                Stop::Incomplete(_) => break,
+                Stop::Incomplete(wanted_bytes) => {
+                    connection.wanted_bytes = wanted_bytes;
+                    break;
+                }
                 Stop::Frame(error) => {
                     self.refuse_frame(connection, &error);
                     consumed = bytes.len();

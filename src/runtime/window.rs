@@ -142,7 +142,7 @@ impl Window {
                     self.push_native(operations, &item, bytes);
                     self.end = item.end;
                 }
-                Ok(Next::Incomplete { .. }) => return Stop::Incomplete(0),
+                Ok(Next::Incomplete { needed }) => return Stop::Incomplete(needed),
                 Err(error) => return Stop::Frame(error),
             }
         }
