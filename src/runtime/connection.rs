@@ -243,7 +243,12 @@ impl Connection {
 
     /// Whether other cores owe it replies.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.output.is_waiting() || self.binary.as_ref().is_some_and(|binary| binary.owed > 0)
+        self.output.is_waiting() || self.owed() > 0
+    }
+
+    /// Replies without an order that other cores owe it.
+    pub(crate) fn owed(&self) -> usize {
+        self.binary.as_ref().map_or(0, |binary| binary.owed)
     }
 
     /// Whether requests wait to be run, or the rest of one to come.
