@@ -51,8 +51,22 @@ pub const WINDOW_REQUESTS_MAX: usize = 64;
 /// Arguments of a window, beyond which no further request is added.
 pub const WINDOW_ARGS_MAX: usize = 512;
 
+/// Plain requests of the binary protocol in a row from which on they are run as a burst.
+pub const BURST_REQUESTS_MIN: usize = 4;
+/// Longest value that is set in a burst, in bytes.
+pub const BURST_VALUE_BYTES_MAX: usize = 16 * 1024;
+
 /// Times that the tokens of the shards of a window are asked for before its requests are left to others.
 pub const TOKEN_TRIES: usize = 4;
+/// Missing bytes of a request from which on they are received where they belong, rather than in buffers
+/// that all connections share.
+pub const DIRECT_BYTES_MIN: usize = 64 * 1024;
+/// Most bytes that are received so in one go.
+pub const DIRECT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest memory of a request that is kept for the next, one a core, in bytes.
+pub const SPARE_INPUT_BYTES_MAX: usize = 2 * 1024 * 1024;
+const _: () = assert!(LONG_BYTES_MIN + RECEIVE_BUFFER_BYTES <= SPARE_INPUT_BYTES_MAX);
+
 /// Unparsed input beyond which a connection that can't go on is no longer read from.
 pub const STALLED_INPUT_BYTES_MAX: usize = 256 * 1024;
 /// Output waiting for a client that does not read, beyond which its requests are no longer run.

@@ -6,11 +6,13 @@
 
 mod harness;
 
+use harness::binary::{BinaryClient, Request};
 use harness::client::{Client, encode_words, info};
 use harness::server::{Launch, Server, skip_on_other_server};
 use harness::slots::keys_over_shards;
 use harness::value::Value;
 use harness::{skip, wait_until};
+use ringmain::protocol::binary::{Opcode, Status};
 use std::collections::HashMap;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -212,6 +214,42 @@ fn what_another_core_did_is_a_hop() {
     let both = Stages::of(&mut watcher);
     assert_eq!(both.count("hop"), 3);
     assert!(both.count("execute") >= here.count("execute") + there.count("execute"));
+}
+
+/// In the binary protocol nothing waits for what another core does: each reply counts when it leaves.
+#[test]
+fn what_another_core_answers_in_any_order_counts_when_it_leaves() {
+    if skip_on_other_server() {
+        return;
+    }
+    let Some(server) = two_cores() else { return };
+    let keys = keys_over_shards("key", 2, 2);
+    let mut watcher = server.client();
+    watcher.words(&format!("SET {} {}", keys[1], "v".repeat(100_000)));
+    let mut client = BinaryClient::connect(server.core_address(0));
+    client.set(&keys[0], "v");
+    let mut sleeper = Client::connect(server.core_address(1));
+    let least = nanoseconds(Duration::from_millis(100));
+    let long = Request::command(&format!("BITCOUNT {}", keys[1]));
+    let short = Request::keyed(Opcode::Get, &keys[0], "");
+    // The second core is to sleep over what is left to it, while what runs here is answered.
+    for attempt in 0.. {
+        assert!(attempt < 20, "the second core was never asleep in time");
+        watcher.words("PING");
+        reset(&mut watcher);
+        sleeper.send(encode_words("DEBUG SLEEP 0.3"));
+        std::thread::sleep(Duration::from_millis(20));
+        let replies = client.all(&[short.clone(), long.clone(), long.clone(), short.clone()]);
+        assert!(replies.iter().all(|reply| reply.status() == Status::Ok));
+        assert_eq!(sleeper.read(), Ok(Value::ok()));
+        let here = Stages::of_core(&mut watcher, 0);
+        assert_eq!((here.count("hop"), here.count("total"), here.count("reply")), (2, 4, 4));
+        let [half, most] = ["p50_ns", "max_ns"].map(|figure| here.get("total", figure));
+        assert!(here.get("hop", "max_ns") <= within_a_step(most));
+        if half < least && most >= least {
+            break;
+        }
+    }
 }
 
 #[test]

@@ -3,12 +3,16 @@
 
 mod harness;
 
+use std::time::Duration;
+
+use harness::binary::{BinaryClient, Request, frame};
 use harness::client::{Client, encode, info_number};
 use harness::random::Random;
 use harness::server::{Launch, Server};
 use harness::slots::keys_over_shards;
 use harness::value::Value;
 use harness::wait_until;
+use ringmain::protocol::binary::Opcode;
 
 const MIB: usize = 1 << 20;
 
@@ -160,6 +164,115 @@ fn clients_that_leave_take_their_memory_with_them() {
     wait_until("they are gone", || client.words("CLIENT LIST").text().lines().count() == 1);
     memory_falls_below(&server, 32 * MIB as u64);
     assert_eq!(client.words("EXISTS key"), Value::Integer(0));
+}
+
+/// Requests that come in pieces of all sizes on many connections at once, of both protocols.
+#[test]
+fn long_values_come_in_pieces_on_many_connections() {
+    let server = Launch::shards(2).binary().start();
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut random = Random::new(number);
+                let mut client = server.client();
+                let mut native = BinaryClient::connect(server.binary_address());
+                for round in 0..12 {
+                    let names = ["a", "b", "c"].map(|name| format!("{name}{number}"));
+                    let lengths = [70_000, 300_000, MIB, 2 * MIB + 5];
+                    let values = names.each_ref().map(|_| {
+                        let length = lengths[random.index(lengths.len())];
+                        long(random.next(), length)
+                    });
+                    let mut bytes = Vec::new();
+                    let mut requests = Vec::new();
+                    for (name, value) in names.iter().zip(&values) {
+                        bytes.extend(encode(&[b"SET".as_slice(), name.as_bytes(), value]));
+                        bytes.extend(encode(&["GET", name]));
+                        requests.push(Request::keyed(Opcode::Set, name, value));
+                    }
+                    if round % 2 == 0 {
+                        bytes = frame(&requests);
+                    }
+                    while !bytes.is_empty() {
+                        let length = 1 + random.index(200_000);
+                        let piece: Vec<u8> = bytes.drain(..length.min(bytes.len())).collect();
+                        match round % 2 {
+                            0 => native.send_bytes(&piece),
+                            _ => client.send(piece),
+                        }
+                        if random.one_in(4) {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                    for (name, value) in names.iter().zip(&values) {
+                        if round % 2 == 0 {
+                            native.next().expect("a reply").ok();
+                        } else {
+                            assert_eq!(client.read(), Ok(Value::ok()));
+                            assert!(client.read() == Ok(Value::Bulk(value.clone())), "{name}");
+                        }
+                    }
+                    for (name, value) in names.iter().zip(&values) {
+                        assert!(native.get(name).ok().body == *value, "{name}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A request that is long but not ended is bounded as any other: in time, in memory, and by whoever kills
+/// its client.
+#[test]
+fn a_long_request_that_does_not_end_is_bounded() {
+    let begin = |server: &Server, sent: usize| {
+        let mut client = server.client();
+        client.send(format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${}\r\n", 3 * MIB));
+        client.send(vec![b'x'; sent]);
+        client
+    };
+    let server = Launch::shards(1).flag("--request-timeout", "1").start();
+    begin(&server, 4_000).expect_close();
+    let server = Launch::shards(1).flag("--client-query-buffer-limit", "1mb").start();
+    begin(&server, MIB + 100).expect_close();
+    let server = Launch::shards(1).start();
+    let mut other = server.client();
+    for _ in 0..3 {
+        let mut half = begin(&server, 500_000);
+        wait_until("the bytes are there", || {
+            other.words("CLIENT LIST").text().lines().any(|line| {
+                let bytes = line.split(' ').find_map(|field| field.strip_prefix("qbuf="));
+                bytes.is_some_and(|bytes| bytes.parse::<usize>().is_ok_and(|bytes| bytes > 400_000))
+            })
+        });
+        let address = half.local_address();
+        assert_eq!(other.words(&format!("CLIENT KILL {address}")), Value::ok());
+        half.expect_close();
+    }
+    // A pause that begins meanwhile holds the request back when it has come.
+    let mut paused = begin(&server, 2 * MIB);
+    other.ok("CLIENT PAUSE 300 WRITE");
+    paused.send(vec![b'x'; MIB]);
+    paused.send("\r\n*1\r\n$4\r\nPING\r\n");
+    assert_eq!(paused.read(), Ok(Value::ok()));
+    assert_eq!(paused.read(), Ok(Value::Simple("PONG".into())));
+    assert_eq!(other.words("STRLEN key").integer(), 3 << 20);
+}
+
+/// Before its client has authenticated no request may announce much.
+#[test]
+fn nothing_long_is_received_before_the_password() {
+    let server = Launch::shards(1).flag("--requirepass", "secret").start();
+    let mut client = server.client();
+    client.send(format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${MIB}\r\n"));
+    let expected = Value::Error("ERR Protocol error: unauthenticated bulk length".into());
+    assert_eq!(client.read(), Ok(expected));
+    client.expect_close();
+    let mut client = server.client();
+    client.ok("AUTH secret");
+    set(&mut client, "key", &long(1, MIB));
+    holds(&mut client, "key", &long(1, MIB));
 }
 
 fn memory_falls_below(server: &Server, bytes: u64) {

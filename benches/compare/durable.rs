@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, thread};
 
-use crate::load::{Cost, Load, Verb, warm_up};
+use crate::load::{Cost, Load, Seen, Verb, warm_up};
 use crate::servers::{BASE, Installed, Running};
 use crate::table::{Rounds, Table, thousands};
 use crate::{Setting, process, progress};
@@ -61,11 +61,11 @@ struct Figures {
 }
 
 impl Figures {
-    fn push(&mut self, cost: Cost) {
+    fn push(&mut self, (cost, seen): (Cost, Seen)) {
         self.requests_per_second.push(cost.requests_per_second);
         self.cpu_us.push(cost.cpu_us);
-        self.p50_ms.push(cost.p50_ms);
-        self.p99_ms.push(cost.p99_ms);
+        self.p50_ms.push(seen.p50_ms);
+        self.p99_ms.push(seen.p99_ms);
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn writes(setting: &Setting, servers: &[Installed]) -> io::Result<Tab
                 warm_up(&running)?;
                 for (depth_at, depth) in depths.into_iter().enumerate() {
                     let load = load(Verb::Set, depth, setting);
-                    let cost = setting.generator.run(load, &running, &setting.one.clients)?;
+                    let cost = setting.generator.run_timed(load, &running, &setting.one.clients)?;
                     figures[at * depths.len() + depth_at][number].push(cost);
                 }
             }
@@ -138,7 +138,7 @@ pub(crate) fn mixed(setting: &Setting, servers: &[Installed]) -> io::Result<Tabl
                 warm_up(&running)?;
                 let run = |verb| {
                     let load = load(verb, 1, setting);
-                    setting.generator.run(load, &running, &setting.one.clients)
+                    setting.generator.run_timed(load, &running, &setting.one.clients)
                 };
                 let reads = thread::scope(|scope| {
                     let writing = scope.spawn(|| run(Verb::Set));

@@ -14,12 +14,12 @@ use crate::process;
 use crate::servers::{Running, on_path};
 
 /// Connections at once.
-const CONNECTIONS: usize = 50;
+pub(crate) const CONNECTIONS: usize = 50;
 /// Keys are chosen at random from this many, named as `redis-benchmark` names them: 16 bytes.
-const KEYS: u64 = 100_000;
-const VALUE: [u8; 64] = [b'x'; 64];
+pub(crate) const KEYS: u64 = 100_000;
+pub(crate) const VALUE: [u8; 64] = [b'x'; 64];
 /// A run that takes longer than this is given up.
-const RUN_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -53,16 +53,13 @@ pub(crate) struct Cost {
     pub(crate) requests_per_second: f64,
     /// The server's user and system time over the requests, in microseconds.
     pub(crate) cpu_us: f64,
-    /// Latencies as the client saw them, in milliseconds.
-    pub(crate) p50_ms: f64,
-    pub(crate) p99_ms: f64,
 }
 
-/// What a client saw.
-struct Seen {
+/// What a client saw of a run: latencies in milliseconds.
+pub(crate) struct Seen {
     requests_per_second: f64,
-    p50_ms: f64,
-    p99_ms: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
 }
 
 /// What makes the load.
@@ -88,14 +85,24 @@ impl Generator {
 
     /// Puts `load` on `server` from `cpus` and measures.
     pub(crate) fn run(&self, load: Load, server: &Running, cpus: &[usize]) -> io::Result<Cost> {
+        self.run_timed(load, server, cpus).map(|(cost, _)| cost)
+    }
+
+    /// The same, with what the client saw.
+    pub(crate) fn run_timed(
+        &self,
+        load: Load,
+        server: &Running,
+        cpus: &[usize],
+    ) -> io::Result<(Cost, Seen)> {
         let before = server.cpu_time()?;
-        let Seen { requests_per_second, p50_ms, p99_ms } = process::pinned(cpus, || match self {
+        let seen = process::pinned(cpus, || match self {
             Self::RedisBenchmark(program) => redis_benchmark(program.clone(), load, server),
             Self::BuiltIn => built_in(load, server),
         })?;
         let spent = server.cpu_time()?.saturating_sub(before);
         let cpu_us = spent.as_secs_f64() * 1e6 / load.requests as f64;
-        Ok(Cost { requests_per_second, cpu_us, p50_ms, p99_ms })
+        Ok((Cost { requests_per_second: seen.requests_per_second, cpu_us }, seen))
     }
 }
 
@@ -205,7 +212,7 @@ pub(crate) fn key(number: u64) -> [u8; 16] {
 }
 
 /// Knuth's MMIX generator; its high bits are random enough to choose keys by.
-fn next(state: &mut u64) -> u64 {
+pub(crate) fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }

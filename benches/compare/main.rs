@@ -19,6 +19,7 @@ mod load;
 mod long;
 mod memory;
 mod process;
+mod protocols;
 mod servers;
 mod speed;
 mod stalls;
@@ -38,6 +39,9 @@ struct Options {
     /// Requests of one run at depth 1; pipelined runs make eight times as many.
     #[arg(long, default_value_t = 200_000)]
     requests: u64,
+    /// Depths of the pipelines that speed is measured at; 1, 16 and 64 if none is named.
+    #[arg(long, value_delimiter = ',')]
+    depths: Vec<usize>,
     /// Servers to compare, by name; all that are found if none is named.
     #[arg(long, value_delimiter = ',')]
     servers: Vec<String>,
@@ -76,6 +80,8 @@ enum Part {
     Mixed,
     /// Bytes on disk for a byte of keys and values.
     Amplification,
+    /// RESP and the binary protocol beside one another.
+    Protocols,
     /// Memory per key.
     Keys,
     /// Memory per idle connection.
@@ -129,7 +135,11 @@ impl Setting {
         Ok(Self {
             rounds: choose(options.rounds, 1),
             requests: choose(options.requests, 2_000),
-            depths: if is_smoke { vec![1, 16] } else { vec![1, 16, 64] },
+            depths: match &options.depths[..] {
+                [] if is_smoke => vec![1, 16],
+                [] => vec![1, 16, 64],
+                depths => depths.to_vec(),
+            },
             keys: choose(1_000_000, 10_000),
             connections: if is_smoke { 100 } else { 10_000 },
             idle: Duration::from_millis(choose(5_000, 200)),
@@ -201,6 +211,10 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         Part::Durable => durable::writes(setting, servers)?,
         Part::Mixed => durable::mixed(setting, servers)?,
         Part::Amplification => durable::amplification(setting, servers)?,
+        Part::Protocols => match servers.iter().find(|server| server.is_own()) {
+            Some(own) => protocols::table(setting, own)?,
+            None => return Ok(None),
+        },
         Part::Keys => memory::per_key(setting, servers)?,
         Part::Connections => memory::per_connection(setting, servers)?,
         Part::Idle => memory::idle(setting, servers)?,

@@ -12,14 +12,24 @@ use std::sync::Arc;
 use super::region::{OS_PAGE_BYTES, map, os_pages_up, unmap};
 use crate::limits::LONG_BYTES_MIN;
 
+/// Bytes of a huge page.
+const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Extents of at least this length are received into huge pages, where there are such, once so much has
+/// come that one page more is not much: what is only announced costs nothing.
+const HUGE_BYTES_MIN: usize = 8 * 1024 * 1024;
+
 /// A range of memory that grows in place.
 #[derive(Debug)]
 pub struct Extent {
     base: NonNull<u8>,
     /// Bytes of address space.
     mapped: usize,
-    /// Bytes from the start that may have been written to; the rest is zeros.
+    /// Bytes from the start that hold what was written.
     written: usize,
+    /// Bytes from the start that may have been written to, now or in an earlier use; the rest is zeros.
+    touched: usize,
+    /// Whether it may be made of huge pages.
+    is_huge: bool,
 }
 
 // SAFETY: the mapping belongs to this value alone; it is read through `&self` and changed through
@@ -34,7 +44,7 @@ impl Extent {
     pub fn with_capacity(bytes: usize) -> Self {
         for mapped in [bytes.next_power_of_two(), os_pages_up(bytes)] {
             if let Ok(base) = map(mapped, libc::PROT_READ | libc::PROT_WRITE) {
-                return Self { base, mapped, written: 0 };
+                return Self { base, mapped, written: 0, touched: 0, is_huge: false };
             }
         }
         out_of_memory(bytes)
@@ -52,18 +62,54 @@ impl Extent {
 
     /// Some of the bytes there is room for; what was not written is zeros.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
-        // SAFETY: the mapping is ours, readable, `mapped` bytes long, initialised by the system and
-        // borrowed with `self`.
-        let all = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.mapped) };
-        &all[range]
+        assert!(range.start <= range.end && range.end <= self.mapped);
+        // SAFETY: the range is inside the mapping (asserted), which is ours, readable, initialised by the
+        // system and borrowed with `self`; what is being received lies beyond what is asked for.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(range.start), range.len()) }
     }
 
     /// Some of the bytes there is room for, to be changed.
     pub fn bytes_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         self.written = self.written.max(range.end.min(self.mapped));
+        self.touched = self.touched.max(self.written);
         // SAFETY: as in `bytes`; `&mut self` makes the borrow the only one.
         let all = unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr(), self.mapped) };
         &mut all[range]
+    }
+
+    /// Number of bytes that have been written.
+    pub fn len(&self) -> usize {
+        self.written
+    }
+
+    /// Whether nothing has been written.
+    pub fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
+    /// The room behind what has been written, up to byte `end`, for somebody else to write to. Whoever
+    /// does must be done before the extent is changed in another way, or dropped.
+    pub fn room(&mut self, end: usize) -> (NonNull<u8>, usize) {
+        let is_long = self.mapped >= HUGE_BYTES_MIN && self.written >= HUGE_PAGE_BYTES;
+        if is_long && !self.is_huge {
+            self.is_huge = true;
+            advise_huge(self.base, self.mapped);
+        }
+        let room = end.min(self.mapped).saturating_sub(self.written);
+        // SAFETY: what has been written ends inside the mapping.
+        (unsafe { self.base.add(self.written) }, room)
+    }
+
+    /// Notes that `count` bytes of the [room](Self::room) have been written.
+    pub fn fill(&mut self, count: usize) {
+        assert!(count <= self.mapped - self.written);
+        self.written += count;
+        self.touched = self.touched.max(self.written);
+    }
+
+    /// Forgets what has been written, to be used again.
+    pub fn empty(&mut self) {
+        self.written = 0;
     }
 
     /// Appends `bytes` to what has been written.
@@ -97,24 +143,27 @@ impl Extent {
     /// Makes everything from `keep` on zeros, and gives back the memory of what lies beyond `end`.
     pub(super) fn clear_from(&mut self, keep: usize, end: usize) {
         let kept = os_pages_up(end);
-        if self.written > kept {
-            let bytes = os_pages_up(self.written) - kept;
+        if self.touched > kept {
+            let bytes = os_pages_up(self.touched) - kept;
             // SAFETY: the range is the tail of our own mapping, which is not borrowed.
             let failed = unsafe {
                 libc::madvise(self.base.as_ptr().add(kept).cast(), bytes, libc::MADV_DONTNEED)
             };
             assert_eq!(failed, 0, "pages of the system are {OS_PAGE_BYTES} bytes");
-            self.written = kept;
+            (self.written, self.touched) = (self.written.min(kept), kept);
         }
-        if keep < self.written {
-            let written = self.written;
-            self.bytes_mut(keep..written).fill(0);
+        if keep < self.touched {
+            let touched = self.touched;
+            self.bytes_mut(keep..touched).fill(0);
         }
     }
 
-    /// Bytes of memory that it takes.
+    /// Bytes of memory that it takes, at most.
     pub fn memory_bytes(&self) -> usize {
-        os_pages_up(self.written)
+        if self.is_huge {
+            return self.touched.next_multiple_of(HUGE_PAGE_BYTES).min(self.mapped);
+        }
+        os_pages_up(self.touched)
     }
 
     /// Gives back at most `bytes` of memory from the end, or a page if that is more. What was there
@@ -126,7 +175,8 @@ impl Extent {
             // forgotten right after.
             unsafe { unmap(self.base.add(keep), self.mapped - keep) }
         }
-        (self.mapped, self.written) = (keep, self.written.min(keep));
+        self.mapped = keep;
+        (self.written, self.touched) = (self.written.min(keep), self.touched.min(keep));
     }
 }
 
@@ -158,7 +208,9 @@ impl SharedBytes {
         let start = (part.as_ptr() as usize).checked_sub(extent.base.as_ptr() as usize)?;
         let lies_there = start + part.len() <= extent.written;
         let is_most = part.len() >= extent.written / 8 * 7;
-        (lies_there && is_most && part.len() > LONG_BYTES_MIN)
+        // Behind what is written there may be what an earlier use left, where holders expect zeros.
+        let is_clean = extent.touched == extent.written;
+        (lies_there && is_most && is_clean && part.len() > LONG_BYTES_MIN)
             .then(|| Self::new(extent.clone(), start, part.len()))
     }
 
@@ -186,6 +238,15 @@ impl SharedBytes {
     /// The extent and where the bytes start in it.
     pub(super) fn into_parts(self) -> (Arc<Extent>, usize) {
         (self.extent, self.start)
+    }
+}
+
+/// Asks for memory in pages of megabytes: a thousand small ones cost more time than receiving a value into
+/// them. Where the system has none to give, it gives small ones.
+fn advise_huge(base: NonNull<u8>, bytes: usize) {
+    // SAFETY: the range is a mapping of ours; the advice changes nothing that can be read from it.
+    unsafe {
+        libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE);
     }
 }
 

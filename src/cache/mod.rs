@@ -3,6 +3,7 @@
 //! ```text
 //!   Keyspace ── databases ── index ── directory    key -> entry, a small table for each slot
 //!      │                       └───── chunk
+//!      ├──────── ahead                             keys looked at before they are used
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
 //!      ├──────── journal, recall                   changes as bytes, and bytes as changes
@@ -19,6 +20,7 @@
 //! `unsafe` is in `region` and `extent`, and a block of vector instructions in `chunk`. One core at a
 //! time owns a keyspace; nothing is shared.
 
+mod ahead;
 mod chunk;
 mod class;
 mod databases;
@@ -58,6 +60,7 @@ use lru::Lru;
 use random::Random;
 use slab::Handle;
 
+pub use ahead::{Place, WrongSlot};
 pub use extent::{Extent, SharedBytes};
 pub use journal::{Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, Written};
 pub use recall::SaveCursor;
@@ -254,8 +257,7 @@ impl Keyspace {
     /// keys ahead of their use.
     #[inline]
     pub fn prefetch(&self, key: Key<'_>) {
-        let spot = self.spot(key);
-        self.databases.table(spot.table).prefetch(&self.store, spot.slot, spot.hash);
+        self.prefetch_spot(key);
     }
 
     /// Has the processor load all that commands on `keys` will touch: the lines of the index, then
@@ -266,12 +268,25 @@ impl Keyspace {
         let mut spots = [Spot { table: 0, slot: 0, hash: 0 }; PREFETCH_KEYS_MAX];
         let mut count = 0;
         for (spot, key) in spots.iter_mut().zip(keys) {
-            *spot = self.spot(key);
-            self.databases.table(spot.table).prefetch(&self.store, spot.slot, spot.hash);
+            *spot = self.prefetch_spot(key);
             count += 1;
         }
+        self.prefetch_entries(spots[..count].iter().copied());
+    }
+
+    /// Where `key` is to be looked for, the line of the index being loaded.
+    #[inline]
+    fn prefetch_spot(&self, key: Key<'_>) -> Spot {
+        let spot = self.spot(key);
+        self.databases.table(spot.table).prefetch(&self.store, spot.slot, spot.hash);
+        spot
+    }
+
+    /// Has the processor load entries and their neighbours; of the first [`PREFETCH_KEYS_MAX`] spots.
+    #[inline]
+    fn prefetch_entries(&self, spots: impl Iterator<Item = Spot>) {
         let mut entries = [Handle::NONE; PREFETCH_KEYS_MAX];
-        for (entry, spot) in entries.iter_mut().zip(&spots[..count]) {
+        for (entry, spot) in entries.iter_mut().zip(spots) {
             let table = self.databases.table(spot.table);
             *entry = table.likely(&self.store, spot.slot, spot.hash).unwrap_or_default();
             self.store.prefetch(*entry);
@@ -353,6 +368,13 @@ impl Keyspace {
     fn lookup(&mut self, key: Key<'_>, now: UnixMs, access: Access) -> Option<Handle> {
         let spot = self.spot(key);
         let entry = self.live(spot, key.bytes, now).map(|position| position.entry);
+        self.count_lookup(entry, now, access);
+        entry
+    }
+
+    /// Counts a lookup as `access` says, and as use of what it found.
+    #[inline]
+    fn count_lookup(&mut self, entry: Option<Handle>, now: UnixMs, access: Access) {
         if matches!(access, Access::Read | Access::ReadNoTouch) {
             let hit = u64::from(entry.is_some());
             self.counts.hits += hit;
@@ -364,7 +386,6 @@ impl Keyspace {
             self.lru.touch(&mut self.store, entry);
             self.store.set_accessed(entry, now);
         }
-        entry
     }
 
     /// Where a key is to be looked for.

@@ -26,8 +26,9 @@ impl Keyspace {
         }
     }
 
+    /// Notes in the journal that a key was set.
     #[inline]
-    fn note_set(&mut self, key: Key<'_>, entry: Handle, value: &[u8]) {
+    pub(super) fn note_set(&mut self, key: Key<'_>, entry: Handle, value: &[u8]) {
         let at = self.store.expires_at(entry);
         if value.len() > LONG_BYTES_MIN
             && let Some(value) = self.store.shared_value(entry)
@@ -65,7 +66,22 @@ impl Keyspace {
     ) -> Handle {
         self.make_room(now);
         let spot = self.spot(key);
-        let entry = match self.live(spot, key.bytes, now) {
+        let position = self.live(spot, key.bytes, now);
+        self.place_at(spot, position, key, length, expiry, now)
+    }
+
+    /// The same where it has been looked for, after room was made.
+    #[inline]
+    pub(super) fn place_at(
+        &mut self,
+        spot: Spot,
+        position: Option<Position>,
+        key: Key<'_>,
+        length: usize,
+        expiry: Expiry,
+        now: UnixMs,
+    ) -> Handle {
+        let entry = match position {
             Some(position) => {
                 let entry = position.entry;
                 let expires_at = match expiry {
@@ -195,7 +211,7 @@ impl Keyspace {
     /// Sees to it that the slab can serve the write that follows. Only where the address space of
     /// the shard is used up does this remove entries, whatever the policy: see `has_room`.
     #[inline]
-    fn make_room(&mut self, now: UnixMs) {
+    pub(super) fn make_room(&mut self, now: UnixMs) {
         while !self.store.slab.has_pages(WRITE_PAGES) {
             if !self.evict(super::EvictionPolicy::AllKeysLru, now) {
                 break;

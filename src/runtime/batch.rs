@@ -29,7 +29,10 @@ pub(crate) struct Batch {
     pub(crate) shard: ShardId,
     /// Whether it is for the shard's owner, because a command in it may take long.
     pub(crate) for_owner: bool,
-    /// When it left, in ticks of the clock that all cores share.
+    /// The earliest instant at which its requests can have come, in ticks of the clock that all cores
+    /// share.
+    pub(crate) arrived: u64,
+    /// When it left, in the same ticks.
     pub(crate) left_at: u64,
     /// The client, for the slow log.
     pub(crate) client: Arc<ClientInfo>,
@@ -92,6 +95,7 @@ impl Batch {
             ticket,
             shard,
             for_owner: false,
+            arrived: 0,
             left_at: 0,
             client,
             calls: Vec::new(),

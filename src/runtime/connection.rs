@@ -32,8 +32,10 @@ pub(crate) enum Port {
 pub(crate) enum Receive {
     /// None.
     Idle,
-    /// Under way.
+    /// Under way, into the core's buffers, until it is asked to end.
     Armed,
+    /// Under way, once, into the connection's input.
+    Direct,
     /// Under way, and asked to end.
     Cancelled,
 }
@@ -249,7 +251,12 @@ impl Connection {
 
     /// Whether other cores owe it replies.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.output.is_waiting() || self.binary.as_ref().is_some_and(|binary| binary.owed > 0)
+        self.output.is_waiting() || self.owed() > 0
+    }
+
+    /// Replies without an order that other cores owe it.
+    pub(crate) fn owed(&self) -> usize {
+        self.binary.as_ref().map_or(0, |binary| binary.owed)
     }
 
     /// Whether requests wait to be run, or the rest of one to come.

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use super::batch::Ran;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
+use super::input::SpareInput;
 use super::listener::Listener;
 use super::log_files::LogFiles;
 use super::logger::{Logs, Recovering};
@@ -110,6 +111,8 @@ pub(crate) struct Core<'a> {
     pub(super) scratch: Option<Box<Scratch>>,
     /// Own shards with maintenance to do now rather than at the next tick.
     pub(super) maintaining: Vec<ShardId>,
+    /// What long requests are received into.
+    pub(super) spare_input: SpareInput,
     /// Memory of long requests and replies, given back a piece a turn.
     discarded: Vec<Extent>,
     ticks: u64,
@@ -151,6 +154,7 @@ impl<'a> Core<'a> {
             leaving: Vec::new(),
             scratch: None,
             maintaining: Vec::new(),
+            spare_input: SpareInput::default(),
             discarded: Vec::new(),
             ticks: 0,
             stopping: false,
@@ -273,9 +277,10 @@ impl<'a> Core<'a> {
                     self.ring.watch(peer.event());
                 }
             }
-            // A core that could not be rung is gone, or on its way out; a cancelled receive completes
-            // by itself; having been rung, the core reads its mail anyway.
-            Op::Rung | Op::Ring | Op::Cancel => {}
+            Op::Cancel => self.asked_to_end(completion),
+            // A core that could not be rung is gone, or on its way out; having been rung, the core reads
+            // its mail anyway.
+            Op::Rung | Op::Ring => {}
         }
     }
 

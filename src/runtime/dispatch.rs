@@ -77,7 +77,7 @@ impl Core<'_> {
             return self.run_frames(connection, bytes);
         }
         let mut scratch = self.scratch.take().unwrap_or_default();
-        let Scratch { parser, window, sorted } = &mut *scratch;
+        let Scratch { parser, window, sorted, .. } = &mut *scratch;
         if let Some(unfinished) = connection.parser.take() {
             *parser = *unfinished;
         }
@@ -572,6 +572,7 @@ impl Core<'_> {
         metrics.batches_by_message.add(leaving.len() as u64);
         metrics.batches_local.add(u64::from(borrowed == 0 && leaving.is_empty()));
         for mut batch in leaving {
+            batch.arrived = self.stages.arrived();
             batch.left_at = self.engine.mark();
             if let Some(batch) = connection.batch_leaves(batch) {
                 self.send_batch(batch);
@@ -600,6 +601,7 @@ impl Core<'_> {
     pub(super) fn batch_done(&mut self, mut batch: Box<Batch>) {
         self.note_hop(&batch);
         let Some(mut connection) = self.connections.take(batch.connection) else { return };
+        Self::note_return_of(&mut connection, &batch);
         let replies = std::mem::take(&mut batch.replies);
         if !batch.gate.is_empty() {
             let gate = std::mem::take(&mut batch.gate);

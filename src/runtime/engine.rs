@@ -10,12 +10,12 @@ use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handover, redact};
 use crate::config::{Config, Durability};
 use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SLICE_US};
-use crate::metrics::{CoreMetrics, Stage, Step};
+use crate::metrics::{CommandId, CoreMetrics, Stage, Step};
 use crate::node::{ClientInfo, Node, Owners, ShardLoad};
 use crate::protocol::binary::{ReplyHead, Status};
 use crate::protocol::{Args, Reply};
 use crate::shard::{self, Around, Call, Shard};
-use crate::types::{MonoUs, Now};
+use crate::types::{MonoUs, Now, ShardId};
 
 /// What a core runs commands with.
 pub(crate) struct Engine<'a> {
@@ -318,14 +318,27 @@ impl<'a> Engine<'a> {
 
     #[inline]
     fn waits_for_disk(&self, call: &Call) -> bool {
-        call.durability.unwrap_or(self.durability) == Durability::Sync
-            && call.entry.command.flags.contains(Flags::WRITE)
+        self.waits_unless_told(call.durability) && call.entry.command.flags.contains(Flags::WRITE)
     }
 
     /// Has the reply wait for the command's changes, if it has made any.
     #[inline]
     fn gate_changes(&mut self, shard: &mut Shard, before: Option<usize>) {
         if before.is_some_and(|before| shard.keyspace().changes_len() > before) {
+            self.gate.add(shard.id(), shard.want_sync());
+        }
+    }
+
+    /// Whether writes wait for the disk that name no durability themselves, of a client that chose
+    /// `durability` or none.
+    #[inline]
+    pub(crate) fn waits_unless_told(&self, durability: Option<Durability>) -> bool {
+        durability.unwrap_or(self.durability) == Durability::Sync
+    }
+
+    /// Has the replies wait for all changes of a shard so far.
+    pub(crate) fn gate_all(&mut self, shard: &mut Shard) {
+        if shard.keyspace().changes_len() > 0 {
             self.gate.add(shard.id(), shard.want_sync());
         }
     }
@@ -450,6 +463,17 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Notes the end of a command on `shard` that has succeeded. Answers how long it took, if that was
+    /// long: [`note_slow`](Self::note_slow) is to be told.
+    #[inline]
+    pub(crate) fn finish_plain(&mut self, shard: ShardId, command: CommandId) -> Option<u64> {
+        let ns = self.end_step();
+        self.slice.ns += ns;
+        self.metrics.record_command(command, ns, self.tracking);
+        self.loads[usize::from(shard.0)].count(ns);
+        (ns >= self.slow.least_ns).then_some(ns)
+    }
+
     /// A command that was not run at all: wrong arguments, no permission.
     pub(crate) fn reject(&mut self, entry: Option<&Entry>, error: &Error, reply: &mut Reply<'_>) {
         let text = error.to_string();
@@ -476,7 +500,7 @@ impl<'a> Engine<'a> {
 
     /// A command that took long, by either of the two measures.
     #[cold]
-    fn note_slow(&self, ns: u64, call: &Call, client: &ClientInfo, args: &Args<'_>) {
+    pub(crate) fn note_slow(&self, ns: u64, call: &Call, client: &ClientInfo, args: &Args<'_>) {
         let flags = call.entry.command.flags;
         if ns >= self.slow.spike_ns {
             let event = if flags.contains(Flags::FAST) { "fast-command" } else { "command" };

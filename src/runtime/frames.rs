@@ -130,11 +130,18 @@ impl Core<'_> {
         let Some(state) = &mut connection.binary else { unreachable!("the caller has looked") };
         let mut frames = std::mem::take(&mut state.frames);
         let mut scratch = self.scratch.take().unwrap_or_default();
-        let Scratch { parser, window, sorted } = &mut *scratch;
+        let Scratch { parser, window, sorted, burst } = &mut *scratch;
         let mut consumed = 0;
+        connection.wanted_bytes = 0;
         self.engine.start_slice();
         while consumed < bytes.len() || !frames.is_idle() {
             let limits = self.frame_limits(connection);
+            let ran = self.run_burst(connection, &mut frames, (bytes, consumed), &limits, burst);
+            if ran.count > 0 && connection.is_running() {
+                consumed = ran.end;
+                continue;
+            }
+            consumed = ran.end;
             // Limits change with authentication: until then, one request at a time.
             let most = if self.needs_auth(connection) { 1 } else { WINDOW_REQUESTS_MAX };
             let stop = window.fill_native(&mut frames, bytes, consumed, &limits, most);
@@ -152,7 +159,10 @@ impl Core<'_> {
                 break;
             }
             match stop {
-                Stop::Incomplete(_) => break,
+                Stop::Incomplete(wanted_bytes) => {
+                    connection.wanted_bytes = wanted_bytes;
+                    break;
+                }
                 Stop::Frame(error) => {
                     self.refuse_frame(connection, &error);
                     consumed = bytes.len();

@@ -1,12 +1,47 @@
 //! What a client has sent that has not been run.
 //!
 //! Usually a few bytes: the start of a request whose end has not come. A request that declares itself
-//! to be long is received into an extent instead, which the cache may keep as it is.
+//! to be long is received into an extent instead, by the kernel itself once what is missing is worth it,
+//! and the cache may keep a very long value where it lies.
 
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::cache::Extent;
-use crate::limits::{LONG_BYTES_MIN, RECEIVE_BUFFER_BYTES};
+use crate::limits::{
+    DIRECT_BYTES_MAX, DIRECT_BYTES_MIN, LONG_BYTES_MIN, RECEIVE_BUFFER_BYTES, SPARE_INPUT_BYTES_MAX,
+};
+
+/// An extent that requests of a core are received into one after another: memory that is there already
+/// costs less than new memory.
+#[derive(Debug, Default)]
+pub(crate) struct SpareInput(Option<Extent>);
+
+impl SpareInput {
+    /// An extent for a request of `wanted` bytes, of which the cache will keep none if they are few.
+    fn take(&mut self, wanted: usize) -> Extent {
+        let room = wanted + RECEIVE_BUFFER_BYTES;
+        match self.0.take_if(|spare| wanted <= LONG_BYTES_MIN && spare.capacity() >= room) {
+            Some(spare) => spare,
+            None => Extent::with_capacity(room),
+        }
+    }
+
+    /// Keeps an extent for the next request, if it is of use; answers one that is to be given back.
+    pub(crate) fn keep(&mut self, mut extent: Extent) -> Option<Extent> {
+        let held = self.0.as_ref().map_or(0, Extent::capacity);
+        if extent.capacity() <= held || extent.capacity() > SPARE_INPUT_BYTES_MAX {
+            return Some(extent);
+        }
+        extent.empty();
+        self.0.replace(extent)
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, Extent::memory_bytes)
+    }
+}
 
 /// Bytes of a client, from the start of a request on.
 #[derive(Debug)]
@@ -28,7 +63,7 @@ impl Input {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Short(bytes) => bytes.len(),
-            Self::Long(extent) => extent.written().len(),
+            Self::Long(extent) => extent.len(),
         }
     }
 
@@ -46,17 +81,45 @@ impl Input {
     }
 
     /// Appends `bytes`; the request at the start is known to be at least `wanted` bytes long.
-    pub(crate) fn append(&mut self, bytes: &[u8], wanted: usize) {
-        if let Self::Short(start) = self
-            && wanted > LONG_BYTES_MIN
-        {
-            let mut extent = Extent::with_capacity(wanted + RECEIVE_BUFFER_BYTES);
-            extent.append(start);
-            *self = Self::Long(extent);
+    pub(crate) fn append(&mut self, bytes: &[u8], wanted: usize, spare: &mut SpareInput) {
+        if wanted >= self.len() + bytes.len() + DIRECT_BYTES_MIN {
+            self.lengthen(wanted, spare);
         }
         match self {
             Self::Short(start) => start.extend_from_slice(bytes),
             Self::Long(extent) => extent.append(bytes),
+        }
+    }
+
+    fn lengthen(&mut self, wanted: usize, spare: &mut SpareInput) {
+        if let Self::Short(start) = self {
+            let mut extent = spare.take(wanted);
+            extent.append(start);
+            *self = Self::Long(extent);
+        }
+    }
+
+    /// Whether so much is missing of the request at the start, `wanted` bytes long, that the kernel is to
+    /// write it where it belongs. Once it has begun to, it does so to the end.
+    pub(crate) fn is_direct(&self, wanted: usize) -> bool {
+        let missing = wanted.saturating_sub(self.len());
+        missing >= DIRECT_BYTES_MIN || (missing > 0 && matches!(self, Self::Long(_)))
+    }
+
+    /// Where the kernel is to write the next of `wanted` bytes, and how many. Nothing may be done with the
+    /// input until [`fill`](Self::fill) has been told what came of it.
+    pub(crate) fn room(&mut self, wanted: usize, spare: &mut SpareInput) -> (NonNull<u8>, usize) {
+        self.lengthen(wanted, spare);
+        let Self::Long(extent) = self else { unreachable!("it was made long") };
+        extent.reserve(wanted);
+        extent.room(wanted.min(extent.len() + DIRECT_BYTES_MAX))
+    }
+
+    /// Notes that the kernel has written `count` bytes to the room.
+    pub(crate) fn fill(&mut self, count: usize) {
+        match self {
+            Self::Short(_) => debug_assert_eq!(count, 0, "there was no room"),
+            Self::Long(extent) => extent.fill(count),
         }
     }
 
@@ -81,9 +144,9 @@ impl Input {
         }
     }
 
-    /// Gives back the memory of an input that is empty.
+    /// Gives back the memory of an input that is empty, but for what the kernel may be writing to.
     pub(crate) fn shrink(&mut self) {
-        if self.is_empty() {
+        if self.is_empty() && matches!(self, Self::Short(_)) {
             *self = Self::default();
         }
     }
@@ -91,14 +154,19 @@ impl Input {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, Input, LONG_BYTES_MIN};
+    use super::{
+        Arc, DIRECT_BYTES_MAX, DIRECT_BYTES_MIN, Input, LONG_BYTES_MIN, SPARE_INPUT_BYTES_MAX,
+        SpareInput,
+    };
 
     #[test]
     fn a_long_request_is_kept_in_an_extent() {
         let wanted = LONG_BYTES_MIN + 1;
-        let mut input = Input::default();
-        input.append(b"*3", 0);
-        input.append(&vec![b'x'; wanted], wanted);
+        let (mut input, mut spare) = (Input::default(), SpareInput::default());
+        input.append(b"*3", wanted, &mut spare);
+        assert!(input.is_direct(wanted));
+        input.append(&vec![b'x'; wanted], wanted, &mut spare);
+        assert!(!input.is_direct(wanted));
         assert_eq!(input.len(), wanted + 2);
         let Input::Long(extent) = input else { panic!("it is long") };
         // Nothing was run: all of it stays where it is.
@@ -112,10 +180,47 @@ mod tests {
 
     #[test]
     fn a_short_request_is_not() {
-        let mut input = Input::default();
-        input.append(b"*3", LONG_BYTES_MIN);
+        let (mut input, mut spare) = (Input::default(), SpareInput::default());
+        input.append(b"*3", DIRECT_BYTES_MIN, &mut spare);
         assert!(matches!(&input, Input::Short(bytes) if bytes == b"*3"));
+        assert!(!input.is_direct(DIRECT_BYTES_MIN) && input.is_direct(DIRECT_BYTES_MIN + 2));
         input.shrink();
         assert!(!input.is_empty());
+    }
+
+    #[test]
+    fn the_kernel_is_given_room_up_to_the_end_of_the_request() {
+        let wanted = DIRECT_BYTES_MAX + DIRECT_BYTES_MIN;
+        let (mut input, mut spare) = (Input::Short(b"*3".to_vec()), SpareInput::default());
+        for expected in [DIRECT_BYTES_MAX, DIRECT_BYTES_MIN - 2] {
+            assert!(input.is_direct(wanted));
+            let (_, length) = input.room(wanted, &mut spare);
+            assert_eq!(length, expected);
+            input.fill(length);
+        }
+        assert!(!input.is_direct(wanted));
+        assert_eq!(input.len(), wanted);
+    }
+
+    #[test]
+    fn the_memory_of_one_request_serves_the_next() {
+        let (mut input, mut spare) = (Input::default(), SpareInput::default());
+        let wanted = LONG_BYTES_MIN;
+        input.append(b"*3", wanted, &mut spare);
+        let Some(extent) = input.into_extent() else { panic!("it is long") };
+        let start = extent.written().as_ptr();
+        assert!(spare.keep(extent).is_none() && spare.memory_bytes() > 0);
+        let mut next = Input::default();
+        next.append(b"*2", wanted, &mut spare);
+        assert_eq!((next.len(), spare.memory_bytes()), (2, 0));
+        let Some(extent) = next.into_extent() else { panic!("it is long") };
+        assert_eq!(extent.written().as_ptr(), start);
+        assert!(spare.keep(extent).is_none());
+        // What the cache may keep is always new.
+        let mut long = Input::default();
+        long.append(b"*2", 2 * wanted, &mut spare);
+        assert!(spare.memory_bytes() > 0);
+        let large = crate::cache::Extent::with_capacity(SPARE_INPUT_BYTES_MAX + 1);
+        assert!(spare.keep(large).is_some());
     }
 }

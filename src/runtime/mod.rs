@@ -10,6 +10,7 @@
 //! | `window`, `dispatch` | from bytes to requests, from requests to commands on shards |
 //! | `sorted` | the requests of one pipeline on several shards, run shard by shard |
 //! | `frames` | the same for the binary protocol: frames to requests, replies to frames |
+//! | `burst` | plain gets and sets of frames, run in one go |
 //! | `engine` | runs a command, counts and times it |
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
 //! | `effects` | session commands and what they make the core do |
@@ -22,6 +23,7 @@
 
 mod batch;
 mod buffers;
+mod burst;
 mod connection;
 mod core;
 mod dispatch;

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
 
 use io_uring::{IoUring, opcode, squeue, types};
 
@@ -267,6 +268,23 @@ impl Ring {
             Socket::Registered(index) => opcode::RecvMulti::new(types::Fixed(index), group).build(),
         };
         self.push(entry.user_data(token.user_data(Op::Receive)));
+    }
+
+    /// Receives once, up to `length` bytes to `room`, which the caller leaves untouched until the completion.
+    pub(crate) fn receive_into(
+        &mut self,
+        socket: Socket,
+        token: Token,
+        (room, length): (NonNull<u8>, usize),
+    ) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let entry = match socket {
+            Socket::Descriptor(fd) => opcode::Recv::new(types::Fd(fd), room.as_ptr(), length),
+            Socket::Registered(index) => {
+                opcode::Recv::new(types::Fixed(index), room.as_ptr(), length)
+            }
+        };
+        self.push(entry.build().user_data(token.user_data(Op::Receive)));
     }
 
     /// Ends the receive of `token`; it completes with `ECANCELED` unless it ends otherwise first.

@@ -18,6 +18,8 @@ pub(super) struct Stages {
     /// Whether the core may fall asleep in the kernel: it asked to, and nothing had come.
     pub(super) may_sleep: bool,
     arrival: Arrival,
+    /// The earliest instant at which the requests that are being run can have come.
+    arrived: u64,
     /// Replies handed to the ring in this turn.
     handed_over: Vec<Answered>,
     /// Replies handed to the ring in the turn before, and when.
@@ -34,6 +36,11 @@ impl Stages {
     /// The earliest instant at which what this turn received can have come, in ticks.
     pub(super) fn earliest(&self) -> u64 {
         self.arrival.earliest()
+    }
+
+    /// The same for the requests that are being run, which may have been kept for a while.
+    pub(super) fn arrived(&self) -> u64 {
+        self.arrived
     }
 }
 
@@ -71,11 +78,13 @@ impl Core<'_> {
         let arrived = kept.unwrap_or(self.stages.arrival.earliest());
         let stage = if kept.is_some() { Stage::Held } else { Stage::Ring };
         let processed = &self.engine.metrics.commands_processed;
-        let before = processed.total();
+        let (before, owed) = (processed.total(), connection.owed());
+        self.stages.arrived = arrived;
         let consumed = self.run_requests(connection, bytes);
         let requests = processed.total() - before;
         if requests > 0 {
-            self.note_batch(connection, stage, arrived, requests);
+            let left = connection.owed().saturating_sub(owed) as u64;
+            self.note_batch(connection, stage, (requests, left));
         }
         if connection.is_running() {
             connection.timeline.nothing_kept();
@@ -91,17 +100,19 @@ impl Core<'_> {
         &mut self,
         connection: &mut Connection,
         stage: Stage,
-        arrived: u64,
-        requests: u64,
+        (requests, left): (u64, u64),
     ) {
-        let (started, ended) = (self.engine.slice(), self.engine.mark());
+        let (arrived, started, ended) =
+            (self.stages.arrived, self.engine.slice(), self.engine.mark());
         self.engine.record_stage(stage, arrived, started, requests);
         self.engine.record_stage(Stage::Batch, started, ended, requests);
         let ticket = connection.last_ticket();
+        // What was left to other cores and is answered in any order has its own way back.
+        let requests = requests.saturating_sub(left);
         let mut answered = Answered { arrived, ended, requests, ticket };
         if connection.is_blocked_by(Block::Shards) {
             connection.timeline.gathers(Answered { requests: 1, ..answered });
-            answered.requests -= 1;
+            answered.requests = answered.requests.saturating_sub(1);
         }
         if answered.requests > 0 {
             connection.timeline.answered(answered);
@@ -120,6 +131,16 @@ impl Core<'_> {
         self.engine.start_command();
         let replies = batch.ran as u64;
         self.engine.record_stage(Stage::Hop, batch.left_at, self.engine.mark(), replies);
+    }
+
+    /// The same for its connection: replies that keep no order are answered by themselves, those that do
+    /// with the batch that they were sent in.
+    pub(super) fn note_return_of(connection: &mut Connection, batch: &Batch) {
+        if connection.binary.is_some() {
+            let (arrived, ended) = (batch.arrived, batch.left_at);
+            let (requests, ticket) = (batch.ran as u64, batch.ticket);
+            connection.timeline.answered(Answered { arrived, ended, requests, ticket });
+        }
     }
 
     /// A send with all replies that are ready was handed to the ring.

@@ -25,14 +25,21 @@ impl Core<'_> {
             self.engine.metrics.stale_completions.increment();
             return;
         };
+        let direct = match usize::try_from(completion.result) {
+            Ok(count) if completion.buffer.is_none() => count,
+            _ => 0,
+        };
         if !completion.more {
             connection.receive = Receive::Idle;
         }
-        if !bytes.is_empty() {
+        if direct + bytes.len() > 0 {
             self.engine.metrics.reads.increment();
-            self.engine.metrics.input_bytes.add(bytes.len() as u64);
+            self.engine.metrics.input_bytes.add((direct + bytes.len()) as u64);
             connection.active_at = self.engine.now.mono;
-            self.feed(&mut connection, bytes);
+            match direct {
+                0 => self.feed(&mut connection, bytes),
+                count => self.feed_direct(&mut connection, count),
+            }
         } else if completion.result == 0 {
             connection.half_closed = true;
         } else if !is_passing(-completion.result) {
@@ -42,16 +49,40 @@ impl Core<'_> {
         self.connections.put(connection);
     }
 
+    /// The kernel has written new bytes of a client where they belong: runs the request once it is whole.
+    fn feed_direct(&mut self, connection: &mut Connection, count: usize) {
+        connection.input.fill(count);
+        if matches!(connection.state, State::Running | State::Blocked(_)) {
+            self.resume(connection);
+            self.note_input(connection, 0);
+        }
+    }
+
+    /// A receive was asked to end. Where there was none that could be, for it was just going on, it is
+    /// asked once more; else it completes by itself.
+    pub(super) fn asked_to_end(&mut self, completion: Completion) {
+        let Some(connection) = self.connections.get_mut(completion.token) else { return };
+        if completion.result < 0 && connection.receive == Receive::Cancelled {
+            connection.receive = Receive::Armed;
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(completion.token);
+            }
+        }
+    }
+
     /// New bytes of a client: runs what is whole and keeps the rest.
     fn feed(&mut self, connection: &mut Connection, bytes: &[u8]) {
         if connection.input.is_empty() && connection.is_running() {
             let consumed = self.run_timed(connection, bytes);
             if consumed < bytes.len() {
-                connection.input.append(&bytes[consumed..], connection.wanted_bytes);
+                let wanted = connection.wanted_bytes;
+                connection.input.append(&bytes[consumed..], wanted, &mut self.spare_input);
             }
             self.note_input(connection, consumed);
         } else if matches!(connection.state, State::Running | State::Blocked(_)) {
-            connection.input.append(bytes, connection.wanted_bytes);
+            let wanted = connection.wanted_bytes;
+            connection.input.append(bytes, wanted, &mut self.spare_input);
             self.keep_time(connection, bytes);
             self.resume(connection);
             self.note_input(connection, 0);
@@ -88,6 +119,7 @@ impl Core<'_> {
         self.engine.handover.request = None;
         let (rest, left) = Input::rest_of(request, consumed);
         connection.input = rest;
+        let left = left.and_then(|extent| self.spare_input.keep(extent));
         self.discard(left);
         consumed
     }
@@ -189,8 +221,16 @@ impl Core<'_> {
         let (fd, token) = (connection.fd(), connection.token);
         let full = connection.input.len() > STALLED_INPUT_BYTES_MAX && !connection.is_running();
         let moving = matches!(connection.state, State::Blocked(Block::Moving(_)));
+        // Nothing runs and nothing is appended until what is missing has come.
+        let wanted = connection.wanted_bytes;
+        let direct = connection.is_running() && connection.input.is_direct(wanted);
         match connection.receive {
             Receive::Idle if full || moving || connection.half_closed => {}
+            Receive::Idle if direct => {
+                let room = connection.input.room(wanted, &mut self.spare_input);
+                self.ring.receive_into(connection.ring_socket, token, room);
+                connection.receive = Receive::Direct;
+            }
             Receive::Idle => {
                 // Before it has found its core one receive at a time, so that it can leave at once.
                 if connection.placed {
@@ -203,19 +243,20 @@ impl Core<'_> {
                 }
                 connection.receive = Receive::Armed;
             }
-            // What is under way would keep it here: it brings bytes or ends, then the move goes on.
-            Receive::Armed if full || moving => {
+            // What is under way would keep it here: it brings bytes or ends, then the move goes on. And so
+            // does what is to be received directly.
+            Receive::Armed if full || moving || direct => {
                 self.ring.cancel_receive(token);
                 connection.receive = Receive::Cancelled;
             }
-            Receive::Armed | Receive::Cancelled => {}
+            Receive::Armed | Receive::Direct | Receive::Cancelled => {}
         }
     }
 
     fn let_go(&mut self, mut connection: Box<Connection>) {
         if !connection.is_at_rest() {
             // The kernel still has its buffers: the completions bring it here again.
-            if connection.receive == Receive::Armed {
+            if matches!(connection.receive, Receive::Armed | Receive::Direct) {
                 self.ring.cancel_receive(connection.token);
                 connection.receive = Receive::Cancelled;
             }
@@ -291,7 +332,7 @@ impl Core<'_> {
         let now = self.engine.now.mono;
         let tokens: Vec<_> = self.connections.tokens().collect();
         let tokens_len = tokens.len() as u64;
-        let mut bytes = 0;
+        let mut bytes = self.spare_input.memory_bytes() as u64;
         for token in tokens {
             let Some(mut connection) = self.connections.take(token) else { continue };
             let idle_s = seconds_since(connection.active_at, now);

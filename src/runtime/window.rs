@@ -4,6 +4,7 @@
 //! neighbours in LRU order) while it works on others: a pipeline over many keys waits for memory once
 //! a window instead of several times a command.
 
+use super::burst::Burst;
 use super::connection::Connection;
 use super::core::Core;
 use super::sorted::Sorted;
@@ -57,6 +58,7 @@ pub(super) struct Scratch {
     pub(super) parser: Parser,
     pub(super) window: Window,
     pub(super) sorted: Sorted,
+    pub(super) burst: Burst,
 }
 
 /// The requests at hand.
@@ -140,7 +142,7 @@ impl Window {
                     self.push_native(operations, &item, bytes);
                     self.end = item.end;
                 }
-                Ok(Next::Incomplete { .. }) => return Stop::Incomplete(0),
+                Ok(Next::Incomplete { needed }) => return Stop::Incomplete(needed),
                 Err(error) => return Stop::Frame(error),
             }
         }

@@ -4,6 +4,7 @@
 //! calls it (see `runtime::token`); the shard neither knows nor cares which core that is.
 
 mod durable;
+mod plain;
 
 use crate::cache::{Access, EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};

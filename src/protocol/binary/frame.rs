@@ -279,6 +279,16 @@ impl<H: Head> Frames<H> {
         self.next == self.pending.len()
     }
 
+    /// Items that are left of the frame that is being read, or that the one at offset `at` announces.
+    #[inline]
+    pub fn to_come(&self, bytes: &[u8], at: usize) -> usize {
+        let left = match self.pending.get(self.next) {
+            Some(pending) => pending.left,
+            None => bytes.get(at + 2..at + 4).map_or(0, |count| u16_at(count, 0)),
+        };
+        usize::from(left)
+    }
+
     /// What the header of the frame read last says of the topology's epoch; 0 in requests.
     pub fn epoch(&self) -> u32 {
         self.epoch
@@ -394,16 +404,24 @@ enum Opened {
 }
 
 /// Reads a `u16` at `at`, which is inside `bytes`.
+#[inline]
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+    u16::from_le_bytes(array_at(bytes, at))
 }
 
 /// Reads a `u32` at `at`, which is inside `bytes`.
+#[inline]
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+    u32::from_le_bytes(array_at(bytes, at))
 }
 
 /// Reads a `u64` at `at`, which is inside `bytes`.
+#[inline]
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+    u64::from_le_bytes(array_at(bytes, at))
+}
+
+#[inline]
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("the caller has looked")
 }

@@ -192,18 +192,6 @@ impl ReplyHead {
     pub fn status(&self) -> Option<Status> {
         Status::from_number(self.status)
     }
-
-    #[inline]
-    fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[0..4].copy_from_slice(&self.id.to_le_bytes());
-        bytes[4] = self.opcode;
-        bytes[5] = self.status;
-        bytes[6..8].copy_from_slice(&self.shard.0.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.version.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.body_bytes.to_le_bytes());
-        bytes
-    }
 }
 
 /// A frame of replies that is being written to the end of a buffer: room for a number of heads first,
@@ -256,13 +244,34 @@ impl ReplyFrame {
     /// If there is no room, or the body is 4 GiB or longer.
     #[inline]
     pub fn push(&mut self, out: &mut [u8], head: ReplyHead) {
+        let ReplyHead { id, opcode, status, shard, version, .. } = head;
+        self.push_fields(out, (id, opcode, status), shard, version);
+    }
+
+    /// The same, of a head's fields: id, opcode and status, shard, version. Written one by one where they
+    /// are to stand, they need not be put together first, for which the processor would wait.
+    ///
+    /// # Panics
+    /// As [`push`](Self::push).
+    #[inline(always)]
+    pub fn push_fields(
+        &mut self,
+        out: &mut [u8],
+        (id, opcode, status): (u32, u8, u8),
+        shard: ShardId,
+        version: u64,
+    ) {
         assert!(self.count < self.room, "room was made for every reply");
         let body_bytes = u32::try_from(out.len() - self.body_at).expect("bodies are bounded");
         let at = self.start + HEADER_BYTES + self.count * ReplyHead::BYTES;
-        let head = ReplyHead { body_bytes, ..head };
-        out[at..at + ReplyHead::BYTES].copy_from_slice(&head.to_bytes());
         self.count += 1;
         self.body_at = out.len();
+        let head = &mut out[at..at + ReplyHead::BYTES];
+        head[0..4].copy_from_slice(&id.to_le_bytes());
+        let kind = u32::from(opcode) | u32::from(status) << 8 | u32::from(shard.0) << 16;
+        head[4..8].copy_from_slice(&kind.to_le_bytes());
+        head[8..16].copy_from_slice(&version.to_le_bytes());
+        head[16..20].copy_from_slice(&body_bytes.to_le_bytes());
     }
 
     /// Closes the frame: room that was not used is taken out; without replies nothing is left of it.
