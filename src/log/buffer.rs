@@ -12,6 +12,8 @@ pub struct AlignedBuffer {
     /// Where the aligned part begins.
     start: usize,
     capacity: usize,
+    /// Whose it is while the disk has it.
+    pub(super) tag: u64,
 }
 
 impl AlignedBuffer {
@@ -22,7 +24,7 @@ impl AlignedBuffer {
         let start = memory.as_ptr().align_offset(ALIGN_BYTES);
         assert!(start < ALIGN_BYTES, "bytes can be aligned");
         memory.resize(start, 0);
-        Self { memory, start, capacity }
+        Self { memory, start, capacity, tag: 0 }
     }
 
     /// Bytes that it can hold.

@@ -7,9 +7,11 @@
 //!               │ has it   │ written │
 //! ```
 //!
-//! One write at a time is under way. While it is, changes gather in the journal; the next write takes
-//! them all as one record. Whoever waits for a sync waits for a record's index to be durable. Only the
-//! newest segment holds records that are not durable: before another is begun, all are.
+//! While a write is under way, changes gather in the journal; the next write takes them all as one record.
+//! Whoever waits for a sync waits for a record's index to be durable. Writes that are synced themselves may
+//! be under way a few at a time, so that who comes while the disk is busy need not wait for it twice; they
+//! count in order. Only the newest segment holds records that are not durable: before another is begun, all
+//! are.
 //!
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
@@ -26,7 +28,7 @@ use super::snapshot::Snapshot;
 use crate::cache::SharedBytes;
 use crate::limits::{
     LOG_BUFFER_BYTES, LOG_LONG_STEP_BYTES, LOG_RECYCLED_SEGMENTS_MAX, LOG_RETRY_MS,
-    LOG_SYNC_EVERY_MS, LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US,
+    LOG_SYNC_EVERY_MS, LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US, LOG_WRITES_MAX,
 };
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
 
@@ -125,6 +127,9 @@ struct Flight {
     last_index: LogIndex,
     offset: ByteOffset,
     sync: bool,
+    since: MonoUs,
+    /// Whether the disk has it; it counts when those before it do.
+    is_done: bool,
     /// The buffer, where the write is to be tried again.
     held: Option<(AlignedBuffer, MonoUs)>,
 }
@@ -196,7 +201,7 @@ pub struct Stream {
     sealed: LogIndex,
     written: LogIndex,
     durable: LogIndex,
-    flight: Option<Flight>,
+    flights: VecDeque<Flight>,
     /// The record that is too long to be written in one go, and its index.
     long: Option<(LongRecord, LogIndex)>,
     /// The last record that the sync under way makes durable.
@@ -291,7 +296,7 @@ impl Stream {
             sealed: last_index,
             written: last_index,
             durable: last_index,
-            flight: None,
+            flights: VecDeque::new(),
             long: None,
             syncing: None,
             waiting_since: None,
@@ -350,7 +355,7 @@ impl Stream {
         if let Some(error) = self.failed {
             return Some(Refusal::Failed(error));
         }
-        if let Some(Flight { held: Some(_), .. }) = &self.flight {
+        if self.flights.iter().any(|flight| flight.held.is_some()) {
             return Some(Refusal::Full(DiskError { errno: libc::ENOSPC }));
         }
         if let Spare::Failed { error, .. } = self.spare {
@@ -370,7 +375,7 @@ impl Stream {
 
     /// Whether nothing is under way and all is durable.
     pub fn is_at_rest(&self) -> bool {
-        self.flight.is_none()
+        self.flights.is_empty()
             && self.long.is_none()
             && self.syncing.is_none()
             && self.job.is_none()
@@ -382,7 +387,7 @@ impl Stream {
     /// Whether a step now would do something with the changes that wait.
     #[inline]
     pub fn wants_step(&self, now: MonoUs, pending: usize, sync: bool) -> bool {
-        if self.flight.is_some() || self.failed.is_some() {
+        if self.failed.is_some() || !self.may_write(sync) {
             return false;
         }
         if self.long.is_some() || sync && self.syncing.is_none() {
@@ -394,7 +399,7 @@ impl Stream {
 
     /// Whether the next step has work to do that nothing else waits for, so that it should come soon.
     pub fn is_busy(&self) -> bool {
-        let is_summing = self.long.is_some() && self.flight.is_none();
+        let is_summing = self.long.is_some() && self.flights.is_empty();
         let has_chunk = self.snapshot.as_ref().is_some_and(Snapshot::wants_chunk);
         self.failed.is_none() && (is_summing || has_chunk)
     }
@@ -415,7 +420,7 @@ impl Stream {
         self.start_job(effects);
         self.prepare_spare(now.mono, effects);
         self.retry_write(now.mono, effects);
-        if self.flight.is_some() {
+        if !self.may_write(sync) {
             return false;
         }
         let is_sync_due = self.durable < self.written && (sync || self.is_old(now.mono));
@@ -434,6 +439,17 @@ impl Stream {
         self.make_room(waiting, effects)
     }
 
+    /// Whether another write may be under way now, one that is synced itself or not.
+    #[inline]
+    fn may_write(&self, sync: bool) -> bool {
+        let all_vouch = || {
+            self.flights.iter().all(|flight| flight.sync && flight.held.is_none())
+                && self.long.is_none()
+                && self.syncing.is_none()
+        };
+        self.flights.is_empty() || sync && self.flights.len() < LOG_WRITES_MAX && all_vouch()
+    }
+
     /// Whether something has not been on disk for as long as `async` allows.
     fn is_old(&self, now: MonoUs) -> bool {
         let age_us = |since: MonoUs| now.0.saturating_sub(since.0);
@@ -446,7 +462,7 @@ impl Stream {
         if self.active.is_some_and(|active| active.bytes - active.end.0 >= padded) {
             return true;
         }
-        if self.syncing.is_some() {
+        if self.syncing.is_some() || !self.flights.is_empty() {
             return false;
         }
         if self.durable < self.written {
@@ -567,7 +583,7 @@ impl Stream {
     /// Hands a buffer to the disk; when it has it, all records up to `last_index` are written.
     fn submit(
         &mut self,
-        (buffer, offset): (AlignedBuffer, ByteOffset),
+        (mut buffer, offset): (AlignedBuffer, ByteOffset),
         last_index: LogIndex,
         sync: bool,
         now: Now,
@@ -580,7 +596,9 @@ impl Stream {
         self.last_write = now.mono;
         self.log_bytes += length;
         self.figures.written_bytes += length;
-        self.flight = Some(Flight { last_index, offset, sync, held: None });
+        let (since, is_done, held) = (now.mono, false, None);
+        self.flights.push_back(Flight { last_index, offset, sync, since, is_done, held });
+        buffer.tag = offset.0;
         effects.push(Effect::Write { file, offset, buffer, sync });
     }
 
@@ -598,7 +616,7 @@ impl Stream {
     }
 
     fn keep_buffer(&mut self, mut buffer: AlignedBuffer) {
-        const KEPT: usize = 2;
+        const KEPT: usize = LOG_WRITES_MAX;
         if buffer.capacity() <= 4 * LOG_BUFFER_BYTES && self.buffers.len() < KEPT {
             buffer.clear();
             self.buffers.push(buffer);
@@ -606,7 +624,7 @@ impl Stream {
     }
 
     fn start_sync(&mut self, effects: &mut Vec<Effect>) {
-        let may_begin = self.syncing.is_none() && self.flight.is_none();
+        let may_begin = self.syncing.is_none() && self.flights.is_empty();
         if let Some(active) = self.active.filter(|_| may_begin) {
             self.syncing = Some(self.written);
             self.unsynced_beyond = self.unsynced_since.filter(|_| self.written < self.sealed);
@@ -615,10 +633,12 @@ impl Stream {
     }
 
     fn retry_write(&mut self, now: MonoUs, effects: &mut Vec<Effect>) {
-        let (Some(flight), Some(active)) = (&mut self.flight, self.active) else { return };
-        if let Some((buffer, _)) = flight.held.take_if(|(_, retry_at)| now >= *retry_at) {
-            let (file, offset, sync) = (SegmentFile::log(active.id), flight.offset, flight.sync);
-            effects.push(Effect::Write { file, offset, buffer, sync });
+        let Some(active) = self.active else { return };
+        for flight in &mut self.flights {
+            if let Some((buffer, _)) = flight.held.take_if(|(_, retry_at)| now >= *retry_at) {
+                let (file, offset) = (SegmentFile::log(active.id), flight.offset);
+                effects.push(Effect::Write { file, offset, buffer, sync: flight.sync });
+            }
         }
     }
 
@@ -638,17 +658,13 @@ impl Stream {
             self.keep_buffer(buffer);
             return self.go_on_with_snapshot(effects);
         }
-        let Some(flight) = &mut self.flight else { return };
+        let mut flights = self.flights.iter_mut();
+        let Some(flight) = flights.find(|flight| flight.offset.0 == buffer.tag) else { return };
         match result {
             Ok(()) => {
-                self.written = flight.last_index;
-                if flight.sync {
-                    self.figures.syncs += 1;
-                    self.durable = self.written;
-                    self.unsynced_since = None;
-                }
-                self.flight = None;
+                flight.is_done = true;
                 self.keep_buffer(buffer);
+                self.count_done();
                 self.go_on_with_snapshot(effects);
             }
             Err(error) if error.is_full() => {
@@ -656,6 +672,19 @@ impl Stream {
                 flight.held = Some((buffer, retry_at));
             }
             Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// Takes in the writes that the disk has, as far as it has all before them.
+    fn count_done(&mut self) {
+        while self.flights.front().is_some_and(|flight| flight.is_done) {
+            let Some(flight) = self.flights.pop_front() else { return };
+            self.written = flight.last_index;
+            if flight.sync {
+                self.figures.syncs += 1;
+                self.durable = self.written;
+                self.unsynced_since = self.flights.front().map(|next| next.since);
+            }
         }
     }
 
