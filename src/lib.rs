@@ -99,6 +99,8 @@ pub mod log;
 pub mod metrics;
 #[cfg(feature = "server")]
 pub mod node;
+#[cfg(feature = "server")]
+mod plant;
 pub mod protocol;
 #[cfg(feature = "server")]
 pub mod runtime;
@@ -106,6 +108,9 @@ pub mod runtime;
 pub mod server;
 #[cfg(feature = "server")]
 pub mod shard;
+#[cfg(all(test, feature = "server"))]
+#[path = "../tests/sim/mod.rs"]
+mod sim;
 #[cfg(feature = "server")]
 pub mod transfer;
 pub mod types;

@@ -6,6 +6,7 @@ use super::journal::{
 };
 use super::{Expiry, Keyspace, PREFETCH_KEYS_MAX};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
+use crate::plant::{Fault, is_planted};
 use crate::types::{DbIndex, Key, UnixMs};
 
 /// Entries that one look at the table asks for while a snapshot is taken.
@@ -163,7 +164,8 @@ impl Keyspace {
             count += ahead.len() as u64;
             self.prefetch_all(ahead.iter().map(|(key, _)| *key));
             for (key, changed) in ahead.drain(..) {
-                if !overlaps_snapshot || !self.has_seen(key, &changed) {
+                let is_fresh = is_planted(Fault::ForgetVersions);
+                if !overlaps_snapshot || is_fresh || !self.has_seen(key, &changed) {
                     self.make_again(key, &changed, time);
                 }
                 highest = highest.max(changed.sequence);

@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::segment::SegmentFile;
+use crate::plant::{Fault, is_planted};
 
 /// A folder. Nothing is promised to survive a crash before it was synced; that a file is there at all,
 /// not before the folder was.
@@ -98,6 +99,9 @@ impl Job {
                 } else {
                     directory.create(&file.name(), *bytes, *fill)?;
                     directory.sync(&file.name())?;
+                }
+                if is_planted(Fault::ForgetDirectorySync) {
+                    return Ok(());
                 }
                 directory.sync_directory()
             }

@@ -17,6 +17,7 @@ mod directory;
 mod long;
 mod manifest;
 mod open;
+
 mod record;
 mod scan;
 mod segment;

@@ -18,6 +18,7 @@ use super::scan::{Next, Scan, Stop};
 use super::segment::{DirectoryId, HeaderFault, SegmentFile, SegmentHeader, SegmentKind};
 use super::snapshot::SnapshotEnd;
 use super::stream::{Resume, ResumeSegment};
+use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term};
 
 /// Why a shard's log can't be read.
@@ -424,8 +425,9 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 rest.is_some() && next.first_index == scan.next_index()
             }
             _ => {
-                if scan.later_promise(&file.content).is_some() || scan.synced() >= scan.next_index()
-                {
+                let is_promised = scan.later_promise(&file.content).is_some()
+                    || scan.synced() >= scan.next_index();
+                if is_promised && !is_planted(Fault::CutDamage) {
                     return Err(damaged);
                 }
                 if stop.fault != RecordFault::Nothing {

@@ -13,6 +13,7 @@ use super::record::{RecordHeader, RecordKind, RecordSeed};
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::stream::{DiskError, append_record};
 use crate::cache::SharedBytes;
+use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, Now, SegmentId, ShardId, Term};
 
 /// How far a snapshot has come.
@@ -296,7 +297,8 @@ impl Snapshot {
     /// Its entries are those of one moment only together with the log up to its end: without, some would
     /// be from the future.
     pub(super) fn take_wants_manifest(&mut self, durable: LogIndex) -> bool {
-        let wants = self.phase == Phase::Synced && durable >= self.last_index;
+        let log_is_there = durable >= self.last_index || is_planted(Fault::SnapshotBeforeLog);
+        let wants = self.phase == Phase::Synced && log_is_there;
         if wants {
             self.phase = Phase::Saving;
         }

@@ -30,6 +30,7 @@ use crate::limits::{
     LOG_BUFFER_BYTES, LOG_LONG_STEP_BYTES, LOG_RECYCLED_SEGMENTS_MAX, LOG_RETRY_MS,
     LOG_SYNC_EVERY_MS, LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US, LOG_WRITES_MAX,
 };
+use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
 
 /// Something for the runtime to do.
@@ -680,7 +681,7 @@ impl Stream {
         while self.flights.front().is_some_and(|flight| flight.is_done) {
             let Some(flight) = self.flights.pop_front() else { return };
             self.written = flight.last_index;
-            if flight.sync {
+            if flight.sync || is_planted(Fault::AcknowledgeBeforeSync) {
                 self.figures.syncs += 1;
                 self.durable = self.written;
                 self.unsynced_since = self.flights.front().map(|next| next.since);

@@ -1,0 +1,47 @@
+//! Faults that tests plant, to see that the simulator catches them. Nothing of this is in a real build.
+
+/// A mistake that the code could have made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Count a write as on disk when the disk has it, synced or not.
+    AcknowledgeBeforeSync,
+    /// Believe any record whose header looks right.
+    SkipChecksum,
+    /// Count on a file being there that the folder was not synced for.
+    ForgetDirectorySync,
+    /// Take damage for a torn tail.
+    CutDamage,
+    /// Make changes again that entries of a snapshot have seen.
+    ForgetVersions,
+    /// Let a snapshot count before the log that belongs to it is on disk.
+    SnapshotBeforeLog,
+}
+
+#[cfg(test)]
+mod planted {
+    use super::Fault;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    /// Plants a fault on this thread, or none.
+    pub(crate) fn plant(fault: Option<Fault>) {
+        PLANTED.set(fault);
+    }
+
+    pub(crate) fn is_planted(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
+}
+
+#[cfg(test)]
+pub(crate) use planted::{is_planted, plant};
+
+/// Whether a fault is planted: never.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn is_planted(_: Fault) -> bool {
+    false
+}

@@ -1,0 +1,227 @@
+//! A disk that keeps what was synced, and of the rest what it likes.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use super::Dice;
+use crate::log::{Directory, DiskError};
+
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    /// What a crash leaves for sure.
+    durable: Vec<u8>,
+    /// What readers see.
+    now: Vec<u8>,
+    /// Writes that no sync has covered.
+    pending: Vec<(usize, Vec<u8>)>,
+}
+
+impl File {
+    fn put(bytes: &mut Vec<u8>, offset: usize, piece: &[u8]) {
+        let end = offset + piece.len();
+        bytes.resize(bytes.len().max(end), 0);
+        bytes[offset..end].copy_from_slice(piece);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Added(String, usize),
+    Renamed(String, String),
+    Removed(String),
+}
+
+/// The disk of one shard's folder.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    files: Vec<File>,
+    names: BTreeMap<String, usize>,
+    durable_names: BTreeMap<String, usize>,
+    /// Changes of names that no sync of the folder has covered.
+    pending: Vec<Entry>,
+    /// Whether there is no room for new files.
+    pub(super) is_full: bool,
+    /// Fails the next write, or sync, that comes.
+    pub(super) fail_next: bool,
+}
+
+impl Disk {
+    fn file(&mut self, name: &str) -> io::Result<&mut File> {
+        let number = self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(&mut self.files[*number])
+    }
+
+    fn fails(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.fail_next) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        Ok(())
+    }
+
+    /// A write of the log's, past the caches.
+    pub(super) fn write_direct(
+        &mut self,
+        name: &str,
+        offset: u64,
+        bytes: &[u8],
+        sync: bool,
+    ) -> Result<(), DiskError> {
+        assert!(bytes.len().is_multiple_of(SECTOR_BYTES) && offset.is_multiple_of(512));
+        let result = self.fails().and_then(|()| {
+            let offset = usize::try_from(offset).map_err(io::Error::other)?;
+            let file = self.file(name)?;
+            File::put(&mut file.now, offset, bytes);
+            if sync {
+                // It vouches for itself only.
+                File::put(&mut file.durable, offset, bytes);
+            } else {
+                file.pending.push((offset, bytes.to_vec()));
+            }
+            Ok(())
+        });
+        result.map_err(|error| DiskError { errno: error.raw_os_error().unwrap_or(libc::EIO) })
+    }
+
+    /// The power fails: of what was not synced, some stays, in pieces.
+    pub(super) fn crash(&mut self, dice: &mut Dice) {
+        let kept = dice.below(self.pending.len() + 1);
+        for entry in self.pending.drain(..).take(kept) {
+            apply(&mut self.durable_names, entry);
+        }
+        for file in &mut self.files {
+            let mut pending = std::mem::take(&mut file.pending);
+            // Later writes may be there and earlier ones not.
+            while !pending.is_empty() {
+                let (offset, bytes) = pending.swap_remove(dice.below(pending.len()));
+                match dice.below(4) {
+                    0 => {}
+                    1 => {
+                        for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                            if dice.below(2) == 0 {
+                                File::put(
+                                    &mut file.durable,
+                                    offset + number * SECTOR_BYTES,
+                                    sector,
+                                );
+                            }
+                        }
+                    }
+                    _ => File::put(&mut file.durable, offset, &bytes),
+                }
+            }
+            file.now = file.durable.clone();
+        }
+        self.names = self.durable_names.clone();
+        (self.is_full, self.fail_next) = (false, false);
+    }
+
+    /// Flips a bit of a file of this kind, if there is one long enough; answers its name.
+    pub(super) fn flip_bit(&mut self, kind: &str, dice: &mut Dice) -> Option<String> {
+        let names: Vec<String> =
+            self.names.keys().filter(|name| name.starts_with(kind)).cloned().collect();
+        let name = names.get(dice.below(names.len().max(1)))?.clone();
+        let file = self.file(&name).ok()?;
+        let used = file.now.iter().rposition(|byte| *byte != 0)?;
+        let at = dice.below(used + 1);
+        file.now[at] ^= 1 << dice.below(8);
+        file.durable = file.now.clone();
+        Some(name)
+    }
+
+    /// All bytes of the log's segments.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (&String, &[u8])> {
+        let segments = self.names.iter().filter(|(name, _)| name.starts_with("log-"));
+        segments.map(|(name, number)| (name, &self.files[*number].now[..]))
+    }
+}
+
+fn apply(names: &mut BTreeMap<String, usize>, entry: Entry) {
+    match entry {
+        Entry::Added(name, number) => {
+            names.insert(name, number);
+        }
+        Entry::Renamed(from, to) => {
+            if let Some(number) = names.remove(&from) {
+                names.insert(to, number);
+            }
+        }
+        Entry::Removed(name) => {
+            names.remove(&name);
+        }
+    }
+}
+
+impl Directory for Disk {
+    type Content = Vec<u8>;
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.names.keys().cloned().collect())
+    }
+
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        Ok(self.file(name)?.now.clone())
+    }
+
+    fn create(&mut self, name: &str, bytes: u64, _: bool) -> io::Result<()> {
+        if self.is_full {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
+        if !self.names.contains_key(name) {
+            self.files.push(File::default());
+            let entry = Entry::Added(name.to_owned(), self.files.len() - 1);
+            self.pending.push(entry.clone());
+            apply(&mut self.names, entry);
+        }
+        let file = self.file(name)?;
+        // Which bytes are allocated is not lost here: what is read from them is zeros either way.
+        file.now.resize(bytes.max(file.now.len()), 0);
+        file.durable.resize(file.now.len(), 0);
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let file = self.file(name)?;
+        File::put(&mut file.now, offset, bytes);
+        file.pending.push((offset, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let failed = self.fails();
+        let file = self.file(name)?;
+        let pending = std::mem::take(&mut file.pending);
+        // After a failure nobody knows what is there: here nothing is.
+        failed?;
+        for (offset, bytes) in pending {
+            File::put(&mut file.durable, offset, &bytes);
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.file(from)?;
+        let entry = Entry::Renamed(from.to_owned(), to.to_owned());
+        self.pending.push(entry.clone());
+        apply(&mut self.names, entry);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.file(name)?;
+        let entry = Entry::Removed(name.to_owned());
+        self.pending.push(entry.clone());
+        apply(&mut self.names, entry);
+        Ok(())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        for entry in self.pending.drain(..) {
+            apply(&mut self.durable_names, entry);
+        }
+        Ok(())
+    }
+}
