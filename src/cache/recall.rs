@@ -148,24 +148,25 @@ impl Keyspace {
     pub fn replay(&mut self, payload: &[u8], overlaps_snapshot: bool) -> Result<u64, Nonsense> {
         let mut changes = Changes::of(payload)?;
         let time = changes.time();
-        let mut ahead: Vec<(Key<'_>, Changed<'_>)> = Vec::with_capacity(PREFETCH_KEYS_MAX);
+        // A change of whole databases has no key, and so no slot that this shard might not own.
+        let mut ahead: Vec<(Option<Key<'_>>, Changed<'_>)> = Vec::with_capacity(PREFETCH_KEYS_MAX);
         let mut count = 0;
         let mut highest = self.sequence;
         loop {
             for changed in changes.by_ref().take(PREFETCH_KEYS_MAX) {
                 let changed = changed?;
-                let key = changed.change.key().unwrap_or_default();
-                ahead.push((Key::new(changed.db, key), changed));
+                let key = changed.change.key().map(|key| Key::new(changed.db, key));
+                ahead.push((key, changed));
             }
             if ahead.is_empty() {
                 self.sequence = highest;
                 return Ok(count);
             }
             count += ahead.len() as u64;
-            self.prefetch_all(ahead.iter().map(|(key, _)| *key));
+            self.prefetch_all(ahead.iter().filter_map(|(key, _)| *key));
             for (key, changed) in ahead.drain(..) {
-                let is_fresh = is_planted(Fault::ForgetVersions);
-                if !overlaps_snapshot || is_fresh || !self.has_seen(key, &changed) {
+                let has_seen = |key| overlaps_snapshot && self.has_seen(key, &changed);
+                if !key.is_some_and(has_seen) {
                     self.make_again(key, &changed, time);
                 }
                 highest = highest.max(changed.sequence);
@@ -181,30 +182,40 @@ impl Keyspace {
         let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) else {
             return false;
         };
+        if is_planted(Fault::ForgetVersions) {
+            return false;
+        }
         let version = self.store.version(position.entry);
         let is_removal = matches!(changed.change, Change::Remove { .. });
         version > changed.sequence || version == changed.sequence && !is_removal
     }
 
-    fn make_again(&mut self, key: Key<'_>, changed: &Changed<'_>, time: UnixMs) {
+    fn make_again(&mut self, key: Option<Key<'_>>, changed: &Changed<'_>, time: UnixMs) {
         // What a change of the value or the expiry raises it by.
         self.sequence = changed.sequence.saturating_sub(1);
-        match changed.change {
-            Change::Set { value, expires_at, .. } => {
+        match (changed.change, key) {
+            (Change::Set { value, expires_at, .. }, Some(key)) => {
                 self.set(key, value, expires_at.map_or(Expiry::Clear, Expiry::At), time);
             }
-            Change::Edit { length, offset, bytes, .. } => {
+            (Change::Edit { length, offset, bytes, .. }, Some(key)) => {
                 let range = offset..offset + bytes.len();
                 self.edit(key, length, range.clone(), time, |value| {
                     value[range].copy_from_slice(bytes);
                 });
             }
-            Change::Expire { expires_at, .. } => {
+            (Change::Expire { expires_at, .. }, Some(key)) => {
                 self.set_expiry(key, expires_at, time);
             }
-            Change::Remove { .. } => self.remove_whatever_its_time(key),
-            Change::Flush => self.flush(changed.db),
-            Change::Swap { with } => self.swap_databases(changed.db, with),
+            (Change::Remove { .. }, Some(key)) => self.remove_whatever_its_time(key),
+            (Change::Flush, _) => self.flush(changed.db),
+            (Change::Swap { with }, _) => self.swap_databases(changed.db, with),
+            (
+                Change::Set { .. }
+                | Change::Edit { .. }
+                | Change::Expire { .. }
+                | Change::Remove { .. },
+                None,
+            ) => unreachable!("a change of one key names it"),
         }
     }
 

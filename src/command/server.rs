@@ -192,7 +192,9 @@ fn shutdown(cx: &mut SessionCx<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> Resul
     if options.contains(Stop::SAVE | Stop::NOSAVE) {
         return Err(Error::Syntax);
     }
-    if options.contains(Stop::SAVE) && !options.contains(Stop::FORCE) {
+    // With a log all is on disk when the server has stopped; without, nothing can be saved.
+    let has_log = cx.node.logs.iter().any(|log| log.state().is_some());
+    if options.contains(Stop::SAVE) && !options.contains(Stop::FORCE) && !has_log {
         return Err(Error::Static("ERR Errors trying to SHUTDOWN. Check logs."));
     }
     cx.actions.push(Action::Shutdown);

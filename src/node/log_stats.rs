@@ -20,6 +20,11 @@ pub struct LogStats {
     /// Snapshots that somebody asked for, less those begun.
     asked: AtomicBool,
     state: Mutex<Option<LogState>>,
+    /// How often a log has ended (`CONFIG SET durability memory`), and the last record of the last one.
+    ended: AtomicU64,
+    ended_at: AtomicU64,
+    /// Operations and jobs that the shard has not been told the end of.
+    under_way: AtomicU64,
     /// When the last snapshot was finished.
     saved_at_ms: AtomicU64,
     /// Changes when the snapshot that is being taken, or the last one, was begun.
@@ -40,10 +45,41 @@ impl LogStats {
         if rose || failed { self.waiting.swap(0, Ordering::SeqCst) } else { 0 }
     }
 
-    /// Forgets the log: the shard has none any more, and nobody waits for it.
-    pub fn clear(&self) {
+    /// Forgets the log, whose last record was `last`: the shard has none any more, and nobody waits for it.
+    /// Answers the cores that did, as bits.
+    pub fn clear(&self, last: LogIndex) -> u64 {
         *lock(&self.state) = None;
+        self.ended_at.store(last.0, Ordering::SeqCst);
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        self.failed.store(false, Ordering::SeqCst);
         self.durable.store(u64::MAX, Ordering::SeqCst);
+        self.waiting.swap(0, Ordering::SeqCst)
+    }
+
+    /// How often a log has ended.
+    pub fn times_ended(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The last record of the last log that ended. The next goes on behind it: whoever has not seen yet
+    /// that it need not wait any more does not wait for the wrong one.
+    pub fn ended_at(&self) -> LogIndex {
+        LogIndex(self.ended_at.load(Ordering::SeqCst))
+    }
+
+    /// An operation or a job begins.
+    pub fn begin_operation(&self) {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The shard has been told what came of one.
+    pub fn end_operation(&self) {
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether any is under way.
+    pub fn has_operations(&self) -> bool {
+        self.under_way.load(Ordering::SeqCst) > 0
     }
 
     /// What the log had come to at the last step.

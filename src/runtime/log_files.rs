@@ -18,7 +18,7 @@ use crate::log::{
     Recovery, Resume, SegmentFile, StreamOptions, start_over,
 };
 use crate::metrics::lock;
-use crate::types::ShardId;
+use crate::types::{LogIndex, ShardId};
 
 /// The folder of a shard in a data directory.
 pub(crate) fn shard_folder(dir: &Path, shard: ShardId) -> PathBuf {
@@ -227,10 +227,19 @@ impl LogFiles {
         }
     }
 
-    /// Begins a shard's log anew; what its folder holds is not needed any more.
-    pub(crate) fn start_over(&self, shard: ShardId, shard_count: u16) -> io::Result<Resume> {
+    /// Begins a shard's log anew, behind a record `last`; what its folder holds is not needed any more.
+    pub(crate) fn start_over(
+        &self,
+        shard: ShardId,
+        shard_count: u16,
+        last: LogIndex,
+    ) -> io::Result<Resume> {
         let id = lock(&self.id).ok_or_else(|| io::Error::other("the directory is not open"))?;
-        start_over(&mut Folder::open(&self.dir, shard)?, shard, shard_count, id)
+        let mut folder = Folder::open(&self.dir, shard)?;
+        let mut resume = start_over(&mut folder, shard, shard_count, id)?;
+        resume.last_index = last;
+        resume.manifest.first_index = LogIndex(last.0 + 1);
+        Ok(resume)
     }
 
     /// Opens the log of a shard, to be recovered.

@@ -24,15 +24,16 @@ use crate::log::{
 use crate::metrics::{Stage, Step};
 use crate::node::LogStats;
 use crate::shard::{LogState, SnapshotPolicy};
-use crate::types::{ByteOffset, ShardId};
+use crate::types::{ByteOffset, LogIndex, ShardId};
 
 /// What a core keeps for the logs of shards.
 pub(super) struct Logs {
     files: Arc<LogFiles>,
     /// Whether any shard has a log, or had one a moment ago.
     is_on: bool,
-    /// Clients that asked for a snapshot, with what each shard must have come to.
-    saves: Vec<(Token, Vec<u64>)>,
+    /// Clients that asked for a snapshot, with what each shard must have come to, and how often its log
+    /// had ended.
+    saves: Vec<(Token, Vec<(u64, u64)>)>,
     /// Operations under way, by the index of their token.
     operations: Vec<Option<Operation>>,
     generation: u32,
@@ -201,6 +202,11 @@ impl Core<'_> {
                 state.refusal
             );
         }
+        self.tell_cores(bits);
+    }
+
+    /// Tells other cores that replies may leave that waited for a log.
+    fn tell_cores(&mut self, bits: u64) {
         if bits == 0 {
             return;
         }
@@ -213,6 +219,9 @@ impl Core<'_> {
 
     fn perform_effects(&mut self, shard: ShardId, effects: &mut Vec<Effect>) {
         for effect in effects.drain(..) {
+            if !matches!(effect, Effect::Close(_)) {
+                self.node.log(shard).begin_operation();
+            }
             match effect {
                 Effect::Write { file, offset, buffer, sync } => {
                     let write = Write { buffer, offset, done: 0, sync };
@@ -319,6 +328,7 @@ impl Core<'_> {
                 self.logs.answers.push((id, answer));
                 continue;
             };
+            self.node.log(id).end_operation();
             let mut effects = std::mem::take(&mut self.logs.effects);
             match answer {
                 Answer::Written(file, buffer, result) => {
@@ -487,6 +497,8 @@ impl Core<'_> {
         }
         self.node.log(id).set_loading(false);
         self.node.loading.fetch_sub(1, Ordering::AcqRel);
+        // It may have been changed meanwhile.
+        self.follow_durability();
         self.update_snapshot_policy();
         self.step_log(id, true);
     }
@@ -496,7 +508,8 @@ impl Core<'_> {
     /// Blocks a client until all shards have finished the snapshot that it asked for.
     pub(super) fn start_save(&mut self, connection: &mut Connection) {
         connection.state = State::Blocked(Block::Save);
-        let counts = self.node.logs.iter().map(|log| snapshots_done(log).0 + 1).collect();
+        let wanted = |log: &LogStats| (snapshots_done(log).0 + 1, log.times_ended());
+        let counts = self.node.logs.iter().map(wanted).collect();
         self.logs.saves.push((connection.token, counts));
     }
 
@@ -504,12 +517,19 @@ impl Core<'_> {
     pub(super) fn look_at_saves(&mut self) {
         for (token, wanted) in std::mem::take(&mut self.logs.saves) {
             let done: Vec<_> = self.node.logs.iter().map(snapshots_done).collect();
-            if done.iter().zip(&wanted).any(|((count, _), wanted)| count < wanted) {
+            let mut logs = self.node.logs.iter().zip(&wanted);
+            let has_ended = logs.any(|(log, (_, ended))| log.times_ended() != *ended);
+            let mut counts = done.iter().zip(&wanted);
+            if !has_ended && counts.any(|((count, _), (wanted, _))| count < wanted) {
                 self.logs.saves.push((token, wanted));
                 continue;
             }
             let Some(connection) = self.connections.get_mut(token) else { continue };
             match done.iter().find_map(|(_, error)| *error) {
+                _ if has_ended => {
+                    let line = b"-ERR the snapshot was given up: durability is memory now\r\n";
+                    connection.output.tail().extend_from_slice(line);
+                }
                 None => connection.output.tail().extend_from_slice(b"+OK\r\n"),
                 Some(error) => {
                     let line = format!("-ERR the snapshot failed: {error}\r\n");
@@ -538,15 +558,26 @@ impl Core<'_> {
             if wants_log == shard.has_log() {
                 continue;
             }
+            let stats = self.node.log(id);
             if !wants_log {
+                let last = shard.log_state().map_or(LogIndex(0), |state| state.last);
                 shard.end_log();
-                self.node.log(id).clear();
+                let bits = stats.clear(last);
+                self.tell_cores(bits);
                 continue;
             }
-            match self.logs.files.start_over(id, self.node.slots.shard_count()) {
+            if stats.has_operations() {
+                // What the log before still does to the folder comes first.
+                self.config_generation = u64::MAX;
+                continue;
+            }
+            match self.logs.files.start_over(id, self.node.slots.shard_count(), stats.ended_at()) {
                 Ok(resume) => {
                     let stream = Stream::new(resume, self.logs.files.options(&self.config));
                     shard.start_log(stream, true);
+                    // Before anybody else has the shard, and waits for a record of it.
+                    let state = shard.log_state();
+                    self.publish_log(id, state);
                     self.logs.is_on = true;
                 }
                 Err(error) => tracing::error!(shard = id.0, "the log can't be begun: {error}"),

@@ -247,6 +247,8 @@ fn node_options(
 /// Asks for a stop at the first SIGINT or SIGTERM; at the second the process ends at once.
 fn watch_signals(stop: flume::Sender<()>) -> Result<(), StartError> {
     use signal_hook::consts::{SIGINT, SIGTERM};
+    // A limit on the length of files is an error of a write, to be dealt with there, and no reason to end.
+    signal_hook::flag::register(libc::SIGXFSZ, Arc::default())?;
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for (count, signal) in signals.forever().enumerate() {

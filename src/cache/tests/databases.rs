@@ -1,8 +1,8 @@
 //! Databases that are flushed and exchanged.
 
 use super::{DB, NOW, has, key, keyspace, maintain, name, scan_all, set, tagged};
-use crate::cache::{EvictionPolicy, Expiry};
-use crate::types::{DbIndex, UnixMs};
+use crate::cache::{Access, EvictionPolicy, Expiry, Keyspace, KeyspaceOptions};
+use crate::types::{DbIndex, Key, SLOT_COUNT, UnixMs};
 
 #[test]
 fn flushed_databases_are_empty_at_once_and_cleared_in_steps() {
@@ -64,4 +64,22 @@ fn eviction_takes_flushed_keys_first() {
     }
     assert_eq!((keyspace.counts().evicted, keyspace.len(DB)), (0, 1));
     keyspace.check();
+}
+
+/// Such a change names no key: whichever slots a keyspace has, it is made again.
+#[test]
+fn flushes_and_exchanges_are_made_again_whichever_slots_there_are() {
+    let slots = SLOT_COUNT / 2..SLOT_COUNT;
+    let keyspace = || Keyspace::new(KeyspaceOptions { slots: slots.clone(), seed: 3, sequence: 0 });
+    let name = (0..).map(name).find(|name| slots.contains(&key(name).slot.0)).expect("one");
+    let (mut first, mut second) = (keyspace(), keyspace());
+    first.set_journal(true);
+    set(&mut first, &name, b"flushed");
+    first.flush(DB);
+    set(&mut first, &name, b"exchanged");
+    first.swap_databases(DB, DbIndex(1));
+    let changes = first.changes(NOW).expect("short changes").to_vec();
+    assert_eq!(second.replay(&changes, true), Ok(4));
+    assert!(!has(&mut second, &name));
+    assert!(second.contains(Key::new(DbIndex(1), &name), NOW, Access::Peek));
 }
