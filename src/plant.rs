@@ -11,11 +11,19 @@ pub(crate) enum Fault {
     ForgetDirectorySync,
     /// Take damage for a torn tail.
     CutDamage,
-    /// Make changes again that entries of a snapshot have seen.
-    ForgetVersions,
     /// Let a snapshot count before the log that belongs to it is on disk.
     SnapshotBeforeLog,
 }
+
+/// Whether a fault is planted: never.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn is_planted(_: Fault) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use planted::{is_planted, plant};
 
 #[cfg(test)]
 mod planted {
@@ -34,14 +42,4 @@ mod planted {
     pub(crate) fn is_planted(fault: Fault) -> bool {
         PLANTED.get() == Some(fault)
     }
-}
-
-#[cfg(test)]
-pub(crate) use planted::{is_planted, plant};
-
-/// Whether a fault is planted: never.
-#[cfg(not(test))]
-#[inline(always)]
-pub(crate) fn is_planted(_: Fault) -> bool {
-    false
 }

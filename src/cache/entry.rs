@@ -28,13 +28,17 @@ pub(super) struct Store {
     /// Bytes of all tables beside their segments, kept here by `index`.
     pub(super) tables_bytes: usize,
     hasher: RandomState,
+    /// While changes are made again: what had expired when one was made was removed by a change of its
+    /// own.
+    pub(super) spares_expired: bool,
 }
 
 impl Store {
     pub(super) fn new(seeds: [u64; 4]) -> Self {
         let [a, b, c, d] = seeds;
         let hasher = RandomState::with_seeds(a, b, c, d);
-        Self { slab: Slab::new(), large: Large::new(), tables_bytes: 0, hasher }
+        let (slab, large) = (Slab::new(), Large::new());
+        Self { slab, large, tables_bytes: 0, hasher, spares_expired: false }
     }
 
     /// The hash of a key.
@@ -262,7 +266,7 @@ impl Store {
     /// Whether an entry's time has come: as in Redis, once it is past.
     #[inline]
     pub(super) fn is_expired(&self, entry: Handle, now: UnixMs) -> bool {
-        self.expires_at(entry).is_some_and(|at| now > at)
+        self.expires_at(entry).is_some_and(|at| now > at && !self.spares_expired)
     }
 
     // --- changing ----------------------------------------------------------------------------

@@ -6,7 +6,6 @@ use super::journal::{
 };
 use super::{Expiry, Keyspace, PREFETCH_KEYS_MAX};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
-use crate::plant::{Fault, is_planted};
 use crate::types::{DbIndex, Key, UnixMs};
 
 /// Entries that one look at the table asks for while a snapshot is taken.
@@ -146,6 +145,15 @@ impl Keyspace {
     /// # Errors
     /// If the bytes make no sense; changes before that place have been made.
     pub fn replay(&mut self, payload: &[u8], overlaps_snapshot: bool) -> Result<u64, Nonsense> {
+        // The record is stamped with the time of its writing, not with that of each change: what was there
+        // then may have expired by that time.
+        self.store.spares_expired = true;
+        let result = self.replay_all(payload, overlaps_snapshot);
+        self.store.spares_expired = false;
+        result
+    }
+
+    fn replay_all(&mut self, payload: &[u8], overlaps_snapshot: bool) -> Result<u64, Nonsense> {
         let mut changes = Changes::of(payload)?;
         let time = changes.time();
         // A change of whole databases has no key, and so no slot that this shard might not own.
@@ -182,9 +190,6 @@ impl Keyspace {
         let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) else {
             return false;
         };
-        if is_planted(Fault::ForgetVersions) {
-            return false;
-        }
         let version = self.store.version(position.entry);
         let is_removal = matches!(changed.change, Change::Remove { .. });
         version > changed.sequence || version == changed.sequence && !is_removal

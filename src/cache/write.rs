@@ -170,7 +170,7 @@ impl Keyspace {
         let spot = self.spot(key);
         let Some(position) = self.live(spot, key.bytes, now) else { return false };
         let entry = position.entry;
-        if expires_at.is_some_and(|at| at <= now) {
+        if expires_at.is_some_and(|at| at <= now) && !self.store.spares_expired {
             self.take_out(spot, position);
             self.note_removed(key);
             return true;
