@@ -278,7 +278,7 @@ impl Run {
 
     fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
-            self.note(&format!("{effect:?}").split("memory").next().unwrap_or_default());
+            self.note(format!("{effect:?}").split("memory").next().unwrap_or_default());
             match effect {
                 Effect::Write { file, offset, buffer, sync } => {
                     self.under_way.push(UnderWay::Write { file, offset, buffer, sync });
