@@ -3,7 +3,7 @@
 //! Every shard takes its own. `SAVE` and `BGSAVE` differ in who waits: nothing else does, in either case.
 
 use super::{Action, Command, Error, Flags, Group, SessionCx};
-use crate::node::Node;
+use crate::node::{LogStats, Node};
 use crate::protocol::{Args, Reply};
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT);
@@ -37,6 +37,10 @@ fn is_saving(node: &Node) -> bool {
 fn ask(cx: &SessionCx<'_>, under_way: &'static str) -> Result<(), Error> {
     if cx.node.logs.iter().all(|log| log.state().is_none()) {
         return Err(NO_LOG);
+    }
+    let mut states = cx.node.logs.iter().filter_map(LogStats::state);
+    if let Some(failed) = states.find_map(|state| state.refusal.filter(|it| it.is_for_good())) {
+        return Err(Error::LogRefused(failed));
     }
     if is_saving(cx.node) {
         return Err(Error::Static(under_way));

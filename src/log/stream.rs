@@ -146,6 +146,13 @@ pub enum Refusal {
     Stopping,
 }
 
+impl Refusal {
+    /// Whether nothing but a restart ends it.
+    pub fn is_for_good(self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Stopping)
+    }
+}
+
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

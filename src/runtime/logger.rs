@@ -519,8 +519,9 @@ impl Core<'_> {
             let done: Vec<_> = self.node.logs.iter().map(snapshots_done).collect();
             let mut logs = self.node.logs.iter().zip(&wanted);
             let has_ended = logs.any(|(log, (_, ended))| log.times_ended() != *ended);
+            let has_failed = self.node.logs.iter().any(LogStats::has_failed);
             let mut counts = done.iter().zip(&wanted);
-            if !has_ended && counts.any(|((count, _), (wanted, _))| count < wanted) {
+            if !has_ended && !has_failed && counts.any(|((count, _), (wanted, _))| count < wanted) {
                 self.logs.saves.push((token, wanted));
                 continue;
             }
@@ -528,6 +529,10 @@ impl Core<'_> {
             match done.iter().find_map(|(_, error)| *error) {
                 _ if has_ended => {
                     let line = b"-ERR the snapshot was given up: durability is memory now\r\n";
+                    connection.output.tail().extend_from_slice(line);
+                }
+                None if has_failed => {
+                    let line = b"-MISCONF Errors writing to the log: the snapshot was given up\r\n";
                     connection.output.tail().extend_from_slice(line);
                 }
                 None => connection.output.tail().extend_from_slice(b"+OK\r\n"),

@@ -23,6 +23,9 @@ pub(crate) struct Launch {
     debug: bool,
     bind: String,
     durability: &'static str,
+    dir: Option<PathBuf>,
+    names_shards: bool,
+    wrapper: Vec<String>,
     flags: Vec<String>,
     other: Option<String>,
 }
@@ -56,6 +59,9 @@ impl Launch {
             debug: false,
             bind: "127.0.0.1".into(),
             durability: "memory",
+            dir: None,
+            names_shards: true,
+            wrapper: Vec::new(),
             flags: Vec::new(),
             other: other_server(),
         }
@@ -86,6 +92,27 @@ impl Launch {
     /// Writes a log, with this `--durability`; without, nothing is kept.
     pub(crate) fn durable(mut self, durability: &'static str) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Keeps its data in `dir`, which stays when the server is gone, so that another can go on there.
+    pub(crate) fn dir(mut self, dir: &Path) -> Self {
+        self.dir = Some(dir.to_owned());
+        self
+    }
+
+    /// Does not say how many shards there are: the directory knows.
+    pub(crate) fn shards_unnamed(mut self) -> Self {
+        self.names_shards = false;
+        self
+    }
+
+    /// Is started by another program: `words` come before the server's own command line.
+    pub(crate) fn wrapped_in<W: Into<String>>(
+        mut self,
+        words: impl IntoIterator<Item = W>,
+    ) -> Self {
+        self.wrapper = words.into_iter().map(W::into).collect();
         self
     }
 
@@ -127,6 +154,14 @@ impl Launch {
         panic!("no free port in {ATTEMPTS} attempts");
     }
 
+    /// Starts what is expected to end by itself; answers how it ended and what it printed.
+    pub(crate) fn refused(&self) -> (ExitStatus, String) {
+        let output = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
+        let mut server = Server::spawn(self, FreePorts::find(2 + self.shards), output);
+        let status = server.wait_for_exit();
+        (status, server.output())
+    }
+
     /// Behind the common port and the cores' own.
     fn binary_port(&self, port: u16) -> u16 {
         port + 1 + self.shards
@@ -139,9 +174,16 @@ impl Launch {
 
     /// The command line for `port` with files in `dir`.
     fn command(&self, port: u16, dir: &Path) -> Command {
-        let mut command = Command::new(self.program());
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(self.program()),
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(self.program());
+                command
+            }
+        };
         command.args(["--port", &port.to_string(), "--bind", &self.bind]);
-        command.arg("--dir").arg(dir);
+        command.arg("--dir").arg(self.dir.as_deref().unwrap_or(dir));
         if self.other.is_some() {
             command.args(["--save", "", "--daemonize", "no"]);
             if self.cluster {
@@ -151,7 +193,9 @@ impl Launch {
             }
         } else {
             let base = if self.core_ports { port + 1 } else { 0 };
-            command.args(["--shards", &self.shards.to_string()]);
+            if self.names_shards {
+                command.args(["--shards", &self.shards.to_string()]);
+            }
             command.args(["--shard-port-base", &base.to_string()]);
             let binary_port = if self.binary { self.binary_port(port) } else { 0 };
             command.args(["--binary-port", &binary_port.to_string()]);
@@ -214,10 +258,9 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one on the first of `ports`; on failure gives what it printed.
-    fn try_start(launch: &Launch, ports: FreePorts) -> Result<Self, String> {
+    /// Starts one on the first of `ports`, and does not wait for it.
+    fn spawn(launch: &Launch, ports: FreePorts, dir: TempDir) -> Self {
         let port = ports.first;
-        let dir = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
         let output = std::fs::File::create(dir.path().join("output")).expect("a log file");
         let child = launch
             .command(port, dir.path())
@@ -227,7 +270,14 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", launch.program().display()));
         let binary_port = launch.binary_port(port);
-        let mut server = Self { child, port, binary_port, dir, _ports: ports };
+        Self { child, port, binary_port, dir, _ports: ports }
+    }
+
+    /// Starts one on the first of `ports`; on failure gives what it printed.
+    fn try_start(launch: &Launch, ports: FreePorts) -> Result<Self, String> {
+        let port = ports.first;
+        let dir = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
+        let mut server = Self::spawn(launch, ports, dir);
         let started = Instant::now();
         loop {
             if server.child.try_wait().expect("look at the server").is_some() {
@@ -340,6 +390,12 @@ impl Server {
             status.is_some()
         });
         status.expect("it has ended")
+    }
+
+    /// `kill -9`: it ends where it stands.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kill the server");
+        self.child.wait().expect("the end of the server");
     }
 
     /// Whether it still runs.
