@@ -24,6 +24,7 @@ pub(crate) struct Launch {
     bind: String,
     durability: &'static str,
     flags: Vec<String>,
+    dir: Option<PathBuf>,
     other: Option<String>,
 }
 
@@ -57,6 +58,7 @@ impl Launch {
             bind: "127.0.0.1".into(),
             durability: "memory",
             flags: Vec::new(),
+            dir: None,
             other: other_server(),
         }
     }
@@ -89,6 +91,12 @@ impl Launch {
         self
     }
 
+    /// Keeps its data in `path`, which outlives the server; without, a folder of its own goes with it.
+    pub(crate) fn dir(mut self, path: &Path) -> Self {
+        self.dir = Some(path.to_owned());
+        self
+    }
+
     /// Each core listens on a port of its own as well.
     pub(crate) fn core_ports(mut self) -> Self {
         self.core_ports = true;
@@ -113,15 +121,23 @@ impl Launch {
         self
     }
 
-    /// Starts it and waits until it accepts connections.
+    /// Starts it and waits until it accepts connections, and has loaded the data in its [`Launch::dir`].
     pub(crate) fn start(&self) -> Server {
+        self.try_start().unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    /// Starts one that is expected to refuse, at once or while it loads; answers what it printed.
+    pub(crate) fn fail_to_start(&self) -> String {
+        self.try_start().expect_err("it refuses to start")
+    }
+
+    fn try_start(&self) -> Result<Server, String> {
         const ATTEMPTS: usize = 10;
         for _ in 0..ATTEMPTS {
             let ports = FreePorts::find(2 + self.shards);
             match Server::try_start(self, ports) {
-                Ok(server) => return server,
                 Err(output) if PORT_IS_TAKEN.iter().any(|words| output.contains(words)) => {}
-                Err(output) => panic!("the server did not start: {output}"),
+                result => return result,
             }
         }
         panic!("no free port in {ATTEMPTS} attempts");
@@ -141,7 +157,7 @@ impl Launch {
     fn command(&self, port: u16, dir: &Path) -> Command {
         let mut command = Command::new(self.program());
         command.args(["--port", &port.to_string(), "--bind", &self.bind]);
-        command.arg("--dir").arg(dir);
+        command.arg("--dir").arg(self.dir.as_deref().unwrap_or(dir));
         if self.other.is_some() {
             command.args(["--save", "", "--daemonize", "no"]);
             if self.cluster {
@@ -210,6 +226,7 @@ pub(crate) struct Server {
     port: u16,
     binary_port: u16,
     dir: TempDir,
+    data: PathBuf,
     _ports: FreePorts,
 }
 
@@ -227,7 +244,8 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", launch.program().display()));
         let binary_port = launch.binary_port(port);
-        let mut server = Self { child, port, binary_port, dir, _ports: ports };
+        let data = launch.dir.clone().unwrap_or_else(|| dir.path().to_owned());
+        let mut server = Self { child, port, binary_port, dir, data, _ports: ports };
         let started = Instant::now();
         loop {
             if server.child.try_wait().expect("look at the server").is_some() {
@@ -235,7 +253,7 @@ impl Server {
             }
             // Its own word, as another program could answer on the port.
             let says_so = READY.iter().any(|words| server.output().contains(words));
-            if says_so && Client::try_connect(local(port)).is_ok() {
+            if says_so && server.has_loaded(launch) {
                 break;
             }
             assert!(started.elapsed() < PATIENCE, "it does not serve: {}", server.output());
@@ -245,6 +263,17 @@ impl Server {
             server.own_all_slots();
         }
         Ok(server)
+    }
+
+    /// Whether it accepts connections and has read the data that it was started on.
+    fn has_loaded(&self, launch: &Launch) -> bool {
+        let Ok(mut client) = Client::try_connect(self.address()) else { return false };
+        if launch.dir.is_none() {
+            return true;
+        }
+        let asked = client.try_send("INFO persistence\r\n");
+        let reply = asked.ok().and_then(|()| client.read().ok());
+        reply.is_some_and(|reply| !format!("{reply:?}").contains("loading:1"))
     }
 
     /// Redis serves no slot until it is told to.
@@ -293,9 +322,9 @@ impl Server {
         self.child.id()
     }
 
-    /// Its working folder.
+    /// Its data directory.
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.data
     }
 
     /// All it has printed so far.
@@ -340,6 +369,22 @@ impl Server {
             status.is_some()
         });
         status.expect("it has ended")
+    }
+
+    /// Stops it as an operator does; what [`Launch::dir`] named stays. Answers what it printed.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal("TERM");
+        let status = self.wait_for_exit();
+        assert!(status.success(), "a clean stop: {status}");
+        self.output()
+    }
+
+    /// Kills it, as `kill -9`, and waits until it is gone; what [`Launch::dir`] named stays. Answers what
+    /// it printed.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("kill the server");
+        self.child.wait().expect("wait for its end");
+        self.output()
     }
 
     /// Whether it still runs.
