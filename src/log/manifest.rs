@@ -108,8 +108,25 @@ impl Manifest {
 
     /// The newer of the whole copies in the bytes of a manifest file; none if there is none.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let copies = bytes.chunks_exact(MANIFEST_COPY_BYTES).take(2);
-        copies.filter_map(Self::decode_copy).max_by_key(|manifest| manifest.generation)
+        let copies = Self::copies(bytes).into_iter().flatten();
+        copies.max_by_key(|manifest| manifest.generation)
+    }
+
+    /// Both copies in the bytes of a manifest file, as far as they are whole.
+    pub fn copies(bytes: &[u8]) -> [Option<Self>; 2] {
+        let mut copies = bytes.chunks_exact(MANIFEST_COPY_BYTES).map(Self::decode_copy);
+        std::array::from_fn(|_| copies.next().flatten())
+    }
+
+    /// Whether a copy in the bytes of a manifest file is damaged: one that is not whole, though it was
+    /// written once. Copies are shorter than what devices write or don't, so none is torn.
+    pub fn is_copy_damaged(bytes: &[u8]) -> bool {
+        let copies = Self::copies(bytes);
+        // The second copy is written with the first change.
+        let is_first = copies[0].is_some_and(|manifest| manifest.generation == 0);
+        let second = bytes.get(MANIFEST_COPY_BYTES..).unwrap_or_default();
+        let is_blank = second.iter().all(|byte| *byte == 0);
+        copies[0].is_none() || copies[1].is_none() && !(is_first && is_blank)
     }
 
     fn decode_copy(page: &[u8]) -> Option<Self> {
