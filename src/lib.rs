@@ -48,6 +48,7 @@
 //! | [`server`] | start, stop, signals |
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
+//! | [`log_cli`] | `ringmain log`: shows and mends the logs in a directory that no server has open |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
 //!
 //! # Features
@@ -90,6 +91,8 @@ pub mod latency_cli;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod log;
+#[cfg(feature = "server")]
+pub mod log_cli;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]

@@ -1,13 +1,15 @@
-//! The `ringmain` binary: the server, and `ringmain latency`, which looks at a running one.
+//! The `ringmain` binary: the server, `ringmain latency`, which looks at a running one, and `ringmain log`,
+//! which looks at what one has left behind.
 
 use std::process::ExitCode;
 
 use ringmain::config::{self, ConfigError};
-use ringmain::{latency_cli, server};
+use ringmain::{latency_cli, log_cli, server};
 
 fn main() -> ExitCode {
     let command_line = config::command_line()
         .subcommand(latency_cli::command())
+        .subcommand(log_cli::command())
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true);
     let matches = match command_line.try_get_matches() {
@@ -16,6 +18,9 @@ fn main() -> ExitCode {
     };
     if let Some(("latency", flags)) = matches.subcommand() {
         return outcome(latency_cli::run(flags), latency_cli::Failure::exit_code);
+    }
+    if let Some(("log", flags)) = matches.subcommand() {
+        return outcome(log_cli::run(flags), log_cli::Failure::exit_code);
     }
     match config::read(&matches) {
         Ok(config) => outcome(server::run(config), server::StartError::exit_code),
