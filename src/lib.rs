@@ -53,6 +53,7 @@
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
 //! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
+//! | [`log_cli`] | `ringmain log`: shows and mends the logs in a directory that no server has open |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
 //!
 //! # Features
@@ -95,6 +96,8 @@ pub mod latency_cli;
 pub mod limits;
 #[cfg(feature = "server")]
 pub mod log;
+#[cfg(feature = "server")]
+pub mod log_cli;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]

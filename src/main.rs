@@ -1,16 +1,17 @@
-//! The `ringmain` binary: the server, and what looks at a running one (`latency`), fills it (`import`)
-//! and empties it into a file (`export`).
+//! The `ringmain` binary: the server, and what looks at a running one (`latency`), fills it (`import`),
+//! empties it into a file (`export`), and looks at what one has left behind (`log`).
 
 use std::process::ExitCode;
 
 use ringmain::config::{self, ConfigError};
-use ringmain::{latency_cli, server, transfer};
+use ringmain::{latency_cli, log_cli, server, transfer};
 
 fn main() -> ExitCode {
     let command_line = config::command_line()
         .subcommand(latency_cli::command())
         .subcommand(transfer::import_command())
         .subcommand(transfer::export_command())
+        .subcommand(log_cli::command())
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true);
     let matches = match command_line.try_get_matches() {
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some(("export", flags)) => {
             return outcome(transfer::run_export(flags), transfer::Failure::exit_code);
         }
+        Some(("log", flags)) => return outcome(log_cli::run(flags), log_cli::Failure::exit_code),
         Some(_) | None => {}
     }
     match config::read(&matches) {

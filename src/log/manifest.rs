@@ -17,7 +17,9 @@
 //! 64  vote           u64      whom this replica voted for in it,
 //! 72  commit         u64      and how far the log is known to be committed
 //! 80  directory      16 bytes names the data directory
-//! 96                 32 bytes zero
+//! 96  base_missing   u8       1: the log was begun while the server ran, and its first snapshot, without
+//!                             which it means nothing, was not finished
+//! 97                 31 bytes zero
 //! ```
 
 use super::record::{u32_at, u64_at};
@@ -52,6 +54,8 @@ pub struct Manifest {
     pub hard_state: HardState,
     /// The data directory.
     pub directory: DirectoryId,
+    /// Whether the log means nothing before its first snapshot is finished.
+    pub base_missing: bool,
 }
 
 /// What Raft must not forget beside its log; zero in a log that is not replicated.
@@ -78,6 +82,7 @@ impl Manifest {
             clean_index: None,
             hard_state: HardState::default(),
             directory,
+            base_missing: false,
         }
     }
 
@@ -101,6 +106,7 @@ impl Manifest {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
         page[80..96].copy_from_slice(&self.directory);
+        page[96] = u8::from(self.base_missing);
         let crc = crc32c::crc32c(&page[12..USED_BYTES]);
         page[8..12].copy_from_slice(&crc.to_le_bytes());
         (self.generation % 2 * MANIFEST_COPY_BYTES as u64, page)
@@ -108,8 +114,25 @@ impl Manifest {
 
     /// The newer of the whole copies in the bytes of a manifest file; none if there is none.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let copies = bytes.chunks_exact(MANIFEST_COPY_BYTES).take(2);
-        copies.filter_map(Self::decode_copy).max_by_key(|manifest| manifest.generation)
+        let copies = Self::copies(bytes).into_iter().flatten();
+        copies.max_by_key(|manifest| manifest.generation)
+    }
+
+    /// Both copies in the bytes of a manifest file, as far as they are whole.
+    pub fn copies(bytes: &[u8]) -> [Option<Self>; 2] {
+        let mut copies = bytes.chunks_exact(MANIFEST_COPY_BYTES).map(Self::decode_copy);
+        std::array::from_fn(|_| copies.next().flatten())
+    }
+
+    /// Whether a copy in the bytes of a manifest file is damaged: one that is not whole, though it was
+    /// written once. Copies are shorter than what devices write or don't, so none is torn.
+    pub fn is_copy_damaged(bytes: &[u8]) -> bool {
+        let copies = Self::copies(bytes);
+        // The second copy is written with the first change.
+        let is_first = copies[0].is_some_and(|manifest| manifest.generation == 0);
+        let second = bytes.get(MANIFEST_COPY_BYTES..).unwrap_or_default();
+        let is_blank = second.iter().all(|byte| *byte == 0);
+        copies[0].is_none() || copies[1].is_none() && !(is_first && is_blank)
     }
 
     fn decode_copy(page: &[u8]) -> Option<Self> {
@@ -127,6 +150,7 @@ impl Manifest {
             clean_index: Some(LogIndex(word(4))).filter(|index| index.0 > 0),
             hard_state: HardState { term: word(5), vote: word(6), commit: word(7) },
             directory: *page[80..].first_chunk()?,
+            base_missing: page[96] == 1,
         };
         let is_exact = manifest.encode().1[..] == *page;
         (is_exact && manifest.first_segment.0 > 0 && manifest.first_index.0 > 0).then_some(manifest)

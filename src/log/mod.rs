@@ -19,6 +19,7 @@ mod manifest;
 mod open;
 
 mod record;
+mod repair;
 mod scan;
 mod segment;
 mod snapshot;
@@ -31,12 +32,15 @@ pub use buffer::{ALIGN_BYTES, AlignedBuffer};
 pub use directory::{Directory, Job, save_manifest};
 pub use long::{Payload, Piece};
 pub use manifest::{HardState, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
-pub use open::{Cut, Item, OpenError, Recovery, create, read_manifest, start_over};
+pub use open::{
+    Cut, FileRead, Item, OpenError, Place, Recovery, create, read_manifest, start_over,
+};
 pub use record::{
     BLOCK_BYTES, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault,
     RecordHeader, RecordKind, RecordSeed, RecordSum, record_bytes,
 };
-pub use scan::{Next, Scan, Stop};
+pub use repair::{Repair, Unbuildable, rebuild_manifest};
+pub use scan::{Next, Salvage, Scan, Stop};
 pub use segment::{
     DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,
 };

@@ -13,9 +13,11 @@ use std::io;
 
 use super::directory::{Directory, save_manifest};
 use super::manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
-use super::record::{Record, RecordFault, RecordKind, RecordSeed};
+use super::record::{Record, RecordFault, RecordHeader, RecordKind, RecordSeed};
 use super::scan::{Next, Scan, Stop};
-use super::segment::{DirectoryId, HeaderFault, SegmentFile, SegmentHeader, SegmentKind};
+use super::segment::{
+    DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,
+};
 use super::snapshot::SnapshotEnd;
 use super::stream::{Resume, ResumeSegment};
 use crate::plant::{Fault, is_planted};
@@ -123,6 +125,32 @@ pub struct Cut {
     pub fault: RecordFault,
 }
 
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: SegmentFile,
+    /// Where in it the record begins.
+    pub at: ByteOffset,
+    /// Its header.
+    pub header: RecordHeader,
+}
+
+/// How far a file has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRead {
+    /// The file.
+    pub file: SegmentFile,
+    /// The length of it.
+    pub file_bytes: u64,
+    /// The first record of a segment of the log; 1 in a snapshot.
+    pub first_index: LogIndex,
+    /// Records read, those that a snapshot made needless included.
+    pub records: u64,
+    /// Where the last of them ends.
+    pub end: ByteOffset,
+}
+
 #[derive(Debug)]
 struct File<C> {
     file: SegmentFile,
@@ -130,6 +158,15 @@ struct File<C> {
     first_index: LogIndex,
     /// Where its records end, as the segment after it tells.
     end: Option<ByteOffset>,
+    records: u64,
+    read_to: ByteOffset,
+}
+
+impl<C> File<C> {
+    fn new(file: SegmentFile, content: C, first_index: LogIndex) -> Self {
+        let read_to = ByteOffset(SEGMENT_HEADER_BYTES as u64);
+        Self { file, content, first_index, end: None, records: 0, read_to }
+    }
 }
 
 /// A log that is being read.
@@ -150,6 +187,8 @@ pub struct Recovery<C> {
     last_id: SegmentId,
     leftovers: Vec<SegmentFile>,
     cut: Option<Cut>,
+    /// What is wrong behind the last of the files.
+    broken: Option<OpenError>,
     bytes_read: u64,
     bytes_total: u64,
 }
@@ -185,6 +224,8 @@ pub fn start_over(
         manifest.generation = old.generation + 1;
     }
     manifest.first_segment = SegmentId(last_id.0 + 1);
+    // What the keyspace holds already is in no record: until a snapshot has it, the log means nothing.
+    manifest.base_missing = true;
     // From here on the files that are there belong to nothing.
     create(directory, &manifest)?;
     let (last_index, last_term, segments) = (LogIndex(0), Term(0), Vec::new());
@@ -233,7 +274,24 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 manifest
             }
         };
-        if (manifest.shard, manifest.directory) != (shard, id) {
+        let mut recovery = Self::inspect(directory, manifest, shard, shard_count, id)?;
+        recovery.broken.take().map_or(Ok(recovery), Err)
+    }
+
+    /// As [`Self::open`], for whoever wants to see what can be read whatever the rest is like: nothing is
+    /// written, and where a segment is missing [`Self::step`] says so only after all that comes before it.
+    ///
+    /// # Errors
+    /// What is wrong with the manifest or the snapshot's file.
+    pub fn inspect<D: Directory<Content = C>>(
+        directory: &mut D,
+        manifest: Manifest,
+        shard: ShardId,
+        shard_count: u16,
+        id: DirectoryId,
+    ) -> Result<Self, OpenError> {
+        let owner = (manifest.shard, manifest.shard_count, manifest.directory);
+        if owner != (shard, shard_count, id) {
             return Err(OpenError::Foreign { file: MANIFEST_NAME.to_owned() });
         }
         let names = directory.list().map_err(|error| io_error(".", error))?;
@@ -255,11 +313,17 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             last_id: all.last().map_or(SegmentId(0), |file| file.id),
             leftovers: Vec::new(),
             cut: None,
+            broken: None,
             bytes_read: 0,
             bytes_total: 0,
         };
-        recovery.find_snapshot(directory)?;
-        recovery.find_segments(directory, &all)?;
+        if manifest.base_missing {
+            // Nobody was told that anything in it is on disk.
+            recovery.manifest.base_missing = false;
+        } else {
+            recovery.find_snapshot(directory)?;
+            recovery.find_segments(directory, &all)?;
+        }
         let kept: Vec<SegmentFile> = recovery.files.iter().map(|file| file.file).collect();
         recovery.leftovers = all.into_iter().filter(|file| !kept.contains(file)).collect();
         let lengths = recovery.files.iter().map(|file| match file.end {
@@ -293,7 +357,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         let file = SegmentFile::snapshot(id);
         let (content, header) = self.read(directory, file)?;
         header.map_err(|fault| OpenError::Segment { file: file.name(), fault })?;
-        self.files.push(File { file, content, first_index: LogIndex(1), end: None });
+        self.files.push(File::new(file, content, LogIndex(1)));
         Ok(())
     }
 
@@ -326,17 +390,18 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                     let name = SegmentFile::log(id).name();
                     let fault = not_begun.iter().find(|(file, ..)| file.id == id);
                     let fault = fault.map_or(HeaderFault::Magic, |(_, _, fault)| *fault);
-                    return Err(OpenError::Segment { file: name, fault });
+                    self.broken = Some(OpenError::Segment { file: name, fault });
+                    return Ok(());
                 }
             }
-            let first_index = header.first_index;
-            self.files.push(File { file: *file, content, first_index, end: None });
+            self.files.push(File::new(*file, content, header.first_index));
         }
         // A header that got lost with all behind it was never promised. Had it been, a record would say so.
         for (file, content, fault) in not_begun {
             let scan = Scan::new(self.shard, file.id, LogIndex(0), self.seed());
             if scan.promise_without_header(&content).is_some() {
-                return Err(OpenError::Segment { file: file.name(), fault });
+                self.broken = Some(OpenError::Segment { file: file.name(), fault });
+                return Ok(());
             }
         }
         Ok(())
@@ -351,17 +416,27 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         &mut self,
         mut take: impl FnMut(Item<'_>) -> Option<u64>,
     ) -> Result<bool, OpenError> {
+        self.step_in_place(|_, item| take(item))
+    }
+
+    /// As [`Self::step`], for whoever wants to know where the record stands.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn step_in_place(
+        &mut self,
+        mut take: impl FnMut(&Place, Item<'_>) -> Option<u64>,
+    ) -> Result<bool, OpenError> {
         loop {
-            let Some(file) = self.files.get(self.current) else {
-                self.check_end()?;
-                return Ok(false);
+            let seed = self.seed();
+            let Some(file) = self.files.get_mut(self.current) else {
+                return self.broken.take().map_or_else(|| self.check_end(), Err).map(|()| false);
             };
-            let (id, first, seed) = (file.file.id, file.first_index, self.seed());
+            let (id, first) = (file.file.id, file.first_index);
             let scan = self.scan.get_or_insert_with(|| Scan::new(self.shard, id, first, seed));
             let length =
                 file.end.map_or(usize::MAX, |end| usize::try_from(end.0).unwrap_or(usize::MAX));
             let bytes = &file.content[..length.min(file.content.len())];
-            let before = scan.at();
             let record = match scan.next(bytes) {
                 Next::Record(record) => record,
                 Next::Stop(stop) => {
@@ -369,14 +444,16 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                     continue;
                 }
             };
-            self.bytes_read += record.bytes() as u64;
-            let name = || file.file.name();
-            let nonsense = || OpenError::Content { file: name(), at: before };
+            let (length, end) = (record.bytes() as u64, scan.at());
             let Record { header, payload } = record;
-            match (file.file.kind, header.kind) {
+            let place = Place { file: file.file, at: ByteOffset(end.0 - length), header };
+            let nonsense = || OpenError::Content { file: place.file.name(), at: place.at };
+            self.bytes_read += length;
+            let brings_something = match (file.file.kind, header.kind) {
                 (SegmentKind::Snapshot, RecordKind::SnapshotPart) => {
-                    self.snapshot_entries += take(Item::Part(payload)).ok_or_else(nonsense)?;
-                    return Ok(true);
+                    let entries = take(&place, Item::Part(payload)).ok_or_else(nonsense)?;
+                    self.snapshot_entries += entries;
+                    true
                 }
                 (SegmentKind::Snapshot, RecordKind::SnapshotEnd) => {
                     let end = SnapshotEnd::decode(payload).ok_or_else(nonsense)?;
@@ -384,23 +461,28 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                         return Err(nonsense());
                     }
                     self.snapshot_end = Some(end);
+                    false
                 }
                 (SegmentKind::Log, RecordKind::Entry) => {
+                    let is_needed = header.index >= self.manifest.first_index;
+                    if is_needed {
+                        let seen = self.snapshot_end.map_or(LogIndex(0), |end| end.last_index);
+                        let overlaps_snapshot = header.index <= seen;
+                        let item = Item::Changes { payload, overlaps_snapshot };
+                        self.entries_read += take(&place, item).ok_or_else(nonsense)?;
+                    }
                     self.last_index = self.last_index.max(header.index);
                     self.last_term = header.term;
-                    if header.index < self.manifest.first_index {
-                        continue;
-                    }
-                    let seen = self.snapshot_end.map_or(LogIndex(0), |end| end.last_index);
-                    let overlaps_snapshot = header.index <= seen;
-                    let item = Item::Changes { payload, overlaps_snapshot };
-                    self.entries_read += take(item).ok_or_else(nonsense)?;
-                    return Ok(true);
+                    is_needed
                 }
                 (SegmentKind::Snapshot, RecordKind::Entry)
                 | (SegmentKind::Log, RecordKind::SnapshotPart | RecordKind::SnapshotEnd) => {
                     return Err(nonsense());
                 }
+            };
+            (file.records, file.read_to) = (file.records + 1, end);
+            if brings_something {
+                return Ok(true);
             }
         }
     }
@@ -474,6 +556,37 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
     /// Entries of the snapshot and changes of the log that were read.
     pub fn counts(&self) -> (u64, u64) {
         (self.snapshot_entries, self.entries_read)
+    }
+
+    /// How far each file has been read, in the order in which they are.
+    pub fn files(&self) -> impl Iterator<Item = FileRead> {
+        self.files.iter().map(|file| FileRead {
+            file: file.file,
+            file_bytes: file.content.len() as u64,
+            first_index: file.first_index,
+            records: file.records,
+            end: file.read_to,
+        })
+    }
+
+    /// The file that is being read, or was when something was found to be wrong with it; none at the end.
+    pub fn current(&self) -> Option<SegmentFile> {
+        self.files.get(self.current).map(|file| file.file)
+    }
+
+    /// What the snapshot's end says, once that was read.
+    pub fn snapshot_end(&self) -> Option<SnapshotEnd> {
+        self.snapshot_end
+    }
+
+    /// The last record read so far, or else the last one that is in the snapshot.
+    pub fn last_index(&self) -> LogIndex {
+        self.last_index
+    }
+
+    /// Files that belong to nothing: made ready and not begun, or not needed any more.
+    pub fn leftovers(&self) -> &[SegmentFile] {
+        &self.leftovers
     }
 
     /// What was cut off the end, if anything.

@@ -19,6 +19,48 @@ pub struct Scan {
     synced: LogIndex,
 }
 
+/// What can still be read of a segment, whatever stands between: records of it that are whole, in the
+/// order in which they lie. For those who look at damage; what a shard is made of is read with [`Scan`].
+#[derive(Clone, Copy, Debug)]
+pub struct Salvage<'a> {
+    bytes: &'a [u8],
+    shard: ShardId,
+    segment: SegmentId,
+    seed: RecordSeed,
+    at: usize,
+}
+
+impl<'a> Salvage<'a> {
+    /// The records of `segment` in `bytes`, the file's content, from `from` on.
+    pub fn new(
+        bytes: &'a [u8],
+        (shard, segment): (ShardId, SegmentId),
+        seed: RecordSeed,
+        from: ByteOffset,
+    ) -> Self {
+        let at = usize::try_from(from.0).unwrap_or(usize::MAX).max(SEGMENT_HEADER_BYTES);
+        Self { bytes, shard, segment, seed, at }
+    }
+}
+
+impl<'a> Iterator for Salvage<'a> {
+    type Item = (ByteOffset, Record<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(rest) = self.bytes.get(self.at..).filter(|rest| !rest.is_empty()) {
+            let at = self.at;
+            if looks_like_one_of(rest, self.shard, self.segment)
+                && let Ok(record) = Record::decode(rest, self.seed)
+            {
+                self.at += record.bytes();
+                return Some((ByteOffset(at as u64), record));
+            }
+            self.at = (at + 1).next_multiple_of(BLOCK_BYTES);
+        }
+        None
+    }
+}
+
 /// A place where no record is that belongs there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
@@ -85,7 +127,9 @@ impl Scan {
                 Err(fault) => break fault,
             }
         };
-        Next::Stop(Stop { at: self.at(), fault })
+        // Behind what fills a block up, where there is something; else where the records end.
+        let at = if fault == RecordFault::Nothing { self.at } else { at };
+        Next::Stop(Stop { at: ByteOffset(at as u64), fault })
     }
 
     fn decode<'a>(&self, bytes: &'a [u8]) -> Result<Record<'a>, RecordFault> {

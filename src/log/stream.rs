@@ -346,6 +346,12 @@ impl Stream {
         self.unsynced_since.or(self.waiting_since)
     }
 
+    /// Whether the log means nothing yet: it was begun while the server ran, and its first snapshot is not
+    /// finished.
+    pub fn is_base_missing(&self) -> bool {
+        self.manifest.base_missing
+    }
+
     /// What the log has come to.
     pub fn figures(&self) -> StreamFigures {
         let segments = self.closed.len() as u64 + u64::from(self.active.is_some());
@@ -905,6 +911,7 @@ impl Stream {
             manifest.generation += 1;
             manifest.snapshot = Some(snapshot.file().id);
             (manifest.first_index, manifest.first_segment) = (first_index, first_segment);
+            manifest.base_missing = false;
             self.queue_job(Job::SaveManifest(manifest), effects);
         }
     }
@@ -931,6 +938,7 @@ impl Stream {
         self.figures.snapshot_bytes = snapshot.bytes();
         let old = self.manifest.snapshot.map(SegmentFile::snapshot);
         self.manifest.generation += 1;
+        self.manifest.base_missing = false;
         self.manifest.snapshot = saved.snapshot;
         self.manifest.first_index = saved.first_index;
         // Not where the first record is now: it may have gone to the next segment since.

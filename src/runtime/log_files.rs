@@ -44,6 +44,11 @@ impl std::ops::Deref for Content {
 }
 
 impl Folder {
+    /// The folder at `path`, which is there.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
     /// The folder of a shard, made if it is not there.
     pub(crate) fn open(dir: &Path, shard: ShardId) -> io::Result<Self> {
         let path = shard_folder(dir, shard);

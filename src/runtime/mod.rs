@@ -54,7 +54,7 @@ mod window;
 pub(crate) use connection::Port;
 pub(crate) use core::CoreParts;
 pub(crate) use listener::Listener;
-pub(crate) use log_files::LogFiles;
+pub(crate) use log_files::{Content, Folder, LogFiles, shard_folder};
 pub(crate) use logger::{Recovering, unreadable_log};
 pub(crate) use mail::{Message, Peer};
 pub(crate) use shards::ShardCell;

@@ -56,6 +56,12 @@ pub enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is none.
+    #[error("'{}' is no data directory: there is no '{LAYOUT_NAME}' in it.", path.display())]
+    None {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The layout can't be read.
     #[error("'{}' does not say what the data directory holds ({reason}): restore it, or name another \
              directory with --dir.", path.display())]
@@ -93,6 +99,19 @@ impl DataDir {
                 layout
             }
         };
+        Ok(Self { path: path.to_owned(), layout, _lock: lock })
+    }
+
+    /// Opens the directory at `path`, which must have been made before.
+    ///
+    /// # Errors
+    /// Why it can't be used.
+    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        let none = || DataDirError::None { path: path.to_owned() };
+        // Nothing is made in a directory that is somebody else's.
+        read_layout(path)?.ok_or_else(none)?;
+        let lock = lock(path)?;
+        let layout = read_layout(path)?.ok_or_else(none)?;
         Ok(Self { path: path.to_owned(), layout, _lock: lock })
     }
 

@@ -165,7 +165,8 @@ impl Shard {
         let waiting_bytes = self.keyspace.changes_len();
         let next = log.stream.next_index();
         Some(LogState {
-            durable: log.stream.durable(),
+            // Without its first snapshot the log means nothing: who waits, waits for that too.
+            durable: if log.stream.is_base_missing() { LogIndex(0) } else { log.stream.durable() },
             last: if waiting_bytes > 0 { next } else { LogIndex(next.0 - 1) },
             unsynced_since: log.stream.unsynced_since(),
             waiting_bytes,
@@ -345,8 +346,10 @@ impl Shard {
 
     fn step_for_close(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(log) = &mut self.log else { return };
-        log.wants_snapshot = false;
-        log.stream.abandon_snapshot(effects);
+        if !log.stream.is_base_missing() {
+            log.wants_snapshot = false;
+            log.stream.abandon_snapshot(effects);
+        }
         log.wanted = LogIndex(u64::MAX);
         self.step_log(now, effects);
     }

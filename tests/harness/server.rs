@@ -140,15 +140,23 @@ impl Launch {
         self
     }
 
-    /// Starts it and waits until it accepts connections.
+    /// Starts it and waits until it accepts connections, and has loaded the data in its [`Launch::dir`].
     pub(crate) fn start(&self) -> Server {
+        self.try_start().unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    /// Starts one that is expected to refuse, at once or while it loads; answers what it printed.
+    pub(crate) fn fail_to_start(&self) -> String {
+        self.try_start().expect_err("it refuses to start")
+    }
+
+    fn try_start(&self) -> Result<Server, String> {
         const ATTEMPTS: usize = 10;
         for _ in 0..ATTEMPTS {
             let ports = FreePorts::find(2 + self.shards);
             match Server::try_start(self, ports) {
-                Ok(server) => return server,
                 Err(output) if PORT_IS_TAKEN.iter().any(|words| output.contains(words)) => {}
-                Err(output) => panic!("the server did not start: {output}"),
+                result => return result,
             }
         }
         panic!("no free port in {ATTEMPTS} attempts");
@@ -254,6 +262,7 @@ pub(crate) struct Server {
     port: u16,
     binary_port: u16,
     dir: TempDir,
+    data: PathBuf,
     _ports: FreePorts,
 }
 
@@ -270,12 +279,12 @@ impl Server {
             .spawn()
             .unwrap_or_else(|error| panic!("start {}: {error}", launch.program().display()));
         let binary_port = launch.binary_port(port);
-        Self { child, port, binary_port, dir, _ports: ports }
+        let data = launch.dir.clone().unwrap_or_else(|| dir.path().to_owned());
+        Self { child, port, binary_port, dir, data, _ports: ports }
     }
 
     /// Starts one on the first of `ports`; on failure gives what it printed.
     fn try_start(launch: &Launch, ports: FreePorts) -> Result<Self, String> {
-        let port = ports.first;
         let dir = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
         let mut server = Self::spawn(launch, ports, dir);
         let started = Instant::now();
@@ -285,7 +294,7 @@ impl Server {
             }
             // Its own word, as another program could answer on the port.
             let says_so = READY.iter().any(|words| server.output().contains(words));
-            if says_so && Client::try_connect(local(port)).is_ok() {
+            if says_so && server.has_loaded(launch) {
                 break;
             }
             assert!(started.elapsed() < PATIENCE, "it does not serve: {}", server.output());
@@ -295,6 +304,17 @@ impl Server {
             server.own_all_slots();
         }
         Ok(server)
+    }
+
+    /// Whether it accepts connections and has read the data that it was started on.
+    fn has_loaded(&self, launch: &Launch) -> bool {
+        let Ok(mut client) = Client::try_connect(self.address()) else { return false };
+        if launch.dir.is_none() {
+            return true;
+        }
+        let asked = client.try_send("INFO persistence\r\n");
+        let reply = asked.ok().and_then(|()| client.read().ok());
+        reply.is_some_and(|reply| !format!("{reply:?}").contains("loading:1"))
     }
 
     /// Redis serves no slot until it is told to.
@@ -343,9 +363,9 @@ impl Server {
         self.child.id()
     }
 
-    /// Its working folder.
+    /// Its data directory.
     pub(crate) fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.data
     }
 
     /// All it has printed so far.
@@ -396,6 +416,14 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("kill the server");
         self.child.wait().expect("the end of the server");
+    }
+
+    /// Stops it as an operator does; what [`Launch::dir`] named stays. Answers what it printed.
+    pub(crate) fn stop(mut self) -> String {
+        self.signal("TERM");
+        let status = self.wait_for_exit();
+        assert!(status.success(), "a clean stop: {status}");
+        self.output()
     }
 
     /// Whether it still runs.

@@ -1,0 +1,237 @@
+//! `ringmain log repair`: what can be done about damage, and doing it.
+
+use std::io::Write;
+
+use super::Failure;
+use super::survey::{FileSeen, ManifestState, Part, Survey};
+use super::text::count;
+use super::verify::begins;
+use crate::log::{Manifest, OpenError, Repair, SegmentFile, SegmentKind};
+use crate::runtime::Folder;
+use crate::server::data_dir::DataDir;
+use crate::types::{ByteOffset, LogIndex, ShardId};
+
+/// What there is to do for one shard.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    /// Nothing.
+    Nothing,
+    /// This, which the sentence tells.
+    Do(Repair, String),
+    /// Nothing can be done, which the sentence explains.
+    Impossible(String),
+}
+
+pub(super) fn run(
+    data: &DataDir,
+    shards: &[ShardId],
+    do_it: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let (mut planned, mut impossible) = (0, 0);
+    for shard in shards {
+        let survey = Survey::of(data, *shard)?;
+        match plan(&survey, data) {
+            Plan::Nothing => writeln!(out, "shard {}: nothing to repair", shard.0)?,
+            Plan::Impossible(why) => {
+                impossible += 1;
+                writeln!(out, "shard {}: {why}", shard.0)?;
+            }
+            Plan::Do(repair, what) => {
+                planned += 1;
+                writeln!(out, "shard {}: {what}", shard.0)?;
+                if do_it {
+                    perform(data, &survey, &repair, out)?;
+                }
+            }
+        }
+        out.flush()?;
+    }
+    if impossible > 0 {
+        return Err(Failure::Damaged(format!(
+            "{} can't be repaired: see above.",
+            count(impossible, "shard", "shards")
+        )));
+    }
+    if planned > 0 && !do_it {
+        return Err(Failure::Damaged("Nothing was changed: with --yes this is done.".to_owned()));
+    }
+    Ok(())
+}
+
+fn perform(
+    data: &DataDir,
+    survey: &Survey,
+    repair: &Repair,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let mut folder = Folder::at(survey.folder.clone());
+    let kept = repair.perform(&mut folder)?;
+    for name in kept {
+        writeln!(out, "  kept: {}", survey.folder.join(name).display())?;
+    }
+    let after = Survey::of(data, survey.shard)?;
+    if after.is_well() {
+        writeln!(out, "  repaired: the shard goes on after record {}", after.last_index.0)?;
+        return Ok(());
+    }
+    let shard = survey.shard.0;
+    Err(Failure::Damaged(match after.fault {
+        Some(fault) => format!("Shard {shard} is still damaged: {fault}."),
+        None => format!("Shard {shard} is still damaged."),
+    }))
+}
+
+fn plan(survey: &Survey, data: &DataDir) -> Plan {
+    let manifest = match &survey.manifest {
+        ManifestState::Nothing => return Plan::Nothing,
+        ManifestState::Lost(reason) => {
+            return Plan::Impossible(format!(
+                "both copies of the manifest are damaged or missing, and it can't be made again: \
+                 {reason}. {}",
+                what_is_left(survey, data)
+            ));
+        }
+        ManifestState::Whole(manifest)
+        | ManifestState::OneCopy(manifest)
+        | ManifestState::Outdated(manifest)
+        | ManifestState::Rebuilt(manifest) => manifest,
+    };
+    let of_manifest = manifest_sentence(&survey.manifest);
+    let Some(fault) = &survey.fault else {
+        return match of_manifest {
+            Some(sentence) => {
+                Plan::Do(Repair { manifest: Some(*manifest), ..Repair::default() }, sentence)
+            }
+            None => Plan::Nothing,
+        };
+    };
+    let (mut repair, what) = match fault {
+        OpenError::Damaged { at, .. } | OpenError::Content { at, .. } => {
+            match survey.files.iter().find(|seen| survey.fault_in == Some(seen.file)) {
+                Some(seen) if seen.file.kind == SegmentKind::Log => {
+                    cut(survey, seen, *at, manifest)
+                }
+                Some(_) | None => return snapshot_is_lost(survey, data, fault),
+            }
+        }
+        OpenError::Segment { file, .. }
+            if SegmentFile::parse(file).is_some_and(|file| file.kind == SegmentKind::Log) =>
+        {
+            (Repair { set_aside: behind(survey), ..Repair::default() }, end_before(survey, fault))
+        }
+        OpenError::Short { found, expected, .. } => (
+            Repair::default(),
+            format!(
+                "the records {} to {} are in no file. The log can end before them: note in the manifest \
+                 that record {} is the last.",
+                found.0 + 1,
+                expected.0,
+                found.0
+            ),
+        ),
+        OpenError::Segment { .. } | OpenError::Io { .. } | OpenError::Behind { .. } => {
+            return snapshot_is_lost(survey, data, fault);
+        }
+        OpenError::NoManifest | OpenError::Foreign { .. } => {
+            return Plan::Impossible(format!(
+                "{fault}: put back the folder that belongs here. {}",
+                what_is_left(survey, data)
+            ));
+        }
+    };
+    let must_be_written = of_manifest.is_some() || manifest.clean_index.is_some();
+    repair.manifest = must_be_written.then_some(Manifest { clean_index: None, ..*manifest });
+    let sentences: Vec<String> = of_manifest.into_iter().chain([what]).collect();
+    Plan::Do(repair, sentences.join(" "))
+}
+
+/// What is to be done about the manifest, if anything.
+fn manifest_sentence(state: &ManifestState) -> Option<String> {
+    match state {
+        ManifestState::OneCopy(manifest) => Some(format!(
+            "one copy of the manifest is damaged. Write it again from the other, of generation {}.",
+            manifest.generation
+        )),
+        ManifestState::Outdated(manifest) => Some(format!(
+            "one copy of the manifest is damaged, and the other names files that are gone. {}",
+            as_files_show(manifest)
+        )),
+        ManifestState::Rebuilt(manifest) => Some(format!(
+            "both copies of the manifest are damaged or missing. {}",
+            as_files_show(manifest)
+        )),
+        ManifestState::Whole(_) | ManifestState::Lost(_) | ManifestState::Nothing => None,
+    }
+}
+
+fn as_files_show(manifest: &Manifest) -> String {
+    format!(
+        "Write them again as the files show: {}. Whether the log once went on behind its last record, they \
+         do not tell.",
+        begins(manifest)
+    )
+}
+
+/// Cuts the log in a file that is damaged at `at`.
+fn cut(survey: &Survey, seen: &FileSeen, at: ByteOffset, manifest: &Manifest) -> (Repair, String) {
+    let mut set_aside = behind(survey);
+    let next = LogIndex(seen.first_index.0 + seen.records);
+    // A file with nothing left in it, or with nothing that is not in the snapshot, is no part of the log.
+    let is_needed = seen.records > 0 && next >= manifest.first_index;
+    let cut = is_needed.then_some((seen.file, at));
+    if !is_needed {
+        set_aside.insert(0, seen.file);
+    }
+    let fault = survey.fault.as_ref().map(ToString::to_string).unwrap_or_default();
+    (Repair { set_aside, cut, manifest: None }, end_before(survey, &fault))
+}
+
+/// The files that come after the damage.
+fn behind(survey: &Survey) -> Vec<SegmentFile> {
+    let seen = survey.files.iter().filter(|seen| seen.part == Part::Behind);
+    seen.map(|seen| seen.file).collect()
+}
+
+/// That the log is to end before the damage, and what that loses.
+fn end_before(survey: &Survey, fault: impl std::fmt::Display) -> String {
+    let lost = survey.behind();
+    let last = survey.last_index.0;
+    let losing = match lost.records {
+        0 => "no later record can be read".to_owned(),
+        records => format!(
+            "{} that can still be read, with {}, {} lost by that",
+            count(records, "later record", "later records"),
+            count(lost.changes, "change", "changes"),
+            if records == 1 { "is" } else { "are" }
+        ),
+    };
+    let mixed = match survey.snapshot_end.is_some_and(|end| end.last_index > survey.last_index) {
+        true => {
+            " The snapshot was still being taken then: keys may be as they were at different moments."
+        }
+        false => "",
+    };
+    let end = match last {
+        0 => "before its first record: the shard will be empty".to_owned(),
+        last => format!("after record {last}, the last good one"),
+    };
+    format!("{fault}. Cut the log {end}; {losing}. What is cut away is kept beside.{mixed}")
+}
+
+fn snapshot_is_lost(survey: &Survey, data: &DataDir, fault: &OpenError) -> Plan {
+    Plan::Impossible(format!(
+        "{fault}. A snapshot holds the data from before the log, which is nowhere else: it can't be \
+         repaired. {}",
+        what_is_left(survey, data)
+    ))
+}
+
+/// What an operator can do where a repair is impossible.
+fn what_is_left(survey: &Survey, data: &DataDir) -> String {
+    let (dir, folder, shard) = (data.path().display(), survey.folder.display(), survey.shard.0);
+    format!(
+        "Restore '{folder}' from a copy. 'ringmain log dump {dir} --shard {shard}' prints what can still \
+         be read. To go on without this shard's data, move '{folder}' away: the shard begins empty then."
+    )
+}
