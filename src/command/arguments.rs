@@ -171,6 +171,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("acl|cat", "categoryname.s?"),
     ("append", "key.k value.s"),
     ("auth", "username.s@6.0.0? password.s"),
+    ("bgsave", "schedule=SCHEDULE@3.2.2?"),
     ("bitcount", "key.k index?{start.i end.i index_unit@7.0.0?(byte=BYTE | bit=BIT)}"),
     (
         "bitfield",

@@ -181,7 +181,7 @@ mod tests {
             (
                 ["--stage", "rings"],
                 "--stage can't be 'rings': it takes one of ring, held, batch, execute, hop, gather, \
-                 reply, send, total.",
+                 log, reply, send, total.",
             ),
         ] {
             assert_eq!(read(&flags).unwrap_err(), sentence);

@@ -296,12 +296,12 @@ pub(super) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> 
 }
 
 /// The records of a file that can be read from `from` on.
-pub(super) fn salvaged<'a>(
-    content: &'a [u8],
+pub(super) fn salvaged(
+    content: &[u8],
     (shard, seed): (ShardId, RecordSeed),
     file: SegmentFile,
     from: ByteOffset,
-) -> impl Iterator<Item = (Place, &'a [u8])> {
+) -> impl Iterator<Item = (Place, &[u8])> {
     Salvage::new(content, (shard, file.id), seed, from)
         .map(move |(at, record)| (Place { file, at, header: record.header }, record.payload))
 }

@@ -32,11 +32,11 @@ pub enum Stage {
     Hop,
     /// A command over several shards until it had all their tokens.
     Gather,
-    /// From the end of its batch until its reply was handed to the ring.
-    Reply,
     /// A write of records to a log, or a sync of one, from when it was handed to the ring until the disk had
     /// it. One for each, not for each request; replies that wait for it are in `reply`.
     Log,
+    /// From the end of its batch until its reply was handed to the ring.
+    Reply,
     /// From when its reply was handed to the ring until the kernel had done all that it was given then.
     Send,
     /// From when its bytes can have come, at the earliest, until its reply was handed to the ring.

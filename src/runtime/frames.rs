@@ -383,8 +383,6 @@ impl Core<'_> {
 #[cold]
 fn not_durable(level: u8) -> Failure {
     let level = if level == Durability::Async as u8 { "async" } else { "sync" };
-    let text = format!(
-        "NODURABILITY there is no log, the server's durability is memory: durability {level} can't be given"
-    );
+    let text = format!("NODURABILITY there is no log yet: durability {level} can't be given");
     Failure { status: Status::DurabilityUnavailable, text: text.into() }
 }

@@ -262,7 +262,7 @@ mod tests {
                 ("max_ns", max),
             ];
             let fields = fields.map(|(name, value)| format!("${}⏎{name}⏎:{value}", name.len()));
-            format!("%9⏎$4⏎ring⏎%9⏎{}⏎$4⏎held⏎%9⏎$5⏎count⏎:0⏎", fields.join("⏎"))
+            format!("%10⏎$4⏎ring⏎%9⏎{}⏎$4⏎held⏎%9⏎$5⏎count⏎:0⏎", fields.join("⏎"))
         };
         let none = ring(0, 0, 0, 0, 0);
         for (request, begins) in [
