@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/lock              locked while a server or a tool uses the directory
-//! DIR/layout            TOML: format, id, shards; written once, replaced by `ringmain reshard`
+//! DIR/layout            TOML: format, id, shards; written once
 //! DIR/shard-0000/       one folder a shard: see `crate::log`
 //! ```
 
@@ -72,8 +72,8 @@ pub enum DataDirError {
         reason: String,
     },
     /// It holds another number of shards.
-    #[error("The data in '{}' is in {found} shards, not {asked}: start with --shards {found}, or run \
-             'ringmain reshard {0} --shards {asked}' first.", path.display())]
+    #[error("The data in '{}' is in {found} shards, not {asked}: start with --shards {found}, or move the keys \
+             to a new directory of {asked} with 'ringmain export' and 'redis-cli --pipe'.", path.display())]
     Shards {
         /// The directory.
         path: PathBuf,
@@ -238,7 +238,10 @@ mod tests {
         assert_eq!(again.layout(), layout);
         assert!(again.check_shards(3).is_ok());
         let error = again.check_shards(5).unwrap_err().to_string();
-        assert!(error.contains("in 3 shards, not 5") && error.contains("reshard"), "{error}");
+        assert!(
+            error.contains("in 3 shards, not 5") && error.contains("ringmain export"),
+            "{error}"
+        );
     }
 
     #[test]
