@@ -181,15 +181,21 @@ fn an_open_loop_charges_a_stall_to_all_that_was_due() {
 fn a_tool_that_is_late_says_so() {
     let fake = server(|_| None);
     let args = ["-c", "2", "--rate", "1k", "--duration", "2s"];
-    // The tool itself is stopped: what it did not send is not the server's doing.
-    let ran = Tool::at(fake.port(), &args).run_while(|tool| {
-        std::thread::sleep(Duration::from_millis(900));
-        kill(tool.id(), "STOP");
-        std::thread::sleep(Duration::from_millis(400));
-        kill(tool.id(), "CONT");
+    // The tool itself is stopped: what it did not send is not the server's doing. Where it was stopped just
+    // when all its connections had a request on the way, it can't tell the two apart; that is rare, and
+    // rarer the less there is to do on the machine.
+    const TRIES: usize = 5;
+    let says_so = (0..TRIES).any(|_| {
+        let ran = Tool::at(fake.port(), &args).run_while(|tool| {
+            std::thread::sleep(Duration::from_millis(900));
+            kill(tool.id(), "STOP");
+            std::thread::sleep(Duration::from_millis(400));
+            kill(tool.id(), "CONT");
+        });
+        assert_eq!((ran.status, requests(&ran)), (Some(0), 2000), "{}{}", ran.stdout, ran.stderr);
+        ran.stdout.contains("The load generator was itself late: ")
     });
-    assert_eq!((ran.status, requests(&ran)), (Some(0), 2000), "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.contains("The load generator was itself late: "), "{}", ran.stdout);
+    assert!(says_so, "not once in {TRIES} times");
     // A stall of the server is none of the tool.
     let stalled = AtomicBool::new(false);
     let fake = server(move |number| {
