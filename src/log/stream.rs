@@ -16,6 +16,8 @@
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
 
+mod snapshots;
+
 use std::collections::VecDeque;
 
 use super::buffer::{ALIGN_BYTES, AlignedBuffer};
@@ -27,8 +29,8 @@ use super::segment::{SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader};
 use super::snapshot::Snapshot;
 use crate::cache::SharedBytes;
 use crate::limits::{
-    LOG_BUFFER_BYTES, LOG_LONG_STEP_BYTES, LOG_RECYCLED_SEGMENTS_MAX, LOG_RETRY_MS,
-    LOG_SYNC_EVERY_MS, LOG_WRITE_BYTES_MIN, LOG_WRITE_EVERY_US, LOG_WRITES_MAX,
+    LOG_BUFFER_BYTES, LOG_LONG_STEP_BYTES, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, LOG_WRITE_BYTES_MIN,
+    LOG_WRITE_EVERY_US, LOG_WRITES_MAX,
 };
 use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
@@ -799,165 +801,6 @@ impl Stream {
             self.spare = Spare::Failed { error, retry_at: MonoUs(u64::MAX) };
         }
         self.queue_job(Job::Prepare { file, bytes, recycled, fill: self.options.fill }, effects);
-    }
-
-    // --- snapshots ---------------------------------------------------------------------------
-
-    /// Begins a snapshot, unless one is under way. Its entries are then asked for with
-    /// [`Stream::wants_part`].
-    pub fn start_snapshot(&mut self, effects: &mut Vec<Effect>) -> bool {
-        if self.snapshot.is_some() || self.failed.is_some() {
-            return false;
-        }
-        let id = self.take_id();
-        let first_index = self.next_index();
-        let snapshot = Snapshot::new(self.manifest.shard, id, first_index);
-        let file = snapshot.file();
-        self.snapshot = Some(snapshot);
-        self.queue_job(Job::Prepare { file, bytes: 0, recycled: None, fill: false }, effects);
-        true
-    }
-
-    /// The snapshot that is being taken.
-    pub fn snapshot(&self) -> Option<&Snapshot> {
-        self.snapshot.as_ref()
-    }
-
-    /// Whether some entries of the keyspace are wanted for the snapshot.
-    pub fn wants_part(&self) -> bool {
-        self.failed.is_none() && self.snapshot.as_ref().is_some_and(Snapshot::wants_part)
-    }
-
-    /// Some `entries` entries of the keyspace, as the cache's journal writes them.
-    pub fn add_part(&mut self, payload: &[u8], entries: u64, now: Now, effects: &mut Vec<Effect>) {
-        let head = SEGMENT_HEADER_BYTES + record_bytes(payload.len());
-        let mut buffer = self.buffer(head);
-        let Some(snapshot) = &mut self.snapshot else { return };
-        let manifest = (&self.manifest, self.term);
-        snapshot.add_part(&mut buffer, payload, entries, manifest, now);
-        self.write_snapshot(buffer, effects);
-    }
-
-    /// The same for entries that are too long to be written in one go.
-    pub fn add_long_part(&mut self, payload: Payload, entries: u64, effects: &mut Vec<Effect>) {
-        let Some(snapshot) = &mut self.snapshot else { return };
-        snapshot.add_long_part(payload, entries, (&self.manifest, self.term));
-        self.go_on_with_long_part(Now::default(), effects);
-    }
-
-    /// Sums or writes the next piece of a long part.
-    pub fn go_on_with_long_part(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let Some(mut snapshot) = self.snapshot.take_if(|snapshot| snapshot.wants_chunk()) else {
-            return;
-        };
-        if !snapshot.sum_long_part(LOG_LONG_STEP_BYTES) {
-            self.snapshot = Some(snapshot);
-            return;
-        }
-        let mut buffer = self.buffer(LOG_BUFFER_BYTES);
-        self.spent.extend(snapshot.fill_chunk(&mut buffer, (&self.manifest, self.term), now));
-        self.snapshot = Some(snapshot);
-        self.write_snapshot(buffer, effects);
-    }
-
-    /// All entries have been added, `waiting` bytes of changes wait. Answers the record up to which the log
-    /// must be on disk before the snapshot counts.
-    pub fn end_snapshot(
-        &mut self,
-        now: Now,
-        waiting: usize,
-        effects: &mut Vec<Effect>,
-    ) -> LogIndex {
-        let last_index = if waiting > 0 { self.next_index() } else { self.sealed };
-        let mut buffer = self.buffer(2 * SEGMENT_HEADER_BYTES);
-        let Some(snapshot) = &mut self.snapshot else { return last_index };
-        snapshot.end(&mut buffer, last_index, (&self.manifest, self.term), now);
-        self.write_snapshot(buffer, effects);
-        last_index
-    }
-
-    /// Gives the snapshot up that is under way.
-    pub fn abandon_snapshot(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.abandon();
-            self.go_on_with_snapshot(effects);
-        }
-    }
-
-    fn write_snapshot(&mut self, mut buffer: AlignedBuffer, effects: &mut Vec<Effect>) {
-        let Some(snapshot) = &mut self.snapshot else { return };
-        buffer.pad_to_multiple_of(self.options.align_bytes);
-        self.figures.written_bytes += buffer.len() as u64;
-        let offset = snapshot.start_write(buffer.len());
-        effects.push(Effect::Write { file: snapshot.file(), offset, buffer, sync: false });
-    }
-
-    fn go_on_with_snapshot(&mut self, effects: &mut Vec<Effect>) {
-        let Some(first_index) = self.snapshot.as_ref().map(Snapshot::first_index) else { return };
-        let first_segment = self.segment_of(first_index);
-        let Some(snapshot) = &mut self.snapshot else { return };
-        if snapshot.is_given_up() {
-            let (file, error) = (snapshot.file(), snapshot.error());
-            self.snapshot = None;
-            self.figures.snapshots_failed += 1;
-            self.figures.snapshot_error = error;
-            effects.push(Effect::Close(file));
-            self.queue_job(Job::Remove(vec![file]), effects);
-        } else if snapshot.take_wants_sync() {
-            effects.push(Effect::Sync(snapshot.file()));
-        } else if snapshot.take_wants_manifest(self.durable) {
-            effects.push(Effect::Close(snapshot.file()));
-            let mut manifest = self.manifest;
-            manifest.generation += 1;
-            manifest.snapshot = Some(snapshot.file().id);
-            (manifest.first_index, manifest.first_segment) = (first_index, first_segment);
-            manifest.base_missing = false;
-            self.queue_job(Job::SaveManifest(manifest), effects);
-        }
-    }
-
-    /// The segment that holds the record of this index, or will.
-    fn segment_of(&self, index: LogIndex) -> SegmentId {
-        let active = self.active.filter(|active| active.begun);
-        let known = self.closed.iter().map(|closed| (closed.id, closed.first_index));
-        let all = known.chain(active.map(|active| (active.id, active.first_index)));
-        let holder = all.rev().find(|(_, first)| *first <= index);
-        holder.map_or(self.manifest.first_segment, |(id, _)| id)
-    }
-
-    /// The manifest on disk names the new snapshot: what was before it is not needed any more.
-    fn snapshot_saved(&mut self, saved: &Manifest, result: Result<(), DiskError>) {
-        let Some(snapshot) = self.snapshot.take() else { return };
-        if let Err(error) = result {
-            // Which of the two manifests holds is not known.
-            self.failed = Some(error);
-            return;
-        }
-        self.figures.snapshots += 1;
-        self.figures.snapshot_error = None;
-        self.figures.snapshot_bytes = snapshot.bytes();
-        let old = self.manifest.snapshot.map(SegmentFile::snapshot);
-        self.manifest.generation += 1;
-        self.manifest.base_missing = false;
-        self.manifest.snapshot = saved.snapshot;
-        self.manifest.first_index = saved.first_index;
-        // Not where the first record is now: it may have gone to the next segment since.
-        self.manifest.first_segment = saved.first_segment;
-        let first = self.manifest.first_segment;
-        let mut removed: Vec<SegmentFile> = old.into_iter().collect();
-        while self.closed.front().is_some_and(|segment| segment.id < first) {
-            let Some(segment) = self.closed.pop_front() else { break };
-            self.log_bytes -= segment.bytes;
-            let fits = segment.file_bytes == self.options.segment_bytes;
-            if fits && self.recyclable.len() < LOG_RECYCLED_SEGMENTS_MAX {
-                self.recyclable.push(segment);
-            } else {
-                removed.push(SegmentFile::log(segment.id));
-            }
-        }
-        if !removed.is_empty() {
-            self.jobs.push_back(Job::Remove(removed));
-        }
     }
 
     // --- the end -----------------------------------------------------------------------------
