@@ -54,6 +54,7 @@
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
 //! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
 //! | [`log_cli`] | `ringmain log`: shows and mends the logs in a directory that no server has open |
+//! | [`reshard`] | `ringmain reshard`: rewrites such a directory into another number of shards |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
 //!
 //! # Features
@@ -105,6 +106,8 @@ pub mod node;
 #[cfg(feature = "server")]
 mod plant;
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod reshard;
 #[cfg(feature = "server")]
 pub mod runtime;
 #[cfg(feature = "server")]

@@ -1,10 +1,10 @@
 //! The `ringmain` binary: the server, and what looks at a running one (`latency`), fills it (`import`),
-//! empties it into a file (`export`), and looks at what one has left behind (`log`).
+//! empties it into a file (`export`), and works on what one has left behind (`log`, `reshard`).
 
 use std::process::ExitCode;
 
 use ringmain::config::{self, ConfigError};
-use ringmain::{latency_cli, log_cli, server, transfer};
+use ringmain::{latency_cli, log_cli, reshard, server, transfer};
 
 fn main() -> ExitCode {
     let command_line = config::command_line()
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         .subcommand(transfer::import_command())
         .subcommand(transfer::export_command())
         .subcommand(log_cli::command())
+        .subcommand(reshard::command())
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true);
     let matches = match command_line.try_get_matches() {
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
             return outcome(transfer::run_export(flags), transfer::Failure::exit_code);
         }
         Some(("log", flags)) => return outcome(log_cli::run(flags), log_cli::Failure::exit_code),
+        Some(("reshard", flags)) => {
+            return outcome(reshard::run(flags), reshard::Failure::exit_code);
+        }
         Some(_) | None => {}
     }
     match config::read(&matches) {

@@ -257,7 +257,7 @@ impl Saved {
     }
 
     /// Adds an entry whose value, if it is long, is `long`.
-    pub(super) fn add(&mut self, entry: &SavedEntry<'_>, long: Option<SharedBytes>) {
+    pub fn add(&mut self, entry: &SavedEntry<'_>, long: Option<SharedBytes>) {
         self.entries += 1;
         entry.append_head_to(&mut self.bytes);
         match long {

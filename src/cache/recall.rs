@@ -1,5 +1,6 @@
 //! Changes taken out as bytes, and made again from them; entries saved for a snapshot, and restored.
 
+use super::extent::SharedBytes;
 use super::index::Table;
 use super::journal::{
     Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, Written,
@@ -74,30 +75,42 @@ impl Keyspace {
     ) -> SaveCursor {
         let mut at = from;
         while !at.is_done() && out.len() < bytes {
-            let db = DbIndex(at.db);
-            let table = self.databases.of(db);
-            at.cursor = table.scan(&self.store, at.cursor, SAVED_AT_ONCE, |handle| {
-                if self.store.is_expired(handle, now) {
-                    return false;
-                }
-                let entry = self.store.view(handle, now);
-                let saved = SavedEntry {
-                    db,
-                    key: entry.key,
-                    value: entry.value,
-                    expires_at: entry.expires_at,
-                    version: entry.version,
-                    accessed_at: entry.accessed_at,
-                    modified_in_place: entry.modified_in_place,
-                };
-                let is_long = entry.value.len() > LONG_BYTES_MIN;
-                let long = if is_long { self.store.shared_value(handle) } else { None };
-                out.add(&saved, long);
-                true
-            });
-            if at.cursor == 0 {
-                at.db += 1;
+            at = self.visit_entries(at, now, |entry, long| out.add(entry, long));
+        }
+        at
+    }
+
+    /// Shows some entries from `from` on to `visit`, with the value as it lies in memory if it is long;
+    /// answers where to go on.
+    pub fn visit_entries(
+        &self,
+        from: SaveCursor,
+        now: UnixMs,
+        mut visit: impl FnMut(&SavedEntry<'_>, Option<SharedBytes>),
+    ) -> SaveCursor {
+        let mut at = from;
+        let db = DbIndex(at.db);
+        let table = self.databases.of(db);
+        at.cursor = table.scan(&self.store, at.cursor, SAVED_AT_ONCE, |handle| {
+            if self.store.is_expired(handle, now) {
+                return false;
             }
+            let entry = self.store.view(handle, now);
+            let saved = SavedEntry {
+                db,
+                key: entry.key,
+                value: entry.value,
+                expires_at: entry.expires_at,
+                version: entry.version,
+                accessed_at: entry.accessed_at,
+                modified_in_place: entry.modified_in_place,
+            };
+            let is_long = entry.value.len() > LONG_BYTES_MIN;
+            visit(&saved, if is_long { self.store.shared_value(handle) } else { None });
+            true
+        });
+        if at.cursor == 0 {
+            at.db += 1;
         }
         at
     }

@@ -558,6 +558,11 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         (self.snapshot_entries, self.entries_read)
     }
 
+    /// The manifest that was found or made.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// How far each file has been read, in the order in which they are.
     pub fn files(&self) -> impl Iterator<Item = FileRead> {
         self.files.iter().map(|file| FileRead {

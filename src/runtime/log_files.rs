@@ -166,6 +166,18 @@ pub(crate) fn direct_align_bytes(folder: &Path) -> usize {
     align.unwrap_or(ALIGN_BYTES).clamp(BLOCK_BYTES, ALIGN_BYTES)
 }
 
+/// Bytes that this user may still write to the file system of a folder.
+pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let path = std::ffi::CString::new(folder.as_os_str().as_encoded_bytes())?;
+    // SAFETY: all-zero bytes are a value of this plain struct of numbers.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, and the answer goes to a live struct.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 fn dio_offset_align(file: &File) -> Option<usize> {
     // SAFETY: all-zero bytes are a value of this plain struct of numbers.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };

@@ -54,7 +54,9 @@ mod window;
 pub(crate) use connection::Port;
 pub(crate) use core::CoreParts;
 pub(crate) use listener::Listener;
-pub(crate) use log_files::{Content, Folder, LogFiles, shard_folder};
+pub(crate) use log_files::{
+    Content, Folder, LogFiles, direct_align_bytes, disk_error, free_bytes, shard_folder,
+};
 pub(crate) use logger::{Recovering, unreadable_log};
 pub(crate) use mail::{Message, Peer};
 pub(crate) use shards::ShardCell;

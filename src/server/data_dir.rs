@@ -2,9 +2,12 @@
 //!
 //! ```text
 //! DIR/lock              locked while a server or a tool uses the directory
-//! DIR/layout            TOML: format, id, shards; written once
+//! DIR/layout            TOML: format, id, shards; written once, replaced by `ringmain reshard`
 //! DIR/shard-0000/       one folder a shard: see `crate::log`
+//! DIR/reshard/          while the data is rewritten into another number of shards: see `switch`
 //! ```
+
+mod switch;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -72,8 +75,8 @@ pub enum DataDirError {
         reason: String,
     },
     /// It holds another number of shards.
-    #[error("The data in '{}' is in {found} shards, not {asked}: start with --shards {found}, or move the keys \
-             to a new directory of {asked} with 'ringmain export' and 'redis-cli --pipe'.", path.display())]
+    #[error("The data in '{}' is in {found} shards, not {asked}: start with --shards {found}, or run \
+             'ringmain reshard {0} --shards {asked}' first.", path.display())]
     Shards {
         /// The directory.
         path: PathBuf,
@@ -91,6 +94,7 @@ impl DataDir {
     /// Why it can't be used.
     pub fn open(path: &Path, shards: u16) -> Result<Self, DataDirError> {
         let lock = lock(path)?;
+        switch::settle(path)?;
         let layout = match read_layout(path)? {
             Some(layout) => layout,
             None => {
@@ -111,8 +115,40 @@ impl DataDir {
         // Nothing is made in a directory that is somebody else's.
         read_layout(path)?.ok_or_else(none)?;
         let lock = lock(path)?;
+        switch::settle(path)?;
         let layout = read_layout(path)?.ok_or_else(none)?;
         Ok(Self { path: path.to_owned(), layout, _lock: lock })
+    }
+
+    /// Makes a folder inside for a copy of the data in `shards` shards, and answers it with the layout of
+    /// that copy. Until [`Self::switch`], whoever opens the directory throws the folder away.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin_copy(&self, shards: u16) -> Result<(PathBuf, Layout), DataDirError> {
+        let copy = switch::begin(&self.path).map_err(io_error(&self.path))?;
+        // A name of its own: no file of the old shards can be taken for one of the new.
+        Ok((copy, Layout { id: new_id(&self.path)?, shards }))
+    }
+
+    /// Throws the copy away that was begun.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn discard_copy(&self) -> Result<(), DataDirError> {
+        switch::settle(&self.path)
+    }
+
+    /// Puts the copy, which is whole and on disk, in the place of the shards that the directory has. From
+    /// here on whoever opens the directory finishes that, whatever happens to this process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn switch(&mut self, copy: Layout) -> Result<(), DataDirError> {
+        switch::make_ready(&self.path, &copy).map_err(io_error(&self.path))?;
+        switch::settle(&self.path)?;
+        self.layout = copy;
+        Ok(())
     }
 
     /// The directory.
@@ -167,20 +203,24 @@ fn new_id(path: &Path) -> Result<DirectoryId, DataDirError> {
 /// If it can't be read.
 pub fn read_layout(path: &Path) -> Result<Option<Layout>, DataDirError> {
     let name = path.join(LAYOUT_NAME);
-    let text = match fs::read_to_string(&name) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let has_shards = path.join("shard-0000").exists();
-            let reason = "it is missing, and there are shards".to_owned();
-            return if has_shards {
-                Err(DataDirError::Layout { path: name, reason })
-            } else {
-                Ok(None)
-            };
-        }
-        Err(error) => return Err(io_error(&name)(error)),
-    };
-    parse_layout(&text).map(Some).map_err(|reason| DataDirError::Layout { path: name, reason })
+    if let Some(layout) = read_layout_file(&name)? {
+        return Ok(Some(layout));
+    }
+    if path.join("shard-0000").exists() {
+        let reason = "it is missing, and there are shards".to_owned();
+        return Err(DataDirError::Layout { path: name, reason });
+    }
+    Ok(None)
+}
+
+fn read_layout_file(name: &Path) -> Result<Option<Layout>, DataDirError> {
+    match fs::read_to_string(name) {
+        Ok(text) => parse_layout(&text)
+            .map(Some)
+            .map_err(|reason| DataDirError::Layout { path: name.to_owned(), reason }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error(name)(error)),
+    }
 }
 
 fn parse_layout(text: &str) -> Result<Layout, String> {
@@ -211,15 +251,23 @@ fn parse_id(text: &str) -> Option<DirectoryId> {
 /// # Errors
 /// The system's.
 pub fn write_layout(path: &Path, layout: &Layout) -> io::Result<()> {
+    write_layout_file(path, LAYOUT_NAME, layout)
+}
+
+fn write_layout_file(folder: &Path, name: &str, layout: &Layout) -> io::Result<()> {
     let mut document = DocumentMut::new();
     document["format"] = value(FORMAT);
     document["id"] = value(format!("{:032x}", u128::from_be_bytes(layout.id)));
     document["shards"] = value(i64::from(layout.shards));
-    let new = path.join("layout.new");
+    let new = folder.join(format!("{name}.new"));
     let mut file = File::create(&new)?;
     file.write_all(document.to_string().as_bytes())?;
     file.sync_all()?;
-    fs::rename(&new, path.join(LAYOUT_NAME))?;
+    fs::rename(&new, folder.join(name))?;
+    sync_folder(folder)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
@@ -238,10 +286,7 @@ mod tests {
         assert_eq!(again.layout(), layout);
         assert!(again.check_shards(3).is_ok());
         let error = again.check_shards(5).unwrap_err().to_string();
-        assert!(
-            error.contains("in 3 shards, not 5") && error.contains("ringmain export"),
-            "{error}"
-        );
+        assert!(error.contains("in 3 shards, not 5") && error.contains("reshard"), "{error}");
     }
 
     #[test]

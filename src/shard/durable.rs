@@ -72,7 +72,7 @@ pub struct LogState {
 }
 
 /// What the keyspace wrote down as the log takes it.
-fn payload(parts: Vec<Written>) -> Payload {
+pub(crate) fn payload(parts: Vec<Written>) -> Payload {
     let piece = |part| match part {
         Written::Bytes(bytes) => Piece::Bytes(bytes),
         Written::Value(value) => Piece::Shared(value),

@@ -342,8 +342,8 @@ fn another_number_of_shards_is_refused() {
     stop(server);
     for shards in [1, 2, 4] {
         let sentence = refusal(&with(shards));
-        let mend = format!("a new directory of {shards} with 'ringmain export'");
-        assert!(sentence.contains(&mend), "{sentence}");
+        let reshard = format!("ringmain reshard {} --shards {shards}", dir.path().display());
+        assert!(sentence.contains(&reshard), "{sentence}");
         assert!(sentence.contains("3 shards") && sentence.contains("--shards 3"), "{sentence}");
     }
     // Who names no number gets the directory's.
