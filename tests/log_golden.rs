@@ -1,0 +1,223 @@
+//! The bytes in `docs/log-format.md` against the code: what each block means is written down here, and must
+//! be written as the block's bytes and be read from them. The blocks were not made with the code.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use ringmain::cache::{
+    Access, Change, Changed, Changes, Expiry, Keyspace, KeyspaceOptions, SaveCursor, Saved,
+    SavedEntries, SavedEntry,
+};
+use ringmain::log::{
+    HardState, MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault,
+    RecordHeader, RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader,
+    SnapshotEnd,
+};
+use ringmain::types::{ByteOffset, DbIndex, Key, LogIndex, SegmentId, ShardId, Term, UnixMs};
+
+const PAGE: &str = include_str!("../docs/log-format.md");
+
+/// The sequence and the time of the examples.
+const SEQUENCE: u64 = 1_767_225_600_000_000_000;
+const TIME: UnixMs = UnixMs(1_767_225_600_000);
+const IN_A_MINUTE: UnixMs = UnixMs(TIME.0 + 60_000);
+const SHARD: ShardId = ShardId(1);
+const DIRECTORY: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// The golden blocks of the page, by name.
+fn block(name: &str) -> Vec<u8> {
+    let mut blocks = BTreeMap::new();
+    for block in PAGE.split("```golden ").skip(1) {
+        let (name, rest) = block.split_once('\n').expect("a block has lines");
+        let (lines, _) = rest.split_once("```").expect("a block ends");
+        let digits: String =
+            lines.lines().flat_map(|line| [line.split('#').next().unwrap_or(""), " "]).collect();
+        let bytes = digits
+            .split_whitespace()
+            .map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits"));
+        let twice = blocks.insert(name, bytes.collect::<Vec<u8>>());
+        assert_eq!(twice, None, "{name} stands twice");
+    }
+    blocks.remove(name).unwrap_or_else(|| panic!("no block {name}"))
+}
+
+/// A block that is the beginning of a page of zeros.
+fn page(name: &str, bytes: usize) -> Vec<u8> {
+    let mut page = block(name);
+    page.resize(bytes, 0);
+    page
+}
+
+fn header(kind: RecordKind, segment: u64, index: u64, synced: u64) -> RecordHeader {
+    RecordHeader {
+        kind,
+        shard: SHARD,
+        segment: SegmentId(segment),
+        term: Term(0),
+        index: LogIndex(index),
+        synced: LogIndex(synced),
+        seed: RecordSeed::of(&DIRECTORY),
+    }
+}
+
+/// Checks that a block is a record with this header, which may be followed by another; answers its payload.
+#[track_caller]
+fn payload(name: &str, header: RecordHeader) -> Vec<u8> {
+    let bytes = block(name);
+    let record = Record::decode(&bytes, header.seed).unwrap();
+    assert_eq!(record.header, header, "{name}");
+    assert_eq!(record.bytes(), bytes.len(), "{name}");
+    assert_eq!(header.encode(record.payload), bytes[..RECORD_HEADER_BYTES], "{name}");
+    record.payload.to_vec()
+}
+
+fn keyspace() -> Keyspace {
+    let mut keyspace =
+        Keyspace::new(KeyspaceOptions { slots: 0..16_384, seed: 1, sequence: SEQUENCE });
+    keyspace.set_journal(true);
+    keyspace
+}
+
+fn key(db: u8, bytes: &[u8]) -> Key<'_> {
+    Key::new(DbIndex(db), bytes)
+}
+
+#[test]
+fn changes_are_written_and_read_as_the_page_says() {
+    let payload = payload("record", header(RecordKind::Entry, 7, 42, 41));
+    let mut keyspace = keyspace();
+    keyspace.set(key(0, b"foo"), b"bar", Expiry::At(IN_A_MINUTE), TIME);
+    keyspace.edit(key(0, b"foo"), 300, 299..300, TIME, |value| value[299] = b'!');
+    keyspace.set_expiry(key(0, b"foo"), None, TIME);
+    keyspace.remove(key(0, b"foo"), TIME);
+    keyspace.set(key(1, b"k"), b"", Expiry::At(UnixMs(TIME.0 + 1)), TIME);
+    assert!(keyspace.get(key(1, b"k"), UnixMs(TIME.0 + 2), Access::Read).is_none());
+    keyspace.set(key(1, b"a"), b"1", Expiry::Clear, TIME);
+    keyspace.flush(DbIndex(1));
+    keyspace.swap_databases(DbIndex(0), DbIndex(1));
+    assert_eq!(keyspace.changes(TIME), Some(&payload[..]));
+
+    let changes = Changes::of(&payload).unwrap();
+    assert_eq!(changes.time(), TIME);
+    let changed =
+        |raised: u64, db, change| Changed { db: DbIndex(db), sequence: SEQUENCE + raised, change };
+    let expected = [
+        changed(1, 0, Change::Set { key: b"foo", value: b"bar", expires_at: Some(IN_A_MINUTE) }),
+        changed(2, 0, Change::Edit { key: b"foo", length: 300, offset: 299, bytes: b"!" }),
+        changed(3, 0, Change::Expire { key: b"foo", expires_at: None }),
+        changed(4, 0, Change::Remove { key: b"foo" }),
+        changed(5, 1, Change::Set { key: b"k", value: b"", expires_at: Some(UnixMs(TIME.0 + 1)) }),
+        changed(5, 1, Change::Remove { key: b"k" }),
+        changed(6, 1, Change::Set { key: b"a", value: b"1", expires_at: None }),
+        changed(7, 1, Change::Flush),
+        changed(8, 0, Change::Swap { with: DbIndex(1) }),
+    ];
+    let found: Vec<Changed<'_>> = changes.map(Result::unwrap).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_snapshot_is_written_and_read_as_the_page_says() {
+    let payload_of_part = payload("snapshot part", header(RecordKind::SnapshotPart, 5, 1, 0));
+    let entries = [
+        SavedEntry {
+            db: DbIndex(0),
+            key: b"foo",
+            value: b"bar!",
+            expires_at: Some(IN_A_MINUTE),
+            version: SEQUENCE + 2,
+            accessed_at: TIME,
+            modified_in_place: true,
+        },
+        SavedEntry {
+            db: DbIndex(15),
+            key: b"k",
+            value: b"",
+            expires_at: None,
+            version: SEQUENCE + 1,
+            accessed_at: UnixMs(TIME.0 - 5_000),
+            modified_in_place: false,
+        },
+    ];
+    let found: Vec<SavedEntry<'_>> =
+        SavedEntries::of(&payload_of_part).map(Result::unwrap).collect();
+    assert_eq!(found, entries);
+    let mut saved = Saved::default();
+    entries.iter().for_each(|entry| saved.add(entry, None));
+    assert_eq!(saved.bytes(), Some(&payload_of_part[..]));
+    // A keyspace that holds these entries says the same.
+    let mut keyspace = keyspace();
+    assert_eq!(keyspace.restore_entries(&payload_of_part), Ok(2));
+    let mut saved = Saved::default();
+    let end = keyspace.save_entries(SaveCursor::default(), 1 << 20, TIME, &mut saved);
+    assert!(end.is_done());
+    assert_eq!(saved.bytes(), Some(&payload_of_part[..]));
+
+    let end = payload("snapshot end", header(RecordKind::SnapshotEnd, 5, 2, 0));
+    let said = SnapshotEnd { entries: 2, last_index: LogIndex(42) };
+    assert_eq!(SnapshotEnd::decode(&end), Some(said));
+}
+
+#[test]
+fn a_segment_begins_as_the_page_says() {
+    let bytes = page("segment", SEGMENT_HEADER_BYTES);
+    let file = SegmentFile::log(SegmentId(7));
+    let header = SegmentHeader {
+        file,
+        shard: SHARD,
+        first_index: LogIndex(42),
+        previous: Some((SegmentId(6), ByteOffset(8192))),
+        previous_term: Term(0),
+        created: TIME,
+        directory: DIRECTORY,
+    };
+    assert_eq!(header.encode()[..], bytes);
+    assert_eq!(SegmentHeader::decode(&bytes, file, SHARD, &DIRECTORY), Ok(header));
+    assert!(PAGE.contains(&file.name()));
+    assert!(PAGE.contains(&SegmentFile::snapshot(SegmentId(5)).name()));
+}
+
+#[test]
+fn a_manifest_is_as_the_page_says() {
+    let bytes = page("manifest", MANIFEST_COPY_BYTES);
+    let manifest = Manifest {
+        shard: SHARD,
+        shard_count: 2,
+        generation: 4,
+        snapshot: Some(SegmentId(5)),
+        first_index: LogIndex(42),
+        first_segment: SegmentId(7),
+        clean_index: Some(LogIndex(43)),
+        hard_state: HardState::default(),
+        directory: DIRECTORY,
+        base_missing: false,
+    };
+    let (offset, page) = manifest.encode();
+    assert_eq!((offset, &page[..]), (0, &bytes[..]));
+    assert_eq!(Manifest::decode(&bytes), Some(manifest));
+}
+
+#[test]
+fn a_bit_that_is_another_is_seen() {
+    let bytes = block("record");
+    // What fills the record up to a multiple of 8 is nobody's.
+    for bit in 0..(bytes.len() - 2) * 8 {
+        let mut bytes = bytes.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let fault = Record::decode(&bytes, RecordSeed::of(&DIRECTORY)).unwrap_err();
+        assert!(matches!(fault, RecordFault::Checksum | RecordFault::TooLong), "{bit}: {fault}");
+    }
+    let fault = Record::decode(&bytes, RecordSeed::of(&[0; 16])).unwrap_err();
+    assert_eq!(fault, RecordFault::Checksum, "it is another directory's");
+    let (segment, manifest) =
+        (page("segment", SEGMENT_HEADER_BYTES), page("manifest", MANIFEST_COPY_BYTES));
+    for bit in 0..SEGMENT_HEADER_BYTES * 8 {
+        let (mut segment, mut manifest) = (segment.clone(), manifest.clone());
+        segment[bit / 8] ^= 1 << (bit % 8);
+        manifest[bit / 8] ^= 1 << (bit % 8);
+        let file = SegmentFile::log(SegmentId(7));
+        assert!(SegmentHeader::decode(&segment, file, SHARD, &DIRECTORY).is_err(), "{bit}");
+        assert_eq!(Manifest::decode(&manifest), None, "{bit}");
+    }
+}
