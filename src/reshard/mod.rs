@@ -44,6 +44,13 @@ pub enum Failure {
         /// Bytes that there are.
         free: u64,
     },
+    /// There was, and then no more.
+    #[error("There is no room for a second copy of the data in '{}': the disk is full. Nothing was changed.",
+             path.display())]
+    FullMeanwhile {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The copy can't be written.
     #[error("The copy of the data can't be written to '{}' ({error}). Nothing was changed.", path.display())]
     Io {
@@ -59,7 +66,10 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Nonsense(_) | Self::Directory(_) => 2,
-            Self::Unreadable(_) | Self::Full { .. } | Self::Io { .. } => 1,
+            Self::Unreadable(_)
+            | Self::Full { .. }
+            | Self::FullMeanwhile { .. }
+            | Self::Io { .. } => 1,
         }
     }
 }
@@ -109,7 +119,12 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
             display.end();
             // What can't be thrown away now is when the directory is opened next.
             let _ = data.discard_copy();
-            return Err(failure);
+            return Err(match failure {
+                Failure::Io { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
+                    Failure::FullMeanwhile { path: dir }
+                }
+                other => other,
+            });
         }
     };
     display.end();
