@@ -102,7 +102,7 @@ pub(crate) struct Core<'a> {
     pub(super) peers: &'a Arc<Vec<Peer>>,
     /// The shards' logs.
     pub(super) logs: Logs,
-    /// Whether data is being recovered, as of this turn: commands on it are refused.
+    /// Whether data is being recovered, as of the beginning of this turn.
     pub(super) is_loading: bool,
     /// Batches being gathered for shards whose token was refused, one a shard.
     #[expect(clippy::vec_box, reason = "a batch travels from core to core in its box")]
@@ -247,6 +247,13 @@ impl<'a> Core<'a> {
         self.recover_some();
         self.step_logs(false);
         false
+    }
+
+    /// Whether commands on data are refused. A turn that began while data was loading may meet clients who
+    /// were told elsewhere that it is loaded.
+    #[inline]
+    pub(super) fn refuses_data(&self) -> bool {
+        self.is_loading && self.node.is_loading()
     }
 
     fn complete(&mut self, completion: Completion, buffers: &mut super::buffers::Buffers) {

@@ -194,7 +194,7 @@ impl Core<'_> {
         {
             return self.refuse(connection, Some(entry), &MONITOR_ONLY);
         }
-        if self.is_loading && !entry.command.flags.contains(Flags::LOADING) {
+        if self.refuses_data() && !entry.command.flags.contains(Flags::LOADING) {
             return self.refuse(connection, Some(entry), &Error::Loading);
         }
         if self.hold_if_paused(connection, entry) == Flow::Left {

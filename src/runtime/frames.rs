@@ -259,7 +259,7 @@ impl Core<'_> {
         if head.opcode == Opcode::Command.number() && !binary::may_be_escaped(entry) {
             return Err(NOT_ALLOWED);
         }
-        if self.is_loading && !flags.contains(Flags::LOADING) {
+        if self.refuses_data() && !flags.contains(Flags::LOADING) {
             return Err(Failure::from(Error::Loading));
         }
         if head.durability > Durability::Memory as u8
