@@ -252,6 +252,8 @@ impl LogFiles {
         last: LogIndex,
     ) -> io::Result<Resume> {
         let id = lock(&self.id).ok_or_else(|| io::Error::other("the directory is not open"))?;
+        // A file that comes may have the name of one that was removed, and must not be taken for it.
+        lock(&self.open).retain(|(owner, _), _| *owner != shard);
         let mut folder = Folder::open(&self.dir, shard)?;
         let mut resume = start_over(&mut folder, shard, shard_count, id)?;
         resume.last_index = last;
