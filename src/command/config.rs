@@ -93,7 +93,12 @@ fn matching(pattern: &[u8]) -> Vec<(&[u8], &'static Parameter)> {
 fn set(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     change(&cx.node.config, args)?;
     cx.actions.push(Action::ConfigChanged);
-    reply.ok();
+    if args.from(2).step_by(2).any(|name| name.eq_ignore_ascii_case(b"durability")) {
+        // The runtime answers when it holds.
+        cx.actions.push(Action::AwaitDurability(cx.node.config.load().durability));
+    } else {
+        reply.ok();
+    }
     Ok(())
 }
 

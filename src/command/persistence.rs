@@ -51,7 +51,7 @@ fn ask(cx: &SessionCx<'_>, under_way: &'static str) -> Result<(), Error> {
 
 fn save(cx: &mut SessionCx<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), Error> {
     // The runtime answers when all shards have finished.
-    cx.actions.push(Action::Save);
+    cx.actions.push(Action::AwaitSnapshots);
     ask(cx, "ERR Background save already in progress").inspect_err(|_| cx.actions.clear())
 }
 

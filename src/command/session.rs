@@ -62,8 +62,10 @@ pub enum Action {
     Sleep(std::time::Duration),
     /// Stop the server.
     Shutdown,
-    /// Answer when these shards have finished a snapshot (`SAVE`).
-    Save,
+    /// Answer when all shards have finished a snapshot (`SAVE`).
+    AwaitSnapshots,
+    /// Answer when the logs of all shards have begun or ended as this durability, just set, has it.
+    AwaitDurability(Durability),
     /// This connection now gets every command that the server runs (`MONITOR`).
     Monitor,
     /// This connection does not any more (`RESET`).

@@ -23,6 +23,8 @@ pub struct LogStats {
     /// How often a log has ended (`CONFIG SET durability memory`), and the last record of the last one.
     ended: AtomicU64,
     ended_at: AtomicU64,
+    /// Why a log could not be begun, if the last try failed.
+    not_begun: Mutex<Option<String>>,
     /// Operations and jobs that the shard has not been told the end of.
     under_way: AtomicU64,
     /// When the last snapshot was finished.
@@ -54,6 +56,16 @@ impl LogStats {
         self.failed.store(false, Ordering::SeqCst);
         self.durable.store(u64::MAX, Ordering::SeqCst);
         self.waiting.swap(0, Ordering::SeqCst)
+    }
+
+    /// Notes whether a log could be begun, and why not.
+    pub fn note_begun(&self, error: Option<String>) {
+        *lock(&self.not_begun) = error;
+    }
+
+    /// Why a log could not be begun, if the last try failed.
+    pub fn not_begun(&self) -> Option<String> {
+        lock(&self.not_begun).clone()
     }
 
     /// How often a log has ended.

@@ -55,8 +55,8 @@ pub(crate) enum Block {
     Turn,
     /// The disk has to catch up with the changes of a shard.
     Log,
-    /// `SAVE`.
-    Save,
+    /// The logs of all shards have to come to something.
+    Logs,
     /// It is about to move to this core.
     Moving(CoreId),
 }

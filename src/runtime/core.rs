@@ -246,6 +246,7 @@ impl<'a> Core<'a> {
         }
         self.recover_some();
         self.step_logs(false);
+        self.look_at_waits();
         false
     }
 
@@ -429,7 +430,6 @@ impl<'a> Core<'a> {
         self.maintaining.extend_from_slice(self.shards.own());
         self.update_room();
         self.step_logs(true);
-        self.look_at_saves();
         self.engine.flush_loads();
         if self.ticks.is_multiple_of(crate::limits::TICKS_PER_SECOND) {
             self.check_clients();

@@ -95,7 +95,8 @@ impl Core<'_> {
             Action::CloseAfterReply
             | Action::Kill(_)
             | Action::Shutdown
-            | Action::Save
+            | Action::AwaitSnapshots
+            | Action::AwaitDurability(_)
             | Action::Monitor
             | Action::EndMonitor
             | Action::OwnersChanged
@@ -109,7 +110,8 @@ impl Core<'_> {
             Action::Kill(clients) => self.kill_everywhere(&clients),
             Action::Sleep(_) => {}
             Action::Shutdown => self.ask_to_stop(),
-            Action::Save => self.start_save(connection),
+            Action::AwaitSnapshots => self.wait_for_snapshots(connection),
+            Action::AwaitDurability(asked) => self.wait_for_durability(connection, asked),
             Action::Monitor => {
                 connection.placed = true;
                 connection.session.monitor = true;

@@ -14,6 +14,7 @@ use super::connection::{Block, Connection, State};
 use super::core::Core;
 use super::gate::{Gate, Passage};
 use super::log_files::{LogFiles, descriptor, disk_error};
+use super::log_waits::Wait;
 use super::mail::Message;
 use super::ring::{Completion, Op, Token};
 use crate::config::Durability;
@@ -31,9 +32,8 @@ pub(super) struct Logs {
     files: Arc<LogFiles>,
     /// Whether any shard has a log, or had one a moment ago.
     is_on: bool,
-    /// Clients that asked for a snapshot, with what each shard must have come to, and how often its log
-    /// had ended.
-    saves: Vec<(Token, Vec<(u64, u64)>)>,
+    /// Clients that wait for what all logs come to.
+    pub(super) waits: Vec<(Token, Wait)>,
     /// Operations under way, by the index of their token.
     operations: Vec<Option<Operation>>,
     generation: u32,
@@ -91,7 +91,7 @@ impl Logs {
         Self {
             files,
             is_on: false,
-            saves: Vec::new(),
+            waits: Vec::new(),
             operations: Vec::new(),
             generation: 0,
             answers: Vec::new(),
@@ -119,12 +119,6 @@ pub(crate) fn unreadable_log(dir: &Path, shard: ShardId, error: &OpenError) -> S
          done.",
         shard.0,
     )
-}
-
-/// Snapshots that a shard has finished or given up, and why the last was given up.
-fn snapshots_done(log: &LogStats) -> (u64, Option<DiskError>) {
-    let figures = log.state().map(|state| state.figures).unwrap_or_default();
-    (figures.snapshots + figures.snapshots_failed, figures.snapshot_error)
 }
 
 impl Core<'_> {
@@ -503,48 +497,6 @@ impl Core<'_> {
         self.step_log(id, true);
     }
 
-    // --- snapshots that somebody asked for -----------------------------------------------------
-
-    /// Blocks a client until all shards have finished the snapshot that it asked for.
-    pub(super) fn start_save(&mut self, connection: &mut Connection) {
-        connection.state = State::Blocked(Block::Save);
-        let wanted = |log: &LogStats| (snapshots_done(log).0 + 1, log.times_ended());
-        let counts = self.node.logs.iter().map(wanted).collect();
-        self.logs.saves.push((connection.token, counts));
-    }
-
-    /// Answers clients whose snapshots are finished; at every tick.
-    pub(super) fn look_at_saves(&mut self) {
-        for (token, wanted) in std::mem::take(&mut self.logs.saves) {
-            let done: Vec<_> = self.node.logs.iter().map(snapshots_done).collect();
-            let mut logs = self.node.logs.iter().zip(&wanted);
-            let has_ended = logs.any(|(log, (_, ended))| log.times_ended() != *ended);
-            let has_failed = self.node.logs.iter().any(LogStats::has_failed);
-            let mut counts = done.iter().zip(&wanted);
-            if !has_ended && !has_failed && counts.any(|((count, _), (wanted, _))| count < wanted) {
-                self.logs.saves.push((token, wanted));
-                continue;
-            }
-            let Some(connection) = self.connections.get_mut(token) else { continue };
-            match done.iter().find_map(|(_, error)| *error) {
-                _ if has_ended => {
-                    let line = b"-ERR the snapshot was given up: durability is memory now\r\n";
-                    connection.output.tail().extend_from_slice(line);
-                }
-                None if has_failed => {
-                    let line = b"-MISCONF Errors writing to the log: the snapshot was given up\r\n";
-                    connection.output.tail().extend_from_slice(line);
-                }
-                None => connection.output.tail().extend_from_slice(b"+OK\r\n"),
-                Some(error) => {
-                    let line = format!("-ERR the snapshot failed: {error}\r\n");
-                    connection.output.tail().extend_from_slice(line.as_bytes());
-                }
-            }
-            self.unblock(token, Block::Save);
-        }
-    }
-
     // --- a durability that changes while the server runs -------------------------------------
 
     /// Begins or ends the logs of this core's shards as the configuration says.
@@ -578,6 +530,7 @@ impl Core<'_> {
             }
             match self.logs.files.start_over(id, self.node.slots.shard_count(), stats.ended_at()) {
                 Ok(resume) => {
+                    stats.note_begun(None);
                     let stream = Stream::new(resume, self.logs.files.options(&self.config));
                     shard.start_log(stream, true);
                     // Before anybody else has the shard, and waits for a record of it.
@@ -585,7 +538,12 @@ impl Core<'_> {
                     self.publish_log(id, state);
                     self.logs.is_on = true;
                 }
-                Err(error) => tracing::error!(shard = id.0, "the log can't be begun: {error}"),
+                Err(error) => {
+                    tracing::error!(shard = id.0, "the log can't be begun: {error}");
+                    stats.note_begun(Some(error.to_string()));
+                    // What would not be kept is not promised either.
+                    self.node.config.update(|config| config.durability = Durability::Memory);
+                }
             }
         }
     }

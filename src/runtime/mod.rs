@@ -20,6 +20,7 @@
 //! | `mail` | messages between cores |
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
 //! | `gate` | replies that wait for the disk |
+//! | `log_waits` | clients that wait for what all logs come to |
 
 mod batch;
 mod buffers;
@@ -34,6 +35,7 @@ mod gate;
 mod input;
 mod listener;
 mod log_files;
+mod log_waits;
 mod logger;
 mod mail;
 mod multi;

@@ -1,0 +1,99 @@
+//! Clients that wait until the logs of all shards have come to something: `SAVE`, `CONFIG SET durability`.
+
+use super::connection::{Block, Connection, State};
+use super::core::Core;
+use crate::command::session::ReplyMode;
+use crate::config::Durability;
+use crate::log::DiskError;
+use crate::node::LogStats;
+
+/// What a client waits for.
+pub(super) enum Wait {
+    /// A snapshot of each shard: what its count must come to, and how often its log had ended before.
+    Snapshots(Vec<(u64, u64)>),
+    /// Logs that have begun or ended as this durability, which was set, has it.
+    Durability(Durability),
+}
+
+/// Snapshots that a shard has finished or given up, and why the last was given up.
+fn snapshots_done(log: &LogStats) -> (u64, Option<DiskError>) {
+    let figures = log.state().map(|state| state.figures).unwrap_or_default();
+    (figures.snapshots + figures.snapshots_failed, figures.snapshot_error)
+}
+
+impl Core<'_> {
+    /// Blocks a client until all shards have finished the snapshot that it asked for.
+    pub(super) fn wait_for_snapshots(&mut self, connection: &mut Connection) {
+        let wanted = |log: &LogStats| (snapshots_done(log).0 + 1, log.times_ended());
+        let wait = Wait::Snapshots(self.node.logs.iter().map(wanted).collect());
+        connection.state = State::Blocked(Block::Logs);
+        self.logs.waits.push((connection.token, wait));
+    }
+
+    /// Answers a client that has set the durability once every shard is as it said: what it writes then is
+    /// kept as it wants it.
+    pub(super) fn wait_for_durability(&mut self, connection: &mut Connection, asked: Durability) {
+        connection.state = State::Blocked(Block::Logs);
+        self.logs.waits.push((connection.token, Wait::Durability(asked)));
+    }
+
+    /// Answers clients that need not wait any more; every turn, and there is one at every tick at least.
+    pub(super) fn look_at_waits(&mut self) {
+        if self.logs.waits.is_empty() {
+            return;
+        }
+        for (token, wait) in std::mem::take(&mut self.logs.waits) {
+            let line = match &wait {
+                Wait::Snapshots(wanted) => self.snapshots_line(wanted),
+                Wait::Durability(asked) => self.durability_line(*asked),
+            };
+            let Some(line) = line else {
+                self.logs.waits.push((token, wait));
+                continue;
+            };
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            if connection.session.reply_mode == ReplyMode::On {
+                connection.output.tail().extend_from_slice(line.as_bytes());
+            }
+            self.unblock(token, Block::Logs);
+        }
+    }
+
+    /// What to answer who waits for snapshots; nothing yet if they are not finished.
+    fn snapshots_line(&self, wanted: &[(u64, u64)]) -> Option<String> {
+        let logs = &self.node.logs;
+        let has_ended =
+            logs.iter().zip(wanted).any(|(log, (_, ended))| log.times_ended() != *ended);
+        let has_failed = logs.iter().any(LogStats::has_failed);
+        let done: Vec<_> = logs.iter().map(snapshots_done).collect();
+        let mut counts = done.iter().zip(wanted);
+        if has_ended {
+            Some("-ERR the snapshot was given up: durability is memory now\r\n".to_owned())
+        } else if !has_failed && counts.any(|((count, _), (wanted, _))| count < wanted) {
+            None
+        } else if let Some(error) = done.iter().find_map(|(_, error)| *error) {
+            Some(format!("-ERR the snapshot failed: {error}\r\n"))
+        } else if has_failed {
+            Some("-MISCONF Errors writing to the log: the snapshot was given up\r\n".to_owned())
+        } else {
+            Some("+OK\r\n".to_owned())
+        }
+    }
+
+    /// The same for who waits for the durability that was set.
+    fn durability_line(&self, asked: Durability) -> Option<String> {
+        let durability = self.node.config.load().durability;
+        if durability != asked
+            && let Some(error) = self.node.logs.iter().find_map(LogStats::not_begun)
+        {
+            return Some(format!(
+                "-ERR the log can't be begun: {error}; durability is {} now\r\n",
+                durability.name()
+            ));
+        }
+        // A shard that is still loading will have looked before it takes a write.
+        let mut logs = self.node.logs.iter().filter(|log| !log.is_loading());
+        let wants_log = durability != Durability::Memory;
+        logs.all(|log| log.state().is_some() == wants_log).then(|| "+OK\r\n".to_owned())
+    }
+}
