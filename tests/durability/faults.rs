@@ -47,7 +47,8 @@ fn fill_up_and_make_room(server: &Server, disk: &Disk, durability: &str) -> usiz
     let mut client = server.client();
     let (before, _) = write_until_refused(&mut client, 0, 50);
     let ballast = fill(&disk.folder(), 100_000);
-    // Another connection does the writing: with `sync` one that is not refused waits for room.
+    // With `sync` a write that is not refused waits for room: that is for another connection.
+    client.ok("CLIENT DURABILITY async");
     let mut writer = server.client();
     writer.ok(&format!("CLIENT DURABILITY {durability}"));
     let mut sent = before;
@@ -85,6 +86,7 @@ fn fill_up_and_make_room(server: &Server, disk: &Disk, durability: &str) -> usiz
 
     fs::remove_file(ballast).expect("remove the ballast");
     wait_until("writes go on", || persistence(&mut client, "log_error") == "none");
+    client.ok("CLIENT DURABILITY default");
     client.ok("SET probe now");
     assert_eq!(persistence(&mut client, "aof_last_write_status"), "ok");
     // What was sent meanwhile is done, or was refused; it is all sent again.
@@ -128,6 +130,7 @@ fn a_full_disk(disk: &Disk, shards: u16, durability: &'static str) {
         (count..count + 100).flat_map(|i| encode(&["SET", &key(i), &value(i)])).collect::<Vec<_>>(),
     );
     let mut client = server.client();
+    client.ok("CLIENT DURABILITY async");
     wait_until("writes are refused", || {
         matches!(client.command(&["SETRANGE", "probe", "0", "x"]), Value::Error(_))
     });
