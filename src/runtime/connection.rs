@@ -112,6 +112,8 @@ pub(crate) struct Connection {
     pub(crate) output: Output,
     /// What replies in the output, those not held back yet, have to wait for.
     pub(crate) gate: Gate,
+    /// Whether the core knows that its output is held back.
+    pub(crate) is_gated: bool,
     /// Whether it goes on.
     pub(crate) state: State,
     /// The receive operation.
@@ -163,6 +165,7 @@ impl Connection {
             wanted_bytes: 0,
             output: Output::default(),
             gate: Gate::default(),
+            is_gated: false,
             state: State::Running,
             receive: Receive::Idle,
             half_closed: false,

@@ -301,8 +301,9 @@ impl<'a> Core<'a> {
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Kill(clients) => self.kill(&clients),
                 Message::Monitored(line) => self.show_monitors(&line),
-                // The logs are stepped, and who waits is looked at, at the end of every turn.
-                Message::Durable | Message::Flush => {}
+                Message::Durable => self.logs.has_news = true,
+                // The logs are stepped at the end of every turn.
+                Message::Flush => {}
                 Message::LogJobDone { shard, result } => self.log_job_done(shard, result),
                 Message::Refresh => self.refresh(),
                 Message::Stop => self.stopping = true,

@@ -45,6 +45,8 @@ pub(super) struct Logs {
     recovering: Vec<Recovering>,
     /// Connections with replies that wait for the disk.
     gated: Vec<Token>,
+    /// Whether some of them need not any more.
+    pub(super) has_news: bool,
     /// Connections whose writes wait until the disk has caught up.
     behind: Vec<Token>,
     /// Whether a shard of this core is behind.
@@ -98,6 +100,7 @@ impl Logs {
             effects: Vec::new(),
             recovering,
             gated: Vec::new(),
+            has_news: false,
             behind: Vec::new(),
             is_behind: false,
             is_due: false,
@@ -199,11 +202,12 @@ impl Core<'_> {
         self.tell_cores(bits);
     }
 
-    /// Tells other cores that replies may leave that waited for a log.
+    /// Tells cores that replies may leave that waited for a log.
     fn tell_cores(&mut self, bits: u64) {
         if bits == 0 {
             return;
         }
+        self.logs.has_news |= bits & 1 << (self.id.0 % 64) != 0;
         for core in self.mail.others() {
             if bits & 1 << (core.0 % 64) != 0 {
                 self.post(core, Message::Durable);
@@ -212,12 +216,14 @@ impl Core<'_> {
     }
 
     fn perform_effects(&mut self, shard: ShardId, effects: &mut Vec<Effect>) {
+        let mut is_for_disk = false;
         for effect in effects.drain(..) {
             if !matches!(effect, Effect::Close(_)) {
                 self.node.log(shard).begin_operation();
             }
             match effect {
                 Effect::Write { file, offset, buffer, sync } => {
+                    is_for_disk |= sync;
                     let write = Write { buffer, offset, done: 0, sync };
                     self.start_operation(shard, file, Some(write));
                 }
@@ -231,6 +237,9 @@ impl Core<'_> {
                 }
                 Effect::Close(file) => self.logs.files.close(shard, file),
             }
+        }
+        if is_for_disk {
+            self.ring.hand_over();
         }
     }
 
@@ -377,7 +386,7 @@ impl Core<'_> {
         let gate = std::mem::take(&mut connection.gate);
         connection.output.hold(gate);
         self.release_output(connection);
-        if connection.output.is_held() && !self.logs.gated.contains(&connection.token) {
+        if connection.output.is_held() && !std::mem::replace(&mut connection.is_gated, true) {
             self.logs.gated.push(connection.token);
         }
     }
@@ -400,13 +409,14 @@ impl Core<'_> {
 
     /// Lets all connections of this core go on whose replies need not wait any more.
     pub(super) fn release_gated(&mut self) {
-        if self.logs.gated.is_empty() {
+        if !std::mem::take(&mut self.logs.has_news) {
             return;
         }
         for token in std::mem::take(&mut self.logs.gated) {
             let Some(mut connection) = self.connections.take(token) else { continue };
             self.release_output(&mut connection);
-            if connection.output.is_held() {
+            connection.is_gated = connection.output.is_held();
+            if connection.is_gated {
                 self.logs.gated.push(token);
             }
             if connection.output.can_send() || connection.state != State::Running {

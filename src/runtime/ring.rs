@@ -182,14 +182,26 @@ impl Ring {
         }
     }
 
+    /// Hands what is queued to the kernel now. A write that is queued before many sends would otherwise
+    /// reach the disk after them: the kernel collects what is for one device until all that was submitted
+    /// with it has been looked at.
+    pub(crate) fn hand_over(&mut self) {
+        // An error shows again in `enter`.
+        let _ = self.submit_with(0, 0);
+    }
+
     fn submit(&mut self, want: usize) -> io::Result<()> {
         const GETEVENTS: u32 = 1;
+        self.submit_with(want, GETEVENTS)
+    }
+
+    fn submit_with(&mut self, want: usize, flags: u32) -> io::Result<()> {
         let queued = u32::try_from(self.waiting).unwrap_or(u32::MAX);
         let want = u32::try_from(want).unwrap_or(1);
         // SAFETY: no signal mask is passed; queued entries point to memory that lives until their
         // completion (see the callers of `push`).
         let result =
-            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, GETEVENTS, None) };
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, want, flags, None) };
         match result {
             Ok(submitted) => {
                 self.waiting -= submitted.min(self.waiting);

@@ -275,6 +275,7 @@ impl Core<'_> {
     }
 
     fn move_to(&mut self, core: CoreId, mut connection: Box<Connection>) {
+        connection.is_gated = false;
         let old = connection.token;
         self.ring.detach(connection.ring_socket);
         connection.ring_socket = Socket::Descriptor(connection.fd());
