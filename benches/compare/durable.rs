@@ -82,7 +82,8 @@ pub(crate) fn writes(setting: &Setting, servers: &[Installed]) -> io::Result<Tab
                 warm_up(&running)?;
                 for (depth_at, depth) in depths.into_iter().enumerate() {
                     let load = load(Verb::Set, depth, setting);
-                    let cost = setting.generator.run_timed(load, &running, &setting.one.clients)?;
+                    let cost =
+                        setting.fast_generator.run_timed(load, &running, &setting.one.clients)?;
                     figures[at * depths.len() + depth_at][number].push(cost);
                 }
             }
@@ -100,7 +101,8 @@ pub(crate) fn writes(setting: &Setting, servers: &[Installed]) -> io::Result<Tab
         "CPU us/request",
         &format!("CPU over {name}'s"),
     ];
-    let title = format!("SET with a log, one CPU; {}", setting.rounds_in_words());
+    let title =
+        format!("SET with a log, one CPU; {}", setting.rounds_in_words(&setting.fast_generator));
     let mut table = Table::new(title, &head, setting.is_markdown);
     for (at, figures) in figures.iter().enumerate() {
         let (level, depth) = (LEVELS[at / depths.len()], depths[at % depths.len()]);
@@ -138,7 +140,7 @@ pub(crate) fn mixed(setting: &Setting, servers: &[Installed]) -> io::Result<Tabl
                 warm_up(&running)?;
                 let run = |verb| {
                     let load = load(verb, 1, setting);
-                    setting.generator.run_timed(load, &running, &setting.one.clients)
+                    setting.fast_generator.run_timed(load, &running, &setting.one.clients)
                 };
                 let reads = thread::scope(|scope| {
                     let writing = scope.spawn(|| run(Verb::Set));
@@ -151,7 +153,10 @@ pub(crate) fn mixed(setting: &Setting, servers: &[Installed]) -> io::Result<Tabl
         }
     }
     let head = ["", "server", "GET/s", "p50 ms", "p99 ms", "p99 over the first's"];
-    let title = format!("GETs while others SET, one CPU; {}", setting.rounds_in_words());
+    let title = format!(
+        "GETs while others SET, one CPU; {}",
+        setting.rounds_in_words(&setting.fast_generator)
+    );
     let mut table = Table::new(title, &head, setting.is_markdown);
     for (level, of_level) in LEVELS.iter().zip(&figures) {
         for (number, server) in servers.iter().enumerate() {

@@ -1,8 +1,9 @@
 //! Load on a server, and what it costs the server: by `redis-benchmark` where the PATH has it, by a
-//! closed loop over a few blocking connections where not.
+//! closed loop over a few blocking connections where not. Where the server is faster than either can ask,
+//! by this project's `loadgen`.
 
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +65,7 @@ pub(crate) struct Seen {
 
 /// What makes the load.
 pub(crate) enum Generator {
+    Loadgen(PathBuf),
     RedisBenchmark(PathBuf),
     BuiltIn,
 }
@@ -73,9 +75,18 @@ impl Generator {
         on_path("redis-benchmark").map_or(Self::BuiltIn, Self::RedisBenchmark)
     }
 
-    pub(crate) fn name(&self) -> String {
-        let Self::RedisBenchmark(_) = self else { return "a built-in client".to_owned() };
-        "redis-benchmark".to_owned()
+    /// The one that takes the least CPU itself: what stands beside this project's server.
+    pub(crate) fn find_fast(server: &Path) -> Self {
+        let program = server.with_file_name("loadgen");
+        if program.is_file() { Self::Loadgen(program) } else { Self::find() }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Loadgen(_) => "loadgen",
+            Self::RedisBenchmark(_) => "redis-benchmark",
+            Self::BuiltIn => "a built-in client",
+        }
     }
 
     /// Whether it can follow the slots of a cluster.
@@ -97,6 +108,7 @@ impl Generator {
     ) -> io::Result<(Cost, Seen)> {
         let before = server.cpu_time()?;
         let seen = process::pinned(cpus, || match self {
+            Self::Loadgen(program) => loadgen(program, load, server),
             Self::RedisBenchmark(program) => redis_benchmark(program.clone(), load, server),
             Self::BuiltIn => built_in(load, server),
         })?;
@@ -104,6 +116,34 @@ impl Generator {
         let cpu_us = spent.as_secs_f64() * 1e6 / load.requests as f64;
         Ok((Cost { requests_per_second: seen.requests_per_second, cpu_us }, seen))
     }
+}
+
+fn loadgen(program: &Path, load: Load, server: &Running) -> io::Result<Seen> {
+    let report = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new(program);
+    command
+        .args(["--quiet", "--port", &server.port.to_string()])
+        .args(["--connections", &CONNECTIONS.to_string()])
+        .args(["--keys", &KEYS.to_string()])
+        .args(["--value-bytes", &VALUE.len().to_string()])
+        .args(["--depth", &load.depth.to_string()])
+        .args(["--requests", &load.requests.to_string()])
+        .args(["--mix", &format!("{}=1", load.verb.name().to_lowercase())])
+        .arg("--json")
+        .arg(report.path())
+        .args(load.is_cluster.then_some("--cluster"));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let status = wait(&mut child)?;
+    let report: serde_json::Value = serde_json::from_reader(report)?;
+    let summary = &report["runs"][0]["summary"];
+    let latency = &summary["latency_us"];
+    let figures = [&summary["requests_per_s"], &latency["p50"], &latency["p99"]];
+    let (true, Some(0), [Some(requests_per_second), Some(p50_us), Some(p99_us)]) =
+        (status, summary["errors"].as_u64(), figures.map(serde_json::Value::as_f64))
+    else {
+        return Err(io::Error::other("loadgen gave no figure, or counted errors"));
+    };
+    Ok(Seen { requests_per_second, p50_ms: p50_us / 1e3, p99_ms: p99_us / 1e3 })
 }
 
 fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result<Seen> {

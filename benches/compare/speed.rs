@@ -61,7 +61,7 @@ pub(crate) fn one_shard(setting: &Setting, servers: &[Installed]) -> io::Result<
     let base = servers.iter().position(|server| server.name == BASE).unwrap_or(0);
     let ratio = format!("CPU over {}'s", servers[base].name);
     let head = ["", "server", "requests/s", "CPU us/request", &ratio];
-    let title = format!("One CPU; {}", setting.rounds_in_words());
+    let title = format!("One CPU; {}", setting.rounds_in_words(&setting.generator));
     let mut table = Table::new(title, &head, setting.is_markdown);
     for (at, case) in cases.iter().enumerate() {
         for (server, of_server) in servers.iter().zip(&figures) {
@@ -94,7 +94,7 @@ pub(crate) fn two_shards(setting: &Setting, server: &Installed) -> io::Result<Ta
     }
 
     let head = ["", "shards", "requests/s", "CPU us/request", "CPU over one shard's"];
-    let title = format!("Two shards on two CPUs; {}", setting.rounds_in_words());
+    let title = format!("Two shards on two CPUs; {}", setting.rounds_in_words(&setting.generator));
     let mut table = Table::new(title, &head, setting.is_markdown);
     for (at, case) in cases.iter().enumerate() {
         for (shards, figures) in
