@@ -184,7 +184,12 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> io::Result<()> {
     let setting = Setting::new(options)?;
-    let servers = startable(&setting, servers::installed(&options.ringmain, &options.servers))?;
+    // Servers run in folders of their own.
+    let own = options
+        .ringmain
+        .canonicalize()
+        .map_err(|error| io::Error::other(format!("{}: {error}", options.ringmain.display())))?;
+    let servers = startable(&setting, servers::installed(&own, &options.servers))?;
     println!("{}\n", machine(&setting));
     let mut failed = Vec::new();
     for &part in Part::value_variants() {
