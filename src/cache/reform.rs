@@ -108,7 +108,13 @@ impl Store {
         }
     }
 
-    fn resize_in_place(&mut self, entry: Handle, old: &Form, new: &Form, keep: Option<usize>) {
+    pub(super) fn resize_in_place(
+        &mut self,
+        entry: Handle,
+        old: &Form,
+        new: &Form,
+        keep: Option<usize>,
+    ) {
         if new.is_large() {
             let (buffer, prefix) = (self.buffer(entry, old), old.buffer_prefix());
             match keep {

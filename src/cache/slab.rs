@@ -154,6 +154,8 @@ pub(super) struct Slab {
     /// Operating-system pages with memory: of entries and of the index.
     touched_entries: usize,
     touched_index: usize,
+    /// Objects taken back so far.
+    frees: u64,
 }
 
 impl Slab {
@@ -172,6 +174,7 @@ impl Slab {
             drain: None,
             touched_entries: 0,
             touched_index: 0,
+            frees: 0,
         }
     }
 
@@ -201,8 +204,15 @@ impl Slab {
         Some(handle_at(number, unit))
     }
 
+    /// Objects taken back so far: as long as this stays the same, no handle has become void.
+    #[inline]
+    pub(super) fn frees(&self) -> u64 {
+        self.frees
+    }
+
     /// Takes an object back. Answers how many bytes went back to the system with it.
     pub(super) fn free(&mut self, handle: Handle) -> usize {
+        self.frees += 1;
         let number = handle.page() as u32;
         let page = &mut self.pages[number as usize];
         debug_assert!(page.group != UNUSED, "{handle:?} is in no page");

@@ -1,5 +1,6 @@
 //! What a user of a keyspace would notice, case by case; `model` has the random operations.
 
+mod ahead;
 mod databases;
 mod expiry;
 mod memory;
