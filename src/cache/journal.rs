@@ -412,6 +412,11 @@ impl<'a> Changes<'a> {
         self.time
     }
 
+    /// Where in the payload the next one begins.
+    pub(super) fn at(&self) -> usize {
+        self.reader.at
+    }
+
     fn read(&mut self) -> Option<Changed<'a>> {
         let reader = &mut self.reader;
         let (kind, db) = (reader.u8()?, reader.db()?);
@@ -481,6 +486,11 @@ impl<'a> SavedEntries<'a> {
     /// The entries in `payload`.
     pub fn of(payload: &'a [u8]) -> Self {
         Self { reader: Reader { bytes: payload, at: 0 } }
+    }
+
+    /// Where in the payload the next one begins.
+    pub(super) fn at(&self) -> usize {
+        self.reader.at
     }
 
     fn read(&mut self) -> Option<SavedEntry<'a>> {

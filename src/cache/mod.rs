@@ -194,7 +194,7 @@ pub struct Keyspace {
     databases: Databases,
     lru: Lru,
     wheel: Wheel,
-    first_slot: u16,
+    slots: std::ops::Range<u16>,
     random: Random,
     counts: KeyspaceCounts,
     journal: Journal,
@@ -225,7 +225,7 @@ impl Keyspace {
             databases: Databases::new(options.slots.len()),
             lru: Lru::default(),
             wheel: Wheel::new(),
-            first_slot: options.slots.start,
+            slots: options.slots,
             random,
             counts: KeyspaceCounts::default(),
             journal: Journal::default(),
@@ -393,7 +393,7 @@ impl Keyspace {
     fn spot(&self, key: Key<'_>) -> Spot {
         Spot {
             table: self.databases.number(key.db),
-            slot: usize::from(key.slot.0) - usize::from(self.first_slot),
+            slot: usize::from(key.slot.0) - usize::from(self.slots.start),
             hash: self.store.hash_key(key.bytes),
         }
     }
@@ -402,7 +402,7 @@ impl Keyspace {
     fn spot_of(&self, entry: Handle) -> Spot {
         Spot {
             table: self.store.table(entry),
-            slot: usize::from(self.store.slot(entry).0) - usize::from(self.first_slot),
+            slot: usize::from(self.store.slot(entry).0) - usize::from(self.slots.start),
             hash: self.store.hash(entry),
         }
     }
