@@ -22,6 +22,7 @@
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
+use crate::limits::BULK_BYTES_MAX;
 use crate::types::{DbIndex, UnixMs};
 
 /// The change raises the keyspace's sequence.
@@ -39,6 +40,10 @@ const REMOVE: u8 = 4;
 const FLUSH: u8 = 5;
 const SWAP: u8 = 6;
 const ENTRY: u8 = 7;
+
+/// Sequences are below this: they begin with the time in nanoseconds and come to it in the year 2262, so
+/// that there is a next one to any that was read.
+const SEQUENCES_END: u64 = 1 << 63;
 
 /// Bytes before the first change.
 const HEAD_BYTES: usize = 16;
@@ -401,7 +406,7 @@ impl<'a> Changes<'a> {
     /// If it is too short to hold any.
     pub fn of(payload: &'a [u8]) -> Result<Self, Nonsense> {
         let mut reader = Reader { bytes: payload, at: 0 };
-        let sequence = reader.u64().ok_or(Nonsense { at: 0 })?;
+        let sequence = reader.sequence().ok_or(Nonsense { at: 0 })?;
         let time = UnixMs(reader.u64().ok_or(Nonsense { at: 8 })?);
         debug_assert_eq!(reader.at, HEAD_BYTES);
         Ok(Self { reader, sequence, time })
@@ -455,7 +460,7 @@ impl<'a> Changes<'a> {
             FLUSH => Change::Flush,
             _ => Change::Swap { with: reader.db()? },
         };
-        self.sequence = self.sequence.checked_add(u64::from(kind & ADVANCES != 0))?;
+        self.sequence += u64::from(kind & ADVANCES != 0);
         Some(Changed { db, sequence: self.sequence, change })
     }
 }
@@ -500,7 +505,7 @@ impl<'a> SavedEntries<'a> {
             return None;
         }
         let expires_at = if kind & HAS_EXPIRY != 0 { Some(UnixMs(reader.u64()?)) } else { None };
-        let version = reader.u64()?;
+        let version = reader.sequence()?;
         let accessed_at = UnixMs(u64::from(reader.u32()?) * 1000);
         let (key, value) = (reader.length()?, reader.length()?);
         let (key, value) = (reader.take(key)?, reader.take(value)?);
@@ -553,13 +558,23 @@ impl<'a> Reader<'a> {
         self.take(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
     }
 
+    fn sequence(&mut self) -> Option<u64> {
+        self.u64().filter(|sequence| *sequence < SEQUENCES_END)
+    }
+
     fn db(&mut self) -> Option<DbIndex> {
         self.u8().filter(|db| *db < crate::limits::DATABASES).map(DbIndex)
     }
 
-    /// A length: below 2^35, written in as few bytes as it takes.
+    /// The length of a key or of a value, written in as few bytes as it takes. Longer ones than clients may
+    /// have are refused: what is only announced takes memory as well.
     #[inline]
     fn length(&mut self) -> Option<usize> {
+        self.number().filter(|length| *length <= BULK_BYTES_MAX)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<usize> {
         let first = self.u8()?;
         if first < 0x80 {
             return Some(usize::from(first));
