@@ -98,9 +98,9 @@ impl Journal {
         self.bytes.clear();
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory held, without long values that a key or somebody else holds as well.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
+        memory_bytes(&self.bytes, &self.long)
     }
 
     /// Begins a change. `sequence` is the keyspace's, after the change.
@@ -207,6 +207,10 @@ pub enum Written {
     Value(SharedBytes),
 }
 
+fn memory_bytes(bytes: &Vec<u8>, long: &[(usize, SharedBytes)]) -> usize {
+    bytes.capacity() + long.iter().map(|(_, value)| value.own_memory_bytes()).sum::<usize>()
+}
+
 /// Bytes with long values at their places among them.
 fn interleave(bytes: Vec<u8>, long: Vec<(usize, SharedBytes)>) -> Vec<Written> {
     let mut parts = Vec::with_capacity(2 * long.len() + 1);
@@ -252,6 +256,11 @@ impl Saved {
     pub fn take(&mut self) -> Vec<Written> {
         self.long_bytes = 0;
         interleave(std::mem::take(&mut self.bytes), std::mem::take(&mut self.long))
+    }
+
+    /// Bytes of memory held, without long values that a key or somebody else holds as well.
+    pub fn memory_bytes(&self) -> usize {
+        memory_bytes(&self.bytes, &self.long)
     }
 
     /// Forgets the entries, and keeps the memory.

@@ -135,7 +135,8 @@ pub struct EntryRef<'a> {
 }
 
 /// Memory that a keyspace holds, in bytes. The sum is what `maxmemory` is held against. At most
-/// 2 MiB more is kept for the next writes.
+/// 2 MiB more is kept for the next writes; changes that have not been taken yet are not in it either, see
+/// [`Keyspace::changes_memory_bytes`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// Pages that hold entries, as far as they have been touched.
@@ -331,7 +332,6 @@ impl Keyspace {
             index_bytes: segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()
-                + self.journal.memory_bytes()
                 + self.store.slab.bookkeeping_bytes(),
         }
     }

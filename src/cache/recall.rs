@@ -43,6 +43,11 @@ impl Keyspace {
         self.journal.len()
     }
 
+    /// Bytes of memory that they take, without long values that are a key's as well.
+    pub fn changes_memory_bytes(&self) -> usize {
+        self.journal.memory_bytes()
+    }
+
     /// The changes that have not been taken yet, stamped with the time, unless long values are among
     /// them. Whoever has written them forgets them: see [`Keyspace::clear_changes`].
     pub fn changes(&mut self, now: UnixMs) -> Option<&[u8]> {
