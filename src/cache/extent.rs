@@ -230,6 +230,12 @@ impl SharedBytes {
         Arc::strong_count(&self.extent) == 1
     }
 
+    /// Bytes of memory that nobody else answers for: those of the extent, if nobody else holds it. Where
+    /// several hold what its keyspace has let go of, none of them counts it.
+    pub fn own_memory_bytes(&self) -> usize {
+        if self.is_only_holder() { self.extent.memory_bytes() } else { 0 }
+    }
+
     /// Ends the holding; answers the extent if nobody else holds it, to be given back in pieces.
     pub fn into_extent(self) -> Option<Extent> {
         Arc::into_inner(self.extent)

@@ -22,6 +22,7 @@
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
+use crate::limits::BULK_BYTES_MAX;
 use crate::types::{DbIndex, UnixMs};
 
 /// The change raises the keyspace's sequence.
@@ -39,6 +40,10 @@ const REMOVE: u8 = 4;
 const FLUSH: u8 = 5;
 const SWAP: u8 = 6;
 const ENTRY: u8 = 7;
+
+/// Sequences are below this: they begin with the time in nanoseconds and come to it in the year 2262, so
+/// that there is a next one to any that was read.
+const SEQUENCES_END: u64 = 1 << 63;
 
 /// Bytes before the first change.
 const HEAD_BYTES: usize = 16;
@@ -93,9 +98,9 @@ impl Journal {
         self.bytes.clear();
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory held, without long values that a key or somebody else holds as well.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
+        memory_bytes(&self.bytes, &self.long)
     }
 
     /// Begins a change. `sequence` is the keyspace's, after the change.
@@ -202,6 +207,10 @@ pub enum Written {
     Value(SharedBytes),
 }
 
+fn memory_bytes(bytes: &Vec<u8>, long: &[(usize, SharedBytes)]) -> usize {
+    bytes.capacity() + long.iter().map(|(_, value)| value.own_memory_bytes()).sum::<usize>()
+}
+
 /// Bytes with long values at their places among them.
 fn interleave(bytes: Vec<u8>, long: Vec<(usize, SharedBytes)>) -> Vec<Written> {
     let mut parts = Vec::with_capacity(2 * long.len() + 1);
@@ -247,6 +256,11 @@ impl Saved {
     pub fn take(&mut self) -> Vec<Written> {
         self.long_bytes = 0;
         interleave(std::mem::take(&mut self.bytes), std::mem::take(&mut self.long))
+    }
+
+    /// Bytes of memory held, without long values that a key or somebody else holds as well.
+    pub fn memory_bytes(&self) -> usize {
+        memory_bytes(&self.bytes, &self.long)
     }
 
     /// Forgets the entries, and keeps the memory.
@@ -401,7 +415,7 @@ impl<'a> Changes<'a> {
     /// If it is too short to hold any.
     pub fn of(payload: &'a [u8]) -> Result<Self, Nonsense> {
         let mut reader = Reader { bytes: payload, at: 0 };
-        let sequence = reader.u64().ok_or(Nonsense { at: 0 })?;
+        let sequence = reader.sequence().ok_or(Nonsense { at: 0 })?;
         let time = UnixMs(reader.u64().ok_or(Nonsense { at: 8 })?);
         debug_assert_eq!(reader.at, HEAD_BYTES);
         Ok(Self { reader, sequence, time })
@@ -410,6 +424,11 @@ impl<'a> Changes<'a> {
     /// When the first of them was made.
     pub fn time(&self) -> UnixMs {
         self.time
+    }
+
+    /// Where in the payload the next one begins.
+    pub(super) fn at(&self) -> usize {
+        self.reader.at
     }
 
     fn read(&mut self) -> Option<Changed<'a>> {
@@ -450,7 +469,7 @@ impl<'a> Changes<'a> {
             FLUSH => Change::Flush,
             _ => Change::Swap { with: reader.db()? },
         };
-        self.sequence = self.sequence.checked_add(u64::from(kind & ADVANCES != 0))?;
+        self.sequence += u64::from(kind & ADVANCES != 0);
         Some(Changed { db, sequence: self.sequence, change })
     }
 }
@@ -483,6 +502,11 @@ impl<'a> SavedEntries<'a> {
         Self { reader: Reader { bytes: payload, at: 0 } }
     }
 
+    /// Where in the payload the next one begins.
+    pub(super) fn at(&self) -> usize {
+        self.reader.at
+    }
+
     fn read(&mut self) -> Option<SavedEntry<'a>> {
         let reader = &mut self.reader;
         let (kind, db) = (reader.u8()?, reader.db()?);
@@ -490,7 +514,7 @@ impl<'a> SavedEntries<'a> {
             return None;
         }
         let expires_at = if kind & HAS_EXPIRY != 0 { Some(UnixMs(reader.u64()?)) } else { None };
-        let version = reader.u64()?;
+        let version = reader.sequence()?;
         let accessed_at = UnixMs(u64::from(reader.u32()?) * 1000);
         let (key, value) = (reader.length()?, reader.length()?);
         let (key, value) = (reader.take(key)?, reader.take(value)?);
@@ -543,13 +567,23 @@ impl<'a> Reader<'a> {
         self.take(8)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
     }
 
+    fn sequence(&mut self) -> Option<u64> {
+        self.u64().filter(|sequence| *sequence < SEQUENCES_END)
+    }
+
     fn db(&mut self) -> Option<DbIndex> {
         self.u8().filter(|db| *db < crate::limits::DATABASES).map(DbIndex)
     }
 
-    /// A length: below 2^35, written in as few bytes as it takes.
+    /// The length of a key or of a value, written in as few bytes as it takes. Longer ones than clients may
+    /// have are refused: what is only announced takes memory as well.
     #[inline]
     fn length(&mut self) -> Option<usize> {
+        self.number().filter(|length| *length <= BULK_BYTES_MAX)
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<usize> {
         let first = self.u8()?;
         if first < 0x80 {
             return Some(usize::from(first));

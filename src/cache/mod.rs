@@ -135,7 +135,8 @@ pub struct EntryRef<'a> {
 }
 
 /// Memory that a keyspace holds, in bytes. The sum is what `maxmemory` is held against. At most
-/// 2 MiB more is kept for the next writes.
+/// 2 MiB more is kept for the next writes; changes that have not been taken yet are not in it either, see
+/// [`Keyspace::changes_memory_bytes`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryUse {
     /// Pages that hold entries, as far as they have been touched.
@@ -194,7 +195,7 @@ pub struct Keyspace {
     databases: Databases,
     lru: Lru,
     wheel: Wheel,
-    first_slot: u16,
+    slots: std::ops::Range<u16>,
     random: Random,
     counts: KeyspaceCounts,
     journal: Journal,
@@ -225,7 +226,7 @@ impl Keyspace {
             databases: Databases::new(options.slots.len()),
             lru: Lru::default(),
             wheel: Wheel::new(),
-            first_slot: options.slots.start,
+            slots: options.slots,
             random,
             counts: KeyspaceCounts::default(),
             journal: Journal::default(),
@@ -331,7 +332,6 @@ impl Keyspace {
             index_bytes: segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()
-                + self.journal.memory_bytes()
                 + self.store.slab.bookkeeping_bytes(),
         }
     }
@@ -393,7 +393,7 @@ impl Keyspace {
     fn spot(&self, key: Key<'_>) -> Spot {
         Spot {
             table: self.databases.number(key.db),
-            slot: usize::from(key.slot.0) - usize::from(self.first_slot),
+            slot: usize::from(key.slot.0) - usize::from(self.slots.start),
             hash: self.store.hash_key(key.bytes),
         }
     }
@@ -402,7 +402,7 @@ impl Keyspace {
     fn spot_of(&self, entry: Handle) -> Spot {
         Spot {
             table: self.store.table(entry),
-            slot: usize::from(self.store.slot(entry).0) - usize::from(self.first_slot),
+            slot: usize::from(self.store.slot(entry).0) - usize::from(self.slots.start),
             hash: self.store.hash(entry),
         }
     }

@@ -43,6 +43,11 @@ impl Keyspace {
         self.journal.len()
     }
 
+    /// Bytes of memory that they take, without long values that are a key's as well.
+    pub fn changes_memory_bytes(&self) -> usize {
+        self.journal.memory_bytes()
+    }
+
     /// The changes that have not been taken yet, stamped with the time, unless long values are among
     /// them. Whoever has written them forgets them: see [`Keyspace::clear_changes`].
     pub fn changes(&mut self, now: UnixMs) -> Option<&[u8]> {
@@ -118,15 +123,17 @@ impl Keyspace {
     /// Puts back the entries of a snapshot's part; answers how many.
     ///
     /// # Errors
-    /// If the bytes make no sense; entries before that place are there.
+    /// If the bytes make no sense, or name a key of a slot that is not this keyspace's; entries before that
+    /// place may be there.
     pub fn restore_entries(&mut self, payload: &[u8]) -> Result<u64, Nonsense> {
         let mut ahead = Vec::with_capacity(PREFETCH_KEYS_MAX);
         let mut entries = SavedEntries::of(payload);
         let mut count = 0;
         loop {
-            for entry in entries.by_ref().take(PREFETCH_KEYS_MAX) {
-                let entry = entry?;
-                ahead.push((Key::new(entry.db, entry.key), entry));
+            while ahead.len() < PREFETCH_KEYS_MAX {
+                let at = entries.at();
+                let Some(entry) = entries.next().transpose()? else { break };
+                ahead.push((self.own_key(entry.db, entry.key, at)?, entry));
             }
             if ahead.is_empty() {
                 return Ok(count);
@@ -137,6 +144,13 @@ impl Keyspace {
                 self.restore_entry(key, &entry);
             }
         }
+    }
+
+    /// A key that was read at `at`. In a slot that is not this keyspace's no client would find it, and there
+    /// is no table for it.
+    fn own_key<'k>(&self, db: DbIndex, bytes: &'k [u8], at: usize) -> Result<Key<'k>, Nonsense> {
+        let key = Key::new(db, bytes);
+        if self.slots.contains(&key.slot.0) { Ok(key) } else { Err(Nonsense { at }) }
     }
 
     fn restore_entry(&mut self, key: Key<'_>, saved: &SavedEntry<'_>) {
@@ -156,7 +170,8 @@ impl Keyspace {
     /// restored from a snapshot may have seen some of them, as their versions tell.
     ///
     /// # Errors
-    /// If the bytes make no sense; changes before that place have been made.
+    /// If the bytes make no sense, or name a key of a slot that is not this keyspace's; changes before that
+    /// place may have been made.
     pub fn replay(&mut self, payload: &[u8], overlaps_snapshot: bool) -> Result<u64, Nonsense> {
         // The record is stamped with the time of its writing, not with that of each change: what was there
         // then may have expired by that time.
@@ -174,10 +189,11 @@ impl Keyspace {
         let mut count = 0;
         let mut highest = self.sequence;
         loop {
-            for changed in changes.by_ref().take(PREFETCH_KEYS_MAX) {
-                let changed = changed?;
-                let key = changed.change.key().map(|key| Key::new(changed.db, key));
-                ahead.push((key, changed));
+            while ahead.len() < PREFETCH_KEYS_MAX {
+                let at = changes.at();
+                let Some(changed) = changes.next().transpose()? else { break };
+                let key = changed.change.key().map(|key| self.own_key(changed.db, key, at));
+                ahead.push((key.transpose()?, changed));
             }
             if ahead.is_empty() {
                 self.sequence = highest;

@@ -116,6 +116,6 @@ impl Keyspace {
 
     /// The slot counted from the shard's first; none if the shard does not own it.
     fn slot_index(&self, slot: Slot) -> Option<usize> {
-        usize::from(slot.0).checked_sub(usize::from(self.first_slot))
+        usize::from(slot.0).checked_sub(usize::from(self.slots.start))
     }
 }

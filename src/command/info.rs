@@ -230,13 +230,13 @@ fn memory(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("mem_fragmentation_ratio", &fragmentation);
     lines.add("mem_fragmentation_bytes", usage.fragmentation_bytes());
     lines.all([
-        ("mem_not_counted_for_evict", 0),
+        ("mem_not_counted_for_evict", usage.log_buffers),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
         ("mem_clients_normal", usage.clients),
         ("mem_cluster_links", 0),
-        ("mem_aof_buffer", 0),
+        ("mem_aof_buffer", usage.log_buffers),
     ]);
     lines.add("mem_allocator", "libc");
     lines.all([

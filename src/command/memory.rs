@@ -62,7 +62,7 @@ fn malloc_stats(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> R
 /// What memory is used for, in bytes: the figures that `INFO` and `MEMORY` share.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Usage {
-    /// What `maxmemory` is held against.
+    /// All that is used, the logs' buffers included, which `maxmemory` is not held against.
     pub(super) used: u64,
     /// The highest `used` seen.
     pub(super) peak: u64,
@@ -74,6 +74,8 @@ pub(super) struct Usage {
     pub(super) index: u64,
     /// Requests and replies of clients.
     pub(super) clients: u64,
+    /// Changes, records and entries on their way to the disk.
+    pub(super) log_buffers: u64,
     /// Number of keys.
     pub(super) keys: u64,
 }
@@ -81,10 +83,14 @@ pub(super) struct Usage {
 impl Usage {
     /// The figures now.
     pub(super) fn of(node: &Node) -> Self {
+        // Read once: it changes while this is done.
+        let log_buffers = node.log_buffer_bytes();
+        let used = node.limited_memory_bytes() + log_buffers;
         let mut usage = Self {
-            used: node.used_memory_bytes(),
-            peak: node.memory_peak_bytes(),
+            used,
+            peak: node.memory_peak_bytes().max(used),
             resident: node.host.resident_bytes(),
+            log_buffers,
             ..Self::default()
         };
         for shard in &node.shards {
@@ -131,7 +137,7 @@ fn stats(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
         ("clients.slaves", 0),
         ("clients.normal", usage.clients),
         ("cluster.links", 0),
-        ("aof.buffer", 0),
+        ("aof.buffer", usage.log_buffers),
         ("lua.caches", 0),
         ("functions.caches", 0),
     ];

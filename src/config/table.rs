@@ -173,7 +173,7 @@ pub const PARAMETERS: &[Parameter] = &[
             |c, v| c.maxmemory_bytes = v,
         ),
         change: Change::Live,
-        doc: "Most memory held for data, tables and buffers; 0 is no limit",
+        doc: "Most memory held for data, tables and clients' buffers; 0 is no limit",
     },
     Parameter {
         name: "maxmemory-policy",

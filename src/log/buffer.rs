@@ -32,6 +32,11 @@ impl AlignedBuffer {
         self.capacity
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory.capacity()
+    }
+
     /// What was put in.
     pub fn bytes(&self) -> &[u8] {
         &self.memory[self.start..]

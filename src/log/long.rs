@@ -36,6 +36,15 @@ impl Payload {
         self.pieces.iter().map(|piece| piece.bytes().len()).sum()
     }
 
+    /// Bytes of memory held, without long values that somebody else holds as well.
+    pub fn memory_bytes(&self) -> usize {
+        let own = |piece: &Piece| match piece {
+            Piece::Bytes(bytes) => bytes.capacity(),
+            Piece::Shared(value) => value.own_memory_bytes(),
+        };
+        self.pieces.iter().map(own).sum()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -60,6 +69,10 @@ impl LongRecord {
         let length = payload.len();
         let sum = header.sum(length);
         Self { header, payload, length, sum, at: (0, 0), is_summed: false, has_begun: false }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.payload.memory_bytes()
     }
 
     /// Whether the checksum is known, so that writing may begin.

@@ -23,7 +23,7 @@
 //! ```
 
 use super::record::{u32_at, u64_at};
-use super::segment::DirectoryId;
+use super::segment::{DirectoryId, NUMBERS_END};
 use crate::types::{LogIndex, SegmentId, ShardId};
 
 /// Name of the file in the shard's folder.
@@ -135,6 +135,21 @@ impl Manifest {
         copies[0].is_none() || copies[1].is_none() && !(is_first && is_blank)
     }
 
+    /// Whether a server might have written it: all numbers can be counted on from, and no snapshot is named
+    /// by who waits for the first.
+    fn is_possible(&self) -> bool {
+        let numbers = [
+            self.generation,
+            self.snapshot.map_or(0, |id| id.0),
+            self.first_index.0,
+            self.first_segment.0,
+        ];
+        numbers.iter().all(|number| *number < NUMBERS_END)
+            && self.first_index.0 > 0
+            && self.first_segment.0 > 0
+            && !(self.base_missing && self.snapshot.is_some())
+    }
+
     fn decode_copy(page: &[u8]) -> Option<Self> {
         if page[..8] != *MAGIC || crc32c::crc32c(&page[12..USED_BYTES]) != u32_at(page, 8) {
             return None;
@@ -153,6 +168,6 @@ impl Manifest {
             base_missing: page[96] == 1,
         };
         let is_exact = manifest.encode().1[..] == *page;
-        (is_exact && manifest.first_segment.0 > 0 && manifest.first_index.0 > 0).then_some(manifest)
+        (is_exact && manifest.is_possible()).then_some(manifest)
     }
 }

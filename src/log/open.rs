@@ -327,7 +327,8 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         let kept: Vec<SegmentFile> = recovery.files.iter().map(|file| file.file).collect();
         recovery.leftovers = all.into_iter().filter(|file| !kept.contains(file)).collect();
         let lengths = recovery.files.iter().map(|file| match file.end {
-            Some(end) => end.0,
+            // Not believed before all is read.
+            Some(end) => end.0.min(file.content.len() as u64),
             None => file.content.len() as u64,
         });
         recovery.bytes_total = lengths.sum();
@@ -381,7 +382,8 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 }
             };
             match (self.files[begun_before..].last_mut(), header.previous) {
-                (None, _) if file.id == first => {}
+                (None, _)
+                    if file.id == first && header.first_index <= self.manifest.first_index => {}
                 (Some(last), Some((id, end))) if last.file.id == id => last.end = Some(end),
                 (last, previous) => {
                     // The segment between the two is missing.
@@ -507,8 +509,10 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 rest.is_some() && next.first_index == scan.next_index()
             }
             _ => {
+                // The manifest names a snapshot only when all before it is on disk.
                 let is_promised = scan.later_promise(&file.content).is_some()
-                    || scan.synced() >= scan.next_index();
+                    || scan.synced() >= scan.next_index()
+                    || scan.next_index() < self.manifest.first_index;
                 if is_promised && !is_planted(Fault::CutDamage) {
                     return Err(damaged);
                 }
@@ -521,13 +525,14 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         if !is_whole {
             return Err(damaged);
         }
+        let file_bytes = file.content.len() as u64;
+        // A file that was cut short may end within a block.
+        let block_end = stop.at.0.next_multiple_of(super::record::BLOCK_BYTES as u64);
         self.segments.push(ResumeSegment {
             id: file.file.id,
             first_index: file.first_index,
-            end: file.end.unwrap_or(ByteOffset(
-                stop.at.0.next_multiple_of(super::record::BLOCK_BYTES as u64),
-            )),
-            file_bytes: file.content.len() as u64,
+            end: file.end.unwrap_or(ByteOffset(block_end.min(file_bytes))),
+            file_bytes,
         });
         self.last_index = self.last_index.max(LogIndex(scan.next_index().0 - 1));
         self.current += 1;

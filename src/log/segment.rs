@@ -31,6 +31,10 @@ pub const SEGMENT_HEADER_BYTES: usize = 4096;
 const USED_BYTES: usize = 96;
 const MAGIC: &[u8; 8] = b"RINGSEG1";
 
+/// Files, records and generations have numbers below this: far more than are ever used, so that there is
+/// a next one to any that was read.
+pub(super) const NUMBERS_END: u64 = 1 << 63;
+
 /// Names a data directory, so that a file of another one is not taken for one of its own.
 pub type DirectoryId = [u8; 16];
 
@@ -88,7 +92,7 @@ impl SegmentFile {
             let is_number =
                 digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
             let id = SegmentId(u64::from_str_radix(digits, 16).ok().filter(|_| is_number)?);
-            (Self { kind, id }.name() == name).then_some(Self { kind, id })
+            (id.0 < NUMBERS_END && Self { kind, id }.name() == name).then_some(Self { kind, id })
         })
     }
 }
@@ -181,6 +185,10 @@ impl SegmentHeader {
             directory: *directory,
         };
         // What does not stand in `header` must be what the file's name and place say.
-        if header.encode() == *page { Ok(header) } else { Err(HeaderFault::Foreign) }
+        if header.encode() != *page {
+            return Err(HeaderFault::Foreign);
+        }
+        let is_possible = (1..NUMBERS_END).contains(&header.first_index.0);
+        if is_possible { Ok(header) } else { Err(HeaderFault::Magic) }
     }
 }

@@ -116,6 +116,10 @@ impl Snapshot {
         self.end.0
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.long.as_ref().map_or(0, LongRecord::memory_bytes)
+    }
+
     pub(super) fn first_index(&self) -> LogIndex {
         self.first_index
     }

@@ -226,6 +226,8 @@ pub struct Stream {
     spent: Vec<SharedBytes>,
     last_write: MonoUs,
     buffers: Vec<AlignedBuffer>,
+    /// Memory of the buffers that are being written.
+    lent_bytes: usize,
     jobs: VecDeque<Job>,
     /// The job that is being done.
     job: Option<Job>,
@@ -315,6 +317,7 @@ impl Stream {
             spent: Vec::new(),
             last_write: MonoUs(0),
             buffers: Vec::new(),
+            lent_bytes: 0,
             jobs,
             job: None,
             snapshot: None,
@@ -358,6 +361,19 @@ impl Stream {
     pub fn figures(&self) -> StreamFigures {
         let segments = self.closed.len() as u64 + u64::from(self.active.is_some());
         StreamFigures { log_bytes: self.log_bytes, segments, ..self.figures }
+    }
+
+    /// Bytes of memory that it holds: buffers, those that are being written included, and what is too long
+    /// for them, without values that somebody else holds as well.
+    pub fn memory_bytes(&self) -> usize {
+        let held = self.flights.iter().filter_map(|flight| flight.held.as_ref());
+        let buffers = self.buffers.iter().chain(held.map(|(buffer, _)| buffer));
+        let spent = self.spent.iter().map(SharedBytes::own_memory_bytes);
+        self.lent_bytes
+            + buffers.map(AlignedBuffer::memory_bytes).sum::<usize>()
+            + spent.sum::<usize>()
+            + self.long.as_ref().map_or(0, |(record, _)| record.memory_bytes())
+            + self.snapshot.as_ref().map_or(0, Snapshot::memory_bytes)
     }
 
     /// Bytes of segments since the snapshot.
@@ -615,6 +631,7 @@ impl Stream {
         let (since, is_done, held) = (now.mono, false, None);
         self.flights.push_back(Flight { last_index, offset, sync, since, is_done, held });
         buffer.tag = offset.0;
+        self.lent_bytes += buffer.memory_bytes();
         effects.push(Effect::Write { file, offset, buffer, sync });
     }
 
@@ -653,6 +670,7 @@ impl Stream {
         for flight in &mut self.flights {
             if let Some((buffer, _)) = flight.held.take_if(|(_, retry_at)| now >= *retry_at) {
                 let (file, offset) = (SegmentFile::log(active.id), flight.offset);
+                self.lent_bytes += buffer.memory_bytes();
                 effects.push(Effect::Write { file, offset, buffer, sync: flight.sync });
             }
         }
@@ -669,6 +687,7 @@ impl Stream {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
+        self.lent_bytes = self.lent_bytes.saturating_sub(buffer.memory_bytes());
         if let Some(snapshot) = self.snapshot.as_mut().filter(|snapshot| snapshot.file() == file) {
             snapshot.written(result);
             self.keep_buffer(buffer);

@@ -185,11 +185,24 @@ impl Node {
         lock(&self.rates).per_second()
     }
 
-    /// What `maxmemory` is held against: data, tables and buffers of all shards and clients. What
-    /// every core has from the start, whatever it serves, is not in it: see `fixed_bytes`.
+    /// Data, tables and buffers of all shards, clients and logs. What every core has from the start,
+    /// whatever it serves, is not in it: see `fixed_bytes`.
     pub fn used_memory_bytes(&self) -> u64 {
+        self.limited_memory_bytes() + self.log_buffer_bytes()
+    }
+
+    /// What `maxmemory` is held against: all that is used but the logs' buffers, as in Redis. What is evicted
+    /// is noted in them, so that evicting because of them would lead to more of it; they have a bound of
+    /// their own, beyond which writes wait.
+    pub fn limited_memory_bytes(&self) -> u64 {
         let data: u64 = self.shards.iter().map(|shard| shard.memory().total_bytes() as u64).sum();
         data + self.client_bytes()
+    }
+
+    /// Changes, records and entries on their way to the disk.
+    pub fn log_buffer_bytes(&self) -> u64 {
+        let states = self.logs.iter().filter_map(LogStats::state);
+        states.map(|state| state.memory_bytes as u64).sum()
     }
 
     /// Requests and replies of all clients.

@@ -503,7 +503,7 @@ impl<'a> Core<'a> {
         let count = u64::from(self.node.slots.shard_count());
         let share = limit.saturating_sub(self.node.client_bytes()) / count;
         let mine = shard.keyspace().memory().total_bytes() as u64;
-        let total = self.node.used_memory_bytes();
+        let total = self.node.limited_memory_bytes();
         let limit_bytes = match limit.checked_sub(total) {
             _ if limit == 0 => u64::MAX,
             Some(slack) => share.max(mine + slack / count),

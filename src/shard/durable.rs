@@ -63,6 +63,8 @@ pub struct LogState {
     pub unsynced_since: Option<MonoUs>,
     /// Bytes of changes that are no record yet.
     pub waiting_bytes: usize,
+    /// Bytes of memory that the log holds, and the changes that are no record yet.
+    pub memory_bytes: usize,
     /// What the log has done.
     pub figures: StreamFigures,
     /// Entries and bytes of the snapshot that is being taken.
@@ -170,6 +172,9 @@ impl Shard {
             last: if waiting_bytes > 0 { next } else { LogIndex(next.0 - 1) },
             unsynced_since: log.stream.unsynced_since(),
             waiting_bytes,
+            memory_bytes: self.keyspace.changes_memory_bytes()
+                + log.stream.memory_bytes()
+                + log.saving.part.memory_bytes(),
             figures: log.stream.figures(),
             snapshot: log.stream.snapshot().map(|snapshot| (snapshot.entries(), snapshot.bytes())),
             refusal: log.refusal,

@@ -1,9 +1,11 @@
 //! The durability that a server, a connection or a request asks for, changed while all is running.
 
+use std::time::Duration;
+
 use ringmain::protocol::binary::{Opcode, Status};
 
 use crate::harness::binary::{BinaryClient, Request};
-use crate::harness::client::{Client, encode, info_number};
+use crate::harness::client::{Client, encode, info, info_number};
 use crate::harness::server::{Server, skip_on_other_server};
 use crate::harness::slots::keys_over_shards;
 use crate::harness::value::Value;
@@ -269,4 +271,39 @@ fn a_request_of_the_binary_protocol_chooses_for_itself() {
         expect_all(&server, &["escaped".to_owned()], "command");
         expect_all(&server, &["n".to_owned()], "7");
     }
+}
+
+/// A value that no key holds any more is in memory for as long as the log has not written it.
+#[test]
+fn memory_of_what_is_on_its_way_to_the_disk_is_shown() {
+    const VALUE_BYTES: u64 = 64 << 20;
+    const LITTLE_BYTES: u64 = 4 << 20;
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let server = start(&launch(dir.path(), 1, "sync"));
+    let (mut writer, mut reader) = (server.client(), server.client());
+    let value = vec![b'v'; usize::try_from(VALUE_BYTES).unwrap()];
+    let value = [encode(&[b"SET", b"big", &value[..]]), encode(&["DEL", "big"])].concat();
+    let mut seen = false;
+    wait_until("INFO shows what the log holds", || {
+        // The replies come when the disk has the value.
+        writer.send(&value);
+        while !writer.is_readable_within(Duration::from_millis(1)) {
+            let info = info(&mut reader, "memory");
+            let number = |field: &str| info[field].parse::<u64>().unwrap();
+            let buffers = number("mem_aof_buffer");
+            assert_eq!(number("mem_not_counted_for_evict"), buffers);
+            assert!(number("used_memory") >= buffers);
+            assert!(number("used_memory_dataset") < number("used_memory"));
+            seen |= buffers >= VALUE_BYTES;
+        }
+        writer.expect_bytes("+OK\r\n:1\r\n");
+        seen
+    });
+    wait_until("all is written", || {
+        info_number(&mut reader, "memory", "mem_aof_buffer") < LITTLE_BYTES
+    });
+    assert!(info_number(&mut reader, "memory", "used_memory_peak") >= VALUE_BYTES);
 }

@@ -6,6 +6,7 @@ mod expiry;
 mod memory;
 mod model;
 mod order;
+mod recall;
 mod versions;
 mod walks;
 

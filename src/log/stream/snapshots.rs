@@ -98,6 +98,7 @@ impl Stream {
         let Some(snapshot) = &mut self.snapshot else { return };
         buffer.pad_to_multiple_of(self.options.align_bytes);
         self.figures.written_bytes += buffer.len() as u64;
+        self.lent_bytes += buffer.memory_bytes();
         let offset = snapshot.start_write(buffer.len());
         effects.push(Effect::Write { file: snapshot.file(), offset, buffer, sync: false });
     }
