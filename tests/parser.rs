@@ -4,6 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use ringmain::limits;
+use ringmain::protocol::resp::likely_key;
 use ringmain::protocol::{Limits, Parsed, Parser};
 
 mod feed;
@@ -298,6 +299,7 @@ proptest! {
         cuts in vec(any::<prop::sample::Index>(), 0..10),
     ) {
         let input: Vec<u8> = requests.iter().flat_map(|args| encode(args)).collect();
+        prop_assert_eq!(likely_key(&input), requests[0].get(1).map(Vec::as_slice));
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
         cuts.sort_unstable();
         let outcome = feed(&input, cuts, &Limits::authenticated());

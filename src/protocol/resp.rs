@@ -64,6 +64,19 @@ impl Limits {
     }
 }
 
+/// What is likely the first key of the request that `input` begins with: its second argument, if that is
+/// whole and the request is not an inline one. For who wants to look ahead; the parser decides.
+#[inline]
+pub fn likely_key(input: &[u8]) -> Option<&[u8]> {
+    let mut at = short_line(b'*', input)?.end;
+    // Six digits each: the sums are small.
+    let name = short_line(b'$', &input[at..])?;
+    at += name.end + name.value + CRLF_BYTES;
+    let key = short_line(b'$', input.get(at..)?)?;
+    at += key.end;
+    input.get(at..at + key.value)
+}
+
 /// How far a call of [`Parser::parse`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {

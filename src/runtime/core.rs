@@ -26,7 +26,7 @@ use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
 use super::table::Connections;
 use super::window::Scratch;
-use crate::cache::Extent;
+use crate::cache::{Extent, PREFETCH_KEYS_MAX};
 use crate::command::table::Table;
 use crate::config::Config;
 use crate::limits::DISCARD_BYTES_MAX;
@@ -219,9 +219,13 @@ impl<'a> Core<'a> {
             self.refresh();
         }
         let yielded = std::mem::take(&mut self.yielding);
-        for completion in completions.drain(..) {
-            self.complete(completion, buffers);
+        for completions in completions.chunks(PREFETCH_KEYS_MAX) {
+            if completions.len() > 1 {
+                self.look_ahead_over(completions, buffers);
+            }
+            completions.iter().for_each(|completion| self.complete(*completion, buffers));
         }
+        completions.clear();
         for token in yielded {
             self.take_turn(token);
         }

@@ -4,9 +4,11 @@
 //! neighbours in LRU order) while it works on others: a pipeline over many keys waits for memory once
 //! a window instead of several times a command.
 
+use super::buffers::Buffers;
 use super::burst::Burst;
 use super::connection::Connection;
 use super::core::Core;
+use super::ring::{Completion, Op};
 use super::sorted::Sorted;
 use crate::command::Handler;
 use crate::command::binary::{Operations, Run};
@@ -15,8 +17,8 @@ use crate::limits::WINDOW_ARGS_MAX;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
 use crate::protocol::binary::{FrameError, FrameLimits, Frames, Item, Next, RequestHead};
-use crate::protocol::resp::{Limits, Parsed, Parser, ProtocolError};
-use crate::types::{Key, ShardId, Slot, key_slot};
+use crate::protocol::resp::{Limits, Parsed, Parser, ProtocolError, likely_key};
+use crate::types::{DbIndex, Key, ShardId, Slot, key_slot};
 
 /// One request, as far as it is known before it runs.
 #[derive(Clone, Copy, Debug)]
@@ -250,6 +252,29 @@ impl Core<'_> {
             shard.keyspace().prefetch_all(window.requests.iter().filter_map(|request| {
                 Some(Key { db, slot: request.slot, bytes: requests.first_key(request)? })
             }));
+        }
+    }
+
+    /// The same for requests of several connections that have come together, the first of each: where
+    /// clients wait for every reply, there is nothing else to look ahead to. Databases other than 0 are
+    /// rare, and a key that is not there costs little.
+    pub(super) fn look_ahead_over(&mut self, completions: &[Completion], buffers: &Buffers) {
+        let received = |completion: &Completion| match (completion.op, completion.buffer) {
+            (Op::Receive, Some(id)) => {
+                let length = usize::try_from(completion.result).ok()?;
+                let bytes = likely_key(buffers.filled(id, length))?;
+                Some(Key { db: DbIndex(0), slot: key_slot(bytes), bytes })
+            }
+            _ => None,
+        };
+        let keys = completions.iter().filter_map(received);
+        let slots = &self.node.slots;
+        for index in 0..self.shards.own().len() {
+            let id = self.shards.own()[index];
+            if let Some(shard) = self.shards.held(id) {
+                let of_shard = keys.clone().filter(|key| slots.shard_of(key.slot) == id);
+                shard.keyspace().prefetch_all(of_shard);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A connection without a socket: bytes in pieces, requests out. The tests of the parser and the fuzz
 //! target share it.
 
+use ringmain::protocol::resp::likely_key;
 use ringmain::protocol::{Limits, Parsed, Parser, ProtocolError};
 
 /// A request's arguments.
@@ -25,11 +26,16 @@ pub(crate) fn feed(
     for cut in cuts.into_iter().chain([input.len()]) {
         loop {
             let bytes = &input[start..cut];
+            let likely_key = likely_key(bytes);
             match parser.parse(bytes, limits) {
                 Ok(Parsed::Request { consumed }) => {
                     assert!(consumed > 0 && consumed <= bytes.len(), "{consumed} bytes");
                     assert!(parser.is_idle());
-                    requests.push(parser.args(bytes).from(0).map(<[u8]>::to_vec).collect());
+                    let args: Request = parser.args(bytes).from(0).map(<[u8]>::to_vec).collect();
+                    if let (Some(key), [_, second, ..]) = (likely_key, &args[..]) {
+                        assert_eq!(key, second);
+                    }
+                    requests.push(args);
                     start += consumed;
                 }
                 Ok(Parsed::Nothing { consumed }) => {
