@@ -1,7 +1,7 @@
 //! What durability costs: this project's server with a log beside Redis with an append-only file, at the two
 //! levels that both have. `async` stands beside `appendfsync everysec`, `sync` beside `appendfsync always`.
 //!
-//! Three tables: SETs (requests, latency, CPU); GETs while others write, with and without a sync in the
+//! Three tables: SETs (requests, latency, CPU); GETs among them, with and without a sync in the
 //! writers' way; and what reaches the disk for a byte of keys and values, by the device's own counters.
 
 use std::io;
@@ -62,8 +62,12 @@ struct Figures {
 
 impl Figures {
     fn push(&mut self, (cost, seen): (Cost, Seen)) {
-        self.requests_per_second.push(cost.requests_per_second);
+        self.push_seen(&seen);
         self.cpu_us.push(cost.cpu_us);
+    }
+
+    fn push_seen(&mut self, seen: &Seen) {
+        self.requests_per_second.push(seen.requests_per_second);
         self.p50_ms.push(seen.p50_ms);
         self.p99_ms.push(seen.p99_ms);
     }
@@ -128,7 +132,7 @@ fn load(verb: Verb, depth: usize, setting: &Setting) -> Load {
     Load { verb, depth, requests: setting.requests * more, is_cluster: false }
 }
 
-/// GETs at depth 1 while as many connections SET, at each level: what readers feel of the writers' syncs.
+/// GETs at depth 1 among as many SETs, at each level: what readers feel of the writers' syncs.
 pub(crate) fn mixed(setting: &Setting, servers: &[Installed]) -> io::Result<Table> {
     let servers = durable(servers);
     let mut figures = vec![vec![Figures::default(); servers.len()]; LEVELS.len()];
@@ -138,23 +142,18 @@ pub(crate) fn mixed(setting: &Setting, servers: &[Installed]) -> io::Result<Tabl
                 progress(&format!("mixed, round {round}: {}, {}", level.title, server.name));
                 let running = level.start(server, setting)?;
                 warm_up(&running)?;
-                let run = |verb| {
-                    let load = load(verb, 1, setting);
-                    setting.fast_generator.run_timed(load, &running, &setting.one.clients)
-                };
-                let reads = thread::scope(|scope| {
-                    let writing = scope.spawn(|| run(Verb::Set));
-                    let reads = run(Verb::Get);
-                    writing.join().map_err(|_| io::Error::other("the writer panicked"))??;
-                    reads
-                })?;
-                figures[at][number].push(reads);
+                let reads = setting.fast_generator.run_mixed(
+                    |verb| load(verb, 1, setting),
+                    &running,
+                    &setting.one.clients,
+                )?;
+                figures[at][number].push_seen(&reads);
             }
         }
     }
-    let head = ["", "server", "GET/s", "p50 ms", "p99 ms", "p99 over the first's"];
+    let head = ["", "server", "requests/s", "p50 ms", "p99 ms", "p99 over the first's"];
     let title = format!(
-        "GETs while others SET, one CPU; {}",
+        "GETs among as many SETs, one CPU; {}",
         setting.rounds_in_words(&setting.fast_generator)
     );
     let mut table = Table::new(title, &head, setting.is_markdown);

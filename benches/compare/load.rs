@@ -35,6 +35,13 @@ impl Verb {
             Self::Get => "GET",
         }
     }
+
+    fn command(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Get => "get",
+        }
+    }
 }
 
 /// What is asked of a server in one run.
@@ -58,7 +65,7 @@ pub(crate) struct Cost {
 
 /// What a client saw of a run: latencies in milliseconds.
 pub(crate) struct Seen {
-    requests_per_second: f64,
+    pub(crate) requests_per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
 }
@@ -94,6 +101,26 @@ impl Generator {
         matches!(self, Self::RedisBenchmark(_))
     }
 
+    /// Puts GETs and as many SETs on `server` from `cpus`: what was seen of the GETs.
+    pub(crate) fn run_mixed(
+        &self,
+        load: impl Fn(Verb) -> Load + Sync,
+        server: &Running,
+        cpus: &[usize],
+    ) -> io::Result<Seen> {
+        if let Self::Loadgen(program) = self {
+            let load = load(Verb::Get);
+            return process::pinned(cpus, || loadgen(program, "get=1,set=1", load, server));
+        }
+        // Two clients share the CPU, and feel one another.
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| self.run_timed(load(Verb::Set), server, cpus));
+            let reads = self.run_timed(load(Verb::Get), server, cpus);
+            writing.join().map_err(|_| io::Error::other("the writer panicked"))??;
+            reads.map(|(_, seen)| seen)
+        })
+    }
+
     /// Puts `load` on `server` from `cpus` and measures.
     pub(crate) fn run(&self, load: Load, server: &Running, cpus: &[usize]) -> io::Result<Cost> {
         self.run_timed(load, server, cpus).map(|(cost, _)| cost)
@@ -108,7 +135,9 @@ impl Generator {
     ) -> io::Result<(Cost, Seen)> {
         let before = server.cpu_time()?;
         let seen = process::pinned(cpus, || match self {
-            Self::Loadgen(program) => loadgen(program, load, server),
+            Self::Loadgen(program) => {
+                loadgen(program, &format!("{}=1", load.verb.command()), load, server)
+            }
             Self::RedisBenchmark(program) => redis_benchmark(program.clone(), load, server),
             Self::BuiltIn => built_in(load, server),
         })?;
@@ -118,7 +147,8 @@ impl Generator {
     }
 }
 
-fn loadgen(program: &Path, load: Load, server: &Running) -> io::Result<Seen> {
+/// What was seen is of the load's verb, whatever else is in the mix.
+fn loadgen(program: &Path, mix: &str, load: Load, server: &Running) -> io::Result<Seen> {
     let report = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(program);
     command
@@ -128,7 +158,7 @@ fn loadgen(program: &Path, load: Load, server: &Running) -> io::Result<Seen> {
         .args(["--value-bytes", &VALUE.len().to_string()])
         .args(["--depth", &load.depth.to_string()])
         .args(["--requests", &load.requests.to_string()])
-        .args(["--mix", &format!("{}=1", load.verb.name().to_lowercase())])
+        .args(["--mix", mix])
         .arg("--json")
         .arg(report.path())
         .args(load.is_cluster.then_some("--cluster"));
@@ -136,7 +166,7 @@ fn loadgen(program: &Path, load: Load, server: &Running) -> io::Result<Seen> {
     let status = wait(&mut child)?;
     let report: serde_json::Value = serde_json::from_reader(report)?;
     let summary = &report["runs"][0]["summary"];
-    let latency = &summary["latency_us"];
+    let latency = &summary["commands"][load.verb.command()];
     let figures = [&summary["requests_per_s"], &latency["p50"], &latency["p99"]];
     let (true, Some(0), [Some(requests_per_second), Some(p50_us), Some(p99_us)]) =
         (status, summary["errors"].as_u64(), figures.map(serde_json::Value::as_f64))
@@ -156,7 +186,7 @@ fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result
         .args(["-d", &VALUE.len().to_string()])
         .args(["-P", &load.depth.to_string()])
         .args(["-n", &load.requests.to_string()])
-        .args(["-t", &load.verb.name().to_lowercase()]);
+        .args(["-t", load.verb.command()]);
     if load.is_cluster {
         command.arg("--cluster");
     }

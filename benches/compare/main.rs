@@ -76,7 +76,7 @@ enum Part {
     Shards,
     /// SETs with a log on disk.
     Durable,
-    /// GETs while others SET with a log on disk.
+    /// GETs among as many SETs with a log on disk.
     Mixed,
     /// Bytes on disk for a byte of keys and values.
     Amplification,
