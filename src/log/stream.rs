@@ -109,8 +109,9 @@ enum Spare {
     Coming { id: SegmentId, bytes: u64 },
     /// It is there.
     Ready { id: SegmentId, bytes: u64 },
-    /// It could not be made; it is tried again.
-    Failed { error: DiskError, retry_at: MonoUs },
+    /// It could not be made; it is tried again, under the same number: the manifest may name it already as
+    /// the first.
+    Failed { id: SegmentId, bytes: u64, error: DiskError, retry_at: MonoUs },
 }
 
 /// A segment whose records are all durable.
@@ -744,9 +745,9 @@ impl Stream {
             (Job::Prepare { file, bytes, .. }, Ok(())) => {
                 self.spare = Spare::Ready { id: file.id, bytes };
             }
-            (Job::Prepare { file, .. }, Err(error)) => {
+            (Job::Prepare { file, bytes, .. }, Err(error)) => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
-                self.spare = Spare::Failed { error, retry_at };
+                self.spare = Spare::Failed { id: file.id, bytes, error, retry_at };
                 self.jobs.push_back(Job::Remove(vec![file]));
             }
             (Job::SaveManifest(manifest), result) => {
@@ -785,21 +786,23 @@ impl Stream {
 
     /// Has the next segment made ready, if none is.
     fn prepare_spare(&mut self, now: MonoUs, effects: &mut Vec<Effect>) {
-        match self.spare {
-            Spare::None => {}
-            Spare::Failed { retry_at, .. } if now >= retry_at => {}
+        let usual = self.options.segment_bytes;
+        let (id, bytes) = match self.spare {
+            Spare::None => {
+                let id = self.take_id();
+                self.spare = Spare::Coming { id, bytes: usual };
+                (id, usual)
+            }
+            // A failure shows until the next try has succeeded.
+            Spare::Failed { id, bytes, error, retry_at } if now >= retry_at => {
+                self.spare = Spare::Failed { id, bytes, error, retry_at: MonoUs(u64::MAX) };
+                (id, bytes)
+            }
             Spare::Failed { .. } | Spare::Coming { .. } | Spare::Ready { .. } => return,
-        }
-        let bytes = self.options.segment_bytes;
-        let id = self.take_id();
-        let recycled = self.recyclable.pop().map(|old| SegmentFile::log(old.id));
+        };
+        let recycled = if bytes == usual { self.recyclable.pop() } else { None };
+        let recycled = recycled.map(|old| SegmentFile::log(old.id));
         let file = SegmentFile::log(id);
-        // A failure shows until the next try has succeeded.
-        if self.spare == Spare::None {
-            self.spare = Spare::Coming { id, bytes };
-        } else if let Spare::Failed { error, .. } = self.spare {
-            self.spare = Spare::Failed { error, retry_at: MonoUs(u64::MAX) };
-        }
         self.queue_job(Job::Prepare { file, bytes, recycled, fill: self.options.fill }, effects);
     }
 
@@ -831,7 +834,10 @@ pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, p
 
 #[cfg(test)]
 mod tests {
-    use super::{Effect, LOG_SYNC_EVERY_MS, Manifest, Now, Resume, Stream, StreamOptions};
+    use super::{
+        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Resume, Stream,
+        StreamOptions,
+    };
     use crate::types::{LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
 
     const OPTIONS: StreamOptions =
@@ -841,16 +847,19 @@ mod tests {
         Now { mono: MonoUs(us), unix: UnixMs(us / 1000), ..Now::default() }
     }
 
-    fn stream() -> Stream {
-        let resume = Resume {
+    fn empty() -> Resume {
+        Resume {
             manifest: Manifest::new(ShardId(0), 1, [7; 16]),
             last_index: LogIndex(0),
             last_term: Term(0),
             segments: Vec::new(),
             last_id: SegmentId(0),
             leftovers: Vec::new(),
-        };
-        let mut stream = Stream::new(resume, OPTIONS);
+        }
+    }
+
+    fn stream() -> Stream {
+        let mut stream = Stream::new(empty(), OPTIONS);
         let mut effects = Vec::new();
         stream.step(now(0), 0, false, &mut effects);
         perform(&mut stream, now(0), effects);
@@ -906,6 +915,37 @@ mod tests {
             turn(&mut stream, us, sync);
         }
         assert!(stream.durable() >= wanted);
+    }
+
+    /// The segments that are asked for, with their lengths.
+    fn prepared(effects: &[Effect]) -> Vec<(SegmentId, u64)> {
+        let prepared = effects.iter().filter_map(|effect| match effect {
+            Effect::Job(Job::Prepare { file, bytes, .. }) => Some((file.id, *bytes)),
+            Effect::Write { .. } | Effect::Sync(_) | Effect::Job(_) | Effect::Close(_) => None,
+        });
+        prepared.collect()
+    }
+
+    #[test]
+    fn a_segment_that_could_not_be_made_is_tried_again_under_its_number() {
+        let mut stream = Stream::new(empty(), OPTIONS);
+        let first = stream.manifest.first_segment;
+        let full = DiskError { errno: libc::ENOSPC };
+        for us in [0, LOG_RETRY_MS * 1000, LOG_RETRY_MS * 2000] {
+            let (mut effects, mut asked) = (Vec::new(), Vec::new());
+            stream.step(now(us), 0, false, &mut effects);
+            while let Some(Effect::Job(job)) = effects.pop() {
+                let is_prepare = matches!(job, Job::Prepare { .. });
+                asked.extend(prepared(&[Effect::Job(job)]));
+                let result =
+                    if is_prepare && us < LOG_RETRY_MS * 2000 { Err(full) } else { Ok(()) };
+                stream.done(result, now(us), &mut effects);
+            }
+            assert_eq!(asked, [(first, OPTIONS.segment_bytes)], "at {us}");
+        }
+        assert_eq!(stream.refusal(0), None);
+        turn(&mut stream, LOG_RETRY_MS * 3000, true);
+        assert_eq!(stream.segment_of(LogIndex(1)), first);
     }
 
     #[test]

@@ -347,6 +347,8 @@ impl Run {
     }
 
     fn live(&mut self) -> Outcome {
+        // Now and then there is no room from the start.
+        self.disk.is_full = self.has_faults && self.dice.one_in(3);
         for _ in 0..self.dice.below(600) {
             match self.dice.below(10) {
                 0..4 => self.change(),
