@@ -13,6 +13,10 @@
 //! count in order. Only the newest segment holds records that are not durable: before another is begun, all
 //! are.
 //!
+//! A process that was killed leaves records that can be read and were never synced. So a log that goes on
+//! begins with [`Job::Settle`]: until that is done what was found in the newest segment is not durable, no
+//! segment is begun behind it and no manifest written.
+//!
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
 
@@ -290,7 +294,11 @@ impl Stream {
             // Nothing before it is needed: the log begins with the segment that comes.
             manifest.first_segment = next_id;
         }
-        let mut jobs = VecDeque::from([Job::SaveManifest(manifest)]);
+        // Before the newest segment was begun, all records before it were on disk.
+        let settled = closed.back().map_or(last_index, |newest| LogIndex(newest.first_index.0 - 1));
+        let settled = if is_planted(Fault::CountWhatWasFound) { last_index } else { settled };
+        let newest = previous.map(|(id, _)| SegmentFile::log(id));
+        let mut jobs = VecDeque::from([Job::Settle(newest), Job::SaveManifest(manifest)]);
         if !leftovers.is_empty() {
             jobs.push_back(Job::Remove(leftovers));
         }
@@ -306,7 +314,7 @@ impl Stream {
             next_id,
             sealed: last_index,
             written: last_index,
-            durable: last_index,
+            durable: settled,
             flights: VecDeque::new(),
             long: None,
             syncing: None,
@@ -758,6 +766,8 @@ impl Stream {
                     self.failed = Some(error);
                 }
             }
+            (Job::Settle(_), Ok(())) => self.durable = self.written,
+            (Job::Settle(_), Err(error)) => self.failed = Some(error),
             // What could not be removed is removed at the next start.
             (Job::Remove(_), _) => {}
         }
@@ -769,8 +779,10 @@ impl Stream {
         self.start_job(effects);
     }
 
+    /// Begins the next job. After a failure there is none: what it relies on may not be on the disk.
     fn start_job(&mut self, effects: &mut Vec<Effect>) {
         if self.job.is_none()
+            && self.failed.is_none()
             && let Some(job) = self.jobs.pop_front()
         {
             self.job = Some(job.clone());
@@ -835,10 +847,10 @@ pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, p
 #[cfg(test)]
 mod tests {
     use super::{
-        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Resume, Stream,
-        StreamOptions,
+        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Resume,
+        ResumeSegment, SegmentFile, Stream, StreamOptions,
     };
-    use crate::types::{LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
+    use crate::types::{ByteOffset, LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
 
     const OPTIONS: StreamOptions =
         StreamOptions { segment_bytes: 1 << 26, align_bytes: 4096, fill: false };
@@ -946,6 +958,33 @@ mod tests {
         assert_eq!(stream.refusal(0), None);
         turn(&mut stream, LOG_RETRY_MS * 3000, true);
         assert_eq!(stream.segment_of(LogIndex(1)), first);
+    }
+
+    #[test]
+    fn nothing_is_built_on_what_was_found_before_it_is_synced() {
+        let segment = |id, first| ResumeSegment {
+            id: SegmentId(id),
+            first_index: LogIndex(first),
+            end: ByteOffset(8192),
+            file_bytes: 1 << 26,
+        };
+        let segments = vec![segment(1, 1), segment(2, 10)];
+        let found = Resume { segments, last_index: LogIndex(15), ..empty() };
+        for result in [Ok(()), Err(DiskError { errno: libc::EIO })] {
+            let mut stream = Stream::new(found.clone(), OPTIONS);
+            let mut effects = Vec::new();
+            assert!(!stream.step(now(0), 1000, true, &mut effects));
+            let [Effect::Job(Job::Settle(Some(newest)))] = effects[..] else {
+                panic!("{effects:?}");
+            };
+            // The first segment was on disk before the second was begun.
+            assert_eq!((newest, stream.durable()), (SegmentFile::log(SegmentId(2)), LogIndex(9)));
+            effects.clear();
+            stream.done(result, now(1), &mut effects);
+            let goes_on = matches!(effects[..], [Effect::Job(Job::SaveManifest(_))]);
+            assert_eq!((goes_on, effects.is_empty()), (result.is_ok(), result.is_err()));
+            assert_eq!(stream.durable(), LogIndex(if result.is_ok() { 15 } else { 9 }));
+        }
     }
 
     #[test]

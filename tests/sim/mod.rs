@@ -1,9 +1,10 @@
 //! One shard and its log, driven by one seed: no threads, no real time, no real disk.
 //!
 //! A shard changes its keys; its log's effects are performed on a fake disk in any order, some of them late;
-//! the power fails at any moment; the disk runs full, fails, and loses, tears and reorders what was not
-//! synced. After each start the keyspace must be what it was after some record: not before the last one
-//! that was acknowledged as synced, and to the byte, versions included.
+//! the power fails at any moment, or the process alone is killed, in the midst of a job too; the disk runs
+//! full, fails, and loses, tears and reorders what was not synced. After each start the keyspace must be what
+//! it was after some record: not before the last one that was acknowledged as synced, and to the byte,
+//! versions included.
 //!
 //! ```sh
 //! cargo test --lib sim                                  # a few hundred seeds
@@ -32,7 +33,7 @@ const SHARDS: u16 = 7;
 /// Seeds of every test run.
 const SEEDS: u64 = 300;
 /// Crashes of one seed.
-const LIVES: usize = 6;
+const LIVES: usize = 8;
 const KEYS: usize = 24;
 
 /// Numbers that follow from a seed (SplitMix64, Steele et al. 2014).
@@ -192,6 +193,8 @@ impl Run {
             growth_bytes_min: 0,
         });
         self.waiting.clear();
+        // Somebody who has read what was found asks whether it is on disk.
+        self.waiting.push(last);
         Ok(Ok(()))
     }
 
@@ -314,20 +317,34 @@ impl Run {
         self.take(effects);
     }
 
-    /// Does what would have been done by the time the power fails, and no more, and part of a job.
+    /// The power fails, or the process alone is killed: some of what is under way is done, or part of it.
     fn crash(&mut self) {
         if self.dice.one_in(2) {
             let cut = self.dice.below(self.under_way.len() + 1);
             for _ in 0..cut {
-                if let Some(UnderWay::Write { file, offset, buffer, .. }) = self.under_way.pop() {
+                match self.under_way.pop() {
                     // It was on its way: some of it may be there.
-                    let _ = self.disk.write_direct(&file.name(), offset.0, buffer.bytes(), false);
+                    Some(UnderWay::Write { file, offset, buffer, .. }) => {
+                        let bytes = buffer.bytes();
+                        let _ = self.disk.write_direct(&file.name(), offset.0, bytes, false);
+                    }
+                    Some(UnderWay::Job(job)) => {
+                        self.disk.steps_left = Some(self.dice.below(4));
+                        let _ = job.perform(&mut self.disk);
+                        self.disk.steps_left = None;
+                    }
+                    Some(UnderWay::Sync(_)) | None => {}
                 }
             }
         }
         self.under_way.clear();
-        self.disk.crash(&mut self.dice);
-        self.note("crash");
+        if self.dice.one_in(3) {
+            self.disk.kill(&mut self.dice);
+            self.note("kill");
+        } else {
+            self.disk.crash(&mut self.dice);
+            self.note("crash");
+        }
     }
 
     fn step(&mut self) {
@@ -349,7 +366,9 @@ impl Run {
     fn live(&mut self) -> Outcome {
         // Now and then there is no room from the start.
         self.disk.is_full = self.has_faults && self.dice.one_in(3);
-        for _ in 0..self.dice.below(600) {
+        // Some hardly begin.
+        let turns = if self.dice.one_in(3) { 6 } else { 600 };
+        for _ in 0..self.dice.below(turns) {
             match self.dice.below(10) {
                 0..4 => self.change(),
                 4..6 => self.step(),
@@ -513,4 +532,14 @@ fn damage_that_is_cut_away_is_caught() {
 #[test]
 fn a_snapshot_without_its_log_is_caught() {
     is_caught(Fault::SnapshotBeforeLog);
+}
+
+#[test]
+fn a_start_that_syncs_nothing_is_caught() {
+    is_caught(Fault::TrustWhatWasFound);
+}
+
+#[test]
+fn a_start_that_vouches_for_what_it_reads_is_caught() {
+    is_caught(Fault::CountWhatWasFound);
 }
