@@ -497,13 +497,12 @@ impl Stream {
         let Spare::Ready { id, bytes } = self.spare else { return false };
         let needed = SEGMENT_HEADER_BYTES as u64 + padded;
         if bytes < needed {
-            // A record longer than a segment has a segment of its own.
-            self.spare = Spare::Coming { id, bytes: needed };
+            // A record longer than a segment has a segment of its own, in which it fits with what comes until
+            // that is made.
+            let bytes = needed + self.options.segment_bytes;
+            self.spare = Spare::Coming { id, bytes };
             let file = SegmentFile::log(id);
-            self.queue_job(
-                Job::Prepare { file, bytes: needed, recycled: None, fill: false },
-                effects,
-            );
+            self.queue_job(Job::Prepare { file, bytes, recycled: None, fill: false }, effects);
             return false;
         }
         if let Some(Active { id, first_index, bytes: file_bytes, end, begun }) = self.active.take()
@@ -958,6 +957,20 @@ mod tests {
         assert_eq!(stream.refusal(0), None);
         turn(&mut stream, LOG_RETRY_MS * 3000, true);
         assert_eq!(stream.segment_of(LogIndex(1)), first);
+    }
+
+    #[test]
+    fn a_long_records_segment_has_room_for_what_comes_while_it_is_made() {
+        let mut stream = stream();
+        let mut waiting = usize::try_from(OPTIONS.segment_bytes).unwrap();
+        let mut effects = Vec::new();
+        assert!(!stream.step(now(1), waiting, false, &mut effects));
+        assert_eq!(prepared(&effects).len(), 1);
+        waiting += 1 << 20;
+        perform(&mut stream, now(2), effects);
+        let mut effects = Vec::new();
+        assert!(stream.step(now(2), waiting, false, &mut effects));
+        assert_eq!(prepared(&effects), []);
     }
 
     #[test]

@@ -35,6 +35,9 @@ const SEEDS: u64 = 300;
 /// Crashes of one seed.
 const LIVES: usize = 8;
 const KEYS: usize = 24;
+/// Segments that are made ready, at most, until one is written: the usual one, one for a long record, one more
+/// where changes came in heaps meanwhile, and a snapshot's.
+const PREPARED_MAX: usize = 4;
 
 /// Numbers that follow from a seed (SplitMix64, Steele et al. 2014).
 #[derive(Clone, Debug)]
@@ -108,6 +111,8 @@ struct Run {
     /// The last record that a writer was told is on disk.
     acknowledged: LogIndex,
     trace: u64,
+    /// Segments made ready since the last write, without the disk being full.
+    prepared: usize,
     options: StreamOptions,
     has_faults: bool,
 }
@@ -131,6 +136,7 @@ impl Run {
             waiting: Vec::new(),
             acknowledged: LogIndex(0),
             trace: seed,
+            prepared: 0,
         }
     }
 
@@ -192,6 +198,7 @@ impl Run {
             growth_percent: 0,
             growth_bytes_min: 0,
         });
+        self.prepared = 0;
         self.waiting.clear();
         // Somebody who has read what was found asks whether it is on disk.
         self.waiting.push(last);
@@ -284,6 +291,7 @@ impl Run {
             self.note(format!("{effect:?}").split("memory").next().unwrap_or_default());
             match effect {
                 Effect::Write { file, offset, buffer, sync } => {
+                    self.prepared = 0;
                     self.under_way.push(UnderWay::Write { file, offset, buffer, sync });
                 }
                 Effect::Sync(file) => self.under_way.push(UnderWay::Sync(file)),
@@ -311,6 +319,7 @@ impl Run {
             }
             UnderWay::Job(job) => {
                 let result = job.perform(&mut self.disk);
+                self.prepared += usize::from(matches!(job, Job::Prepare { .. }) && result.is_ok());
                 self.shard.log_job_done(errno(result), now, &mut effects);
             }
         }
@@ -377,6 +386,9 @@ impl Run {
                     let us = if self.dice.one_in(20) { 2_000_000 } else { self.dice.below(20_000) };
                     self.now = at(self.now.mono.0 + us as u64);
                 }
+            }
+            if self.prepared > PREPARED_MAX {
+                return Err("segments are made and not written".to_owned());
             }
             if self.has_faults && self.dice.one_in(300) {
                 match self.dice.below(3) {
