@@ -186,6 +186,8 @@ pub struct Recovery<C> {
     segments: Vec<ResumeSegment>,
     last_id: SegmentId,
     leftovers: Vec<SegmentFile>,
+    /// Segments without a header, and the last record that one of theirs says was on disk.
+    headless: Vec<(SegmentFile, HeaderFault, LogIndex)>,
     cut: Option<Cut>,
     /// What is wrong behind the last of the files.
     broken: Option<OpenError>,
@@ -312,6 +314,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             segments: Vec::new(),
             last_id: all.last().map_or(SegmentId(0), |file| file.id),
             leftovers: Vec::new(),
+            headless: Vec::new(),
             cut: None,
             broken: None,
             bytes_read: 0,
@@ -396,10 +399,13 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             }
             self.files.push(File::new(*file, content, header.first_index));
         }
-        // A header that got lost with all behind it was never promised. Had it been, a record would say so.
+        // A header that got lost with all behind it was never promised. Had it been, a record would say so:
+        // one of this segment that says that another of it was on disk, or that one was that is in no file.
         for (file, content, fault) in not_begun {
             let scan = Scan::new(self.shard, file.id, LogIndex(0), self.seed());
-            if scan.promise_without_header(&content).is_some() {
+            let Some((first, promised)) = scan.promise_without_header(&content) else { continue };
+            self.headless.push((file, fault, promised));
+            if promised >= first {
                 self.broken = Some(OpenError::Segment { file: file.name(), fault });
                 return Ok(());
             }
@@ -537,6 +543,10 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
     fn check_end(&self) -> Result<(), OpenError> {
         let file = || self.files.last().map_or(MANIFEST_NAME.to_owned(), |file| file.file.name());
         let found = self.last_index;
+        let missed = self.headless.iter().find(|(_, _, promised)| *promised > found);
+        if let Some((file, fault, _)) = missed {
+            return Err(OpenError::Segment { file: file.name(), fault: *fault });
+        }
         let expected = self.manifest.clean_index.unwrap_or(LogIndex(0));
         if found < expected {
             return Err(OpenError::Short { file: file(), found, expected });

@@ -372,6 +372,25 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_is_missed_though_its_header_and_first_record_are_damaged() {
+        let third = SegmentFile::log(SegmentId(3));
+        let mut memory = log_of_three_segments();
+        create(&mut memory, &Manifest::new(SHARD, 1, ID)).unwrap();
+        // Two records are left, of which the second says that the first was on disk.
+        let content = memory.files.get_mut(&third.name()).unwrap();
+        content[4096 + 2 * 512..].fill(0);
+        content[100..4096 + 100].fill(0xff);
+        content[..100].fill(0);
+        let error = last_index(&mut memory).unwrap_err();
+        let is_it = matches!(&error, OpenError::Segment { file, .. } if *file == third.name());
+        assert!(is_it, "{error}");
+        // It can be set aside.
+        let repair = Repair { set_aside: vec![third], ..Repair::default() };
+        repair.perform(&mut memory).unwrap();
+        assert_eq!(last_index(&mut memory).unwrap(), LogIndex(6));
+    }
+
+    #[test]
     fn a_manifest_is_made_from_what_begins_a_log() {
         let built = |memory: &mut Memory| {
             memory.files.remove(MANIFEST_NAME);

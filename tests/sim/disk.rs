@@ -153,6 +153,19 @@ impl Disk {
         Some(name)
     }
 
+    /// Flips a bit of a segment's header and one of its first record, if there is a segment; answers its name.
+    pub(super) fn flip_head(&mut self, record_at: usize, dice: &mut Dice) -> Option<String> {
+        let begun = self.segments().filter(|(_, bytes)| bytes.get(record_at) != Some(&0));
+        let names: Vec<String> = begun.map(|(name, _)| name.clone()).collect();
+        let name = names.get(dice.below(names.len().max(1)))?.clone();
+        let file = self.file(&name).ok()?;
+        for at in [dice.below(80), record_at + dice.below(48)] {
+            *file.now.get_mut(at)? ^= 1 << dice.below(8);
+        }
+        file.durable = file.now.clone();
+        Some(name)
+    }
+
     /// All bytes of the log's segments.
     pub(super) fn segments(&self) -> impl Iterator<Item = (&String, &[u8])> {
         let segments = self.names.iter().filter(|(name, _)| name.starts_with("log-"));

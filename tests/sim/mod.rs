@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use crate::cache::EvictionPolicy;
 use crate::cache::{Access, Expiry, KeyspaceOptions, SaveCursor, Saved, SavedEntries};
 use crate::log::{
-    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Record, RecordSeed, Recovery, SegmentFile,
-    Stream, StreamOptions,
+    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Record, RecordSeed, Recovery,
+    SEGMENT_HEADER_BYTES, SegmentFile, Stream, StreamOptions,
 };
 use crate::plant::{Fault, plant};
 use crate::shard::{Room, Shard, SnapshotPolicy};
@@ -437,11 +437,15 @@ impl Run {
         Ok(self.trace)
     }
 
-    /// A bit of what is on disk is another: that is said, or it does not matter.
+    /// A bit of what is on disk is another, or two at a segment's head: that is said, or it does not matter.
     fn damage(&mut self) -> Outcome {
         let promised = self.promised();
-        let kind = if self.dice.one_in(3) { "snapshot-" } else { "log-" };
-        let Some(name) = self.disk.flip_bit(kind, &mut self.dice) else { return Ok(()) };
+        let damaged = match self.dice.below(4) {
+            0 => self.disk.flip_bit("snapshot-", &mut self.dice),
+            1 => self.disk.flip_head(SEGMENT_HEADER_BYTES, &mut self.dice),
+            _ => self.disk.flip_bit("log-", &mut self.dice),
+        };
+        let Some(name) = damaged else { return Ok(()) };
         // What nobody was promised to be on disk may go with the damage.
         self.acknowledged = self.acknowledged.min(promised);
         match self.open() {
