@@ -74,7 +74,8 @@ fn write_entries(
     while !cursor.is_done() {
         let mut written = Ok(());
         cursor = keyspace.visit_entries(cursor, now, |entry, long| {
-            if written.is_ok() {
+            let is_live = entry.expires_at.is_none_or(|at| at >= now);
+            if written.is_ok() && is_live {
                 copied.entries += 1;
                 written = writers.add(entry, long);
             }

@@ -2,6 +2,7 @@
 
 mod databases;
 mod expiry;
+mod journal;
 mod memory;
 mod model;
 mod order;
