@@ -22,6 +22,7 @@
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
+use crate::limits::BULK_BYTES_MAX;
 use crate::types::{DbIndex, UnixMs};
 
 /// The change raises the keyspace's sequence.
@@ -433,7 +434,7 @@ impl<'a> Changes<'a> {
             EDIT => {
                 let (key, length) = (reader.length()?, reader.length()?);
                 let (offset, bytes) = (reader.length()?, reader.length()?);
-                if offset.checked_add(bytes)? > length {
+                if offset.checked_add(bytes)? > length || length > BULK_BYTES_MAX {
                     return None;
                 }
                 let (key, bytes) = (reader.take(key)?, reader.take(bytes)?);

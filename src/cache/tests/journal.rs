@@ -1,7 +1,8 @@
 //! Changes that are made again, together with entries that were saved while they came.
 
 use super::{DB, NOW, key, keyspace, name, set};
-use crate::cache::{Access, Expiry, SaveCursor, Saved};
+use crate::cache::{Access, Changes, Expiry, SaveCursor, Saved};
+use crate::limits::BULK_BYTES_MAX;
 use crate::types::UnixMs;
 
 /// A change of a key is in the log; by the time the snapshot comes to it, the key has expired.
@@ -24,4 +25,20 @@ fn what_has_expired_is_saved_until_it_is_removed() {
     assert_eq!(new.len(DB), 0);
     set(&mut new, &name, b"another");
     new.check();
+}
+
+#[test]
+fn a_value_that_is_longer_than_any_is_refused() {
+    for (length, is_read) in [(BULK_BYTES_MAX, true), (BULK_BYTES_MAX + 1, false)] {
+        let mut payload = vec![0; 16];
+        payload.extend_from_slice(&[0x82, 0, 1]);
+        let mut rest = length;
+        while rest >= 0x80 {
+            payload.push(u8::try_from(rest & 0x7f).expect("seven bits") | 0x80);
+            rest >>= 7;
+        }
+        payload.extend_from_slice(&[u8::try_from(rest).expect("seven bits"), 0, 1, b'k', b'x']);
+        let changed = Changes::of(&payload).expect("its head is whole").next();
+        assert_eq!(changed.expect("there is a change").is_ok(), is_read, "{length}");
+    }
 }
