@@ -582,6 +582,67 @@ fn a_damaged_snapshot_is_not_repaired() {
     }
 }
 
+impl Site {
+    /// Has the end of the snapshot say that its entries have seen all up to record `index`.
+    fn snapshot_saw(&self, index: u64) {
+        let name = self.segments(SegmentKind::Snapshot).remove(0);
+        let at = self.records_of(&name).last().unwrap().1.0;
+        let bytes = fs::read(self.path(&name)).unwrap();
+        let end = Record::decode(&bytes[usize::try_from(at).unwrap()..], self.seed()).unwrap();
+        let mut payload = end.payload.to_vec();
+        payload[8..].copy_from_slice(&index.to_le_bytes());
+        let header = RecordHeader { ..end.header }.encode(&payload);
+        let file = OpenOptions::new().write(true).open(self.path(&name)).unwrap();
+        file.write_all_at(&[&header[..], &payload].concat(), at).unwrap();
+    }
+}
+
+/// The snapshot has seen records that the log does not have any more.
+#[test]
+fn a_log_that_ends_before_its_snapshot_goes_on_behind_it() {
+    if skip_on_other_server() {
+        return;
+    }
+    let with_snapshot = |end: End| {
+        let site = Site::new();
+        let server = site.launch().start();
+        set(&server, 1..=4);
+        server.client().ok("SAVE");
+        set(&server, 5..=8);
+        end.of(server);
+        site
+    };
+    let last_index = |site: &Site| {
+        let last = |name: &String| site.records_of(name).last().unwrap().0;
+        site.segments(SegmentKind::Log).iter().map(last).max().unwrap()
+    };
+    // The newest segment is missing.
+    let site = with_snapshot(End::Killed);
+    site.snapshot_saw(12);
+    let newest = site.segments(SegmentKind::Log).pop().unwrap();
+    let kept = site.records_of(&newest)[0].0.0 - 1;
+    fs::remove_file(site.path(&newest)).unwrap();
+    let missing = format!("The records {} to 12 are in no file", kept + 1);
+    site.is_repaired(&["holds entries as they were after record 12", &missing], kept);
+    // What came after the repair has the next indices.
+    assert_eq!(last_index(&site), LogIndex(13));
+    // All of the log is.
+    let site = with_snapshot(End::Stopped);
+    site.snapshot_saw(9);
+    for name in site.segments(SegmentKind::Log) {
+        fs::remove_file(site.path(&name)).unwrap();
+    }
+    site.is_repaired(&["the records 5 to 8 are in no file"], 4);
+    assert_eq!(last_index(&site), LogIndex(10));
+    // It is damaged before that: it is cut, and goes on behind what the snapshot has seen.
+    let site = with_snapshot(End::Killed);
+    site.snapshot_saw(8);
+    let (name, at) = site.place_of(6);
+    site.flip(&name, at + 5000);
+    site.is_repaired(&["is damaged at byte", "empty records take the places"], 5);
+    assert_eq!(last_index(&site), LogIndex(9));
+}
+
 #[test]
 fn each_shard_is_looked_at_by_itself() {
     if skip_on_other_server() {

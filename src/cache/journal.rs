@@ -43,6 +43,8 @@ const ENTRY: u8 = 7;
 
 /// Bytes before the first change.
 const HEAD_BYTES: usize = 16;
+/// The payload of a record without changes.
+pub const NO_CHANGES: [u8; HEAD_BYTES] = [0; HEAD_BYTES];
 /// Capacity that an empty journal keeps.
 const KEPT_BYTES: usize = 1024 * 1024;
 
