@@ -261,9 +261,37 @@ fn a_directory_that_is_in_use_or_is_none_is_left_alone() {
     tool(&["log", "verify"], empty.path()).expect(2, &[], "is no data directory");
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing is made there");
     tool(&["log", "verify"], &empty.path().join("none")).expect(2, &[], "is no data directory");
-    // A shard's folder that is gone is damage only if others were used.
-    fs::remove_dir_all(site.shard()).unwrap();
-    tool(&["log", "verify"], site.dir()).expect(0, &["never used"], "");
+}
+
+/// A directory is made with all its shards: one that is missing is never taken for a new one.
+#[test]
+fn a_shard_that_is_missing_begins_empty_only_when_told_to() {
+    if skip_on_other_server() {
+        return;
+    }
+    for is_folder_left in [false, true] {
+        for records in [0, 3] {
+            let site = Site::new();
+            let server = site.launch().start();
+            set(&server, 1..=records);
+            kill(server);
+            fs::remove_dir_all(site.shard()).unwrap();
+            if is_folder_left {
+                fs::create_dir(site.shard()).unwrap();
+            }
+            let gone = "the manifest is missing, and so is everything else of the shard";
+            let output = site.launch().fail_to_start();
+            assert!(output.contains(gone) && output.contains("from a copy"), "{output}");
+            assert!(output.contains("ringmain log repair"), "{output}");
+            tool(&["log", "verify"], site.dir()).expect(1, &["DAMAGED", gone], "log repair");
+            tool(&["log", "dump"], site.dir()).expect(1, &[], gone);
+            let offer = "Or go on without its data: the shard begins empty";
+            tool(&["log", "repair"], site.dir()).expect(1, &[gone, offer], "Nothing was changed");
+            assert_eq!(site.shard().exists(), is_folder_left);
+            tool(&["log", "repair", "--yes"], site.dir()).expect(0, &[offer], "");
+            site.serves(0);
+        }
+    }
 }
 
 #[test]
@@ -578,6 +606,7 @@ fn a_damaged_snapshot_is_not_repaired() {
         assert!(site.launch().fail_to_start().contains(&name));
         // As the tool says: without its folder the shard begins empty.
         fs::rename(site.shard(), site.dir().join("moved-away")).unwrap();
+        tool(&["log", "repair", "--shard", "0", "--yes"], site.dir()).expect(0, &[], "");
         site.serves(0);
     }
 }
@@ -671,5 +700,5 @@ fn each_shard_is_looked_at_by_itself() {
     assert!((40..100).contains(&keys), "{keys}");
     server.stop();
     fs::remove_dir_all(folder.path().join("shard-0002")).unwrap();
-    tool(&["log", "verify"], folder.path()).expect(1, &["or all of it is lost"], "Shard 2 is");
+    tool(&["log", "verify"], folder.path()).expect(1, &["everything else"], "Shard 2 is");
 }

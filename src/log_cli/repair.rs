@@ -76,7 +76,7 @@ fn perform(
     repair: &Repair,
     out: &mut impl Write,
 ) -> Result<Survey, Failure> {
-    let mut folder = Folder::at(survey.folder.clone());
+    let mut folder = Folder::open(data.path(), survey.shard)?;
     let kept = repair.perform(&mut folder)?;
     for name in kept {
         writeln!(out, "  kept: {}", survey.folder.join(name).display())?;
@@ -96,7 +96,7 @@ fn perform(
 
 fn plan(survey: &Survey, data: &DataDir) -> Plan {
     let manifest = match &survey.manifest {
-        ManifestState::Nothing => return Plan::Nothing,
+        ManifestState::Nothing => return begin_empty(survey, data),
         ManifestState::Lost(reason) => {
             return Plan::Impossible(format!(
                 "both copies of the manifest are damaged or missing, and it can't be made again: \
@@ -148,7 +148,7 @@ fn plan(survey: &Survey, data: &DataDir) -> Plan {
         OpenError::Segment { .. } | OpenError::Io { .. } => {
             return snapshot_is_lost(survey, data, fault);
         }
-        OpenError::NoManifest | OpenError::Foreign { .. } => {
+        OpenError::Gone | OpenError::NoManifest | OpenError::Foreign { .. } => {
             return Plan::Impossible(format!(
                 "{fault}: put back the folder that belongs here. {}",
                 what_is_left(survey, data)
@@ -159,6 +159,14 @@ fn plan(survey: &Survey, data: &DataDir) -> Plan {
     repair.manifest = must_be_written.then_some(Manifest { clean_index: None, ..*manifest });
     let sentences: Vec<String> = of_manifest.into_iter().chain([what]).collect();
     Plan::Do(repair, sentences.join(" "))
+}
+
+/// A shard of which nothing is left begins empty.
+fn begin_empty(survey: &Survey, data: &DataDir) -> Plan {
+    let layout = data.layout();
+    let manifest = Some(Manifest::new(survey.shard, layout.shards, layout.id));
+    let what = format!("{}. Or go on without its data: the shard begins empty.", OpenError::Gone);
+    Plan::Do(Repair { manifest, ..Repair::default() }, what)
 }
 
 /// What is to be done about the manifest, if anything.
@@ -299,6 +307,7 @@ fn what_is_left(survey: &Survey, data: &DataDir) -> String {
     let (dir, folder, shard) = (data.path().display(), survey.folder.display(), survey.shard.0);
     format!(
         "Restore '{folder}' from a copy. 'ringmain log dump {dir} --shard {shard}' prints what can still \
-         be read. To go on without this shard's data, move '{folder}' away: the shard begins empty then."
+         be read. To go on without this shard's data, move '{folder}' away: another 'ringmain log repair \
+         {dir} --shard {shard} --yes' has the shard begin empty then."
     )
 }

@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 use crate::cache::EvictionPolicy;
 use crate::cache::{Access, Expiry, KeyspaceOptions, SaveCursor, Saved, SavedEntries};
 use crate::log::{
-    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Record, RecordSeed, Recovery,
-    SEGMENT_HEADER_BYTES, SegmentFile, Stream, StreamOptions,
+    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Manifest, Record, RecordSeed, Recovery,
+    SEGMENT_HEADER_BYTES, SegmentFile, Stream, StreamOptions, create,
 };
 use crate::plant::{Fault, plant};
 use crate::shard::{Room, Shard, SnapshotPolicy};
@@ -425,6 +425,8 @@ impl Run {
     }
 
     fn go(&mut self) -> Outcome<u64> {
+        let made = create(&mut self.disk, &Manifest::new(SHARD, SHARDS, ID));
+        made.map_err(|error| format!("a new log can't be made: {error}"))?;
         self.open()?.map_err(|error| format!("a new log can't be opened: {error}"))?;
         for _ in 0..LIVES {
             self.live()?;
