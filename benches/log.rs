@@ -9,7 +9,9 @@ use std::io;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmain::cache::{Expiry, Keyspace, KeyspaceOptions};
-use ringmain::log::{Directory, Effect, Recovery, SegmentFile, Stream, StreamOptions};
+use ringmain::log::{
+    Directory, Effect, Manifest, Recovery, SegmentFile, Stream, StreamOptions, create,
+};
 use ringmain::shard::Shard;
 use ringmain::types::{DbIndex, Key, MonoUs, Now, SLOT_COUNT, ShardId};
 
@@ -138,7 +140,9 @@ fn perform_with(
     }
 }
 
+/// A new log.
 fn started(memory: &mut Memory) -> Stream {
+    create(memory, &Manifest::new(ShardId(0), 1, ID)).expect("memory does not fail");
     let mut recovery = open(memory);
     while recovery.step(|_| Some(0)).expect("an undamaged log") {}
     let mut stream = Stream::new(recovery.finish(), OPTIONS);

@@ -13,6 +13,10 @@ pub(crate) enum Fault {
     CutDamage,
     /// Let a snapshot count before the log that belongs to it is on disk.
     SnapshotBeforeLog,
+    /// Build on what a start has found without syncing it.
+    TrustWhatWasFound,
+    /// Count what a start has found as on disk before it was synced.
+    CountWhatWasFound,
 }
 
 /// Whether a fault is planted: never.

@@ -261,9 +261,37 @@ fn a_directory_that_is_in_use_or_is_none_is_left_alone() {
     tool(&["log", "verify"], empty.path()).expect(2, &[], "is no data directory");
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing is made there");
     tool(&["log", "verify"], &empty.path().join("none")).expect(2, &[], "is no data directory");
-    // A shard's folder that is gone is damage only if others were used.
-    fs::remove_dir_all(site.shard()).unwrap();
-    tool(&["log", "verify"], site.dir()).expect(0, &["never used"], "");
+}
+
+/// A directory is made with all its shards: one that is missing is never taken for a new one.
+#[test]
+fn a_shard_that_is_missing_begins_empty_only_when_told_to() {
+    if skip_on_other_server() {
+        return;
+    }
+    for is_folder_left in [false, true] {
+        for records in [0, 3] {
+            let site = Site::new();
+            let server = site.launch().start();
+            set(&server, 1..=records);
+            kill(server);
+            fs::remove_dir_all(site.shard()).unwrap();
+            if is_folder_left {
+                fs::create_dir(site.shard()).unwrap();
+            }
+            let gone = "the manifest is missing, and so is everything else of the shard";
+            let output = site.launch().fail_to_start();
+            assert!(output.contains(gone) && output.contains("from a copy"), "{output}");
+            assert!(output.contains("ringmain log repair"), "{output}");
+            tool(&["log", "verify"], site.dir()).expect(1, &["DAMAGED", gone], "log repair");
+            tool(&["log", "dump"], site.dir()).expect(1, &[], gone);
+            let offer = "Or go on without its data: the shard begins empty";
+            tool(&["log", "repair"], site.dir()).expect(1, &[gone, offer], "Nothing was changed");
+            assert_eq!(site.shard().exists(), is_folder_left);
+            tool(&["log", "repair", "--yes"], site.dir()).expect(0, &[offer], "");
+            site.serves(0);
+        }
+    }
 }
 
 #[test]
@@ -578,8 +606,70 @@ fn a_damaged_snapshot_is_not_repaired() {
         assert!(site.launch().fail_to_start().contains(&name));
         // As the tool says: without its folder the shard begins empty.
         fs::rename(site.shard(), site.dir().join("moved-away")).unwrap();
+        tool(&["log", "repair", "--shard", "0", "--yes"], site.dir()).expect(0, &[], "");
         site.serves(0);
     }
+}
+
+impl Site {
+    /// Has the end of the snapshot say that its entries have seen all up to record `index`.
+    fn snapshot_saw(&self, index: u64) {
+        let name = self.segments(SegmentKind::Snapshot).remove(0);
+        let at = self.records_of(&name).last().unwrap().1.0;
+        let bytes = fs::read(self.path(&name)).unwrap();
+        let end = Record::decode(&bytes[usize::try_from(at).unwrap()..], self.seed()).unwrap();
+        let mut payload = end.payload.to_vec();
+        payload[8..].copy_from_slice(&index.to_le_bytes());
+        let header = RecordHeader { ..end.header }.encode(&payload);
+        let file = OpenOptions::new().write(true).open(self.path(&name)).unwrap();
+        file.write_all_at(&[&header[..], &payload].concat(), at).unwrap();
+    }
+}
+
+/// The snapshot has seen records that the log does not have any more.
+#[test]
+fn a_log_that_ends_before_its_snapshot_goes_on_behind_it() {
+    if skip_on_other_server() {
+        return;
+    }
+    let with_snapshot = |end: End| {
+        let site = Site::new();
+        let server = site.launch().start();
+        set(&server, 1..=4);
+        server.client().ok("SAVE");
+        set(&server, 5..=8);
+        end.of(server);
+        site
+    };
+    let last_index = |site: &Site| {
+        let last = |name: &String| site.records_of(name).last().unwrap().0;
+        site.segments(SegmentKind::Log).iter().map(last).max().unwrap()
+    };
+    // The newest segment is missing.
+    let site = with_snapshot(End::Killed);
+    site.snapshot_saw(12);
+    let newest = site.segments(SegmentKind::Log).pop().unwrap();
+    let kept = site.records_of(&newest)[0].0.0 - 1;
+    fs::remove_file(site.path(&newest)).unwrap();
+    let missing = format!("The records {} to 12 are in no file", kept + 1);
+    site.is_repaired(&["holds entries as they were after record 12", &missing], kept);
+    // What came after the repair has the next indices.
+    assert_eq!(last_index(&site), LogIndex(13));
+    // All of the log is.
+    let site = with_snapshot(End::Stopped);
+    site.snapshot_saw(9);
+    for name in site.segments(SegmentKind::Log) {
+        fs::remove_file(site.path(&name)).unwrap();
+    }
+    site.is_repaired(&["the records 5 to 8 are in no file"], 4);
+    assert_eq!(last_index(&site), LogIndex(10));
+    // It is damaged before that: it is cut, and goes on behind what the snapshot has seen.
+    let site = with_snapshot(End::Killed);
+    site.snapshot_saw(8);
+    let (name, at) = site.place_of(6);
+    site.flip(&name, at + 5000);
+    site.is_repaired(&["is damaged at byte", "empty records take the places"], 5);
+    assert_eq!(last_index(&site), LogIndex(9));
 }
 
 #[test]
@@ -610,5 +700,5 @@ fn each_shard_is_looked_at_by_itself() {
     assert!((40..100).contains(&keys), "{keys}");
     server.stop();
     fs::remove_dir_all(folder.path().join("shard-0002")).unwrap();
-    tool(&["log", "verify"], folder.path()).expect(1, &["or all of it is lost"], "Shard 2 is");
+    tool(&["log", "verify"], folder.path()).expect(1, &["everything else"], "Shard 2 is");
 }

@@ -47,6 +47,8 @@ const SEQUENCES_END: u64 = 1 << 63;
 
 /// Bytes before the first change.
 const HEAD_BYTES: usize = 16;
+/// The payload of a record without changes.
+pub const NO_CHANGES: [u8; HEAD_BYTES] = [0; HEAD_BYTES];
 /// Capacity that an empty journal keeps.
 const KEPT_BYTES: usize = 1024 * 1024;
 
@@ -452,7 +454,7 @@ impl<'a> Changes<'a> {
             EDIT => {
                 let (key, length) = (reader.length()?, reader.length()?);
                 let (offset, bytes) = (reader.length()?, reader.length()?);
-                if offset.checked_add(bytes)? > length {
+                if offset.checked_add(bytes)? > length || length > BULK_BYTES_MAX {
                     return None;
                 }
                 let (key, bytes) = (reader.take(key)?, reader.take(bytes)?);

@@ -62,7 +62,9 @@ use slab::Handle;
 
 pub use ahead::{Place, WrongSlot};
 pub use extent::{Extent, SharedBytes};
-pub use journal::{Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, Written};
+pub use journal::{
+    Change, Changed, Changes, NO_CHANGES, Nonsense, Saved, SavedEntries, SavedEntry, Written,
+};
 pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
 

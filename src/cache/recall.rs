@@ -70,7 +70,8 @@ impl Keyspace {
     }
 
     /// Adds entries to `out` from `from` on until it holds `bytes`, or a little more; answers where to go
-    /// on. Whatever is there from the first call to the last is saved.
+    /// on. Whatever is there from the first call to the last is saved, what has expired and is not removed
+    /// yet included: changes of it may be in the log, and can't be made again without it.
     pub fn save_entries(
         &self,
         from: SaveCursor,
@@ -85,8 +86,8 @@ impl Keyspace {
         at
     }
 
-    /// Shows some entries from `from` on to `visit`, with the value as it lies in memory if it is long;
-    /// answers where to go on.
+    /// Shows some entries from `from` on to `visit`, expired ones too, with the value as it lies in memory if
+    /// it is long; answers where to go on.
     pub fn visit_entries(
         &self,
         from: SaveCursor,
@@ -97,9 +98,6 @@ impl Keyspace {
         let db = DbIndex(at.db);
         let table = self.databases.of(db);
         at.cursor = table.scan(&self.store, at.cursor, SAVED_AT_ONCE, |handle| {
-            if self.store.is_expired(handle, now) {
-                return false;
-            }
             let entry = self.store.view(handle, now);
             let saved = SavedEntry {
                 db,

@@ -80,6 +80,9 @@ pub enum Job {
         /// Whether its bytes are to be written once, ahead of use.
         fill: bool,
     },
+    /// Syncs what was found at the start, the manifest and the segment that was written last: the process
+    /// that wrote them may have ended before it did.
+    Settle(Option<SegmentFile>),
     /// Replaces the manifest.
     SaveManifest(Manifest),
     /// Removes files that no manifest names.
@@ -102,6 +105,14 @@ impl Job {
                 }
                 if is_planted(Fault::ForgetDirectorySync) {
                     return Ok(());
+                }
+                directory.sync_directory()
+            }
+            Self::Settle(_) if is_planted(Fault::TrustWhatWasFound) => Ok(()),
+            Self::Settle(segment) => {
+                directory.sync(MANIFEST_NAME)?;
+                if let Some(segment) = segment {
+                    directory.sync(&segment.name())?;
                 }
                 directory.sync_directory()
             }

@@ -32,14 +32,12 @@ pub use buffer::{ALIGN_BYTES, AlignedBuffer};
 pub use directory::{Directory, Job, save_manifest};
 pub use long::{Payload, Piece};
 pub use manifest::{HardState, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
-pub use open::{
-    Cut, FileRead, Item, OpenError, Place, Recovery, create, read_manifest, start_over,
-};
+pub use open::{Cut, FileRead, Item, OpenError, Place, Recovery, create, start_over};
 pub use record::{
     BLOCK_BYTES, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault,
     RecordHeader, RecordKind, RecordSeed, RecordSum, record_bytes,
 };
-pub use repair::{Repair, Unbuildable, rebuild_manifest};
+pub use repair::{Fill, Repair, Unbuildable, rebuild_manifest};
 pub use scan::{Next, Salvage, Scan, Stop};
 pub use segment::{
     DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,

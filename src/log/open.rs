@@ -34,6 +34,11 @@ pub enum OpenError {
         /// What it said.
         error: io::Error,
     },
+    /// There is nothing of the shard.
+    #[error(
+        "the manifest is missing, and so is everything else of the shard: restore it from a copy"
+    )]
+    Gone,
     /// There are segments and no manifest.
     #[error(
         "there are segments and no manifest that can be read: both copies in '{MANIFEST_NAME}' are \
@@ -186,6 +191,8 @@ pub struct Recovery<C> {
     segments: Vec<ResumeSegment>,
     last_id: SegmentId,
     leftovers: Vec<SegmentFile>,
+    /// Segments without a header, and the last record that one of theirs says was on disk.
+    headless: Vec<(SegmentFile, HeaderFault, LogIndex)>,
     cut: Option<Cut>,
     /// What is wrong behind the last of the files.
     broken: Option<OpenError>,
@@ -232,22 +239,22 @@ pub fn start_over(
     Ok(Resume { manifest, last_index, last_term, segments, last_id, leftovers })
 }
 
-/// The manifest of a folder; none in an empty one.
+/// The manifest of a folder.
 ///
 /// # Errors
-/// If there are segments and no manifest that can be read.
-pub fn read_manifest(directory: &mut impl Directory) -> Result<Option<Manifest>, OpenError> {
-    let names = directory.list().map_err(|error| io_error(".", error))?;
+/// If there is none that can be read, or no folder.
+fn read_manifest(directory: &mut impl Directory) -> Result<Manifest, OpenError> {
+    let names = match directory.list() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(|error| io_error(".", error))?,
+    };
     let manifest = match directory.read(MANIFEST_NAME) {
         Ok(content) => Manifest::decode(&content),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(io_error(MANIFEST_NAME, error)),
     };
     let has_segments = names.iter().any(|name| SegmentFile::parse(name).is_some());
-    if manifest.is_none() && has_segments {
-        return Err(OpenError::NoManifest);
-    }
-    Ok(manifest)
+    manifest.ok_or(if has_segments { OpenError::NoManifest } else { OpenError::Gone })
 }
 
 fn io_error(file: &str, error: io::Error) -> OpenError {
@@ -255,8 +262,7 @@ fn io_error(file: &str, error: io::Error) -> OpenError {
 }
 
 impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
-    /// Looks through the folder of `shard` and finds out what has to be read. An empty folder becomes
-    /// that of an empty shard.
+    /// Looks through the folder of `shard` and finds out what has to be read.
     ///
     /// # Errors
     /// Whatever keeps the log from being what it was.
@@ -266,14 +272,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         shard_count: u16,
         id: DirectoryId,
     ) -> Result<Self, OpenError> {
-        let manifest = match read_manifest(directory)? {
-            Some(manifest) => manifest,
-            None => {
-                let manifest = Manifest::new(shard, shard_count, id);
-                create(directory, &manifest).map_err(|error| io_error(MANIFEST_NAME, error))?;
-                manifest
-            }
-        };
+        let manifest = read_manifest(directory)?;
         let mut recovery = Self::inspect(directory, manifest, shard, shard_count, id)?;
         recovery.broken.take().map_or(Ok(recovery), Err)
     }
@@ -312,6 +311,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             segments: Vec::new(),
             last_id: all.last().map_or(SegmentId(0), |file| file.id),
             leftovers: Vec::new(),
+            headless: Vec::new(),
             cut: None,
             broken: None,
             bytes_read: 0,
@@ -398,10 +398,13 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             }
             self.files.push(File::new(*file, content, header.first_index));
         }
-        // A header that got lost with all behind it was never promised. Had it been, a record would say so.
+        // A header that got lost with all behind it was never promised. Had it been, a record would say so:
+        // one of this segment that says that another of it was on disk, or that one was that is in no file.
         for (file, content, fault) in not_begun {
             let scan = Scan::new(self.shard, file.id, LogIndex(0), self.seed());
-            if scan.promise_without_header(&content).is_some() {
+            let Some((first, promised)) = scan.promise_without_header(&content) else { continue };
+            self.headless.push((file, fault, promised));
+            if promised >= first {
                 self.broken = Some(OpenError::Segment { file: file.name(), fault });
                 return Ok(());
             }
@@ -542,6 +545,10 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
     fn check_end(&self) -> Result<(), OpenError> {
         let file = || self.files.last().map_or(MANIFEST_NAME.to_owned(), |file| file.file.name());
         let found = self.last_index;
+        let missed = self.headless.iter().find(|(_, _, promised)| *promised > found);
+        if let Some((file, fault, _)) = missed {
+            return Err(OpenError::Segment { file: file.name(), fault: *fault });
+        }
         let expected = self.manifest.clean_index.unwrap_or(LogIndex(0));
         if found < expected {
             return Err(OpenError::Short { file: file(), found, expected });

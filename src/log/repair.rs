@@ -1,4 +1,5 @@
-//! Mending a log that can't be read any more: it is cut off where it is damaged, or gets a manifest again.
+//! Mending a log that can't be read any more: it is cut off where it is damaged, gets a manifest again, or
+//! empty records for those that are missing.
 //!
 //! Nothing is lost in silence: what is cut away is copied to a file beside, and whole segments are given
 //! another name. Whoever calls this was told to by a person, who saw first what will be missing. A crash on
@@ -6,9 +7,10 @@
 
 use std::io;
 
+use super::buffer::ALIGN_BYTES;
 use super::directory::{Directory, save_manifest};
 use super::manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
-use super::record::{BLOCK_BYTES, RecordKind, RecordSeed};
+use super::record::{BLOCK_BYTES, RECORD_ALIGN, RecordHeader, RecordKind, RecordSeed};
 use super::scan::{Next, Scan};
 use super::segment::{DirectoryId, SegmentFile, SegmentHeader, SegmentKind};
 use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term};
@@ -22,12 +24,62 @@ pub struct Repair {
     pub cut: Option<(SegmentFile, ByteOffset)>,
     /// The manifest that is to hold: both copies are written.
     pub manifest: Option<Manifest>,
+    /// Records that are in no file and are to be there, without content.
+    pub fill: Option<Fill>,
+}
+
+/// A segment behind the log's end with a record for each that is missing there, so that no index is given to
+/// another record than the one that had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// What is written before the records; its `previous` is synced first.
+    pub header: SegmentHeader,
+    /// The last record.
+    pub last: LogIndex,
+    /// What each of them holds.
+    pub payload: &'static [u8],
+}
+
+impl Fill {
+    fn encode(&self) -> Vec<u8> {
+        let SegmentHeader { file, shard, first_index, previous_term: term, directory, .. } =
+            self.header;
+        let mut bytes = self.header.encode().to_vec();
+        for index in first_index.0..=self.last.0 {
+            let header = RecordHeader {
+                kind: RecordKind::Entry,
+                shard,
+                segment: file.id,
+                term,
+                index: LogIndex(index),
+                // Of this segment, nothing.
+                synced: LogIndex(first_index.0 - 1),
+                seed: RecordSeed::of(&directory),
+            };
+            bytes.extend_from_slice(&header.encode(self.payload));
+            bytes.extend_from_slice(self.payload);
+            bytes.resize(bytes.len().next_multiple_of(RECORD_ALIGN), 0);
+        }
+        bytes.resize(bytes.len().next_multiple_of(ALIGN_BYTES), 0);
+        bytes
+    }
+
+    fn perform(&self, directory: &mut impl Directory) -> io::Result<()> {
+        if let Some((previous, _)) = self.header.previous {
+            directory.sync(&SegmentFile::log(previous).name())?;
+        }
+        let (name, bytes) = (self.header.file.name(), self.encode());
+        directory.create(&name, bytes.len() as u64, false)?;
+        directory.write(&name, 0, &bytes)?;
+        directory.sync(&name)?;
+        directory.sync_directory()
+    }
 }
 
 impl Repair {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.set_aside.is_empty() && self.cut.is_none() && self.manifest.is_none()
+        *self == Self::default()
     }
 
     /// Does it; answers the names of the files that hold what was cut away.
@@ -51,6 +103,9 @@ impl Repair {
         }
         if let Some((file, at)) = self.cut {
             cut_tail(directory, file, at)?;
+        }
+        if let Some(fill) = &self.fill {
+            fill.perform(directory)?;
         }
         Ok(kept)
     }
@@ -203,7 +258,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::io;
 
-    use super::{Manifest, Repair, SegmentFile, Unbuildable, rebuild_manifest};
+    use super::{Fill, Manifest, Repair, SegmentFile, Unbuildable, rebuild_manifest};
     use crate::log::{
         Directory, MANIFEST_NAME, OpenError, RECORD_HEADER_BYTES, RecordHeader, RecordKind,
         RecordSeed, Recovery, SegmentHeader, create,
@@ -337,6 +392,7 @@ mod tests {
             set_aside: vec![SegmentFile::log(SegmentId(3))],
             cut: Some((second, ByteOffset(4096 + 512))),
             manifest: Some(manifest),
+            fill: None,
         };
         let mut steps = 0;
         loop {
@@ -365,6 +421,56 @@ mod tests {
             assert!(memory.files.values().any(|content| content == third), "{steps}");
             if is_done {
                 assert!(steps > 8, "{steps}");
+                return;
+            }
+            steps += 1;
+        }
+    }
+
+    #[test]
+    fn a_segment_is_missed_though_its_header_and_first_record_are_damaged() {
+        let third = SegmentFile::log(SegmentId(3));
+        let mut memory = log_of_three_segments();
+        create(&mut memory, &Manifest::new(SHARD, 1, ID)).unwrap();
+        // Two records are left, of which the second says that the first was on disk.
+        let content = memory.files.get_mut(&third.name()).unwrap();
+        content[4096 + 2 * 512..].fill(0);
+        content[100..4096 + 100].fill(0xff);
+        content[..100].fill(0);
+        let error = last_index(&mut memory).unwrap_err();
+        let is_it = matches!(&error, OpenError::Segment { file, .. } if *file == third.name());
+        assert!(is_it, "{error}");
+        // It can be set aside.
+        let repair = Repair { set_aside: vec![third], ..Repair::default() };
+        repair.perform(&mut memory).unwrap();
+        assert_eq!(last_index(&mut memory).unwrap(), LogIndex(6));
+    }
+
+    /// The log ends at record 9, and should at 12.
+    #[test]
+    fn records_that_are_missing_are_made_up_for_wherever_that_is_interrupted() {
+        let mut damaged = log_of_three_segments();
+        create(&mut damaged, &Manifest::new(SHARD, 1, ID)).unwrap();
+        let header = SegmentHeader {
+            file: SegmentFile::log(SegmentId(4)),
+            shard: SHARD,
+            first_index: LogIndex(10),
+            previous: Some((SegmentId(3), ByteOffset(END))),
+            previous_term: Term(0),
+            created: UnixMs(2),
+            directory: ID,
+        };
+        let fill = Fill { header, last: LogIndex(12), payload: &[0; 16] };
+        let repair = Repair { fill: Some(fill), ..Repair::default() };
+        let mut steps = 0;
+        loop {
+            let mut memory = Memory { changes_left: Some(steps), ..damaged.clone() };
+            let is_done = repair.perform(&mut memory).is_ok();
+            memory.changes_left = None;
+            let last = last_index(&mut memory).unwrap();
+            assert!(last == LogIndex(12) || last == LogIndex(9) && !is_done, "{steps}");
+            if is_done {
+                assert!(last == LogIndex(12) && steps > 4);
                 return;
             }
             steps += 1;

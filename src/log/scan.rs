@@ -151,14 +151,16 @@ impl Scan {
         self.find_later(bytes, |record| record.header.synced >= self.next)
     }
 
-    /// The same in a segment that has no header: a record that says that one before it was on disk, and
-    /// with it the header.
-    pub fn promise_without_header(&self, bytes: &[u8]) -> Option<ByteOffset> {
-        let mut first = None;
+    /// The first record in a segment that has no header, and the last one that any in it says was on disk.
+    pub fn promise_without_header(&self, bytes: &[u8]) -> Option<(LogIndex, LogIndex)> {
+        let mut found: Option<(LogIndex, LogIndex)> = None;
         self.find_later(bytes, |record| {
-            let first = *first.get_or_insert(record.header.index);
-            record.header.synced >= first
-        })
+            let (index, synced) = (record.header.index, record.header.synced);
+            let (first, promised) = found.unwrap_or((index, synced));
+            found = Some((first, promised.max(synced)));
+            false
+        });
+        found
     }
 
     fn find_later(

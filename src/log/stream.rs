@@ -13,6 +13,10 @@
 //! count in order. Only the newest segment holds records that are not durable: before another is begun, all
 //! are.
 //!
+//! A process that was killed leaves records that can be read and were never synced. So a log that goes on
+//! begins with [`Job::Settle`]: until that is done what was found in the newest segment is not durable, no
+//! segment is begun behind it and no manifest written.
+//!
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
 
@@ -109,8 +113,9 @@ enum Spare {
     Coming { id: SegmentId, bytes: u64 },
     /// It is there.
     Ready { id: SegmentId, bytes: u64 },
-    /// It could not be made; it is tried again.
-    Failed { error: DiskError, retry_at: MonoUs },
+    /// It could not be made; it is tried again, under the same number: the manifest may name it already as
+    /// the first.
+    Failed { id: SegmentId, bytes: u64, error: DiskError, retry_at: MonoUs },
 }
 
 /// A segment whose records are all durable.
@@ -291,7 +296,11 @@ impl Stream {
             // Nothing before it is needed: the log begins with the segment that comes.
             manifest.first_segment = next_id;
         }
-        let mut jobs = VecDeque::from([Job::SaveManifest(manifest)]);
+        // Before the newest segment was begun, all records before it were on disk.
+        let settled = closed.back().map_or(last_index, |newest| LogIndex(newest.first_index.0 - 1));
+        let settled = if is_planted(Fault::CountWhatWasFound) { last_index } else { settled };
+        let newest = previous.map(|(id, _)| SegmentFile::log(id));
+        let mut jobs = VecDeque::from([Job::Settle(newest), Job::SaveManifest(manifest)]);
         if !leftovers.is_empty() {
             jobs.push_back(Job::Remove(leftovers));
         }
@@ -307,7 +316,7 @@ impl Stream {
             next_id,
             sealed: last_index,
             written: last_index,
-            durable: last_index,
+            durable: settled,
             flights: VecDeque::new(),
             long: None,
             syncing: None,
@@ -504,13 +513,12 @@ impl Stream {
         let Spare::Ready { id, bytes } = self.spare else { return false };
         let needed = SEGMENT_HEADER_BYTES as u64 + padded;
         if bytes < needed {
-            // A record longer than a segment has a segment of its own.
-            self.spare = Spare::Coming { id, bytes: needed };
+            // A record longer than a segment has a segment of its own, in which it fits with what comes until
+            // that is made.
+            let bytes = needed + self.options.segment_bytes;
+            self.spare = Spare::Coming { id, bytes };
             let file = SegmentFile::log(id);
-            self.queue_job(
-                Job::Prepare { file, bytes: needed, recycled: None, fill: false },
-                effects,
-            );
+            self.queue_job(Job::Prepare { file, bytes, recycled: None, fill: false }, effects);
             return false;
         }
         if let Some(Active { id, first_index, bytes: file_bytes, end, begun }) = self.active.take()
@@ -763,9 +771,9 @@ impl Stream {
             (Job::Prepare { file, bytes, .. }, Ok(())) => {
                 self.spare = Spare::Ready { id: file.id, bytes };
             }
-            (Job::Prepare { file, .. }, Err(error)) => {
+            (Job::Prepare { file, bytes, .. }, Err(error)) => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
-                self.spare = Spare::Failed { error, retry_at };
+                self.spare = Spare::Failed { id: file.id, bytes, error, retry_at };
                 self.jobs.push_back(Job::Remove(vec![file]));
             }
             (Job::SaveManifest(manifest), result) => {
@@ -776,6 +784,8 @@ impl Stream {
                     self.failed = Some(error);
                 }
             }
+            (Job::Settle(_), Ok(())) => self.durable = self.written,
+            (Job::Settle(_), Err(error)) => self.failed = Some(error),
             // What could not be removed is removed at the next start.
             (Job::Remove(_), _) => {}
         }
@@ -787,8 +797,10 @@ impl Stream {
         self.start_job(effects);
     }
 
+    /// Begins the next job. After a failure there is none: what it relies on may not be on the disk.
     fn start_job(&mut self, effects: &mut Vec<Effect>) {
         if self.job.is_none()
+            && self.failed.is_none()
             && let Some(job) = self.jobs.pop_front()
         {
             self.job = Some(job.clone());
@@ -804,21 +816,23 @@ impl Stream {
 
     /// Has the next segment made ready, if none is.
     fn prepare_spare(&mut self, now: MonoUs, effects: &mut Vec<Effect>) {
-        match self.spare {
-            Spare::None => {}
-            Spare::Failed { retry_at, .. } if now >= retry_at => {}
+        let usual = self.options.segment_bytes;
+        let (id, bytes) = match self.spare {
+            Spare::None => {
+                let id = self.take_id();
+                self.spare = Spare::Coming { id, bytes: usual };
+                (id, usual)
+            }
+            // A failure shows until the next try has succeeded.
+            Spare::Failed { id, bytes, error, retry_at } if now >= retry_at => {
+                self.spare = Spare::Failed { id, bytes, error, retry_at: MonoUs(u64::MAX) };
+                (id, bytes)
+            }
             Spare::Failed { .. } | Spare::Coming { .. } | Spare::Ready { .. } => return,
-        }
-        let bytes = self.options.segment_bytes;
-        let id = self.take_id();
-        let recycled = self.recyclable.pop().map(|old| SegmentFile::log(old.id));
+        };
+        let recycled = if bytes == usual { self.recyclable.pop() } else { None };
+        let recycled = recycled.map(|old| SegmentFile::log(old.id));
         let file = SegmentFile::log(id);
-        // A failure shows until the next try has succeeded.
-        if self.spare == Spare::None {
-            self.spare = Spare::Coming { id, bytes };
-        } else if let Spare::Failed { error, .. } = self.spare {
-            self.spare = Spare::Failed { error, retry_at: MonoUs(u64::MAX) };
-        }
         self.queue_job(Job::Prepare { file, bytes, recycled, fill: self.options.fill }, effects);
     }
 
@@ -850,8 +864,11 @@ pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, p
 
 #[cfg(test)]
 mod tests {
-    use super::{Effect, LOG_SYNC_EVERY_MS, Manifest, Now, Resume, Stream, StreamOptions};
-    use crate::types::{LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
+    use super::{
+        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Resume,
+        ResumeSegment, SegmentFile, Stream, StreamOptions,
+    };
+    use crate::types::{ByteOffset, LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
 
     const OPTIONS: StreamOptions =
         StreamOptions { segment_bytes: 1 << 26, align_bytes: 4096, fill: false };
@@ -860,16 +877,19 @@ mod tests {
         Now { mono: MonoUs(us), unix: UnixMs(us / 1000), ..Now::default() }
     }
 
-    fn stream() -> Stream {
-        let resume = Resume {
+    fn empty() -> Resume {
+        Resume {
             manifest: Manifest::new(ShardId(0), 1, [7; 16]),
             last_index: LogIndex(0),
             last_term: Term(0),
             segments: Vec::new(),
             last_id: SegmentId(0),
             leftovers: Vec::new(),
-        };
-        let mut stream = Stream::new(resume, OPTIONS);
+        }
+    }
+
+    fn stream() -> Stream {
+        let mut stream = Stream::new(empty(), OPTIONS);
         let mut effects = Vec::new();
         stream.step(now(0), 0, false, &mut effects);
         perform(&mut stream, now(0), effects);
@@ -925,6 +945,78 @@ mod tests {
             turn(&mut stream, us, sync);
         }
         assert!(stream.durable() >= wanted);
+    }
+
+    /// The segments that are asked for, with their lengths.
+    fn prepared(effects: &[Effect]) -> Vec<(SegmentId, u64)> {
+        let prepared = effects.iter().filter_map(|effect| match effect {
+            Effect::Job(Job::Prepare { file, bytes, .. }) => Some((file.id, *bytes)),
+            Effect::Write { .. } | Effect::Sync(_) | Effect::Job(_) | Effect::Close(_) => None,
+        });
+        prepared.collect()
+    }
+
+    #[test]
+    fn a_segment_that_could_not_be_made_is_tried_again_under_its_number() {
+        let mut stream = Stream::new(empty(), OPTIONS);
+        let first = stream.manifest.first_segment;
+        let full = DiskError { errno: libc::ENOSPC };
+        for us in [0, LOG_RETRY_MS * 1000, LOG_RETRY_MS * 2000] {
+            let (mut effects, mut asked) = (Vec::new(), Vec::new());
+            stream.step(now(us), 0, false, &mut effects);
+            while let Some(Effect::Job(job)) = effects.pop() {
+                let is_prepare = matches!(job, Job::Prepare { .. });
+                asked.extend(prepared(&[Effect::Job(job)]));
+                let result =
+                    if is_prepare && us < LOG_RETRY_MS * 2000 { Err(full) } else { Ok(()) };
+                stream.done(result, now(us), &mut effects);
+            }
+            assert_eq!(asked, [(first, OPTIONS.segment_bytes)], "at {us}");
+        }
+        assert_eq!(stream.refusal(0), None);
+        turn(&mut stream, LOG_RETRY_MS * 3000, true);
+        assert_eq!(stream.segment_of(LogIndex(1)), first);
+    }
+
+    #[test]
+    fn a_long_records_segment_has_room_for_what_comes_while_it_is_made() {
+        let mut stream = stream();
+        let mut waiting = usize::try_from(OPTIONS.segment_bytes).unwrap();
+        let mut effects = Vec::new();
+        assert!(!stream.step(now(1), waiting, false, &mut effects));
+        assert_eq!(prepared(&effects).len(), 1);
+        waiting += 1 << 20;
+        perform(&mut stream, now(2), effects);
+        let mut effects = Vec::new();
+        assert!(stream.step(now(2), waiting, false, &mut effects));
+        assert_eq!(prepared(&effects), []);
+    }
+
+    #[test]
+    fn nothing_is_built_on_what_was_found_before_it_is_synced() {
+        let segment = |id, first| ResumeSegment {
+            id: SegmentId(id),
+            first_index: LogIndex(first),
+            end: ByteOffset(8192),
+            file_bytes: 1 << 26,
+        };
+        let segments = vec![segment(1, 1), segment(2, 10)];
+        let found = Resume { segments, last_index: LogIndex(15), ..empty() };
+        for result in [Ok(()), Err(DiskError { errno: libc::EIO })] {
+            let mut stream = Stream::new(found.clone(), OPTIONS);
+            let mut effects = Vec::new();
+            assert!(!stream.step(now(0), 1000, true, &mut effects));
+            let [Effect::Job(Job::Settle(Some(newest)))] = effects[..] else {
+                panic!("{effects:?}");
+            };
+            // The first segment was on disk before the second was begun.
+            assert_eq!((newest, stream.durable()), (SegmentFile::log(SegmentId(2)), LogIndex(9)));
+            effects.clear();
+            stream.done(result, now(1), &mut effects);
+            let goes_on = matches!(effects[..], [Effect::Job(Job::SaveManifest(_))]);
+            assert_eq!((goes_on, effects.is_empty()), (result.is_ok(), result.is_err()));
+            assert_eq!(stream.durable(), LogIndex(if result.is_ok() { 15 } else { 9 }));
+        }
     }
 
     #[test]

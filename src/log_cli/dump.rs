@@ -9,7 +9,7 @@ use super::survey::{ManifestState, Part, Survey, count_items, salvaged};
 use super::text::{json_member, quoted, shortened, time};
 use crate::cache::{Change, Changes, SavedEntries, SavedEntry};
 use crate::command::glob::{Case, matches};
-use crate::log::{Directory as _, Item, Place, Recovery};
+use crate::log::{Directory as _, Item, OpenError, Place, Recovery};
 use crate::runtime::{Folder, shard_folder};
 use crate::server::data_dir::DataDir;
 use crate::types::{DbIndex, ShardId, UnixMs};
@@ -50,7 +50,8 @@ impl<W: Write> Dump<'_, W> {
         self.behind(&survey, &mut Folder::at(survey.folder.clone()))?;
         Ok(match &survey.fault {
             Some(fault) => Some(fault.to_string()),
-            None if survey.is_well() || survey.manifest == ManifestState::Nothing => None,
+            None if survey.is_well() => None,
+            None if survey.manifest == ManifestState::Nothing => Some(OpenError::Gone.to_string()),
             None => Some("its manifest is not whole".to_owned()),
         })
     }

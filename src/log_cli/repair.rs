@@ -6,10 +6,13 @@ use super::Failure;
 use super::survey::{FileSeen, ManifestState, Part, Survey};
 use super::text::count;
 use super::verify::begins;
-use crate::log::{Manifest, OpenError, Repair, SegmentFile, SegmentKind};
+use crate::cache::NO_CHANGES;
+use crate::log::{
+    BLOCK_BYTES, Fill, Manifest, OpenError, Repair, SegmentFile, SegmentHeader, SegmentKind,
+};
 use crate::runtime::Folder;
 use crate::server::data_dir::DataDir;
-use crate::types::{ByteOffset, LogIndex, ShardId};
+use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term, UnixMs};
 
 /// What there is to do for one shard.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,20 +33,27 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let (mut planned, mut impossible) = (0, 0);
     for shard in shards {
-        let survey = Survey::of(data, *shard)?;
-        match plan(&survey, data) {
-            Plan::Nothing => writeln!(out, "shard {}: nothing to repair", shard.0)?,
-            Plan::Impossible(why) => {
-                impossible += 1;
-                writeln!(out, "shard {}: {why}", shard.0)?;
-            }
-            Plan::Do(repair, what) => {
-                planned += 1;
-                writeln!(out, "shard {}: {what}", shard.0)?;
-                if do_it {
-                    perform(data, &survey, &repair, out)?;
+        let mut survey = Survey::of(data, *shard)?;
+        loop {
+            match plan(&survey, data) {
+                Plan::Nothing => writeln!(out, "shard {}: nothing to repair", shard.0)?,
+                Plan::Impossible(why) => {
+                    impossible += 1;
+                    writeln!(out, "shard {}: {why}", shard.0)?;
+                }
+                Plan::Do(repair, what) => {
+                    planned += 1;
+                    writeln!(out, "shard {}: {what}", shard.0)?;
+                    if do_it {
+                        survey = perform(data, &survey, &repair, out)?;
+                        // A log that was cut may end before what its snapshot has seen: that comes next.
+                        if !survey.is_well() {
+                            continue;
+                        }
+                    }
                 }
             }
+            break;
         }
         out.flush()?;
     }
@@ -59,13 +69,14 @@ pub(super) fn run(
     Ok(())
 }
 
+/// Repairs it; answers what it is like then: well, or with a log that ends before what its snapshot has seen.
 fn perform(
     data: &DataDir,
     survey: &Survey,
     repair: &Repair,
     out: &mut impl Write,
-) -> Result<(), Failure> {
-    let mut folder = Folder::at(survey.folder.clone());
+) -> Result<Survey, Failure> {
+    let mut folder = Folder::open(data.path(), survey.shard)?;
     let kept = repair.perform(&mut folder)?;
     for name in kept {
         writeln!(out, "  kept: {}", survey.folder.join(name).display())?;
@@ -73,18 +84,19 @@ fn perform(
     let after = Survey::of(data, survey.shard)?;
     if after.is_well() {
         writeln!(out, "  repaired: the shard goes on after record {}", after.last_index.0)?;
-        return Ok(());
+        return Ok(after);
     }
     let shard = survey.shard.0;
-    Err(Failure::Damaged(match after.fault {
-        Some(fault) => format!("Shard {shard} is still damaged: {fault}."),
-        None => format!("Shard {shard} is still damaged."),
-    }))
+    match &after.fault {
+        Some(OpenError::Behind { .. }) if repair.fill.is_none() => Ok(after),
+        Some(fault) => Err(Failure::Damaged(format!("Shard {shard} is still damaged: {fault}."))),
+        None => Err(Failure::Damaged(format!("Shard {shard} is still damaged."))),
+    }
 }
 
 fn plan(survey: &Survey, data: &DataDir) -> Plan {
     let manifest = match &survey.manifest {
-        ManifestState::Nothing => return Plan::Nothing,
+        ManifestState::Nothing => return begin_empty(survey, data),
         ManifestState::Lost(reason) => {
             return Plan::Impossible(format!(
                 "both copies of the manifest are damaged or missing, and it can't be made again: \
@@ -130,10 +142,13 @@ fn plan(survey: &Survey, data: &DataDir) -> Plan {
                 found.0
             ),
         ),
-        OpenError::Segment { .. } | OpenError::Io { .. } | OpenError::Behind { .. } => {
+        OpenError::Behind { expected, .. } => {
+            return catch_up(survey, data, manifest, *expected, of_manifest);
+        }
+        OpenError::Segment { .. } | OpenError::Io { .. } => {
             return snapshot_is_lost(survey, data, fault);
         }
-        OpenError::NoManifest | OpenError::Foreign { .. } => {
+        OpenError::Gone | OpenError::NoManifest | OpenError::Foreign { .. } => {
             return Plan::Impossible(format!(
                 "{fault}: put back the folder that belongs here. {}",
                 what_is_left(survey, data)
@@ -144,6 +159,14 @@ fn plan(survey: &Survey, data: &DataDir) -> Plan {
     repair.manifest = must_be_written.then_some(Manifest { clean_index: None, ..*manifest });
     let sentences: Vec<String> = of_manifest.into_iter().chain([what]).collect();
     Plan::Do(repair, sentences.join(" "))
+}
+
+/// A shard of which nothing is left begins empty.
+fn begin_empty(survey: &Survey, data: &DataDir) -> Plan {
+    let layout = data.layout();
+    let manifest = Some(Manifest::new(survey.shard, layout.shards, layout.id));
+    let what = format!("{}. Or go on without its data: the shard begins empty.", OpenError::Gone);
+    Plan::Do(Repair { manifest, ..Repair::default() }, what)
 }
 
 /// What is to be done about the manifest, if anything.
@@ -184,7 +207,58 @@ fn cut(survey: &Survey, seen: &FileSeen, at: ByteOffset, manifest: &Manifest) ->
         set_aside.insert(0, seen.file);
     }
     let fault = survey.fault.as_ref().map(ToString::to_string).unwrap_or_default();
-    (Repair { set_aside, cut, manifest: None }, end_before(survey, &fault))
+    (Repair { set_aside, cut, ..Repair::default() }, end_before(survey, &fault))
+}
+
+/// Lets the log go on behind what the snapshot has seen, though records before that are missing.
+fn catch_up(
+    survey: &Survey,
+    data: &DataDir,
+    manifest: &Manifest,
+    last: LogIndex,
+    of_manifest: Option<String>,
+) -> Plan {
+    let first_index = LogIndex(survey.last_index.0 + 1);
+    let read = survey.files.iter().filter(|seen| seen.part == Part::Read);
+    let newest = read.filter(|seen| seen.file.kind == SegmentKind::Log).next_back();
+    let previous = newest.map(|seen| {
+        let end = seen.end.0.next_multiple_of(BLOCK_BYTES as u64).min(seen.file_bytes);
+        (seen.file.id, ByteOffset(end))
+    });
+    let used = survey.files.iter().map(|seen| seen.file.id.0).max().unwrap_or(0);
+    let id = SegmentId(used.max(manifest.first_segment.0) + 1);
+    let header = SegmentHeader {
+        file: SegmentFile::log(id),
+        shard: survey.shard,
+        first_index,
+        previous,
+        previous_term: Term(manifest.hard_state.term),
+        created: now(),
+        directory: data.layout().id,
+    };
+    let fill = Some(Fill { header, last, payload: &NO_CHANGES });
+    // Where no segment is left the manifest has to name this one.
+    let manifest = match previous {
+        None => Some(Manifest { first_segment: id, clean_index: None, ..*manifest }),
+        Some(_) if of_manifest.is_some() || manifest.clean_index.is_some() => {
+            Some(Manifest { clean_index: None, ..*manifest })
+        }
+        Some(_) => None,
+    };
+    let fault = survey.fault.as_ref().map(ToString::to_string).unwrap_or_default();
+    let what = format!(
+        "{fault}. The records {} to {} are in no file. Keep what the snapshot has seen of them and go without \
+         the rest: keys may be as they were at different moments. Empty records take their places, so that \
+         the log goes on after record {}.",
+        first_index.0, last.0, last.0
+    );
+    let sentences: Vec<String> = of_manifest.into_iter().chain([what]).collect();
+    Plan::Do(Repair { manifest, fill, ..Repair::default() }, sentences.join(" "))
+}
+
+fn now() -> UnixMs {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    UnixMs(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// The files that come after the damage.
@@ -208,7 +282,8 @@ fn end_before(survey: &Survey, fault: impl std::fmt::Display) -> String {
     };
     let mixed = match survey.snapshot_end.is_some_and(|end| end.last_index > survey.last_index) {
         true => {
-            " The snapshot was still being taken then: keys may be as they were at different moments."
+            " The snapshot was still being taken then: keys may be as they were at different moments, and \
+             empty records take the places of those that it has seen."
         }
         false => "",
     };
@@ -232,6 +307,7 @@ fn what_is_left(survey: &Survey, data: &DataDir) -> String {
     let (dir, folder, shard) = (data.path().display(), survey.folder.display(), survey.shard.0);
     format!(
         "Restore '{folder}' from a copy. 'ringmain log dump {dir} --shard {shard}' prints what can still \
-         be read. To go on without this shard's data, move '{folder}' away: the shard begins empty then."
+         be read. To go on without this shard's data, move '{folder}' away: another 'ringmain log repair \
+         {dir} --shard {shard} --yes' has the shard begin empty then."
     )
 }

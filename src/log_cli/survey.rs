@@ -29,7 +29,7 @@ pub(super) enum ManifestState {
     Rebuilt(Manifest),
     /// It is lost.
     Lost(Unbuildable),
-    /// There is nothing at all: the shard was never used, or all of it is lost.
+    /// There is nothing at all: a directory is made with manifests, so all of the shard is lost.
     Nothing,
 }
 

@@ -17,21 +17,13 @@ pub(super) fn run(data: &DataDir, shards: &[ShardId], out: &mut impl Write) -> R
     let id = u128::from_be_bytes(layout.id);
     writeln!(out, "{dir}: {}, id {id:032x}", count(layout.shards.into(), "shard", "shards"))?;
     let mut damaged = Vec::new();
-    let mut unused = Vec::new();
     for shard in shards {
         let survey = Survey::of(data, *shard)?;
         show(&survey, out)?;
-        if survey.manifest == ManifestState::Nothing {
-            unused.push(shard.0);
-        } else if !survey.is_well() {
+        if !survey.is_well() {
             damaged.push(shard.0);
         }
         out.flush()?;
-    }
-    if unused.len() < shards.len() {
-        // Where other shards were used, the server has made all of them.
-        damaged.extend(unused);
-        damaged.sort_unstable();
     }
     if damaged.is_empty() {
         return Ok(());
@@ -182,7 +174,7 @@ fn verdict(survey: &Survey) -> String {
     let manifest_is_whole = matches!(survey.manifest, ManifestState::Whole(_));
     match (&survey.fault, &survey.manifest) {
         (Some(fault), _) => format!("DAMAGED: {fault}. Readable before that: {content}."),
-        (None, ManifestState::Nothing) => "nothing: never used, or all of it is lost".to_owned(),
+        (None, ManifestState::Nothing) => format!("DAMAGED: {}.", OpenError::Gone),
         (None, ManifestState::Lost(_)) => {
             format!("DAMAGED: {}.", OpenError::NoManifest)
         }

@@ -9,7 +9,7 @@ use super::Failure;
 use super::writer::Writer;
 use crate::cache::{Keyspace, KeyspaceOptions, SaveCursor, SavedEntry, SharedBytes};
 use crate::log::{HardState, Item, OpenError, Recovery, SegmentKind};
-use crate::runtime::{Content, Folder, free_bytes, unreadable_log};
+use crate::runtime::{Content, Folder, free_bytes, shard_folder, unreadable_log};
 use crate::server::data_dir::{DataDir, Layout};
 use crate::types::{Key, MonoUs, Now, ShardId, SlotMap};
 
@@ -74,7 +74,8 @@ fn write_entries(
     while !cursor.is_done() {
         let mut written = Ok(());
         cursor = keyspace.visit_entries(cursor, now, |entry, long| {
-            if written.is_ok() {
+            let is_live = entry.expires_at.is_none_or(|at| at >= now);
+            if written.is_ok() && is_live {
                 copied.entries += 1;
                 written = writers.add(entry, long);
             }
@@ -150,8 +151,7 @@ fn check_room(data: &DataDir) -> Result<u64, Failure> {
 
 fn open(data: &DataDir, shard: ShardId) -> Result<Recovery<Content>, Failure> {
     let layout = data.layout();
-    let folder = Folder::open(data.path(), shard);
-    let mut folder = folder.map_err(|error| Failure::Io { path: data.path().to_owned(), error })?;
+    let mut folder = Folder::at(shard_folder(data.path(), shard));
     let recovery = Recovery::open(&mut folder, shard, layout.shards, layout.id)
         .map_err(|error| unreadable(data, shard, &error))?;
     if recovery.manifest().hard_state != HardState::default() {

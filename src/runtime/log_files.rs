@@ -267,9 +267,8 @@ impl LogFiles {
         shard: ShardId,
         shard_count: u16,
     ) -> Result<Recovery<Content>, OpenError> {
-        let error = |error| OpenError::Io { file: ".".to_owned(), error };
         let id = lock(&self.id).unwrap_or_default();
-        let mut folder = Folder::open(&self.dir, shard).map_err(error)?;
+        let mut folder = Folder::at(shard_folder(&self.dir, shard));
         Recovery::open(&mut folder, shard, shard_count, id)
     }
 

@@ -3,9 +3,13 @@
 //! ```text
 //! DIR/lock              locked while a server or a tool uses the directory
 //! DIR/layout            TOML: format, id, shards; written once, replaced by `ringmain reshard`
+//! DIR/layout.begun      the same until the shards' folders are made
 //! DIR/shard-0000/       one folder a shard: see `crate::log`
 //! DIR/reshard/          while the data is rewritten into another number of shards: see `switch`
 //! ```
+//!
+//! Where there is a layout all shards have been made. So one whose folder or manifest is missing is lost, and
+//! never taken for one that is new.
 
 mod switch;
 
@@ -15,11 +19,14 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, value};
 
-use crate::log::DirectoryId;
+use crate::log::{DirectoryId, Manifest, create};
+use crate::runtime::Folder;
+use crate::types::ShardId;
 
 /// The one format there is.
 const FORMAT: i64 = 1;
 const LAYOUT_NAME: &str = "layout";
+const BEGUN_NAME: &str = "layout.begun";
 const LOCK_NAME: &str = "lock";
 
 /// A data directory that nobody else has open.
@@ -97,11 +104,7 @@ impl DataDir {
         switch::settle(path)?;
         let layout = match read_layout(path)? {
             Some(layout) => layout,
-            None => {
-                let layout = Layout { id: new_id(path)?, shards };
-                write_layout(path, &layout).map_err(io_error(path))?;
-                layout
-            }
+            None => begin(path, shards)?,
         };
         Ok(Self { path: path.to_owned(), layout, _lock: lock })
     }
@@ -190,6 +193,30 @@ fn lock(path: &Path) -> Result<File, DataDirError> {
     }
 }
 
+/// Makes a new directory, or goes on where a crash has ended that.
+fn begin(path: &Path, shards: u16) -> Result<Layout, DataDirError> {
+    let layout = match read_layout_file(&path.join(BEGUN_NAME))? {
+        Some(layout) => layout,
+        None => {
+            let layout = Layout { id: new_id(path)?, shards };
+            write_layout_file(path, BEGUN_NAME, &layout).map_err(io_error(path))?;
+            layout
+        }
+    };
+    make_shards(path, &layout).map_err(io_error(path))?;
+    Ok(layout)
+}
+
+/// Nobody has used them yet: what a crash has left of them is written over.
+fn make_shards(path: &Path, layout: &Layout) -> io::Result<()> {
+    for shard in (0..layout.shards).map(ShardId) {
+        let manifest = Manifest::new(shard, layout.shards, layout.id);
+        create(&mut Folder::open(path, shard)?, &manifest)?;
+    }
+    fs::rename(path.join(BEGUN_NAME), path.join(LAYOUT_NAME))?;
+    sync_folder(path)
+}
+
 fn new_id(path: &Path) -> Result<DirectoryId, DataDirError> {
     let mut id = DirectoryId::default();
     let random = getrandom::fill(&mut id);
@@ -206,7 +233,7 @@ pub fn read_layout(path: &Path) -> Result<Option<Layout>, DataDirError> {
     if let Some(layout) = read_layout_file(&name)? {
         return Ok(Some(layout));
     }
-    if path.join("shard-0000").exists() {
+    if path.join("shard-0000").exists() && !path.join(BEGUN_NAME).exists() {
         let reason = "it is missing, and there are shards".to_owned();
         return Err(DataDirError::Layout { path: name, reason });
     }
@@ -273,7 +300,10 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DataDir, DataDirError, parse_layout};
+    use super::{
+        BEGUN_NAME, DataDir, DataDirError, Folder, LAYOUT_NAME, Layout, Manifest, ShardId, create,
+        parse_layout, read_layout, write_layout_file,
+    };
 
     #[test]
     fn a_directory_is_open_once_and_keeps_its_shards() {
@@ -287,6 +317,40 @@ mod tests {
         assert!(again.check_shards(3).is_ok());
         let error = again.check_shards(5).unwrap_err().to_string();
         assert!(error.contains("in 3 shards, not 5") && error.contains("reshard"), "{error}");
+    }
+
+    /// As a crash leaves it, after each shard's folder, with a manifest or without.
+    #[test]
+    fn a_directory_whose_making_was_interrupted_is_made() {
+        for made in 0..=3 {
+            for has_manifest in [true, false] {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path();
+                let layout = Layout { id: [5; 16], shards: 3 };
+                write_layout_file(path, BEGUN_NAME, &layout).unwrap();
+                for shard in (0..made).map(ShardId) {
+                    let mut shard_folder = Folder::open(path, shard).unwrap();
+                    if has_manifest || shard.0 + 1 < made {
+                        create(&mut shard_folder, &Manifest::new(shard, 3, layout.id)).unwrap();
+                    }
+                }
+                assert_eq!(read_layout(path).unwrap(), None);
+                let data = DataDir::open(path, 5).unwrap();
+                assert_eq!((data.layout(), read_layout(path).unwrap()), (layout, Some(layout)));
+                assert!(!path.join(BEGUN_NAME).exists());
+                for shard in (0..3).map(ShardId) {
+                    let manifest = path.join(format!("shard-{:04}/manifest", shard.0));
+                    let manifest = Manifest::decode(&std::fs::read(manifest).unwrap());
+                    assert_eq!(manifest, Some(Manifest::new(shard, 3, layout.id)));
+                }
+            }
+        }
+        // Without either, shards are somebody's.
+        let folder = tempfile::tempdir().unwrap();
+        drop(DataDir::open(folder.path(), 2).unwrap());
+        std::fs::remove_file(folder.path().join(LAYOUT_NAME)).unwrap();
+        let error = DataDir::open(folder.path(), 2).unwrap_err();
+        assert!(matches!(error, DataDirError::Layout { .. }), "{error}");
     }
 
     #[test]

@@ -137,10 +137,12 @@ fn a_log_that_cannot_be_begun_is_not_promised() {
         return;
     }
     let dir = data_dir();
-    let server = launch(dir.path(), 2, "memory").start();
+    let server = launch(dir.path(), 2, "async").start();
     let mut client = server.client();
-    // Where the folder of a shard should be is something else.
+    client.ok("CONFIG SET durability memory");
+    // Where the folder of a shard was is something else.
     let in_the_way = dir.path().join("shard-0001");
+    std::fs::remove_dir_all(&in_the_way).expect("removed");
     std::fs::write(&in_the_way, "").expect("a file");
     let refused = client.words("CONFIG SET durability async");
     assert!(refused.error().starts_with("ERR the log can't be begun: "), "{refused:?}");

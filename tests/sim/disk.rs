@@ -45,12 +45,26 @@ pub(super) struct Disk {
     pub(super) is_full: bool,
     /// Fails the next write, or sync, that comes.
     pub(super) fail_next: bool,
+    /// Steps of a job until its process ends, if it does.
+    pub(super) steps_left: Option<usize>,
+    /// Whether a sync has failed: readers see what is not on the disk and never will be.
+    has_lost: bool,
 }
 
 impl Disk {
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
         let number = self.names.get(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(&mut self.files[*number])
+    }
+
+    /// A step of a job.
+    fn walk(&mut self) -> io::Result<()> {
+        match &mut self.steps_left {
+            Some(0) => return Err(io::Error::from_raw_os_error(libc::EINTR)),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
     }
 
     fn fails(&mut self) -> io::Result<()> {
@@ -84,6 +98,15 @@ impl Disk {
         result.map_err(|error| DiskError { errno: error.raw_os_error().unwrap_or(libc::EIO) })
     }
 
+    /// The process is killed: readers see what it has written, synced or not. Where a sync has failed the
+    /// power does too, since nothing that a process does makes up for that.
+    pub(super) fn kill(&mut self, dice: &mut Dice) {
+        if self.has_lost {
+            return self.crash(dice);
+        }
+        (self.is_full, self.fail_next) = (false, false);
+    }
+
     /// The power fails: of what was not synced, some stays, in pieces.
     pub(super) fn crash(&mut self, dice: &mut Dice) {
         let kept = dice.below(self.pending.len() + 1);
@@ -114,7 +137,7 @@ impl Disk {
             file.now = file.durable.clone();
         }
         self.names = self.durable_names.clone();
-        (self.is_full, self.fail_next) = (false, false);
+        (self.is_full, self.fail_next, self.has_lost) = (false, false, false);
     }
 
     /// Flips a bit of a file of this kind, if there is one long enough; answers its name.
@@ -126,6 +149,19 @@ impl Disk {
         let used = file.now.iter().rposition(|byte| *byte != 0)?;
         let at = dice.below(used + 1);
         file.now[at] ^= 1 << dice.below(8);
+        file.durable = file.now.clone();
+        Some(name)
+    }
+
+    /// Flips a bit of a segment's header and one of its first record, if there is a segment; answers its name.
+    pub(super) fn flip_head(&mut self, record_at: usize, dice: &mut Dice) -> Option<String> {
+        let begun = self.segments().filter(|(_, bytes)| bytes.get(record_at) != Some(&0));
+        let names: Vec<String> = begun.map(|(name, _)| name.clone()).collect();
+        let name = names.get(dice.below(names.len().max(1)))?.clone();
+        let file = self.file(&name).ok()?;
+        for at in [dice.below(80), record_at + dice.below(48)] {
+            *file.now.get_mut(at)? ^= 1 << dice.below(8);
+        }
         file.durable = file.now.clone();
         Some(name)
     }
@@ -165,6 +201,7 @@ impl Directory for Disk {
     }
 
     fn create(&mut self, name: &str, bytes: u64, _: bool) -> io::Result<()> {
+        self.walk()?;
         if self.is_full {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
@@ -183,6 +220,7 @@ impl Directory for Disk {
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.walk()?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let file = self.file(name)?;
         File::put(&mut file.now, offset, bytes);
@@ -191,7 +229,9 @@ impl Directory for Disk {
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.walk()?;
         let failed = self.fails();
+        self.has_lost |= failed.is_err();
         let file = self.file(name)?;
         let pending = std::mem::take(&mut file.pending);
         // After a failure nobody knows what is there: here nothing is.
@@ -203,6 +243,7 @@ impl Directory for Disk {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.walk()?;
         self.file(from)?;
         let entry = Entry::Renamed(from.to_owned(), to.to_owned());
         self.pending.push(entry.clone());
@@ -211,6 +252,7 @@ impl Directory for Disk {
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.walk()?;
         self.file(name)?;
         let entry = Entry::Removed(name.to_owned());
         self.pending.push(entry.clone());
@@ -219,6 +261,7 @@ impl Directory for Disk {
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
+        self.walk()?;
         for entry in self.pending.drain(..) {
             apply(&mut self.durable_names, entry);
         }

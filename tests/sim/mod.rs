@@ -1,9 +1,10 @@
 //! One shard and its log, driven by one seed: no threads, no real time, no real disk.
 //!
 //! A shard changes its keys; its log's effects are performed on a fake disk in any order, some of them late;
-//! the power fails at any moment; the disk runs full, fails, and loses, tears and reorders what was not
-//! synced. After each start the keyspace must be what it was after some record: not before the last one
-//! that was acknowledged as synced, and to the byte, versions included.
+//! the power fails at any moment, or the process alone is killed, in the midst of a job too; the disk runs
+//! full, fails, and loses, tears and reorders what was not synced. After each start the keyspace must be what
+//! it was after some record: not before the last one that was acknowledged as synced, and to the byte,
+//! versions included.
 //!
 //! ```sh
 //! cargo test --lib sim                                  # a few hundred seeds
@@ -18,8 +19,8 @@ use std::collections::BTreeMap;
 use crate::cache::EvictionPolicy;
 use crate::cache::{Access, Expiry, KeyspaceOptions, SaveCursor, Saved, SavedEntries};
 use crate::log::{
-    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Record, RecordSeed, Recovery, SegmentFile,
-    Stream, StreamOptions,
+    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Manifest, Record, RecordSeed, Recovery,
+    SEGMENT_HEADER_BYTES, SegmentFile, Stream, StreamOptions, create,
 };
 use crate::plant::{Fault, plant};
 use crate::shard::{Room, Shard, SnapshotPolicy};
@@ -32,8 +33,11 @@ const SHARDS: u16 = 7;
 /// Seeds of every test run.
 const SEEDS: u64 = 300;
 /// Crashes of one seed.
-const LIVES: usize = 6;
+const LIVES: usize = 8;
 const KEYS: usize = 24;
+/// Segments that are made ready, at most, until one is written: the usual one, one for a long record, one more
+/// where changes came in heaps meanwhile, and a snapshot's.
+const PREPARED_MAX: usize = 4;
 
 /// Numbers that follow from a seed (SplitMix64, Steele et al. 2014).
 #[derive(Clone, Debug)]
@@ -107,6 +111,8 @@ struct Run {
     /// The last record that a writer was told is on disk.
     acknowledged: LogIndex,
     trace: u64,
+    /// Segments made ready since the last write, without the disk being full.
+    prepared: usize,
     options: StreamOptions,
     has_faults: bool,
 }
@@ -130,6 +136,7 @@ impl Run {
             waiting: Vec::new(),
             acknowledged: LogIndex(0),
             trace: seed,
+            prepared: 0,
         }
     }
 
@@ -191,7 +198,10 @@ impl Run {
             growth_percent: 0,
             growth_bytes_min: 0,
         });
+        self.prepared = 0;
         self.waiting.clear();
+        // Somebody who has read what was found asks whether it is on disk.
+        self.waiting.push(last);
         Ok(Ok(()))
     }
 
@@ -281,6 +291,7 @@ impl Run {
             self.note(format!("{effect:?}").split("memory").next().unwrap_or_default());
             match effect {
                 Effect::Write { file, offset, buffer, sync } => {
+                    self.prepared = 0;
                     self.under_way.push(UnderWay::Write { file, offset, buffer, sync });
                 }
                 Effect::Sync(file) => self.under_way.push(UnderWay::Sync(file)),
@@ -308,26 +319,41 @@ impl Run {
             }
             UnderWay::Job(job) => {
                 let result = job.perform(&mut self.disk);
+                self.prepared += usize::from(matches!(job, Job::Prepare { .. }) && result.is_ok());
                 self.shard.log_job_done(errno(result), now, &mut effects);
             }
         }
         self.take(effects);
     }
 
-    /// Does what would have been done by the time the power fails, and no more, and part of a job.
+    /// The power fails, or the process alone is killed: some of what is under way is done, or part of it.
     fn crash(&mut self) {
         if self.dice.one_in(2) {
             let cut = self.dice.below(self.under_way.len() + 1);
             for _ in 0..cut {
-                if let Some(UnderWay::Write { file, offset, buffer, .. }) = self.under_way.pop() {
+                match self.under_way.pop() {
                     // It was on its way: some of it may be there.
-                    let _ = self.disk.write_direct(&file.name(), offset.0, buffer.bytes(), false);
+                    Some(UnderWay::Write { file, offset, buffer, .. }) => {
+                        let bytes = buffer.bytes();
+                        let _ = self.disk.write_direct(&file.name(), offset.0, bytes, false);
+                    }
+                    Some(UnderWay::Job(job)) => {
+                        self.disk.steps_left = Some(self.dice.below(4));
+                        let _ = job.perform(&mut self.disk);
+                        self.disk.steps_left = None;
+                    }
+                    Some(UnderWay::Sync(_)) | None => {}
                 }
             }
         }
         self.under_way.clear();
-        self.disk.crash(&mut self.dice);
-        self.note("crash");
+        if self.dice.one_in(3) {
+            self.disk.kill(&mut self.dice);
+            self.note("kill");
+        } else {
+            self.disk.crash(&mut self.dice);
+            self.note("crash");
+        }
     }
 
     fn step(&mut self) {
@@ -347,7 +373,11 @@ impl Run {
     }
 
     fn live(&mut self) -> Outcome {
-        for _ in 0..self.dice.below(600) {
+        // Now and then there is no room from the start.
+        self.disk.is_full = self.has_faults && self.dice.one_in(3);
+        // Some hardly begin.
+        let turns = if self.dice.one_in(3) { 6 } else { 600 };
+        for _ in 0..self.dice.below(turns) {
             match self.dice.below(10) {
                 0..4 => self.change(),
                 4..6 => self.step(),
@@ -356,6 +386,9 @@ impl Run {
                     let us = if self.dice.one_in(20) { 2_000_000 } else { self.dice.below(20_000) };
                     self.now = at(self.now.mono.0 + us as u64);
                 }
+            }
+            if self.prepared > PREPARED_MAX {
+                return Err("segments are made and not written".to_owned());
             }
             if self.has_faults && self.dice.one_in(300) {
                 match self.dice.below(3) {
@@ -392,6 +425,8 @@ impl Run {
     }
 
     fn go(&mut self) -> Outcome<u64> {
+        let made = create(&mut self.disk, &Manifest::new(SHARD, SHARDS, ID));
+        made.map_err(|error| format!("a new log can't be made: {error}"))?;
         self.open()?.map_err(|error| format!("a new log can't be opened: {error}"))?;
         for _ in 0..LIVES {
             self.live()?;
@@ -404,11 +439,15 @@ impl Run {
         Ok(self.trace)
     }
 
-    /// A bit of what is on disk is another: that is said, or it does not matter.
+    /// A bit of what is on disk is another, or two at a segment's head: that is said, or it does not matter.
     fn damage(&mut self) -> Outcome {
         let promised = self.promised();
-        let kind = if self.dice.one_in(3) { "snapshot-" } else { "log-" };
-        let Some(name) = self.disk.flip_bit(kind, &mut self.dice) else { return Ok(()) };
+        let damaged = match self.dice.below(4) {
+            0 => self.disk.flip_bit("snapshot-", &mut self.dice),
+            1 => self.disk.flip_head(SEGMENT_HEADER_BYTES, &mut self.dice),
+            _ => self.disk.flip_bit("log-", &mut self.dice),
+        };
+        let Some(name) = damaged else { return Ok(()) };
         // What nobody was promised to be on disk may go with the damage.
         self.acknowledged = self.acknowledged.min(promised);
         match self.open() {
@@ -511,4 +550,14 @@ fn damage_that_is_cut_away_is_caught() {
 #[test]
 fn a_snapshot_without_its_log_is_caught() {
     is_caught(Fault::SnapshotBeforeLog);
+}
+
+#[test]
+fn a_start_that_syncs_nothing_is_caught() {
+    is_caught(Fault::TrustWhatWasFound);
+}
+
+#[test]
+fn a_start_that_vouches_for_what_it_reads_is_caught() {
+    is_caught(Fault::CountWhatWasFound);
 }

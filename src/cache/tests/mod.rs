@@ -3,6 +3,7 @@
 mod ahead;
 mod databases;
 mod expiry;
+mod journal;
 mod memory;
 mod model;
 mod order;

@@ -133,7 +133,7 @@ mod tests {
     fn make_shards(folder: &Path, count: u16, content: &str) {
         for shard in 0..count {
             let shard = folder.join(format!("shard-{shard:04}"));
-            fs::create_dir(&shard).unwrap();
+            fs::create_dir_all(&shard).unwrap();
             fs::write(shard.join("content"), content).unwrap();
         }
     }
