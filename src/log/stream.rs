@@ -459,7 +459,7 @@ impl Stream {
             return false;
         }
         self.start_job(effects);
-        self.prepare_spare(now.mono, effects);
+        self.prepare_spare(now.mono, waiting, effects);
         self.retry_write(now.mono, effects);
         if !self.may_write(sync) {
             return false;
@@ -497,9 +497,16 @@ impl Stream {
         self.unsynced_since.is_some_and(|since| age_us(since) >= LOG_SYNC_EVERY_MS * 1000)
     }
 
+    /// Bytes of a segment for a record of so many bytes.
+    fn bytes_for(&self, length: usize) -> u64 {
+        let padded = record_bytes(length).next_multiple_of(self.options.align_bytes);
+        (SEGMENT_HEADER_BYTES + padded) as u64
+    }
+
     /// Sees to it that the active segment has room for a record; false if that takes longer.
     fn make_room(&mut self, length: usize, effects: &mut Vec<Effect>) -> bool {
-        let padded = (record_bytes(length).next_multiple_of(self.options.align_bytes)) as u64;
+        let needed = self.bytes_for(length);
+        let padded = needed - SEGMENT_HEADER_BYTES as u64;
         if self.active.is_some_and(|active| active.bytes - active.end.0 >= padded) {
             return true;
         }
@@ -511,7 +518,6 @@ impl Stream {
             return false;
         }
         let Spare::Ready { id, bytes } = self.spare else { return false };
-        let needed = SEGMENT_HEADER_BYTES as u64 + padded;
         if bytes < needed {
             // A record longer than a segment has a segment of its own, in which it fits with what comes until
             // that is made.
@@ -773,6 +779,15 @@ impl Stream {
             }
             (Job::Prepare { file, bytes, .. }, Err(error)) => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
+                let usual = self.options.segment_bytes;
+                let bytes = match self.spare {
+                    Spare::Failed { bytes, .. } => bytes,
+                    // The next try is without the room for what comes: nothing does until it has succeeded.
+                    Spare::None | Spare::Coming { .. } | Spare::Ready { .. } if bytes > usual => {
+                        bytes - usual
+                    }
+                    Spare::None | Spare::Coming { .. } | Spare::Ready { .. } => bytes,
+                };
                 self.spare = Spare::Failed { id: file.id, bytes, error, retry_at };
                 self.jobs.push_back(Job::Remove(vec![file]));
             }
@@ -814,8 +829,8 @@ impl Stream {
         id
     }
 
-    /// Has the next segment made ready, if none is.
-    fn prepare_spare(&mut self, now: MonoUs, effects: &mut Vec<Effect>) {
+    /// Has the next segment made ready, if none is; after a failure, one in which what waits fits.
+    fn prepare_spare(&mut self, now: MonoUs, waiting: usize, effects: &mut Vec<Effect>) {
         let usual = self.options.segment_bytes;
         let (id, bytes) = match self.spare {
             Spare::None => {
@@ -825,15 +840,22 @@ impl Stream {
             }
             // A failure shows until the next try has succeeded.
             Spare::Failed { id, bytes, error, retry_at } if now >= retry_at => {
+                let bytes = bytes.max(self.bytes_for(waiting));
                 self.spare = Spare::Failed { id, bytes, error, retry_at: MonoUs(u64::MAX) };
                 (id, bytes)
             }
             Spare::Failed { .. } | Spare::Coming { .. } | Spare::Ready { .. } => return,
         };
-        let recycled = if bytes == usual { self.recyclable.pop() } else { None };
-        let recycled = recycled.map(|old| SegmentFile::log(old.id));
-        let file = SegmentFile::log(id);
-        self.queue_job(Job::Prepare { file, bytes, recycled, fill: self.options.fill }, effects);
+        let mut recycled = None;
+        if bytes == usual {
+            recycled = self.recyclable.pop().map(|old| SegmentFile::log(old.id));
+        } else if !self.recyclable.is_empty() {
+            // They are too short, and take room that it could have.
+            let old = self.recyclable.drain(..).map(|old| SegmentFile::log(old.id));
+            self.jobs.push_back(Job::Remove(old.collect()));
+        }
+        let (file, fill) = (SegmentFile::log(id), self.options.fill && bytes == usual);
+        self.queue_job(Job::Prepare { file, bytes, recycled, fill }, effects);
     }
 
     // --- the end -----------------------------------------------------------------------------
@@ -865,7 +887,7 @@ pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, p
 #[cfg(test)]
 mod tests {
     use super::{
-        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Resume,
+        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Refusal, Resume,
         ResumeSegment, SegmentFile, Stream, StreamOptions,
     };
     use crate::types::{ByteOffset, LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
@@ -990,6 +1012,30 @@ mod tests {
         let mut effects = Vec::new();
         assert!(stream.step(now(2), waiting, false, &mut effects));
         assert_eq!(prepared(&effects), []);
+    }
+
+    #[test]
+    fn a_long_record_on_a_full_disk_asks_for_what_it_needs_and_no_more() {
+        let mut stream = stream();
+        let waiting = usize::try_from(OPTIONS.segment_bytes).unwrap();
+        let (mut us, mut effects) = (1, Vec::new());
+        assert!(!stream.step(now(us), waiting, false, &mut effects));
+        for more in [0, 1 << 20] {
+            while let Some(Effect::Job(job)) = effects.pop() {
+                let is_prepare = matches!(job, Job::Prepare { .. });
+                let full = DiskError { errno: libc::ENOSPC };
+                let result = if is_prepare { Err(full) } else { Ok(()) };
+                stream.done(result, now(us), &mut effects);
+            }
+            assert!(matches!(stream.refusal(waiting), Some(Refusal::Full(_))));
+            us += LOG_RETRY_MS * 1000;
+            assert!(!stream.step(now(us), waiting + more, false, &mut effects));
+            let needed = stream.bytes_for(waiting + more);
+            assert_eq!(prepared(&effects), [(SegmentId(1), needed)]);
+        }
+        perform(&mut stream, now(us), effects);
+        assert!(stream.step(now(us), waiting, false, &mut Vec::new()));
+        assert_eq!(stream.refusal(0), None);
     }
 
     #[test]

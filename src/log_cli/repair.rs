@@ -20,7 +20,7 @@ enum Plan {
     /// Nothing.
     Nothing,
     /// This, which the sentence tells.
-    Do(Repair, String),
+    Do(Box<Repair>, String),
     /// Nothing can be done, which the sentence explains.
     Impossible(String),
 }
@@ -112,9 +112,10 @@ fn plan(survey: &Survey, data: &DataDir) -> Plan {
     let of_manifest = manifest_sentence(&survey.manifest);
     let Some(fault) = &survey.fault else {
         return match of_manifest {
-            Some(sentence) => {
-                Plan::Do(Repair { manifest: Some(*manifest), ..Repair::default() }, sentence)
-            }
+            Some(sentence) => Plan::Do(
+                Box::new(Repair { manifest: Some(*manifest), ..Repair::default() }),
+                sentence,
+            ),
             None => Plan::Nothing,
         };
     };
@@ -158,7 +159,7 @@ fn plan(survey: &Survey, data: &DataDir) -> Plan {
     let must_be_written = of_manifest.is_some() || manifest.clean_index.is_some();
     repair.manifest = must_be_written.then_some(Manifest { clean_index: None, ..*manifest });
     let sentences: Vec<String> = of_manifest.into_iter().chain([what]).collect();
-    Plan::Do(repair, sentences.join(" "))
+    Plan::Do(Box::new(repair), sentences.join(" "))
 }
 
 /// A shard of which nothing is left begins empty.
@@ -219,8 +220,9 @@ fn catch_up(
     of_manifest: Option<String>,
 ) -> Plan {
     let first_index = LogIndex(survey.last_index.0 + 1);
-    let read = survey.files.iter().filter(|seen| seen.part == Part::Read);
-    let newest = read.filter(|seen| seen.file.kind == SegmentKind::Log).next_back();
+    let is_read_log =
+        |seen: &&FileSeen| seen.part == Part::Read && seen.file.kind == SegmentKind::Log;
+    let newest = survey.files.iter().rfind(is_read_log);
     let previous = newest.map(|seen| {
         let end = seen.end.0.next_multiple_of(BLOCK_BYTES as u64).min(seen.file_bytes);
         (seen.file.id, ByteOffset(end))
@@ -253,7 +255,8 @@ fn catch_up(
         first_index.0, last.0, last.0
     );
     let sentences: Vec<String> = of_manifest.into_iter().chain([what]).collect();
-    Plan::Do(Repair { manifest, fill, ..Repair::default() }, sentences.join(" "))
+    let repair = Box::new(Repair { manifest, fill, ..Repair::default() });
+    Plan::Do(repair, sentences.join(" "))
 }
 
 fn now() -> UnixMs {
