@@ -167,7 +167,7 @@ fn begin_empty(survey: &Survey, data: &DataDir) -> Plan {
     let layout = data.layout();
     let manifest = Some(Manifest::new(survey.shard, layout.shards, layout.id));
     let what = format!("{}. Or go on without its data: the shard begins empty.", OpenError::Gone);
-    Plan::Do(Repair { manifest, ..Repair::default() }, what)
+    Plan::Do(Box::new(Repair { manifest, ..Repair::default() }), what)
 }
 
 /// What is to be done about the manifest, if anything.
