@@ -223,6 +223,8 @@ pub struct Stream {
     syncing: Option<LogIndex>,
     /// Since when changes wait that are no record yet.
     waiting_since: Option<MonoUs>,
+    /// Since when the changes of the last record waited before they were one.
+    sealed_since: MonoUs,
     /// Since when something of a record is not durable.
     unsynced_since: Option<MonoUs>,
     /// The same of what the sync under way does not make durable.
@@ -321,6 +323,7 @@ impl Stream {
             long: None,
             syncing: None,
             waiting_since: None,
+            sealed_since: MonoUs(0),
             unsynced_since: None,
             unsynced_beyond: None,
             spent: Vec::new(),
@@ -590,6 +593,7 @@ impl Stream {
     /// Makes the changes that wait the next record.
     fn seal(&mut self, length: usize, now: MonoUs) -> RecordHeader {
         let since = self.waiting_since.take().unwrap_or(now);
+        self.sealed_since = since;
         self.unsynced_since.get_or_insert(since);
         if self.syncing.is_some() {
             self.unsynced_beyond.get_or_insert(since);
@@ -642,7 +646,7 @@ impl Stream {
         self.last_write = now.mono;
         self.log_bytes += length;
         self.figures.written_bytes += length;
-        let (since, is_done, held) = (now.mono, false, None);
+        let (since, is_done, held) = (self.sealed_since, false, None);
         self.flights.push_back(Flight { last_index, offset, sync, since, is_done, held });
         buffer.tag = offset.0;
         self.lent_bytes += buffer.memory_bytes();

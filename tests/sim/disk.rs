@@ -16,6 +16,8 @@ struct File {
     now: Vec<u8>,
     /// Writes that no sync has covered.
     pending: Vec<(usize, Vec<u8>)>,
+    /// What sectors held before they were last written over.
+    before: BTreeMap<usize, Vec<u8>>,
 }
 
 impl File {
@@ -23,6 +25,16 @@ impl File {
         let end = offset + piece.len();
         bytes.resize(bytes.len().max(end), 0);
         bytes[offset..end].copy_from_slice(piece);
+    }
+
+    /// Remembers what a write is about to write over.
+    fn remember(&mut self, offset: usize, piece: &[u8]) {
+        for start in (offset..offset + piece.len()).step_by(SECTOR_BYTES) {
+            let old = self.now.get(start..start + SECTOR_BYTES);
+            if let Some(old) = old.filter(|old| old.iter().any(|byte| *byte != 0)) {
+                self.before.insert(start, old.to_vec());
+            }
+        }
     }
 }
 
@@ -86,6 +98,7 @@ impl Disk {
         let result = self.fails().and_then(|()| {
             let offset = usize::try_from(offset).map_err(io::Error::other)?;
             let file = self.file(name)?;
+            file.remember(offset, bytes);
             File::put(&mut file.now, offset, bytes);
             if sync {
                 // It vouches for itself only.
@@ -164,6 +177,47 @@ impl Disk {
         }
         file.durable = file.now.clone();
         Some(name)
+    }
+
+    /// Gives a sector of a segment what it held before it was last written, if there is such a one; answers
+    /// the segment's name.
+    pub(super) fn serve_stale(&mut self, dice: &mut Dice) -> Option<String> {
+        let all: Vec<(String, usize)> = self
+            .segments()
+            .flat_map(|(name, _)| {
+                let file = &self.files[self.names[name]];
+                file.before.keys().map(|start| (name.clone(), *start))
+            })
+            .collect();
+        let (name, start) = all.get(dice.below(all.len().max(1)))?.clone();
+        let file = self.file(&name).ok()?;
+        let stale = file.before.get(&start)?.clone();
+        File::put(&mut file.now, start, &stale);
+        file.durable = file.now.clone();
+        Some(name)
+    }
+
+    /// Writes some sectors of one segment over others, of the same or of another; answers the name of the
+    /// segment that is hit.
+    pub(super) fn misdirect(&mut self, dice: &mut Dice) -> Option<String> {
+        let names: Vec<String> = self.segments().map(|(name, _)| name.clone()).collect();
+        let from = names.get(dice.below(names.len().max(1)))?;
+        let to = names.get(dice.below(names.len()))?.clone();
+        let sectors = 1 + dice.below(8);
+        let start = |file: &File, dice: &mut Dice| {
+            let used = file.now.iter().rposition(|byte| *byte != 0)? / SECTOR_BYTES + 1;
+            Some(dice.below(used) * SECTOR_BYTES)
+        };
+        let source = self.file(from).ok()?;
+        let at = start(source, dice)?;
+        let end = source.now.len().min(at + sectors * SECTOR_BYTES);
+        let bytes = source.now[at..end].to_vec();
+        let target = self.file(&to).ok()?;
+        let at = start(target, dice)?;
+        let length = bytes.len().min(target.now.len() - at);
+        File::put(&mut target.now, at, &bytes[..length]);
+        target.durable = target.now.clone();
+        Some(to)
     }
 
     /// All bytes of the log's segments.

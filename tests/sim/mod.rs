@@ -2,9 +2,10 @@
 //!
 //! A shard changes its keys; its log's effects are performed on a fake disk in any order, some of them late;
 //! the power fails at any moment, or the process alone is killed, in the midst of a job too; the disk runs
-//! full, fails, and loses, tears and reorders what was not synced. After each start the keyspace must be what
-//! it was after some record: not before the last one that was acknowledged as synced, and to the byte,
-//! versions included.
+//! full, fails, stalls for seconds, and loses, tears and reorders what was not synced. At the end it may flip
+//! bits, serve a block as it was before it was written, or write one where another is. After each start the
+//! keyspace must be what it was after some record: not before the last one that was acknowledged as synced,
+//! not before what the log said of how far behind it was, and to the byte, versions included.
 //!
 //! ```sh
 //! cargo test --lib sim                                  # a few hundred seeds
@@ -104,8 +105,14 @@ struct Run {
     shard: Shard,
     now: Now,
     under_way: Vec<UnderWay>,
-    /// What the keyspace held after each change, and the record that holds the change.
-    history: Vec<(LogIndex, Content)>,
+    /// What the keyspace held after each change, the record that holds the change, and when it was made.
+    history: Vec<(LogIndex, MonoUs, Content)>,
+    /// Since when changes were not on disk when the last life ended, as the log said.
+    behind_since: MonoUs,
+    /// The last record that the last start has found.
+    found: LogIndex,
+    /// Until when the disk does nothing.
+    stalled_until: MonoUs,
     /// Records whose writers wait for them to be on disk.
     waiting: Vec<LogIndex>,
     /// The last record that a writer was told is on disk.
@@ -132,7 +139,10 @@ impl Run {
             shard: new_shard(seed),
             now: at(1_000_000),
             under_way: Vec::new(),
-            history: vec![(LogIndex(0), Content::new())],
+            history: vec![(LogIndex(0), MonoUs(0), Content::new())],
+            behind_since: MonoUs(0),
+            found: LogIndex(0),
+            stalled_until: MonoUs(0),
             waiting: Vec::new(),
             acknowledged: LogIndex(0),
             trace: seed,
@@ -162,6 +172,7 @@ impl Run {
         }
         let resume = recovery.finish();
         let last = resume.last_index;
+        self.found = last;
         self.note(&format!("opened at {}", last.0));
         if last < self.acknowledged {
             return Err(format!(
@@ -177,8 +188,15 @@ impl Run {
             all.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         let found = visible(&content(&self.shard));
-        let expected = self.history.iter().rev().find(|(index, _)| *index <= last);
-        let Some((index, expected)) = expected else { return Err("no such history".to_owned()) };
+        let lost = self.history.iter().find(|(index, ..)| *index > last);
+        if let Some((index, made, _)) = lost.filter(|(_, made, _)| *made < self.behind_since) {
+            return Err(format!(
+                "record {} of {} us is lost, though all before {} us was said to be on disk",
+                index.0, made.0, self.behind_since.0
+            ));
+        }
+        let expected = self.history.iter().rev().find(|(index, ..)| *index <= last);
+        let Some((index, _, expected)) = expected else { return Err("no such history".to_owned()) };
         let expected = &visible(expected);
         if found != *expected {
             return Err(format!(
@@ -190,7 +208,7 @@ impl Run {
             ));
         }
         // What came later never was.
-        self.history.retain(|(index, _)| *index <= last);
+        self.history.retain(|(index, ..)| *index <= last);
         self.shard.keyspace_mut().raise_sequence(self.now.first_sequence());
         self.shard.start_log(Stream::new(resume, self.options), false);
         self.shard.set_snapshot_policy(SnapshotPolicy {
@@ -221,7 +239,9 @@ impl Run {
             before != (self.shard.keyspace().changes_len(), self.shard.keyspace().sequence());
         if changed {
             let index = self.shard.log_state().expect("it has a log").last;
-            self.history.push((index, content(&self.shard)));
+            self.history.push((index, self.now.mono, content(&self.shard)));
+            // As at the end of the turn.
+            self.shard.wants_log_step(self.now);
             if self.dice.one_in(3) {
                 let wanted = self.shard.want_sync();
                 self.waiting.push(wanted);
@@ -303,7 +323,7 @@ impl Run {
 
     /// Does one of the things that are under way, and tells the shard.
     fn perform_one(&mut self) {
-        if self.under_way.is_empty() {
+        if self.under_way.is_empty() || self.now.mono < self.stalled_until {
             return;
         }
         let index = self.dice.below(self.under_way.len());
@@ -328,6 +348,12 @@ impl Run {
 
     /// The power fails, or the process alone is killed: some of what is under way is done, or part of it.
     fn crash(&mut self) {
+        let state = self.shard.log_state().expect("it has a log");
+        let since = state.unsynced_since.unwrap_or(MonoUs(u64::MAX));
+        // What was found at the start and is not on disk yet is as old as it was.
+        let is_settled = state.durable >= self.found;
+        self.behind_since = if is_settled { since } else { since.min(self.behind_since) };
+        self.stalled_until = MonoUs(0);
         if self.dice.one_in(2) {
             let cut = self.dice.below(self.under_way.len() + 1);
             for _ in 0..cut {
@@ -390,6 +416,9 @@ impl Run {
             if self.prepared > PREPARED_MAX {
                 return Err("segments are made and not written".to_owned());
             }
+            if self.dice.one_in(500) {
+                self.stalled_until = MonoUs(self.now.mono.0 + self.dice.below(4_000_000) as u64);
+            }
             if self.has_faults && self.dice.one_in(300) {
                 match self.dice.below(3) {
                     0 => self.disk.is_full = !self.disk.is_full,
@@ -439,17 +468,25 @@ impl Run {
         Ok(self.trace)
     }
 
-    /// A bit of what is on disk is another, or two at a segment's head: that is said, or it does not matter.
+    /// A bit of what is on disk is another, or two at a segment's head; or a block is what it was before it was
+    /// written, or that of another place: that is said, or it does not matter.
     fn damage(&mut self) -> Outcome {
-        let promised = self.promised();
-        let damaged = match self.dice.below(4) {
+        // What nobody was promised to be on disk may go with the damage.
+        self.acknowledged = self.acknowledged.min(self.promised());
+        self.behind_since = MonoUs(0);
+        let damaged = match self.dice.below(8) {
             0 => self.disk.flip_bit("snapshot-", &mut self.dice),
             1 => self.disk.flip_head(SEGMENT_HEADER_BYTES, &mut self.dice),
+            2 | 3 => self.disk.serve_stale(&mut self.dice),
+            4 | 5 => {
+                let hit = self.disk.misdirect(&mut self.dice);
+                // Several blocks may take a promise with what it was about.
+                self.acknowledged = self.acknowledged.min(self.promised());
+                hit
+            }
             _ => self.disk.flip_bit("log-", &mut self.dice),
         };
         let Some(name) = damaged else { return Ok(()) };
-        // What nobody was promised to be on disk may go with the damage.
-        self.acknowledged = self.acknowledged.min(promised);
         match self.open() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.contains(".seg") || error.contains("'manifest'") => Ok(()),
