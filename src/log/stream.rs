@@ -20,7 +20,10 @@
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
 
+mod segments;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -38,6 +41,7 @@ use crate::limits::{
 };
 use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
+use segments::{Active, Closed, Spare};
 
 /// Something for the runtime to do.
 #[derive(Debug)]
@@ -90,43 +94,6 @@ pub struct StreamOptions {
     pub align_bytes: usize,
     /// Whether new segments are written once ahead of use.
     pub fill: bool,
-}
-
-/// The segment that is being written.
-#[derive(Clone, Copy, Debug)]
-struct Active {
-    id: SegmentId,
-    first_index: LogIndex,
-    bytes: u64,
-    /// Where the next record goes.
-    end: ByteOffset,
-    /// Whether its header is written.
-    begun: bool,
-}
-
-/// The segment that will be written next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spare {
-    /// There is none.
-    None,
-    /// It is being made.
-    Coming { id: SegmentId, bytes: u64 },
-    /// It is there.
-    Ready { id: SegmentId, bytes: u64 },
-    /// It could not be made; it is tried again, under the same number: the manifest may name it already as
-    /// the first.
-    Failed { id: SegmentId, bytes: u64, error: DiskError, retry_at: MonoUs },
-}
-
-/// A segment whose records are all durable.
-#[derive(Clone, Copy, Debug)]
-struct Closed {
-    id: SegmentId,
-    first_index: LogIndex,
-    /// Up to the end of its records.
-    bytes: u64,
-    /// Of the file.
-    file_bytes: u64,
 }
 
 /// A write that is under way, or that found the disk full.
@@ -500,55 +467,6 @@ impl Stream {
         self.unsynced_since.is_some_and(|since| age_us(since) >= LOG_SYNC_EVERY_MS * 1000)
     }
 
-    /// Bytes of a segment for a record of so many bytes.
-    fn bytes_for(&self, length: usize) -> u64 {
-        let padded = record_bytes(length).next_multiple_of(self.options.align_bytes);
-        (SEGMENT_HEADER_BYTES + padded) as u64
-    }
-
-    /// Sees to it that the active segment has room for a record; false if that takes longer.
-    fn make_room(&mut self, length: usize, effects: &mut Vec<Effect>) -> bool {
-        let needed = self.bytes_for(length);
-        let padded = needed - SEGMENT_HEADER_BYTES as u64;
-        if self.active.is_some_and(|active| active.bytes - active.end.0 >= padded) {
-            return true;
-        }
-        if self.syncing.is_some() || !self.flights.is_empty() {
-            return false;
-        }
-        if self.durable < self.written {
-            self.start_sync(effects);
-            return false;
-        }
-        let Spare::Ready { id, bytes } = self.spare else { return false };
-        if bytes < needed {
-            // A record longer than a segment has a segment of its own, in which it fits with what comes until
-            // that is made.
-            let bytes = needed + self.options.segment_bytes;
-            self.spare = Spare::Coming { id, bytes };
-            let file = SegmentFile::log(id);
-            self.queue_job(Job::Prepare { file, bytes, recycled: None, fill: false }, effects);
-            return false;
-        }
-        if let Some(Active { id, first_index, bytes: file_bytes, end, begun }) = self.active.take()
-        {
-            effects.push(Effect::Close(SegmentFile::log(id)));
-            if begun {
-                self.previous = Some((id, end));
-                self.closed.push_back(Closed { id, first_index, bytes: end.0, file_bytes });
-            }
-        }
-        self.active = Some(Active {
-            id,
-            first_index: self.next_index(),
-            bytes,
-            end: ByteOffset(SEGMENT_HEADER_BYTES as u64),
-            begun: false,
-        });
-        self.spare = Spare::None;
-        true
-    }
-
     /// Writes changes as the next record, right after a step that said so. They are few enough to be
     /// written in one go: at most [`LOG_SHORT_BYTES_MAX`].
     pub fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
@@ -766,102 +684,6 @@ impl Stream {
         }
     }
 
-    /// The job is done, or failed.
-    pub fn done(&mut self, result: Result<(), DiskError>, now: Now, effects: &mut Vec<Effect>) {
-        let Some(job) = self.job.take() else { return };
-        match (job, result) {
-            (Job::Prepare { file, .. }, result)
-                if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.file() == file) =>
-            {
-                if let Some(snapshot) = &mut self.snapshot {
-                    snapshot.prepared(result);
-                }
-                self.go_on_with_snapshot(effects);
-            }
-            (Job::Prepare { file, bytes, .. }, Ok(())) => {
-                self.spare = Spare::Ready { id: file.id, bytes };
-            }
-            (Job::Prepare { file, bytes, .. }, Err(error)) => {
-                let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
-                let usual = self.options.segment_bytes;
-                let bytes = match self.spare {
-                    Spare::Failed { bytes, .. } => bytes,
-                    // The next try is without the room for what comes: nothing does until it has succeeded.
-                    Spare::None | Spare::Coming { .. } | Spare::Ready { .. } if bytes > usual => {
-                        bytes - usual
-                    }
-                    Spare::None | Spare::Coming { .. } | Spare::Ready { .. } => bytes,
-                };
-                self.spare = Spare::Failed { id: file.id, bytes, error, retry_at };
-                self.jobs.push_back(Job::Remove(vec![file]));
-            }
-            (Job::SaveManifest(manifest), result) => {
-                if self.snapshot.as_ref().is_some_and(|it| Some(it.file().id) == manifest.snapshot)
-                {
-                    self.snapshot_saved(&manifest, result);
-                } else if let Err(error) = result {
-                    self.failed = Some(error);
-                }
-            }
-            (Job::Settle(_), Ok(())) => self.durable = self.written,
-            (Job::Settle(_), Err(error)) => self.failed = Some(error),
-            // What could not be removed is removed at the next start.
-            (Job::Remove(_), _) => {}
-        }
-        self.start_job(effects);
-    }
-
-    fn queue_job(&mut self, job: Job, effects: &mut Vec<Effect>) {
-        self.jobs.push_back(job);
-        self.start_job(effects);
-    }
-
-    /// Begins the next job. After a failure there is none: what it relies on may not be on the disk.
-    fn start_job(&mut self, effects: &mut Vec<Effect>) {
-        if self.job.is_none()
-            && self.failed.is_none()
-            && let Some(job) = self.jobs.pop_front()
-        {
-            self.job = Some(job.clone());
-            effects.push(Effect::Job(job));
-        }
-    }
-
-    fn take_id(&mut self) -> SegmentId {
-        let id = self.next_id;
-        self.next_id = SegmentId(id.0 + 1);
-        id
-    }
-
-    /// Has the next segment made ready, if none is; after a failure, one in which what waits fits.
-    fn prepare_spare(&mut self, now: MonoUs, waiting: usize, effects: &mut Vec<Effect>) {
-        let usual = self.options.segment_bytes;
-        let (id, bytes) = match self.spare {
-            Spare::None => {
-                let id = self.take_id();
-                self.spare = Spare::Coming { id, bytes: usual };
-                (id, usual)
-            }
-            // A failure shows until the next try has succeeded.
-            Spare::Failed { id, bytes, error, retry_at } if now >= retry_at => {
-                let bytes = bytes.max(self.bytes_for(waiting));
-                self.spare = Spare::Failed { id, bytes, error, retry_at: MonoUs(u64::MAX) };
-                (id, bytes)
-            }
-            Spare::Failed { .. } | Spare::Coming { .. } | Spare::Ready { .. } => return,
-        };
-        let mut recycled = None;
-        if bytes == usual {
-            recycled = self.recyclable.pop().map(|old| SegmentFile::log(old.id));
-        } else if !self.recyclable.is_empty() {
-            // They are too short, and take room that it could have.
-            let old = self.recyclable.drain(..).map(|old| SegmentFile::log(old.id));
-            self.jobs.push_back(Job::Remove(old.collect()));
-        }
-        let (file, fill) = (SegmentFile::log(id), self.options.fill && bytes == usual);
-        self.queue_job(Job::Prepare { file, bytes, recycled, fill }, effects);
-    }
-
     // --- the end -----------------------------------------------------------------------------
 
     /// Notes in the manifest that all records up to the last are on disk; once all is at rest.
@@ -886,201 +708,4 @@ pub(super) fn append_record(buffer: &mut AlignedBuffer, header: &RecordHeader, p
     buffer.append(payload);
     let rest = record_bytes(payload.len()) - RECORD_HEADER_BYTES - payload.len();
     buffer.append(&[0; 8][..rest]);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Refusal, Resume,
-        ResumeSegment, SegmentFile, Stream, StreamOptions,
-    };
-    use crate::types::{ByteOffset, LogIndex, MonoUs, SegmentId, ShardId, Term, UnixMs};
-
-    const OPTIONS: StreamOptions =
-        StreamOptions { segment_bytes: 1 << 26, align_bytes: 4096, fill: false };
-
-    fn now(us: u64) -> Now {
-        Now { mono: MonoUs(us), unix: UnixMs(us / 1000), ..Now::default() }
-    }
-
-    fn empty() -> Resume {
-        Resume {
-            manifest: Manifest::new(ShardId(0), 1, [7; 16]),
-            last_index: LogIndex(0),
-            last_term: Term(0),
-            segments: Vec::new(),
-            last_id: SegmentId(0),
-            leftovers: Vec::new(),
-        }
-    }
-
-    fn stream() -> Stream {
-        let mut stream = Stream::new(empty(), OPTIONS);
-        let mut effects = Vec::new();
-        stream.step(now(0), 0, false, &mut effects);
-        perform(&mut stream, now(0), effects);
-        stream
-    }
-
-    /// A disk that does at once what it is told.
-    fn perform(stream: &mut Stream, now: Now, mut effects: Vec<Effect>) {
-        while !effects.is_empty() {
-            for effect in std::mem::take(&mut effects) {
-                match effect {
-                    Effect::Write { file, buffer, .. } => {
-                        stream.written(file, buffer, Ok(()), now, &mut effects);
-                    }
-                    Effect::Sync(file) => stream.synced(file, Ok(()), &mut effects),
-                    Effect::Job(_) => stream.done(Ok(()), now, &mut effects),
-                    Effect::Close(_) => {}
-                }
-            }
-        }
-    }
-
-    /// Changes wait at every step, as they do under load.
-    fn turn(stream: &mut Stream, us: u64, sync: bool) {
-        let mut effects = Vec::new();
-        stream.changes_wait(now(us).mono);
-        if stream.step(now(us), 1000, sync, &mut effects) {
-            stream.write(now(us), &[1; 1000], sync, &mut effects);
-        }
-        perform(stream, now(us), effects);
-    }
-
-    #[test]
-    fn what_is_written_is_synced_in_time_though_writes_never_end() {
-        let mut stream = stream();
-        let mut longest_us = 0;
-        for us in (0..5_000_000).step_by(1000) {
-            turn(&mut stream, us, false);
-            let since = stream.unsynced_since().map_or(us, |since| since.0);
-            longest_us = longest_us.max(us - since);
-        }
-        assert!(stream.durable() > LogIndex(4000) && stream.figures().syncs < 10);
-        assert!(longest_us <= (LOG_SYNC_EVERY_MS + 2) * 1000, "{longest_us}");
-    }
-
-    #[test]
-    fn who_waits_for_a_sync_gets_one_though_writes_never_end() {
-        let mut stream = stream();
-        (0..100).for_each(|us| turn(&mut stream, us, false));
-        let wanted = stream.next_index();
-        for us in 100..103 {
-            let sync = stream.durable() < wanted;
-            turn(&mut stream, us, sync);
-        }
-        assert!(stream.durable() >= wanted);
-    }
-
-    /// The segments that are asked for, with their lengths.
-    fn prepared(effects: &[Effect]) -> Vec<(SegmentId, u64)> {
-        let prepared = effects.iter().filter_map(|effect| match effect {
-            Effect::Job(Job::Prepare { file, bytes, .. }) => Some((file.id, *bytes)),
-            Effect::Write { .. } | Effect::Sync(_) | Effect::Job(_) | Effect::Close(_) => None,
-        });
-        prepared.collect()
-    }
-
-    #[test]
-    fn a_segment_that_could_not_be_made_is_tried_again_under_its_number() {
-        let mut stream = Stream::new(empty(), OPTIONS);
-        let first = stream.manifest.first_segment;
-        let full = DiskError { errno: libc::ENOSPC };
-        for us in [0, LOG_RETRY_MS * 1000, LOG_RETRY_MS * 2000] {
-            let (mut effects, mut asked) = (Vec::new(), Vec::new());
-            stream.step(now(us), 0, false, &mut effects);
-            while let Some(Effect::Job(job)) = effects.pop() {
-                let is_prepare = matches!(job, Job::Prepare { .. });
-                asked.extend(prepared(&[Effect::Job(job)]));
-                let result =
-                    if is_prepare && us < LOG_RETRY_MS * 2000 { Err(full) } else { Ok(()) };
-                stream.done(result, now(us), &mut effects);
-            }
-            assert_eq!(asked, [(first, OPTIONS.segment_bytes)], "at {us}");
-        }
-        assert_eq!(stream.refusal(0), None);
-        turn(&mut stream, LOG_RETRY_MS * 3000, true);
-        assert_eq!(stream.segment_of(LogIndex(1)), first);
-    }
-
-    #[test]
-    fn a_long_records_segment_has_room_for_what_comes_while_it_is_made() {
-        let mut stream = stream();
-        let mut waiting = usize::try_from(OPTIONS.segment_bytes).unwrap();
-        let mut effects = Vec::new();
-        assert!(!stream.step(now(1), waiting, false, &mut effects));
-        assert_eq!(prepared(&effects).len(), 1);
-        waiting += 1 << 20;
-        perform(&mut stream, now(2), effects);
-        let mut effects = Vec::new();
-        assert!(stream.step(now(2), waiting, false, &mut effects));
-        assert_eq!(prepared(&effects), []);
-    }
-
-    #[test]
-    fn a_long_record_on_a_full_disk_asks_for_what_it_needs_and_no_more() {
-        let mut stream = stream();
-        let waiting = usize::try_from(OPTIONS.segment_bytes).unwrap();
-        let (mut us, mut effects) = (1, Vec::new());
-        assert!(!stream.step(now(us), waiting, false, &mut effects));
-        for more in [0, 1 << 20] {
-            while let Some(Effect::Job(job)) = effects.pop() {
-                let is_prepare = matches!(job, Job::Prepare { .. });
-                let full = DiskError { errno: libc::ENOSPC };
-                let result = if is_prepare { Err(full) } else { Ok(()) };
-                stream.done(result, now(us), &mut effects);
-            }
-            assert!(matches!(stream.refusal(waiting), Some(Refusal::Full(_))));
-            us += LOG_RETRY_MS * 1000;
-            assert!(!stream.step(now(us), waiting + more, false, &mut effects));
-            let needed = stream.bytes_for(waiting + more);
-            assert_eq!(prepared(&effects), [(SegmentId(1), needed)]);
-        }
-        perform(&mut stream, now(us), effects);
-        assert!(stream.step(now(us), waiting, false, &mut Vec::new()));
-        assert_eq!(stream.refusal(0), None);
-    }
-
-    #[test]
-    fn nothing_is_built_on_what_was_found_before_it_is_synced() {
-        let segment = |id, first| ResumeSegment {
-            id: SegmentId(id),
-            first_index: LogIndex(first),
-            end: ByteOffset(8192),
-            file_bytes: 1 << 26,
-        };
-        let segments = vec![segment(1, 1), segment(2, 10)];
-        let found = Resume { segments, last_index: LogIndex(15), ..empty() };
-        for result in [Ok(()), Err(DiskError { errno: libc::EIO })] {
-            let mut stream = Stream::new(found.clone(), OPTIONS);
-            let mut effects = Vec::new();
-            assert!(!stream.step(now(0), 1000, true, &mut effects));
-            let [Effect::Job(Job::Settle(Some(newest)))] = effects[..] else {
-                panic!("{effects:?}");
-            };
-            // The first segment was on disk before the second was begun.
-            assert_eq!((newest, stream.durable()), (SegmentFile::log(SegmentId(2)), LogIndex(9)));
-            effects.clear();
-            stream.done(result, now(1), &mut effects);
-            let goes_on = matches!(effects[..], [Effect::Job(Job::SaveManifest(_))]);
-            assert_eq!((goes_on, effects.is_empty()), (result.is_ok(), result.is_err()));
-            assert_eq!(stream.durable(), LogIndex(if result.is_ok() { 15 } else { 9 }));
-        }
-    }
-
-    #[test]
-    fn changes_that_wait_are_not_on_disk() {
-        let mut stream = stream();
-        assert_eq!(stream.unsynced_since(), None);
-        stream.changes_wait(MonoUs(5));
-        stream.changes_wait(MonoUs(8));
-        assert_eq!(stream.unsynced_since(), Some(MonoUs(5)));
-        turn(&mut stream, 10, false);
-        assert_eq!(stream.unsynced_since(), Some(MonoUs(5)));
-        let mut effects = Vec::new();
-        stream.step(now(11), 0, true, &mut effects);
-        perform(&mut stream, now(11), effects);
-        assert_eq!(stream.unsynced_since(), None);
-    }
 }
