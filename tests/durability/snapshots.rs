@@ -1,12 +1,12 @@
 //! Snapshots: asked for, told of, and taken often enough that the directory does not grow without end.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::harness::client::{Client, encode, info, info_number};
 use crate::harness::server::skip_on_other_server;
 use crate::harness::value::Value;
 use crate::harness::wait_until;
-use crate::server::{bytes_in, data_dir, launch, persistence, save, start, stop};
+use crate::server::{bytes_in, data_dir, launch, launch_plain, persistence, save, start, stop};
 
 /// So many that each shard's log has more than one segment.
 const KEYS: usize = 8000;
@@ -169,4 +169,42 @@ fn the_directory_is_bounded_by_the_growth_of_the_log() {
 #[test]
 fn the_directory_is_bounded_by_the_length_of_the_log() {
     overwrite(&[("--auto-aof-rewrite-percentage", "0"), ("--log-bytes-max", "6mb")], 48 << 20);
+}
+
+/// A snapshot is taken while others write; what it needs beside the data is a part of the entries at a time.
+#[test]
+fn a_snapshot_takes_little_memory() {
+    const KEYS: usize = 8_000;
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let launch = launch_plain(dir.path(), 1, "async").flag("--auto-aof-rewrite-percentage", "0");
+    let server = start(&launch);
+    let mut client = server.client();
+    let value = "v".repeat(8_000);
+    let mut overwrite = |keys: std::ops::Range<usize>| {
+        for key in keys.clone() {
+            client.request(&["SET", &format!("key{key}"), &value]);
+        }
+        keys.for_each(|_| assert_eq!(client.read(), Ok(Value::ok())));
+    };
+    // Twice, so that what the log needs is there already.
+    (0..2).for_each(|_| (0..KEYS).step_by(100).for_each(|key| overwrite(key..key + 100)));
+    let mut saver = server.client();
+    save(&mut saver);
+    let before = server.resident_bytes();
+    server.forget_peak_of_memory();
+    let mut next = 0;
+    for _ in 0..3 {
+        saver.request(&["SAVE"]);
+        wait_until("the snapshot is taken", || {
+            overwrite(next..next + 20);
+            next = (next + 20) % KEYS;
+            saver.is_readable_within(Duration::from_millis(1))
+        });
+        assert_eq!(saver.read(), Ok(Value::ok()));
+    }
+    let (peak, data) = (server.peak_of_memory(), (KEYS * value.len()) as u64);
+    assert!(peak < before + data / 20, "{before} bytes before, {peak} at most");
 }

@@ -382,6 +382,20 @@ impl Server {
         kib.parse::<u64>().expect("a number") * 1024
     }
 
+    /// Has [`Self::peak_of_memory`] speak of what comes.
+    pub(crate) fn forget_peak_of_memory(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("reset the peak");
+    }
+
+    /// The most memory that was resident, in bytes.
+    pub(crate) fn peak_of_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = std::fs::read_to_string(&path).expect("status of the server");
+        let line = text.lines().find(|line| line.starts_with("VmHWM:")).expect("a line with VmHWM");
+        let kib = line.split_whitespace().nth(1).expect("a number of KiB");
+        kib.parse::<u64>().expect("a number") * 1024
+    }
+
     /// User and system time used so far, in clock ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.pid());
