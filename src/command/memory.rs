@@ -88,7 +88,7 @@ impl Usage {
         let used = node.limited_memory_bytes() + log_buffers;
         let mut usage = Self {
             used,
-            peak: node.memory_peak_bytes().max(used),
+            peak: node.memory_peak_bytes(used),
             resident: node.host.resident_bytes(),
             log_buffers,
             ..Self::default()

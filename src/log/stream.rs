@@ -105,7 +105,9 @@ struct Flight {
     since: MonoUs,
     /// Whether the disk has it; it counts when those before it do.
     is_done: bool,
-    /// The buffer, where the write is to be tried again.
+    /// Whether it has found the disk full; it is tried again until there is room.
+    is_refused: bool,
+    /// The buffer, until it is tried again.
     held: Option<(AlignedBuffer, MonoUs)>,
 }
 
@@ -206,6 +208,8 @@ pub struct Stream {
     /// The job that is being done.
     job: Option<Job>,
     snapshot: Option<Snapshot>,
+    /// Whether writes are refused until there is room for another segment.
+    is_short: bool,
     failed: Option<DiskError>,
     figures: StreamFigures,
     /// Bytes of segments since the snapshot.
@@ -300,6 +304,7 @@ impl Stream {
             jobs,
             job: None,
             snapshot: None,
+            is_short: false,
             failed: None,
             figures: StreamFigures::default(),
             log_bytes,
@@ -362,21 +367,22 @@ impl Stream {
 
     /// Why writes can't be taken, if they can't. `pending` bytes of changes wait in the journal already,
     /// one more write is to come.
-    pub fn refusal(&self, pending: usize) -> Option<Refusal> {
+    pub fn refusal(&mut self, pending: usize) -> Option<Refusal> {
         if let Some(error) = self.failed {
             return Some(Refusal::Failed(error));
         }
-        if self.flights.iter().any(|flight| flight.held.is_some()) {
+        if self.flights.iter().any(|flight| flight.is_refused) {
             return Some(Refusal::Full(DiskError { errno: libc::ENOSPC }));
         }
-        if let Spare::Failed { error, .. } = self.spare {
-            let room = self.active.map_or(0, |active| active.bytes.saturating_sub(active.end.0));
-            // Half of what is left is kept for what one write brings beyond its estimate.
-            if (pending + LOG_BUFFER_BYTES) as u64 > room / 2 {
-                return Some(Refusal::Full(error));
-            }
-        }
-        None
+        let Spare::Failed { error, .. } = self.spare else {
+            self.is_short = false;
+            return None;
+        };
+        let room = self.active.map_or(0, |active| active.bytes.saturating_sub(active.end.0));
+        // Half of what is left is kept for what one write brings beyond its estimate. Once refused, writes are
+        // until there is another segment, though what waits now be written to what is left.
+        self.is_short |= (pending + LOG_BUFFER_BYTES) as u64 > room / 2;
+        self.is_short.then_some(Refusal::Full(error))
     }
 
     /// Whether a write or a sync has failed, so that what is not durable now never will be.
@@ -454,7 +460,7 @@ impl Stream {
     #[inline]
     fn may_write(&self, sync: bool) -> bool {
         let all_vouch = || {
-            self.flights.iter().all(|flight| flight.sync && flight.held.is_none())
+            self.flights.iter().all(|flight| flight.sync && !flight.is_refused)
                 && self.long.is_none()
                 && self.syncing.is_none()
         };
@@ -564,8 +570,15 @@ impl Stream {
         self.last_write = now.mono;
         self.log_bytes += length;
         self.figures.written_bytes += length;
-        let (since, is_done, held) = (self.sealed_since, false, None);
-        self.flights.push_back(Flight { last_index, offset, sync, since, is_done, held });
+        self.flights.push_back(Flight {
+            last_index,
+            offset,
+            sync,
+            since: self.sealed_since,
+            is_done: false,
+            is_refused: false,
+            held: None,
+        });
         buffer.tag = offset.0;
         self.lent_bytes += buffer.memory_bytes();
         effects.push(Effect::Write { file, offset, buffer, sync });
@@ -634,12 +647,14 @@ impl Stream {
         match result {
             Ok(()) => {
                 flight.is_done = true;
+                flight.is_refused = false;
                 self.keep_buffer(buffer);
                 self.count_done();
                 self.go_on_with_snapshot(effects);
             }
             Err(error) if error.is_full() => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
+                flight.is_refused = true;
                 flight.held = Some((buffer, retry_at));
             }
             Err(error) => self.failed = Some(error),

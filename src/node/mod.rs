@@ -177,7 +177,7 @@ impl Node {
     /// Samples rates and the memory peak. Core 0 calls it about ten times a second.
     pub fn tick(&self, now: Now) {
         lock(&self.rates).sample(now.mono, self.totals());
-        self.memory_peak_bytes.fetch_max(self.used_memory_bytes(), Ordering::Relaxed);
+        self.memory_peak_bytes(self.used_memory_bytes());
     }
 
     /// Rates per second over the last moments.
@@ -215,10 +215,9 @@ impl Node {
         self.cores.iter().map(|core| core.ring_bytes.get()).sum()
     }
 
-    /// The highest `used_memory_bytes` seen.
-    pub fn memory_peak_bytes(&self) -> u64 {
-        let peak = self.memory_peak_bytes.load(Ordering::Relaxed);
-        peak.max(self.used_memory_bytes())
+    /// The highest `used_memory_bytes` seen, this one included.
+    pub fn memory_peak_bytes(&self, used: u64) -> u64 {
+        self.memory_peak_bytes.fetch_max(used, Ordering::Relaxed).max(used)
     }
 
     /// Sets all statistics back to zero (`CONFIG RESETSTAT`).
