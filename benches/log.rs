@@ -3,9 +3,7 @@
 //!
 //! `cargo bench --bench log`. The disk's share is in `cargo bench --bench compare -- --only durable`.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::io;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmain::cache::{Expiry, Keyspace, KeyspaceOptions};
@@ -15,6 +13,11 @@ use ringmain::log::{
 use ringmain::shard::Shard;
 use ringmain::types::{DbIndex, Key, MonoUs, Now, SLOT_COUNT, ShardId};
 
+#[path = "../tests/feed/memory.rs"]
+mod memory;
+
+use memory::Memory;
+
 const VALUE: [u8; 64] = [7; 64];
 const ID: [u8; 16] = [3; 16];
 /// Changes of one record: what a turn under load brings.
@@ -22,64 +25,6 @@ const CHANGES: usize = 64;
 const RECORDS: usize = 1 << 13;
 const OPTIONS: StreamOptions =
     StreamOptions { segment_bytes: 64 << 20, align_bytes: 512, fill: false };
-
-/// A folder in memory.
-#[derive(Default)]
-struct Memory {
-    files: BTreeMap<String, Vec<u8>>,
-}
-
-impl Memory {
-    fn file(&mut self, name: &str) -> io::Result<&mut Vec<u8>> {
-        self.files.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-impl Directory for Memory {
-    type Content = Vec<u8>;
-
-    fn list(&mut self) -> io::Result<Vec<String>> {
-        Ok(self.files.keys().cloned().collect())
-    }
-
-    fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
-        self.file(name).cloned()
-    }
-
-    fn create(&mut self, name: &str, bytes: u64, _: bool) -> io::Result<()> {
-        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        self.files.entry(name.to_owned()).or_default().resize(bytes, 0);
-        Ok(())
-    }
-
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        let file = self.file(name)?;
-        let end = offset + bytes.len();
-        file.resize(file.len().max(end), 0);
-        file[offset..end].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn sync(&mut self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        let file = self.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        self.files.insert(to.to_owned(), file);
-        Ok(())
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.files.remove(name);
-        Ok(())
-    }
-
-    fn sync_directory(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn keyspace() -> Keyspace {
     let mut keyspace =
