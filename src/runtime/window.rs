@@ -10,6 +10,7 @@ use super::connection::Connection;
 use super::core::Core;
 use super::ring::{Completion, Op};
 use super::sorted::Sorted;
+use crate::cache::PREFETCH_KEYS_MAX;
 use crate::command::Handler;
 use crate::command::binary::{Operations, Run};
 use crate::command::table::{Entry, Table};
@@ -267,12 +268,17 @@ impl Core<'_> {
             }
             _ => None,
         };
-        let keys = completions.iter().filter_map(received);
+        // Once for all shards.
+        let mut keys = [None; PREFETCH_KEYS_MAX];
+        for (key, found) in keys.iter_mut().zip(completions.iter().filter_map(received)) {
+            *key = Some(found);
+        }
         let slots = &self.node.slots;
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
             if let Some(shard) = self.shards.held(id) {
-                let of_shard = keys.clone().filter(|key| slots.shard_of(key.slot) == id);
+                let found = keys.iter().map_while(|key| *key);
+                let of_shard = found.filter(|key| slots.shard_of(key.slot) == id);
                 shard.keyspace().prefetch_all(of_shard);
             }
         }
