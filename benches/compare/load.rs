@@ -36,11 +36,8 @@ impl Verb {
         }
     }
 
-    fn command(self) -> &'static str {
-        match self {
-            Self::Set => "set",
-            Self::Get => "get",
-        }
+    fn command(self) -> String {
+        self.name().to_lowercase()
     }
 }
 
@@ -166,7 +163,7 @@ fn loadgen(program: &Path, mix: &str, load: Load, server: &Running) -> io::Resul
     let status = wait(&mut child)?;
     let report: serde_json::Value = serde_json::from_reader(report)?;
     let summary = &report["runs"][0]["summary"];
-    let latency = &summary["commands"][load.verb.command()];
+    let latency = &summary["commands"][&load.verb.command()];
     let figures = [&summary["requests_per_s"], &latency["p50"], &latency["p99"]];
     let (true, Some(0), [Some(requests_per_second), Some(p50_us), Some(p99_us)]) =
         (status, summary["errors"].as_u64(), figures.map(serde_json::Value::as_f64))
@@ -186,7 +183,7 @@ fn redis_benchmark(program: PathBuf, load: Load, server: &Running) -> io::Result
         .args(["-d", &VALUE.len().to_string()])
         .args(["-P", &load.depth.to_string()])
         .args(["-n", &load.requests.to_string()])
-        .args(["-t", load.verb.command()]);
+        .args(["-t", &load.verb.command()]);
     if load.is_cluster {
         command.arg("--cluster");
     }

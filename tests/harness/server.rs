@@ -375,11 +375,7 @@ impl Server {
 
     /// Resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/smaps_rollup", self.pid());
-        let text = std::fs::read_to_string(&path).expect("memory of the server");
-        let line = text.lines().find(|line| line.starts_with("Rss:")).expect("a line with Rss");
-        let kib = line.split_whitespace().nth(1).expect("a number of KiB");
-        kib.parse::<u64>().expect("a number") * 1024
+        self.memory_bytes("smaps_rollup", "Rss:")
     }
 
     /// Has [`Self::peak_of_memory`] speak of what comes.
@@ -389,9 +385,14 @@ impl Server {
 
     /// The most memory that was resident, in bytes.
     pub(crate) fn peak_of_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let text = std::fs::read_to_string(&path).expect("status of the server");
-        let line = text.lines().find(|line| line.starts_with("VmHWM:")).expect("a line with VmHWM");
+        self.memory_bytes("status", "VmHWM:")
+    }
+
+    /// What a line of a file in the server's folder of `/proc` says, which is in KiB.
+    fn memory_bytes(&self, file: &str, name: &str) -> u64 {
+        let path = format!("/proc/{}/{file}", self.pid());
+        let text = std::fs::read_to_string(&path).expect("memory of the server");
+        let line = text.lines().find(|line| line.starts_with(name)).expect("a line of that name");
         let kib = line.split_whitespace().nth(1).expect("a number of KiB");
         kib.parse::<u64>().expect("a number") * 1024
     }
