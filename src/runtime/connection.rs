@@ -242,11 +242,13 @@ impl Connection {
         self.unfinished.push(batch);
     }
 
-    /// The batches that are to go on: none as long as the client has too much to read already.
+    /// The batches that are to go on: none as long as the client has too much to read already, or for good if it
+    /// has been told that this is the end.
     #[expect(clippy::vec_box, reason = "a batch travels from core to core in its box")]
     pub(crate) fn unfinished_to_go_on(&mut self) -> Vec<Box<Batch>> {
         let pending = self.output.pending_bytes();
-        if pending > PENDING_OUTPUT_BYTES_MAX / 2 && self.output.can_send() {
+        let has_much_to_read = pending > PENDING_OUTPUT_BYTES_MAX / 2 && self.output.can_send();
+        if has_much_to_read || self.output.has_ended() {
             return Vec::new();
         }
         std::mem::take(&mut self.unfinished)

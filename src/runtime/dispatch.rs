@@ -601,6 +601,10 @@ impl Core<'_> {
     pub(super) fn batch_done(&mut self, mut batch: Box<Batch>) {
         self.note_hop(&batch);
         let Some(mut connection) = self.connections.take(batch.connection) else { return };
+        if connection.output.has_ended() {
+            // Nor does what waits behind it leave.
+            return self.connections.put(connection);
+        }
         Self::note_return_of(&mut connection, &batch);
         let replies = std::mem::take(&mut batch.replies);
         if !batch.gate.is_empty() {

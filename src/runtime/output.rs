@@ -42,6 +42,8 @@ pub(crate) struct Output {
     held_bytes: usize,
     /// The most bytes that waited at once, lately.
     peak: usize,
+    /// Whether the last has been said: what comes now goes into the slots, and stays there.
+    has_ended: bool,
 }
 
 /// What is ready to be sent in front of a long value, and the value.
@@ -98,7 +100,7 @@ impl Slot {
 impl Output {
     /// Where the next reply is to be appended.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
-        if self.slots.is_empty() {
+        if self.slots.is_empty() && !self.has_ended {
             return &mut self.ready;
         }
         if !matches!(self.slots.back(), Some(Slot::Ready(_))) {
@@ -112,7 +114,7 @@ impl Output {
 
     /// Appends a reply that is one long value.
     pub(crate) fn push_value(&mut self, value: SharedBytes) {
-        if self.slots.is_empty() {
+        if self.slots.is_empty() && !self.has_ended {
             self.queue_value(value);
         } else {
             self.push_slot(Slot::Value(value));
@@ -142,6 +144,9 @@ impl Output {
 
     /// Holds back, until `gate` opens, all that is ready and has not been let go.
     pub(crate) fn hold(&mut self, gate: Gate) {
+        if self.has_ended {
+            return;
+        }
         let mut pieces = std::mem::take(&mut self.coming);
         self.queued_bytes -= pieces.iter().map(Piece::len).sum::<usize>();
         if !self.ready.is_empty() {
@@ -176,7 +181,8 @@ impl Output {
         false
     }
 
-    /// Replaces all that has not been sent by `last`.
+    /// Replaces all that has not been sent by `last`. Nothing comes behind it: replies that other cores still
+    /// owe would be taken for those that it replaces.
     pub(crate) fn end_with(&mut self, last: &[u8]) {
         self.held.clear();
         self.held_bytes = 0;
@@ -185,15 +191,22 @@ impl Output {
         self.slots.clear();
         self.slot_bytes = 0;
         self.ready.clear();
-        self.ready.extend_from_slice(last);
+        self.queued_bytes += last.len();
+        self.queued.push_back(Piece::Bytes(last.to_vec()));
+        self.has_ended = true;
+    }
+
+    /// Whether the last has been said.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether any reply is still waited for.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.slots.is_empty()
+        !self.slots.is_empty() && !self.has_ended
     }
 
-    /// Puts the replies of batch `ticket` into their places.
+    /// Puts the replies of batch `ticket` into their places; there must be some.
     pub(crate) fn fill(&mut self, ticket: u64, replies: BatchReplies) {
         let mut bytes = &replies.bytes[..];
         let mut lengths = replies.lengths.iter();
@@ -223,6 +236,9 @@ impl Output {
 
     /// The ticket of the first reply that is waited for.
     pub(crate) fn oldest_ticket(&self) -> Option<u64> {
+        if self.has_ended {
+            return None;
+        }
         match self.slots.front()? {
             Slot::Waiting { ticket, .. } => Some(*ticket),
             Slot::Ready(_) | Slot::Value(_) => {
@@ -310,7 +326,7 @@ impl Output {
             && self.held.is_empty()
             && self.coming.is_empty()
             && self.ready.is_empty()
-            && self.slots.is_empty()
+            && !self.is_waiting()
     }
 
     /// The bytes to send next, if none are under way and some are ready. They stay where they are
@@ -572,6 +588,32 @@ mod tests {
         let value = vec![b'v'; LONG_BYTES_MIN + 1];
         assert_eq!(send_all(&mut output), [&head[..], &value, b"\r\n4"].concat());
         assert!(output.is_empty() && output.pending_bytes() == 0);
+    }
+
+    /// Replies that are owed when the last is said do not come behind it.
+    #[test]
+    fn nothing_comes_behind_the_last_reply() {
+        let mut gate = Gate::default();
+        gate.add(ShardId(0), LogIndex(1));
+        let mut output = Output::default();
+        output.tail().extend_from_slice(b"0");
+        assert_eq!(output.start_send(), Some(&b"0"[..]));
+        output.push_value(long_value(b'v'));
+        output.tail().extend_from_slice(b"1");
+        output.hold(gate.clone());
+        output.wait_for(7, false);
+        output.tail().extend_from_slice(b"3");
+        output.wait_for(8, false);
+        output.end_with(b"-ERR the last");
+        assert!(output.has_ended() && !output.is_waiting() && output.oldest_ticket().is_none());
+        output.tail().extend_from_slice(b"later");
+        output.push_value(long_value(b'w'));
+        output.wait_for(9, false);
+        output.hold(gate);
+        assert!(output.can_send() && !output.is_empty());
+        assert_eq!(output.sent(1), None);
+        assert_eq!(send_all(&mut output), b"-ERR the last");
+        assert!(output.is_empty() && !output.is_waiting());
     }
 
     #[test]
