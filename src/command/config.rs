@@ -3,9 +3,9 @@
 
 use super::glob::{self, Case};
 use super::{Action, Command, Error, Flags, Group, Handler, Keys, SessionCx, SessionHandler};
-use crate::config::Live;
 use crate::config::parameter::{PARAMETERS, Parameter};
 use crate::config::set::set_all;
+use crate::config::{Durability, Live};
 use crate::protocol::{Args, Reply};
 
 /// The rows of this file.
@@ -93,9 +93,11 @@ fn matching(pattern: &[u8]) -> Vec<(&[u8], &'static Parameter)> {
 fn set(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     change(&cx.node.config, args)?;
     cx.actions.push(Action::ConfigChanged);
-    if args.from(2).step_by(2).any(|name| name.eq_ignore_ascii_case(b"durability")) {
+    let mut positions = (2..args.len()).step_by(2);
+    let named = positions.rfind(|name| args.at(*name).eq_ignore_ascii_case(b"durability"));
+    if let Some(asked) = named.and_then(|name| Durability::from_name(args.at(name + 1))) {
         // The runtime answers when it holds.
-        cx.actions.push(Action::AwaitDurability(cx.node.config.load().durability));
+        cx.actions.push(Action::AwaitDurability(asked));
     } else {
         reply.ok();
     }

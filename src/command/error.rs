@@ -1,5 +1,6 @@
 //! What a command can answer instead of a result, in Redis's words.
 
+use crate::config::Durability;
 use crate::log::Refusal;
 
 /// An error reply. `Display` gives the text after the `-`, code included.
@@ -35,6 +36,9 @@ pub enum Error {
     /// The shard's log can't be written.
     #[error("{0}")]
     LogRefused(Refusal),
+    /// The client asked for its writes to be kept, and no log is.
+    #[error("NODURABILITY there is no log yet: durability {} can't be given", .0.name())]
+    NotDurable(Durability),
     /// Data is being recovered.
     #[error("LOADING Redis is loading the dataset in memory")]
     Loading,

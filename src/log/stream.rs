@@ -105,8 +105,8 @@ struct Flight {
     since: MonoUs,
     /// Whether the disk has it; it counts when those before it do.
     is_done: bool,
-    /// Whether it has found the disk full; it is tried again until there is room.
-    is_refused: bool,
+    /// Why the disk took none of it, if it was full; it is tried again until there is room.
+    refused: Option<DiskError>,
     /// The buffer, until it is tried again.
     held: Option<(AlignedBuffer, MonoUs)>,
 }
@@ -118,6 +118,8 @@ pub enum Refusal {
     Failed(DiskError),
     /// There is no room on the disk. Until there is.
     Full(DiskError),
+    /// The next segment can't be made. Until it can.
+    NoSegment(DiskError),
     /// The server is stopping: what came now would not be on disk.
     Stopping,
 }
@@ -140,6 +142,11 @@ impl std::fmt::Display for Refusal {
             Self::Full(error) => write!(
                 f,
                 "MISCONF Errors writing to the log: {error}. Writes go on when there is room again."
+            ),
+            Self::NoSegment(error) => write!(
+                f,
+                "MISCONF Errors writing to the log: the next segment can't be made: {error}. Writes go on \
+                 when it can: it is tried again all the time."
             ),
             Self::Stopping => write!(f, "ERR The server is shutting down."),
         }
@@ -371,8 +378,8 @@ impl Stream {
         if let Some(error) = self.failed {
             return Some(Refusal::Failed(error));
         }
-        if self.flights.iter().any(|flight| flight.is_refused) {
-            return Some(Refusal::Full(DiskError { errno: libc::ENOSPC }));
+        if let Some(error) = self.flights.iter().find_map(|flight| flight.refused) {
+            return Some(Refusal::Full(error));
         }
         let Spare::Failed { error, .. } = self.spare else {
             self.is_short = false;
@@ -382,7 +389,9 @@ impl Stream {
         // Half of what is left is kept for what one write brings beyond its estimate. Once refused, writes are
         // until there is another segment, though what waits now be written to what is left.
         self.is_short |= (pending + LOG_BUFFER_BYTES) as u64 > room / 2;
-        self.is_short.then_some(Refusal::Full(error))
+        let refusal =
+            if error.is_full() { Refusal::Full(error) } else { Refusal::NoSegment(error) };
+        self.is_short.then_some(refusal)
     }
 
     /// Whether a write or a sync has failed, so that what is not durable now never will be.
@@ -460,7 +469,7 @@ impl Stream {
     #[inline]
     fn may_write(&self, sync: bool) -> bool {
         let all_vouch = || {
-            self.flights.iter().all(|flight| flight.sync && !flight.is_refused)
+            self.flights.iter().all(|flight| flight.sync && flight.refused.is_none())
                 && self.long.is_none()
                 && self.syncing.is_none()
         };
@@ -576,7 +585,7 @@ impl Stream {
             sync,
             since: self.sealed_since,
             is_done: false,
-            is_refused: false,
+            refused: None,
             held: None,
         });
         buffer.tag = offset.0;
@@ -647,14 +656,14 @@ impl Stream {
         match result {
             Ok(()) => {
                 flight.is_done = true;
-                flight.is_refused = false;
+                flight.refused = None;
                 self.keep_buffer(buffer);
                 self.count_done();
                 self.go_on_with_snapshot(effects);
             }
             Err(error) if error.is_full() => {
                 let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
-                flight.is_refused = true;
+                flight.refused = Some(error);
                 flight.held = Some((buffer, retry_at));
             }
             Err(error) => self.failed = Some(error),

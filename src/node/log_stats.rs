@@ -13,8 +13,8 @@ use crate::types::{CoreId, LogIndex, UnixMs};
 #[repr(align(128))]
 pub struct LogStats {
     durable: AtomicU64,
-    /// Whether what is not durable now never will be.
-    failed: AtomicBool,
+    /// Whether the log has failed or ended: what is not durable now never will be.
+    stopped: AtomicBool,
     /// Cores that want to hear of it when `durable` rises, by bit: core modulo 64.
     waiting: AtomicU64,
     /// Snapshots that somebody asked for, less those begun.
@@ -43,18 +43,18 @@ impl LogStats {
     pub fn publish(&self, state: &LogState, has_failed: bool) -> u64 {
         *lock(&self.state) = Some(*state);
         let rose = self.durable.swap(state.durable.0, Ordering::SeqCst) < state.durable.0;
-        let failed = has_failed && !self.failed.swap(true, Ordering::SeqCst);
-        if rose || failed { self.waiting.swap(0, Ordering::SeqCst) } else { 0 }
+        let stops = !self.stopped.swap(has_failed, Ordering::SeqCst) && has_failed;
+        if rose || stops { self.waiting.swap(0, Ordering::SeqCst) } else { 0 }
     }
 
-    /// Forgets the log, whose last record was `last`: the shard has none any more, and nobody waits for it.
-    /// Answers the cores that did, as bits.
+    /// Forgets the log, whose last record was `last`: the shard has none any more. Answers the cores that waited
+    /// for it, as bits: what is not durable now never will be, as far as anybody can say who looks now. Whoever
+    /// looks when there is another log waits for that, which holds what the shard did when it began.
     pub fn clear(&self, last: LogIndex) -> u64 {
         *lock(&self.state) = None;
         self.ended_at.store(last.0, Ordering::SeqCst);
         self.ended.fetch_add(1, Ordering::SeqCst);
-        self.failed.store(false, Ordering::SeqCst);
-        self.durable.store(u64::MAX, Ordering::SeqCst);
+        self.stopped.store(true, Ordering::SeqCst);
         self.waiting.swap(0, Ordering::SeqCst)
     }
 
@@ -115,8 +115,8 @@ impl LogStats {
 
     /// Whether what is not on disk never will be.
     #[inline]
-    pub fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
+    pub fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
     }
 
     // --- snapshots ---------------------------------------------------------------------------

@@ -253,7 +253,9 @@ impl Core<'_> {
             let RequestHead { id: number, opcode, .. } = request.head;
             let key = request.key(db, bytes);
             let ran = match opcode {
-                SET if shard.has_room() => set(shard, *place, (key, request.value(bytes)), now),
+                SET if shard.has_room(session.durability) => {
+                    set(shard, *place, (key, request.value(bytes)), now)
+                }
                 SET => Err(NotPlain),
                 _ => get(shard, *place, key, now, access, out),
             };

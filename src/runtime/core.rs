@@ -18,7 +18,8 @@ use super::engine::Engine;
 use super::input::SpareInput;
 use super::listener::Listener;
 use super::log_files::LogFiles;
-use super::logger::{Logs, Recovering};
+use super::log_life::Recovering;
+use super::logger::Logs;
 use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
 use super::ring::{Completion, Op, Ring, Token};
@@ -217,6 +218,8 @@ impl<'a> Core<'a> {
         self.shards.take_own();
         if self.node.config.generation() != self.config_generation {
             self.refresh();
+        } else if self.logs.is_unsettled {
+            self.follow_durability();
         }
         let yielded = std::mem::take(&mut self.yielding);
         for completions in completions.chunks(PREFETCH_KEYS_MAX) {

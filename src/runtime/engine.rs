@@ -325,7 +325,7 @@ impl<'a> Engine<'a> {
     #[inline]
     fn gate_changes(&mut self, shard: &mut Shard, before: Option<usize>) {
         if before.is_some_and(|before| shard.keyspace().changes_len() > before) {
-            self.gate.add(shard.id(), shard.want_sync());
+            self.gate_all(shard);
         }
     }
 
@@ -338,8 +338,10 @@ impl<'a> Engine<'a> {
 
     /// Has the replies wait for all changes of a shard so far.
     pub(crate) fn gate_all(&mut self, shard: &mut Shard) {
-        if shard.keyspace().changes_len() > 0 {
-            self.gate.add(shard.id(), shard.want_sync());
+        if shard.keyspace().changes_len() > 0
+            && let Some(index) = shard.want_sync()
+        {
+            self.gate.add(shard.id(), index);
         }
     }
 
@@ -451,7 +453,7 @@ impl<'a> Engine<'a> {
         self.slice.ns += ns;
         if let Err(error) = result {
             self.write_error(&error, call, out);
-            if matches!(error, Error::OutOfMemory | Error::LogRefused(_)) {
+            if matches!(error, Error::OutOfMemory | Error::LogRefused(_) | Error::NotDurable(_)) {
                 self.metrics.count_rejected(call.entry.id);
                 return;
             }

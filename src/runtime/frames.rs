@@ -13,11 +13,10 @@ use crate::command::binary::{
 };
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, SessionCx};
-use crate::config::Durability as ServerDurability;
 use crate::limits::{BINARY_FRAME_ITEMS_MAX, BINARY_REPLY_FRAME_BYTES, WINDOW_REQUESTS_MAX};
 use crate::protocol::binary::{
-    Durability, Extras, FrameError, FrameLimits, Frames, Opcode, REQUEST_MAGIC, ReplyFrame,
-    ReplyHead, RequestHead, Status,
+    Extras, FrameError, FrameLimits, Frames, Opcode, REQUEST_MAGIC, ReplyFrame, ReplyHead,
+    RequestHead, Status,
 };
 use crate::protocol::{Args, Proto};
 use crate::shard::Call;
@@ -262,12 +261,6 @@ impl Core<'_> {
         if self.refuses_data() && !flags.contains(Flags::LOADING) {
             return Err(Failure::from(Error::Loading));
         }
-        if head.durability > Durability::Memory as u8
-            && self.config.durability == ServerDurability::Memory
-            && flags.contains(Flags::WRITE)
-        {
-            return Err(not_durable(head.durability));
-        }
         Ok(())
     }
 
@@ -377,12 +370,4 @@ impl Core<'_> {
         };
         self.refuse_native(connection, entry, head, &failure)
     }
-}
-
-/// A durability that can't be given.
-#[cold]
-fn not_durable(level: u8) -> Failure {
-    let level = if level == Durability::Async as u8 { "async" } else { "sync" };
-    let text = format!("NODURABILITY there is no log yet: durability {level} can't be given");
-    Failure { status: Status::DurabilityUnavailable, text: text.into() }
 }

@@ -1,5 +1,8 @@
 //! Replies that wait for the disk: a gate names the records that must be on it first.
 
+use super::connection::{Block, Connection, State};
+use super::core::Core;
+use super::mail::Message;
 use crate::node::Node;
 use crate::types::{CoreId, LogIndex, ShardId};
 
@@ -50,7 +53,7 @@ impl Gate {
     /// Whether it is open; forgets what need not be waited for any more.
     pub(crate) fn passage(&mut self, node: &Node) -> Passage {
         self.0.retain(|(shard, index)| !node.log(*shard).is_durable(*index));
-        if self.0.iter().any(|(shard, _)| node.log(*shard).has_failed()) {
+        if self.0.iter().any(|(shard, _)| node.log(*shard).has_stopped()) {
             Passage::Never
         } else if self.0.is_empty() {
             Passage::Open
@@ -62,5 +65,70 @@ impl Gate {
     /// Has `core` told when it may have opened.
     pub(crate) fn wait(&self, node: &Node, core: CoreId) {
         self.0.iter().for_each(|(shard, _)| node.log(*shard).wait(core));
+    }
+}
+
+impl Core<'_> {
+    /// Takes over what the requests of a connection that have just been run have to wait for.
+    pub(super) fn gate_connection(&mut self, connection: &mut Connection, gate: Gate) {
+        for shard in gate.shards() {
+            if !self.shards.owns(shard) {
+                let owner = self.engine.owners.core_of(shard);
+                self.post(owner, Message::Flush);
+            }
+        }
+        connection.gate.merge(gate);
+    }
+
+    /// Holds back what the connection has to send if it must wait for the disk.
+    #[cold]
+    pub(super) fn hold_output(&mut self, connection: &mut Connection) {
+        let gate = std::mem::take(&mut connection.gate);
+        connection.output.hold(gate);
+        self.release_output(connection);
+        if connection.output.is_held() && !std::mem::replace(&mut connection.is_gated, true) {
+            self.logs.gated.push(connection.token);
+        }
+    }
+
+    /// Lets go what need not wait any more.
+    fn release_output(&mut self, connection: &mut Connection) {
+        let (node, core) = (self.node, self.id);
+        let has_failed = connection.output.release(|gate| match gate.passage(node) {
+            Passage::Shut => {
+                gate.wait(node, core);
+                // It may have opened before that was noted.
+                gate.passage(node)
+            }
+            passage => passage,
+        });
+        if has_failed {
+            connection.fail_output();
+        }
+    }
+
+    /// Lets all connections of this core go on whose replies need not wait any more.
+    pub(super) fn release_gated(&mut self) {
+        if !std::mem::take(&mut self.logs.has_news) {
+            return;
+        }
+        for token in std::mem::take(&mut self.logs.gated) {
+            let Some(mut connection) = self.connections.take(token) else { continue };
+            self.release_output(&mut connection);
+            connection.is_gated = connection.output.is_held();
+            if connection.is_gated {
+                self.logs.gated.push(token);
+            }
+            if connection.output.can_send() || connection.state != State::Running {
+                self.mark_dirty(&mut connection);
+            }
+            self.connections.put(connection);
+        }
+    }
+
+    /// Blocks a connection whose write has to wait until the disk has caught up.
+    pub(super) fn wait_for_log(&mut self, connection: &mut Connection) {
+        connection.state = State::Blocked(Block::Log);
+        self.logs.behind.push(connection.token);
     }
 }

@@ -64,7 +64,7 @@ impl Core<'_> {
         let logs = &self.node.logs;
         let has_ended =
             logs.iter().zip(wanted).any(|(log, (_, ended))| log.times_ended() != *ended);
-        let has_failed = logs.iter().any(LogStats::has_failed);
+        let has_failed = logs.iter().any(LogStats::has_stopped);
         let done: Vec<_> = logs.iter().map(snapshots_done).collect();
         let mut counts = done.iter().zip(wanted);
         if has_ended {
@@ -83,12 +83,14 @@ impl Core<'_> {
     /// The same for who waits for the durability that was set.
     fn durability_line(&self, asked: Durability) -> Option<String> {
         let durability = self.node.config.load().durability;
-        if durability != asked
-            && let Some(error) = self.node.logs.iter().find_map(LogStats::not_begun)
-        {
-            return Some(format!(
-                "-ERR the log can't be begun: {error}; durability is {} now\r\n",
-                durability.name()
+        if durability != asked {
+            let name = durability.name();
+            let not_begun = self.node.logs.iter().find_map(LogStats::not_begun);
+            return Some(not_begun.map_or_else(
+                || format!("-ERR durability has been set to {name} meanwhile\r\n"),
+                |error| {
+                    format!("-ERR the log can't be begun: {error}; durability is {name} now\r\n")
+                },
             ));
         }
         // A shard that is still loading will have looked before it takes a write.

@@ -6,57 +6,53 @@
 //! meanwhile, that is no matter, since files are open for all cores.
 
 use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::connection::{Block, Connection, State};
+use super::connection::Block;
 use super::core::Core;
-use super::gate::{Gate, Passage};
 use super::log_files::{LogFiles, descriptor, disk_error};
+use super::log_life::Recovering;
 use super::log_waits::Wait;
 use super::mail::Message;
 use super::ring::{Completion, Op, Token};
-use crate::config::Durability;
-use crate::limits::RECOVERY_STEP_US;
-use crate::log::{
-    AlignedBuffer, BLOCK_BYTES, DiskError, Effect, OpenError, Recovery, SegmentFile, Stream,
-};
+use crate::log::{AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Refusal, SegmentFile};
 use crate::metrics::{Stage, Step};
 use crate::node::LogStats;
-use crate::shard::{LogState, SnapshotPolicy};
-use crate::types::{ByteOffset, LogIndex, ShardId};
+use crate::shard::LogState;
+use crate::types::{ByteOffset, ShardId};
 
 /// What a core keeps for the logs of shards.
 pub(super) struct Logs {
-    files: Arc<LogFiles>,
+    pub(super) files: Arc<LogFiles>,
     /// Whether any shard has a log, or had one a moment ago.
-    is_on: bool,
+    pub(super) is_on: bool,
     /// Clients that wait for what all logs come to.
     pub(super) waits: Vec<(Token, Wait)>,
     /// Operations under way, by the index of their token.
-    operations: Vec<Option<Operation>>,
+    pub(super) operations: Vec<Option<Operation>>,
     generation: u32,
     /// What came of operations, for shards whose token was not free.
-    answers: Vec<(ShardId, Answer)>,
+    pub(super) answers: Vec<(ShardId, Answer)>,
     /// Scratch for what a step asks for.
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     /// Shards that are still being recovered.
-    recovering: Vec<Recovering>,
+    pub(super) recovering: Vec<Recovering>,
     /// Connections with replies that wait for the disk.
-    gated: Vec<Token>,
+    pub(super) gated: Vec<Token>,
     /// Whether some of them need not any more.
     pub(super) has_news: bool,
     /// Connections whose writes wait until the disk has caught up.
-    behind: Vec<Token>,
+    pub(super) behind: Vec<Token>,
     /// Whether a shard of this core is behind.
     pub(super) is_behind: bool,
     /// Whether a step could not be done because a token was not free.
     is_due: bool,
+    /// Whether a log that is to begin or to end has not yet: it is looked at again every turn.
+    pub(super) is_unsettled: bool,
 }
 
 /// An operation of the ring.
-struct Operation {
+pub(super) struct Operation {
     shard: ShardId,
     segment: SegmentFile,
     file: Arc<File>,
@@ -74,18 +70,10 @@ struct Write {
 }
 
 /// What came of an operation.
-enum Answer {
+pub(super) enum Answer {
     Written(SegmentFile, AlignedBuffer, Result<(), DiskError>),
     Synced(SegmentFile, Result<(), DiskError>),
     Done(Result<(), DiskError>),
-}
-
-/// A shard whose log is being read.
-pub(crate) struct Recovering {
-    pub(crate) shard: ShardId,
-    pub(crate) recovery: Recovery<super::log_files::Content>,
-    pub(crate) options: crate::log::StreamOptions,
-    pub(crate) since: std::time::Instant,
 }
 
 impl Logs {
@@ -104,6 +92,7 @@ impl Logs {
             behind: Vec::new(),
             is_behind: false,
             is_due: false,
+            is_unsettled: false,
         }
     }
 
@@ -113,20 +102,7 @@ impl Logs {
     }
 }
 
-/// Tells that a shard's log can't be read, and what can be done.
-pub(crate) fn unreadable_log(dir: &Path, shard: ShardId, error: &OpenError) -> String {
-    let dir = dir.display();
-    format!(
-        "The log of shard {0} can't be read: in '{dir}/shard-{0:04}', {error}. Nothing was changed. \
-         'ringmain log verify {dir}' shows what is there, and 'ringmain log repair {dir}' what can be \
-         done.",
-        shard.0,
-    )
-}
-
 impl Core<'_> {
-    // --- stepping ----------------------------------------------------------------------------
-
     /// Steps the logs of this core's shards: those that want it, or all of them.
     pub(super) fn step_logs(&mut self, all: bool) {
         if !self.logs.is_on {
@@ -145,7 +121,7 @@ impl Core<'_> {
         }
     }
 
-    fn step_log(&mut self, id: ShardId, even_if_idle: bool) {
+    pub(super) fn step_log(&mut self, id: ShardId, even_if_idle: bool) {
         let now = self.engine.now;
         let Some(shard) = self.shards.borrow_again(id) else {
             self.logs.is_due = true;
@@ -179,7 +155,7 @@ impl Core<'_> {
     }
 
     /// Lets others see what the log has come to, and tells the cores that wait for it.
-    fn publish_log(&mut self, id: ShardId, state: Option<LogState>) {
+    pub(super) fn publish_log(&mut self, id: ShardId, state: Option<LogState>) {
         let Some(state) = state else { return };
         let stats: &LogStats = self.node.log(id);
         let before = stats.state();
@@ -190,20 +166,16 @@ impl Core<'_> {
         if before.is_some_and(|before| before.figures.snapshots < state.figures.snapshots) {
             stats.snapshot_ends(self.engine.now.unix);
         }
-        let has_failed = matches!(state.refusal, Some(crate::log::Refusal::Failed(_)));
+        let has_failed = matches!(state.refusal, Some(Refusal::Failed(_)));
         let bits = stats.publish(&state, has_failed);
-        if has_failed && before.is_some_and(|before| before.refusal != state.refusal) {
-            tracing::error!(
-                shard = id.0,
-                "the log can't be written any more, the shard takes no writes: {:?}",
-                state.refusal
-            );
+        if let Some(before) = before {
+            tell_operator(id, &before, &state);
         }
         self.tell_cores(bits);
     }
 
     /// Tells cores that replies may leave that waited for a log.
-    fn tell_cores(&mut self, bits: u64) {
+    pub(super) fn tell_cores(&mut self, bits: u64) {
         if bits == 0 {
             return;
         }
@@ -215,7 +187,7 @@ impl Core<'_> {
         }
     }
 
-    fn perform_effects(&mut self, shard: ShardId, effects: &mut Vec<Effect>) {
+    pub(super) fn perform_effects(&mut self, shard: ShardId, effects: &mut Vec<Effect>) {
         let mut is_for_disk = false;
         for effect in effects.drain(..) {
             if !matches!(effect, Effect::Close(_)) {
@@ -324,7 +296,7 @@ impl Core<'_> {
     }
 
     /// Gives shards what came of their operations, as far as their tokens are free.
-    fn give_answers(&mut self) {
+    pub(super) fn give_answers(&mut self) {
         let now = self.engine.now;
         for (id, answer) in std::mem::take(&mut self.logs.answers) {
             let Some(shard) = self.shards.borrow_again(id) else {
@@ -349,239 +321,22 @@ impl Core<'_> {
             self.engine.end_step_of(Step::Log);
         }
     }
+}
 
-    /// Takes over when snapshots are taken unasked.
-    pub(super) fn update_snapshot_policy(&mut self) {
-        let shards = u64::from(self.node.slots.shard_count());
-        let config = &self.config;
-        let policy = SnapshotPolicy {
-            log_bytes_max: (config.log_bytes_max / shards).max(2 * config.segment_bytes),
-            growth_percent: config.auto_aof_rewrite_percentage,
-            growth_bytes_min: config.auto_aof_rewrite_min_size_bytes / shards,
-        };
-        for index in 0..self.shards.own().len() {
-            let id = self.shards.own()[index];
-            if let Some(shard) = self.shards.borrow_again(id) {
-                shard.set_snapshot_policy(policy);
-            }
-        }
+/// Says in the server's own log what an operator must know of a shard's.
+fn tell_operator(id: ShardId, before: &LogState, state: &LogState) {
+    if before.figures.snapshots_failed < state.figures.snapshots_failed
+        && let Some(error) = state.figures.snapshot_error
+    {
+        tracing::warn!(shard = id.0, "a snapshot was given up: {error}");
     }
-
-    // --- replies that wait -------------------------------------------------------------------
-
-    /// Takes over what the requests of a connection that have just been run have to wait for.
-    pub(super) fn gate_connection(&mut self, connection: &mut Connection, gate: Gate) {
-        for shard in gate.shards() {
-            if !self.shards.owns(shard) {
-                let owner = self.engine.owners.core_of(shard);
-                self.post(owner, Message::Flush);
-            }
-        }
-        connection.gate.merge(gate);
+    if before.refusal == state.refusal {
+        return;
     }
-
-    /// Holds back what the connection has to send if it must wait for the disk.
-    #[cold]
-    pub(super) fn hold_output(&mut self, connection: &mut Connection) {
-        let gate = std::mem::take(&mut connection.gate);
-        connection.output.hold(gate);
-        self.release_output(connection);
-        if connection.output.is_held() && !std::mem::replace(&mut connection.is_gated, true) {
-            self.logs.gated.push(connection.token);
-        }
-    }
-
-    /// Lets go what need not wait any more.
-    fn release_output(&mut self, connection: &mut Connection) {
-        let (node, core) = (self.node, self.id);
-        let has_failed = connection.output.release(|gate| match gate.passage(node) {
-            Passage::Shut => {
-                gate.wait(node, core);
-                // It may have opened before that was noted.
-                gate.passage(node)
-            }
-            passage => passage,
-        });
-        if has_failed {
-            connection.fail_output();
-        }
-    }
-
-    /// Lets all connections of this core go on whose replies need not wait any more.
-    pub(super) fn release_gated(&mut self) {
-        if !std::mem::take(&mut self.logs.has_news) {
-            return;
-        }
-        for token in std::mem::take(&mut self.logs.gated) {
-            let Some(mut connection) = self.connections.take(token) else { continue };
-            self.release_output(&mut connection);
-            connection.is_gated = connection.output.is_held();
-            if connection.is_gated {
-                self.logs.gated.push(token);
-            }
-            if connection.output.can_send() || connection.state != State::Running {
-                self.mark_dirty(&mut connection);
-            }
-            self.connections.put(connection);
-        }
-    }
-
-    /// Blocks a connection whose write has to wait until the disk has caught up.
-    pub(super) fn wait_for_log(&mut self, connection: &mut Connection) {
-        connection.state = State::Blocked(Block::Log);
-        self.logs.behind.push(connection.token);
-    }
-
-    // --- recovery ----------------------------------------------------------------------------
-
-    /// Reads on in the logs of shards that are being recovered, for a bounded time.
-    pub(super) fn recover_some(&mut self) {
-        let Some(mut recovering) = self.logs.recovering.pop() else { return };
-        let id = recovering.shard;
-        let started = std::time::Instant::now();
-        let Some(shard) = self.shards.borrow_again(id) else {
-            self.logs.recovering.push(recovering);
-            return;
-        };
-        let result = loop {
-            match recovering.recovery.step(|item| shard.recover(item)) {
-                Ok(true) => {}
-                other => break other,
-            }
-            if started.elapsed().as_micros() >= u128::from(RECOVERY_STEP_US) {
-                break Ok(true);
-            }
-        };
-        let stats = self.node.log(id);
-        stats.set_loaded(recovering.recovery.progress());
-        match result {
-            Ok(true) => {
-                // In turns, so that all shards come up about together.
-                self.logs.recovering.insert(0, recovering);
-            }
-            Ok(false) => self.recovered(recovering),
-            Err(error) => {
-                tracing::error!(shard = id.0, "{error}");
-                self.node.fail_start(unreadable_log(&self.config.dir, id, &error));
-                self.logs.recovering.clear();
-                self.ask_to_stop();
-            }
-        }
-        self.engine.end_step_of(Step::Recovery);
-    }
-
-    fn recovered(&mut self, recovering: Recovering) {
-        let Recovering { shard: id, recovery, options, since } = recovering;
-        if let Some(cut) = recovery.cut() {
-            tracing::warn!(
-                shard = id.0,
-                file = cut.file,
-                at = cut.at.0,
-                "the log ended in a torn record, which nobody was promised ({}): it was cut off",
-                cut.fault
-            );
-        }
-        let (entries, changes) = recovery.counts();
-        if entries + changes > 0 {
-            tracing::info!(
-                shard = id.0,
-                entries,
-                changes,
-                seconds = since.elapsed().as_secs_f64(),
-                "recovered"
-            );
-        }
-        let stream = Stream::new(recovery.finish(), options);
-        let sequence = self.engine.now.first_sequence();
-        if let Some(shard) = self.shards.borrow_again(id) {
-            shard.keyspace_mut().raise_sequence(sequence);
-            shard.end_recovery(self.engine.now);
-            shard.start_log(stream, false);
-            self.logs.is_on = true;
-        }
-        self.node.log(id).set_loading(false);
-        self.node.loading.fetch_sub(1, Ordering::AcqRel);
-        // It may have been changed meanwhile.
-        self.follow_durability();
-        self.update_snapshot_policy();
-        self.step_log(id, true);
-    }
-
-    // --- a durability that changes while the server runs -------------------------------------
-
-    /// Begins or ends the logs of this core's shards as the configuration says.
-    pub(super) fn follow_durability(&mut self) {
-        let wants_log = self.config.durability != Durability::Memory;
-        for index in 0..self.shards.own().len() {
-            let id = self.shards.own()[index];
-            if self.node.log(id).is_loading() {
-                continue;
-            }
-            let Some(shard) = self.shards.borrow_again(id) else {
-                // Whoever holds it gives it back within a moment.
-                self.config_generation = u64::MAX;
-                continue;
-            };
-            if wants_log == shard.has_log() {
-                continue;
-            }
-            let stats = self.node.log(id);
-            if !wants_log {
-                let last = shard.log_state().map_or(LogIndex(0), |state| state.last);
-                shard.end_log();
-                let bits = stats.clear(last);
-                self.tell_cores(bits);
-                continue;
-            }
-            if stats.has_operations() {
-                // What the log before still does to the folder comes first.
-                self.config_generation = u64::MAX;
-                continue;
-            }
-            match self.logs.files.start_over(id, self.node.slots.shard_count(), stats.ended_at()) {
-                Ok(resume) => {
-                    stats.note_begun(None);
-                    let stream = Stream::new(resume, self.logs.files.options(&self.config));
-                    shard.start_log(stream, true);
-                    // Before anybody else has the shard, and waits for a record of it.
-                    let state = shard.log_state();
-                    self.publish_log(id, state);
-                    self.logs.is_on = true;
-                }
-                Err(error) => {
-                    tracing::error!(shard = id.0, "the log can't be begun: {error}");
-                    stats.note_begun(Some(error.to_string()));
-                    // What would not be kept is not promised either.
-                    self.node.config.update(|config| config.durability = Durability::Memory);
-                }
-            }
-        }
-    }
-
-    // --- the end -----------------------------------------------------------------------------
-
-    /// Whether the logs of this core's shards are closed, so that the core may end.
-    pub(super) fn close_logs(&mut self) -> bool {
-        if !self.logs.is_on {
-            return true;
-        }
-        self.logs.recovering.clear();
-        self.give_answers();
-        let now = self.engine.now;
-        let mut is_closed = self.logs.answers.is_empty();
-        for index in 0..self.shards.own().len() {
-            let id = self.shards.own()[index];
-            let Some(shard) = self.shards.borrow_again(id) else {
-                is_closed = false;
-                continue;
-            };
-            let mut effects = std::mem::take(&mut self.logs.effects);
-            is_closed &= shard.close_log(now, &mut effects);
-            let state = shard.log_state();
-            self.publish_log(id, state);
-            self.perform_effects(id, &mut effects);
-            self.logs.effects = effects;
-        }
-        is_closed && self.logs.operations.iter().all(Option::is_none)
+    match state.refusal {
+        Some(Refusal::Stopping) => {}
+        Some(refusal) if refusal.is_for_good() => tracing::error!(shard = id.0, "{refusal}"),
+        Some(refusal) => tracing::warn!(shard = id.0, "{refusal}"),
+        None => tracing::info!(shard = id.0, "the log is written again: writes are taken"),
     }
 }

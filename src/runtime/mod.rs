@@ -19,6 +19,7 @@
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
 //! | `mail` | messages between cores |
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
+//! | `log_life` | logs are read at the start, begun and ended while the server runs, closed |
 //! | `gate` | replies that wait for the disk |
 //! | `log_waits` | clients that wait for what all logs come to |
 
@@ -35,6 +36,7 @@ mod gate;
 mod input;
 mod listener;
 mod log_files;
+mod log_life;
 mod log_waits;
 mod logger;
 mod mail;
@@ -59,7 +61,7 @@ pub(crate) use listener::Listener;
 pub(crate) use log_files::{
     Content, Folder, LogFiles, direct_align_bytes, disk_error, free_bytes, shard_folder,
 };
-pub(crate) use logger::{Recovering, unreadable_log};
+pub(crate) use log_life::{Recovering, unreadable_log};
 pub(crate) use mail::{Message, Peer};
 pub(crate) use shards::ShardCell;
 

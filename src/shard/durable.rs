@@ -5,6 +5,8 @@
 
 use super::Shard;
 use crate::cache::{Extent, SaveCursor, Saved, SharedBytes, Written};
+use crate::command::Error;
+use crate::config::Durability;
 use crate::limits::{LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::log::{
     AlignedBuffer, DiskError, Effect, Item, Payload, Piece, Refusal, SegmentFile, Stream,
@@ -41,7 +43,17 @@ pub(super) struct Durable {
     refusal: Option<Refusal>,
     /// Whether a snapshot is to be begun.
     wants_snapshot: bool,
+    /// Whether the log is about to be taken away: nothing more is promised.
+    is_ending: bool,
     saving: Saving,
+}
+
+impl Durable {
+    /// All records up to this one are on disk, with all that it takes to read them: without its first
+    /// snapshot the log means nothing.
+    fn durable(&self) -> LogIndex {
+        if self.stream.is_base_missing() { LogIndex(0) } else { self.stream.durable() }
+    }
 }
 
 /// How far the snapshot that is being taken has come.
@@ -93,14 +105,30 @@ impl Shard {
             wanted: LogIndex(0),
             refusal: None,
             wants_snapshot: from_scratch,
+            is_ending: false,
             saving: Saving::default(),
         }));
     }
 
-    /// Takes the log away: changes are no longer written down.
-    pub fn end_log(&mut self) {
+    /// Takes the log away, so that changes are no longer written down, as soon as nobody waits for it any more
+    /// or in vain; true once that is done. Until then no more wait, and the log
+    /// [may be kept](Self::keep_log) after all.
+    pub fn end_log(&mut self) -> bool {
+        let Some(log) = &mut self.log else { return true };
+        log.is_ending = true;
+        if log.wanted > log.durable() && log.refusal.is_none() {
+            return false;
+        }
         self.keyspace.set_journal(false);
         self.log = None;
+        true
+    }
+
+    /// Does not have the log end that was about to.
+    pub fn keep_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.is_ending = false;
+        }
     }
 
     /// Whether the shard has a log.
@@ -142,10 +170,28 @@ impl Shard {
         }
     }
 
-    /// Why writes are refused, if they are.
+    /// Whether a write may be taken whose client has asked for `durability`, or for none in particular.
+    ///
+    /// # Errors
+    /// When the log takes no writes, or there is none that keeps what the client asked to have kept.
     #[inline]
-    pub(super) fn refusal(&self) -> Option<Refusal> {
-        self.log.as_ref().and_then(|log| log.refusal)
+    pub(super) fn check_log(&self, durability: Option<Durability>) -> Result<(), Error> {
+        let refusal = self.log.as_ref().and_then(|log| log.refusal);
+        if let Some(refusal) = refusal {
+            return Err(Error::LogRefused(refusal));
+        }
+        match durability {
+            Some(level) if level > Durability::Memory && !self.keeps_log() => {
+                Err(Error::NotDurable(level))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the shard has a log, and goes on having it.
+    #[inline]
+    fn keeps_log(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| !log.is_ending)
     }
 
     /// Whether so many changes wait for the disk that more should wait.
@@ -154,11 +200,12 @@ impl Shard {
         self.log.is_some() && self.keyspace.changes_len() > LOG_WAITING_BYTES_MAX
     }
 
-    /// Notes that somebody waits for all changes so far to be on disk; answers the record to wait for.
-    pub fn want_sync(&mut self) -> LogIndex {
-        let Some(log) = &mut self.log else { return LogIndex(0) };
+    /// Notes that somebody waits for all changes so far to be on disk; answers the record to wait for. None
+    /// where no log is kept, which can only be who asked for nothing in particular: see `check_log`.
+    pub fn want_sync(&mut self) -> Option<LogIndex> {
+        let log = self.log.as_mut().filter(|log| !log.is_ending)?;
         log.wanted = log.stream.next_index();
-        log.wanted
+        Some(log.wanted)
     }
 
     /// What the log has come to.
@@ -167,8 +214,7 @@ impl Shard {
         let waiting_bytes = self.keyspace.changes_len();
         let next = log.stream.next_index();
         Some(LogState {
-            // Without its first snapshot the log means nothing: who waits, waits for that too.
-            durable: if log.stream.is_base_missing() { LogIndex(0) } else { log.stream.durable() },
+            durable: log.durable(),
             last: if waiting_bytes > 0 { next } else { LogIndex(next.0 - 1) },
             unsynced_since: log.stream.unsynced_since(),
             waiting_bytes,
@@ -339,7 +385,7 @@ impl Shard {
     pub fn close_log(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         self.step_for_close(now, effects);
         let Some(log) = &mut self.log else { return true };
-        if log.stream.has_failed() || matches!(log.refusal, Some(Refusal::Full(_))) {
+        if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) {
             return true;
         }
         if self.keyspace.changes_len() > 0 || !log.stream.is_at_rest() {

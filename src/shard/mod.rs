@@ -163,10 +163,8 @@ impl Shard {
     #[inline]
     fn admit(&mut self, call: &Call, args: &Args<'_>, now: Now) -> Result<(), Error> {
         let flags = call.entry.command.flags;
-        if flags.contains(Flags::WRITE)
-            && let Some(refusal) = self.refusal()
-        {
-            return Err(Error::LogRefused(refusal));
+        if flags.contains(Flags::WRITE) {
+            self.check_log(call.durability)?;
         }
         if flags.contains(Flags::DENYOOM) { self.make_room(call, args, now) } else { Ok(()) }
     }

@@ -3,13 +3,14 @@
 
 use super::Shard;
 use crate::cache::{Access, EntryRef, Place, WrongSlot};
+use crate::config::Durability;
 use crate::types::{Key, Now};
 
 impl Shard {
-    /// Whether a write needs no room made for it first, and there is a log to note it in, if any is kept.
+    /// Whether a write needs no room made for it first, and can be given `durability`, if any is asked for.
     #[inline]
-    pub fn has_room(&self) -> bool {
-        !self.is_over_limit() && self.refusal().is_none()
+    pub fn has_room(&self, durability: Option<Durability>) -> bool {
+        !self.is_over_limit() && self.check_log(durability).is_ok()
     }
 
     /// What `get` of the binary protocol finds.

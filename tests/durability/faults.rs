@@ -43,7 +43,7 @@ fn expect_keys(server: &Server, keys: impl Iterator<Item = usize>) {
 }
 
 /// Writes until the disk is full, makes room, and goes on; answers how many keys are acknowledged.
-fn fill_up_and_make_room(server: &Server, disk: &Disk, durability: &str) -> usize {
+fn fill_up_and_make_room(server: &Server, disk: &Disk, shards: u16, durability: &str) -> usize {
     let mut client = server.client();
     let (before, _) = write_until_refused(&mut client, 0, 50);
     let ballast = fill(&disk.folder(), 100_000);
@@ -84,11 +84,17 @@ fn fill_up_and_make_room(server: &Server, disk: &Disk, durability: &str) -> usiz
     assert_eq!(persistence(&mut client, "aof_last_write_status"), "err");
     assert!(persistence(&mut client, "log_error").starts_with("MISCONF "));
 
+    // Whoever reads the server's log learns of it, once.
+    let lines = |text: &str| server.output().lines().filter(|line| line.contains(text)).count();
+    let refused = lines("MISCONF Errors writing to the log: No space left on device");
+    assert!((1..=usize::from(shards)).contains(&refused), "{}", server.output());
+
     fs::remove_file(ballast).expect("remove the ballast");
     wait_until("writes go on", || persistence(&mut client, "log_error") == "none");
     client.ok("CLIENT DURABILITY default");
     client.ok("SET probe now");
     assert_eq!(persistence(&mut client, "aof_last_write_status"), "ok");
+    assert_eq!(lines("the log is written again"), refused, "{}", server.output());
     // What was sent meanwhile is done, or was refused; it is all sent again.
     for _ in before..sent {
         let reply = writer.read().expect("a reply");
@@ -114,7 +120,7 @@ fn fill_up_and_make_room(server: &Server, disk: &Disk, durability: &str) -> usiz
 fn a_full_disk(disk: &Disk, shards: u16, durability: &'static str) {
     let launch = disk.launch(shards, durability);
     let mut server = start(&launch);
-    let count = fill_up_and_make_room(&server, disk, durability);
+    let count = fill_up_and_make_room(&server, disk, shards, durability);
     wait_until("all is on disk", || {
         info_number(&mut server.client(), "persistence", "log_records_not_durable") == 0
     });
@@ -222,6 +228,34 @@ fn a_limit_on_files_refuses_writes_while_it_lasts() {
     for key in ["before", "waiting", "after", "last"] {
         assert_eq!(client.words(&format!("GET {key}")), Value::bulk("v"), "{key}");
     }
+}
+
+/// A log that can't be written may be given up. Whoever waits for it is not told that all is well.
+#[test]
+fn a_log_that_ends_on_a_full_disk_acknowledges_nothing() {
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let mut server = start(&launch(dir.path(), 1, "async"));
+    let mut client = server.client();
+    client.ok("SET before v");
+    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
+    let limit = Rlimit { current: Some(0), maximum: None };
+    prlimit(pid, Resource::Fsize, limit).expect("change the limit");
+    let mut waiting = server.client();
+    waiting.ok("CLIENT DURABILITY sync");
+    waiting.send([encode(&["SET", "waiting", "v"]), encode(&["GET", "before"])].concat());
+    wait_until(
+        "writes are refused",
+        || matches!(client.words("SET probe v"), Value::Error(text) if text.starts_with("MISCONF ")),
+    );
+    client.ok("CONFIG SET durability memory");
+    let reply = waiting.read().expect("a last reply");
+    assert!(reply.error().starts_with("MISCONF Errors writing to the log: "), "{reply:?}");
+    waiting.expect_close();
+    client.ok("SET probe v");
+    assert!(server.is_running());
 }
 
 /// A disk that fails: what is not on it can't be promised any more, so no write is taken until the

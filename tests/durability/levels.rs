@@ -235,6 +235,107 @@ fn a_connection_chooses_for_itself() {
     expect_all(&server, &["second".to_owned()], "sync");
 }
 
+/// What a client has asked to have kept is refused once nobody keeps it, whoever has seen to that.
+#[test]
+fn what_was_asked_for_is_kept_or_refused() {
+    const SYNC: u8 = 3;
+    if skip_on_other_server() {
+        return;
+    }
+    for (shards, of_server) in [(1, "async"), (2, "sync")] {
+        let dir = data_dir();
+        let mut server = start(&launch(dir.path(), shards, of_server).binary());
+        let (mut control, mut usual) = (server.client(), server.client());
+        let mut binary = BinaryClient::connect(server.binary_address());
+        let keys = keys_over_shards("k", shards, 20);
+        let many = format!("MSET {} v {} v", keys[0], keys[1]);
+        for level in ["async", "sync"] {
+            let mut client = server.client();
+            client.ok(&format!("CLIENT DURABILITY {level}"));
+            let escaped = Request::command(&format!("CLIENT DURABILITY {level}"));
+            let mut by_default = BinaryClient::connect(server.binary_address());
+            by_default.one(escaped);
+            set_all(&mut client, &keys, "kept");
+            control.ok("CONFIG SET durability memory");
+            for write in [format!("SET {} lost", keys[0]), many.clone(), "FLUSHALL".to_owned()] {
+                let refused = client.words(&write);
+                let expected =
+                    format!("NODURABILITY there is no log yet: durability {level} can't be given");
+                assert_eq!(refused.error(), expected, "{write}");
+            }
+            assert_eq!(client.words(&format!("GET {}", keys[0])), Value::bulk("kept"));
+            assert_eq!(client.words("CLIENT DURABILITY"), Value::bulk(level));
+            // In bursts of plain requests as well, and for a request by itself.
+            let sets: Vec<_> =
+                keys.iter().map(|key| Request::keyed(Opcode::Set, key, "lost")).collect();
+            let asking = sets.iter().map(|set| set.clone().durability(SYNC)).collect::<Vec<_>>();
+            for reply in binary.all(&asking) {
+                assert_eq!(reply.status(), Status::DurabilityUnavailable);
+            }
+            expect_all(&server, &keys, "kept");
+            // Who asks for nothing in particular gets what the server has.
+            set_all(&mut usual, &keys, "by default");
+            assert!(binary.all(&sets).iter().all(|reply| reply.status() == Status::Ok));
+            control.ok(&format!("CONFIG SET durability {of_server}"));
+            set_all(&mut client, &keys, "kept again");
+        }
+        control.ok("CONFIG SET durability sync");
+        set_all(&mut usual, &keys, "at the end");
+        server.kill();
+        expect_all(&start(&launch(dir.path(), shards, "sync")), &keys, "at the end");
+    }
+}
+
+/// While others change the durability, no write is acknowledged at a level that it does not have: those that
+/// wait for the disk are on it before the log ends.
+#[test]
+fn replies_that_wait_when_a_log_ends_are_kept() {
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let server = start(&launch(dir.path(), 2, "async"));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let counts = std::thread::scope(|scope| {
+        let _raise = crate::harness::Raise(&is_over);
+        let writers: Vec<_> = (0..3)
+            .map(|number| {
+                let (mut client, is_over) = (server.client(), &is_over);
+                client.ok("CLIENT DURABILITY sync");
+                scope.spawn(move || {
+                    let (mut kept, mut refused) = (0, 0);
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        (0..10).for_each(|key| {
+                            client.request(&["SET", &format!("{number}{key}"), "v"])
+                        });
+                        for _ in 0..10 {
+                            match client.read().expect("a reply") {
+                                Value::Error(text) => {
+                                    assert!(text.starts_with("NODURABILITY "), "{text}");
+                                    refused += 1;
+                                }
+                                reply => {
+                                    assert_eq!(reply, Value::ok());
+                                    kept += 1;
+                                }
+                            }
+                        }
+                    }
+                    (kept, refused)
+                })
+            })
+            .collect();
+        let mut control = server.client();
+        for durability in ["memory", "async", "memory", "sync"].repeat(10) {
+            control.ok(&format!("CONFIG SET durability {durability}"));
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).collect::<Vec<_>>()
+    });
+    assert!(counts.iter().all(|(kept, _)| *kept > 0), "{counts:?}");
+    assert!(counts.iter().any(|(_, refused)| *refused > 0), "{counts:?}");
+}
+
 #[test]
 fn a_request_of_the_binary_protocol_chooses_for_itself() {
     const SYNC: u8 = 3;

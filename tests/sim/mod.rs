@@ -243,8 +243,7 @@ impl Run {
             // As at the end of the turn.
             self.shard.wants_log_step(self.now);
             if self.dice.one_in(3) {
-                let wanted = self.shard.want_sync();
-                self.waiting.push(wanted);
+                self.waiting.extend(self.shard.want_sync());
             }
         }
     }
@@ -440,8 +439,7 @@ impl Run {
             self.take(effects);
             let state = self.shard.log_state().expect("it has a log");
             if is_closed {
-                use crate::log::Refusal::{Failed, Full};
-                if !matches!(state.refusal, Some(Failed(_) | Full(_))) {
+                if state.refusal == Some(crate::log::Refusal::Stopping) {
                     self.acknowledged = self.acknowledged.max(state.last);
                 }
                 self.note("stopped");

@@ -107,6 +107,7 @@ impl From<Error> for Failure {
             Error::StringTooLong => Status::TooLarge,
             Error::OutOfMemory => Status::OutOfMemory,
             Error::NoAuth => Status::AuthRequired,
+            Error::NotDurable(_) => Status::DurabilityUnavailable,
             Error::Static(text) if text.starts_with("WRONGPASS") => Status::AuthFailed,
             Error::Static(text) if text.contains("would overflow") => Status::Overflow,
             Error::Text(text) if text.starts_with("MOVED ") => Status::Moved,

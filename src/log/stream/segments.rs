@@ -29,9 +29,9 @@ pub(super) enum Spare {
     Coming { id: SegmentId, bytes: u64 },
     /// It is there.
     Ready { id: SegmentId, bytes: u64 },
-    /// It could not be made; it is tried again, under the same number: the manifest may name it already as
-    /// the first.
-    Failed { id: SegmentId, bytes: u64, error: DiskError, retry_at: MonoUs },
+    /// It could not be made; it is tried again, or is being tried again where there is no time for that, under
+    /// the same number: the manifest may name it already as the first.
+    Failed { id: SegmentId, bytes: u64, error: DiskError, retry_at: Option<MonoUs> },
 }
 
 /// A segment whose records are all durable.
@@ -111,7 +111,7 @@ impl Stream {
                 self.spare = Spare::Ready { id: file.id, bytes };
             }
             (Job::Prepare { file, bytes, .. }, Err(error)) => {
-                let retry_at = MonoUs(now.mono.0 + LOG_RETRY_MS * 1000);
+                let retry_at = Some(MonoUs(now.mono.0 + LOG_RETRY_MS * 1000));
                 let usual = self.options.segment_bytes;
                 let bytes = match self.spare {
                     Spare::Failed { bytes, .. } => bytes,
@@ -172,9 +172,11 @@ impl Stream {
                 (id, usual)
             }
             // A failure shows until the next try has succeeded.
-            Spare::Failed { id, bytes, error, retry_at } if now >= retry_at => {
+            Spare::Failed { id, bytes, error, retry_at }
+                if retry_at.is_some_and(|at| now >= at) =>
+            {
                 let bytes = bytes.max(self.bytes_for(waiting));
-                self.spare = Spare::Failed { id, bytes, error, retry_at: MonoUs(u64::MAX) };
+                self.spare = Spare::Failed { id, bytes, error, retry_at: None };
                 (id, bytes)
             }
             Spare::Failed { .. } | Spare::Coming { .. } | Spare::Ready { .. } => return,
