@@ -260,7 +260,7 @@ fn a_directory_that_is_in_use_or_is_none_is_left_alone() {
     let empty = TempDir::new().unwrap();
     tool(&["log", "verify"], empty.path()).expect(2, &[], "is no data directory");
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing is made there");
-    tool(&["log", "verify"], &empty.path().join("none")).expect(2, &[], "is no data directory");
+    tool(&["log", "verify"], &empty.path().join("none")).expect(2, &[], "There is no directory");
 }
 
 /// A directory is made with all its shards: one that is missing is never taken for a new one.
@@ -292,6 +292,47 @@ fn a_shard_that_is_missing_begins_empty_only_when_told_to() {
             site.serves(0);
         }
     }
+}
+
+/// What the layout said stands in the manifests too.
+#[test]
+fn a_lost_layout_is_made_again_from_the_shards() {
+    if skip_on_other_server() {
+        return;
+    }
+    for damage in [None, Some(""), Some("format = 1\nshards = "), Some("\u{0}\u{0}\u{0}")] {
+        let site = Site::with_records(3, End::Killed);
+        let layout = site.dir().join("layout");
+        let before = fs::read_to_string(&layout).unwrap();
+        match damage {
+            None => fs::remove_file(&layout).unwrap(),
+            Some(text) => fs::write(&layout, text).unwrap(),
+        }
+        let output = site.launch().fail_to_start();
+        assert!(output.contains("ringmain log repair"), "{output}");
+        tool(&["log", "verify"], site.dir()).expect(1, &[], "ringmain log repair");
+        let offer = "Write it again as 1 manifest of 1 shard has it";
+        tool(&["log", "repair"], site.dir()).expect(1, &[offer], "Nothing was changed");
+        assert_eq!(fs::read_to_string(&layout).ok().as_deref(), damage);
+        tool(&["log", "repair", "--yes"], site.dir()).expect(0, &[offer, "nothing to repair"], "");
+        assert_eq!(fs::read_to_string(&layout).unwrap(), before);
+        site.serves(3);
+    }
+    // Not where another version wrote it, nor where shards do not agree or do not tell.
+    let site = Site::with_records(3, End::Killed);
+    let layout = site.dir().join("layout");
+    fs::write(&layout, "format = 2").unwrap();
+    tool(&["log", "repair", "--yes"], site.dir()).expect(1, &[], "its format is 2");
+    let other = Site::with_records(3, End::Killed);
+    fs::remove_file(&layout).unwrap();
+    fs::create_dir(site.dir().join("shard-0001")).unwrap();
+    let manifest = site.dir().join("shard-0001/manifest");
+    fs::copy(other.path("manifest"), &manifest).unwrap();
+    tool(&["log", "repair", "--yes"], site.dir()).expect(1, &[], "more than one directory");
+    fs::write(&manifest, "").unwrap();
+    fs::write(site.path("manifest"), "").unwrap();
+    tool(&["log", "repair", "--yes"], site.dir()).expect(1, &[], "no shard has a manifest");
+    assert!(!layout.exists());
 }
 
 #[test]

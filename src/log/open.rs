@@ -51,8 +51,8 @@ pub enum OpenError {
         /// The file.
         file: String,
     },
-    /// A segment that must be there is not.
-    #[error("'{file}' is missing or does not begin as it must: {fault}")]
+    /// A segment is not there, or begins as none does.
+    #[error("'{file}' can't be read as a segment: {fault}")]
     Segment {
         /// The file.
         file: String,
@@ -391,7 +391,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                     let id = if last.is_none() { first } else { id };
                     let name = SegmentFile::log(id).name();
                     let fault = not_begun.iter().find(|(file, ..)| file.id == id);
-                    let fault = fault.map_or(HeaderFault::Magic, |(_, _, fault)| *fault);
+                    let fault = fault.map_or(HeaderFault::Missing, |(_, _, fault)| *fault);
                     self.broken = Some(OpenError::Segment { file: name, fault });
                     return Ok(());
                 }

@@ -119,6 +119,9 @@ pub struct SegmentHeader {
 /// Why a file does not begin with a header that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderFault {
+    /// There is no such file.
+    #[error("it is missing")]
+    Missing,
     /// It is too short, or something else.
     #[error("it does not begin as a segment does")]
     Magic,

@@ -69,6 +69,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
             dump::run(&data, &shards, &shown, &mut out)
         }
         Task::Repair(mended) => {
+            repair::layout(&mended.which.dir, mended.yes, &mut out)?;
             let data = DataDir::open_existing(&mended.which.dir)?;
             let shards = mended.which.shards(data.layout().shards)?;
             repair::run(&data, &shards, mended.yes, &mut out)

@@ -87,10 +87,9 @@ struct Flags {
 
 /// `ringmain log` as clap knows it.
 pub fn command() -> Command {
-    let command = Command::new("log")
+    // The description of the flags would take the place of one given before.
+    Flags::augment_args(Command::new("log").disable_help_subcommand(true))
         .about("Shows and mends the logs in a data directory that no server has open")
-        .disable_help_subcommand(true);
-    Flags::augment_args(command)
 }
 
 impl Task {

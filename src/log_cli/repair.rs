@@ -1,6 +1,7 @@
 //! `ringmain log repair`: what can be done about damage, and doing it.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::Failure;
 use super::survey::{FileSeen, ManifestState, Part, Survey};
@@ -11,7 +12,7 @@ use crate::log::{
     BLOCK_BYTES, Fill, Manifest, OpenError, Repair, SegmentFile, SegmentHeader, SegmentKind,
 };
 use crate::runtime::Folder;
-use crate::server::data_dir::DataDir;
+use crate::server::data_dir::{DataDir, LostLayout};
 use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term, UnixMs};
 
 /// What there is to do for one shard.
@@ -23,6 +24,24 @@ enum Plan {
     Do(Box<Repair>, String),
     /// Nothing can be done, which the sentence explains.
     Impossible(String),
+}
+
+/// Makes the directory's layout again, if it is lost.
+pub(super) fn layout(dir: &Path, do_it: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let Some(lost) = LostLayout::find(dir)? else { return Ok(()) };
+    let shards = lost.layout().shards;
+    writeln!(
+        out,
+        "layout: it is missing or damaged. Write it again as {} of {} has it.",
+        count(lost.said_by().len() as u64, "manifest", "manifests"),
+        count(shards.into(), "shard", "shards"),
+    )?;
+    out.flush()?;
+    if do_it { Ok(lost.write()?) } else { Err(nothing_changed()) }
+}
+
+fn nothing_changed() -> Failure {
+    Failure::Damaged("Nothing was changed: with --yes this is done.".to_owned())
 }
 
 pub(super) fn run(
@@ -64,7 +83,7 @@ pub(super) fn run(
         )));
     }
     if planned > 0 && !do_it {
-        return Err(Failure::Damaged("Nothing was changed: with --yes this is done.".to_owned()));
+        return Err(nothing_changed());
     }
     Ok(())
 }

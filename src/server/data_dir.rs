@@ -11,7 +11,10 @@
 //! Where there is a layout all shards have been made. So one whose folder or manifest is missing is lost, and
 //! never taken for one that is new.
 
+mod lost;
 mod switch;
+
+pub use lost::LostLayout;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -66,6 +69,12 @@ pub enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is no such directory.
+    #[error("There is no directory '{}'.", path.display())]
+    NoDirectory {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// There is none.
     #[error("'{}' is no data directory: there is no '{LAYOUT_NAME}' in it.", path.display())]
     None {
@@ -73,13 +82,13 @@ pub enum DataDirError {
         path: PathBuf,
     },
     /// The layout can't be read.
-    #[error("'{}' does not say what the data directory holds ({reason}): restore it, or name another \
-             directory with --dir.", path.display())]
+    #[error("'{}' does not say what the data directory holds ({fault}): restore it, {}or name another \
+             directory with --dir.", path.display(), fault.other_mend(path))]
     Layout {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        fault: LayoutFault,
     },
     /// It holds another number of shards.
     #[error("The data in '{}' is in {found} shards, not {asked}: start with --shards {found}, or run \
@@ -92,6 +101,37 @@ pub enum DataDirError {
         /// What was asked for.
         asked: u16,
     },
+}
+
+/// What is wrong with a layout.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutFault {
+    /// There are shards, but no layout.
+    #[error("it is missing, and there are shards")]
+    Missing,
+    /// It is nothing that was written as one.
+    #[error("it {0}")]
+    Damaged(&'static str),
+    /// It was written by another version.
+    #[error("its format is {0}, and {FORMAT} is known")]
+    Format(i64),
+    /// It can't be made again from what the shards say.
+    #[error("it is lost, and can't be made again: {0}")]
+    Lost(String),
+}
+
+impl LayoutFault {
+    /// Whether it may be made again from what the shards say.
+    fn can_be_mended(&self) -> bool {
+        matches!(self, Self::Missing | Self::Damaged(_))
+    }
+
+    /// What else than restoring it can be done.
+    fn other_mend(&self, path: &Path) -> String {
+        let dir = path.parent().unwrap_or(path).display();
+        let sentence = format!("have 'ringmain log repair {dir}' make it again from its shards, ");
+        if self.can_be_mended() { sentence } else { String::new() }
+    }
 }
 
 impl DataDir {
@@ -114,6 +154,7 @@ impl DataDir {
     /// # Errors
     /// Why it can't be used.
     pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        must_exist(path)?;
         let none = || DataDirError::None { path: path.to_owned() };
         // Nothing is made in a directory that is somebody else's.
         read_layout(path)?.ok_or_else(none)?;
@@ -181,6 +222,10 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {
     |error| DataDirError::Io { path: path.to_owned(), error }
 }
 
+fn must_exist(path: &Path) -> Result<(), DataDirError> {
+    if path.is_dir() { Ok(()) } else { Err(DataDirError::NoDirectory { path: path.to_owned() }) }
+}
+
 fn lock(path: &Path) -> Result<File, DataDirError> {
     let name = path.join(LOCK_NAME);
     let mut options = OpenOptions::new();
@@ -233,9 +278,11 @@ pub fn read_layout(path: &Path) -> Result<Option<Layout>, DataDirError> {
     if let Some(layout) = read_layout_file(&name)? {
         return Ok(Some(layout));
     }
-    if path.join("shard-0000").exists() && !path.join(BEGUN_NAME).exists() {
-        let reason = "it is missing, and there are shards".to_owned();
-        return Err(DataDirError::Layout { path: name, reason });
+    // Which of the shards may be lost as well.
+    if switch::first_shard(path).map_err(io_error(path))?.is_some()
+        && !path.join(BEGUN_NAME).exists()
+    {
+        return Err(DataDirError::Layout { path: name, fault: LayoutFault::Missing });
     }
     Ok(None)
 }
@@ -244,27 +291,31 @@ fn read_layout_file(name: &Path) -> Result<Option<Layout>, DataDirError> {
     match fs::read_to_string(name) {
         Ok(text) => parse_layout(&text)
             .map(Some)
-            .map_err(|reason| DataDirError::Layout { path: name.to_owned(), reason }),
+            .map_err(|fault| DataDirError::Layout { path: name.to_owned(), fault }),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let fault = LayoutFault::Damaged("is no text");
+            Err(DataDirError::Layout { path: name.to_owned(), fault })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io_error(name)(error)),
     }
 }
 
-fn parse_layout(text: &str) -> Result<Layout, String> {
-    let document: DocumentMut = text.parse().map_err(|_| "it is no TOML".to_owned())?;
+fn parse_layout(text: &str) -> Result<Layout, LayoutFault> {
+    let document: DocumentMut = text.parse().map_err(|_| LayoutFault::Damaged("is no TOML"))?;
     let number = |key: &str| document.get(key).and_then(toml_edit::Item::as_integer);
     match number("format") {
         Some(FORMAT) => {}
-        Some(other) => return Err(format!("its format is {other}, and {FORMAT} is known")),
-        None => return Err("it names no format".to_owned()),
+        Some(other) => return Err(LayoutFault::Format(other)),
+        None => return Err(LayoutFault::Damaged("names no format")),
     }
     let shards = number("shards").and_then(|shards| u16::try_from(shards).ok());
     let shards = shards.filter(|shards| (1..=crate::limits::SHARDS_MAX).contains(shards));
     let id = document.get("id").and_then(toml_edit::Item::as_str).and_then(parse_id);
     match (shards, id) {
         (Some(shards), Some(id)) => Ok(Layout { id, shards }),
-        (None, _) => Err("it names no number of shards".to_owned()),
-        (_, None) => Err("it names no id".to_owned()),
+        (None, _) => Err(LayoutFault::Damaged("names no number of shards")),
+        (_, None) => Err(LayoutFault::Damaged("names no id")),
     }
 }
 
@@ -345,10 +396,11 @@ mod tests {
                 }
             }
         }
-        // Without either, shards are somebody's.
+        // Without either, shards are somebody's, also if not all are left.
         let folder = tempfile::tempdir().unwrap();
         drop(DataDir::open(folder.path(), 2).unwrap());
         std::fs::remove_file(folder.path().join(LAYOUT_NAME)).unwrap();
+        std::fs::remove_dir_all(folder.path().join("shard-0000")).unwrap();
         let error = DataDir::open(folder.path(), 2).unwrap_err();
         assert!(matches!(error, DataDirError::Layout { .. }), "{error}");
     }
@@ -364,7 +416,11 @@ mod tests {
             (format!("format = 1\nid = \"{id}\"\nshards = 0"), "it names no number of shards"),
             ("format = 1\nid = \"1\"\nshards = 2".to_owned(), "it names no id"),
         ] {
-            assert_eq!(parse_layout(&text), Err(reason.to_owned()), "{text}");
+            assert_eq!(
+                parse_layout(&text).map_err(|it| it.to_string()),
+                Err(reason.to_owned()),
+                "{text}"
+            );
         }
     }
 }

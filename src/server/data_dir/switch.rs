@@ -19,9 +19,9 @@ use super::{
     write_layout_file,
 };
 
-const COPY_NAME: &str = "reshard";
+pub(super) const COPY_NAME: &str = "reshard";
 const READY_NAME: &str = "ready";
-const SHARD_PREFIX: &str = "shard-";
+pub(super) const SHARD_PREFIX: &str = "shard-";
 const OLD_PREFIX: &str = "old-";
 
 /// What is to be done next.
@@ -83,7 +83,7 @@ fn next_step(path: &Path) -> Result<Option<Step>, DataDirError> {
 }
 
 /// The folder of a shard in `folder`, if there is any left.
-fn first_shard(folder: &Path) -> io::Result<Option<String>> {
+pub(super) fn first_shard(folder: &Path) -> io::Result<Option<String>> {
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().into_string().ok();
         if let Some(name) = name.filter(|name| name.starts_with(SHARD_PREFIX)) {
