@@ -8,102 +8,32 @@
 //! Every segment but the last was on disk, whole, before the next was begun, so a fault in it is damage.
 //! In the last, a fault with nothing behind it that was promised is the torn tail of a crash: what is
 //! before it is all that anybody could rely on. Anything else is an error that names the place.
+//!
+//! Which is found out in three steps:
+//!
+//! 1. `find`: the snapshot and the segments, each of which names the one before it. Where one is missing the
+//!    chain is `broken`, which counts only when all before it has been read. Segments whose header can't be
+//!    read were made ready and not begun, or are `headless`: their records may say that they were.
+//! 2. [`Recovery::step`] reads file after file, each until something is no record. `end_file` then says whether
+//!    that is the end of a sealed segment, a torn tail (`cut`), or damage.
+//! 3. At the end of the last, `check_end` holds the last record against all that says how far the log once
+//!    went: headless segments, a clean stop, the snapshot.
 
-use std::io;
+mod begin;
+mod error;
+mod find;
 
-use super::directory::{Directory, save_manifest};
-use super::manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
+use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::{Record, RecordFault, RecordHeader, RecordKind, RecordSeed};
 use super::scan::{Next, Scan, Stop};
-use super::segment::{
-    DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,
-};
+use super::segment::{HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentKind};
 use super::snapshot::SnapshotEnd;
 use super::stream::{Resume, ResumeSegment};
 use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term};
 
-/// Why a shard's log can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The system said no.
-    #[error("{file}: {error}")]
-    Io {
-        /// The file.
-        file: String,
-        /// What it said.
-        error: io::Error,
-    },
-    /// There is nothing of the shard.
-    #[error(
-        "the manifest is missing, and so is everything else of the shard: restore it from a copy"
-    )]
-    Gone,
-    /// There are segments and no manifest.
-    #[error(
-        "there are segments and no manifest that can be read: both copies in '{MANIFEST_NAME}' are \
-         damaged or missing"
-    )]
-    NoManifest,
-    /// The files are those of another shard or directory.
-    #[error("'{file}' belongs to another shard or data directory")]
-    Foreign {
-        /// The file.
-        file: String,
-    },
-    /// A segment is not there, or begins as none does.
-    #[error("'{file}' can't be read as a segment: {fault}")]
-    Segment {
-        /// The file.
-        file: String,
-        /// What is wrong with it.
-        fault: HeaderFault,
-    },
-    /// What was on disk is damaged.
-    #[error("'{file}' is damaged at byte {}: {fault}, though what follows shows that it was on disk once", at.0)]
-    Damaged {
-        /// The file.
-        file: String,
-        /// Where.
-        at: ByteOffset,
-        /// What is there.
-        fault: RecordFault,
-    },
-    /// The log ends before where it was when the server stopped.
-    #[error(
-        "'{file}' ends at record {}, but the server stopped cleanly after record {}",
-        found.0, expected.0
-    )]
-    Short {
-        /// The file.
-        file: String,
-        /// The last record there is.
-        found: LogIndex,
-        /// The last record there was.
-        expected: LogIndex,
-    },
-    /// The log ends before what entries of the snapshot have seen.
-    #[error(
-        "'{file}' ends at record {}, but the snapshot holds entries as they were after record {}",
-        found.0, expected.0
-    )]
-    Behind {
-        /// The file.
-        file: String,
-        /// The last record there is.
-        found: LogIndex,
-        /// The last record that the snapshot says there is.
-        expected: LogIndex,
-    },
-    /// A snapshot does not have the entries that it says, or its content makes no sense.
-    #[error("'{file}' does not hold what it says: its content makes no sense at byte {}", at.0)]
-    Content {
-        /// The file.
-        file: String,
-        /// Where.
-        at: ByteOffset,
-    },
-}
+pub use begin::{create, start_over};
+pub use error::OpenError;
 
 /// What a record brings.
 #[derive(Clone, Copy, Debug)]
@@ -193,6 +123,7 @@ pub struct Recovery<C> {
     leftovers: Vec<SegmentFile>,
     /// Segments without a header, and the last record that one of theirs says was on disk.
     headless: Vec<(SegmentFile, HeaderFault, LogIndex)>,
+    /// The torn tail.
     cut: Option<Cut>,
     /// What is wrong behind the last of the files.
     broken: Option<OpenError>,
@@ -200,216 +131,9 @@ pub struct Recovery<C> {
     bytes_total: u64,
 }
 
-/// Makes the folder of an empty shard: a manifest and nothing else.
-///
-/// # Errors
-/// The system's.
-pub fn create(directory: &mut impl Directory, manifest: &Manifest) -> io::Result<()> {
-    directory.create(MANIFEST_NAME, 2 * MANIFEST_COPY_BYTES as u64, false)?;
-    save_manifest(directory, manifest)?;
-    directory.sync_directory()
-}
-
-/// Makes a folder, whatever is in it, that of a log that begins anew: what it held is not needed any more.
-///
-/// # Errors
-/// The system's.
-pub fn start_over(
-    directory: &mut impl Directory,
-    shard: ShardId,
-    shard_count: u16,
-    id: DirectoryId,
-) -> io::Result<Resume> {
-    let names = directory.list()?;
-    let leftovers: Vec<SegmentFile> =
-        names.iter().filter_map(|name| SegmentFile::parse(name)).collect();
-    let last_id = leftovers.iter().map(|file| file.id).max().unwrap_or(SegmentId(0));
-    let mut manifest = Manifest::new(shard, shard_count, id);
-    if let Ok(content) = directory.read(MANIFEST_NAME)
-        && let Some(old) = Manifest::decode(&content)
-    {
-        manifest.generation = old.generation + 1;
-    }
-    manifest.first_segment = SegmentId(last_id.0 + 1);
-    // What the keyspace holds already is in no record: until a snapshot has it, the log means nothing.
-    manifest.base_missing = true;
-    // From here on the files that are there belong to nothing.
-    create(directory, &manifest)?;
-    let (last_index, last_term, segments) = (LogIndex(0), Term(0), Vec::new());
-    Ok(Resume { manifest, last_index, last_term, segments, last_id, leftovers })
-}
-
-/// The manifest of a folder.
-///
-/// # Errors
-/// If there is none that can be read, or no folder.
-fn read_manifest(directory: &mut impl Directory) -> Result<Manifest, OpenError> {
-    let names = match directory.list() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        names => names.map_err(|error| io_error(".", error))?,
-    };
-    let manifest = match directory.read(MANIFEST_NAME) {
-        Ok(content) => Manifest::decode(&content),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(io_error(MANIFEST_NAME, error)),
-    };
-    let has_segments = names.iter().any(|name| SegmentFile::parse(name).is_some());
-    manifest.ok_or(if has_segments { OpenError::NoManifest } else { OpenError::Gone })
-}
-
-fn io_error(file: &str, error: io::Error) -> OpenError {
-    OpenError::Io { file: file.to_owned(), error }
-}
-
 impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
-    /// Looks through the folder of `shard` and finds out what has to be read.
-    ///
-    /// # Errors
-    /// Whatever keeps the log from being what it was.
-    pub fn open<D: Directory<Content = C>>(
-        directory: &mut D,
-        shard: ShardId,
-        shard_count: u16,
-        id: DirectoryId,
-    ) -> Result<Self, OpenError> {
-        let manifest = read_manifest(directory)?;
-        let mut recovery = Self::inspect(directory, manifest, shard, shard_count, id)?;
-        recovery.broken.take().map_or(Ok(recovery), Err)
-    }
-
-    /// As [`Self::open`], for whoever wants to see what can be read whatever the rest is like: nothing is
-    /// written, and where a segment is missing [`Self::step`] says so only after all that comes before it.
-    ///
-    /// # Errors
-    /// What is wrong with the manifest or the snapshot's file.
-    pub fn inspect<D: Directory<Content = C>>(
-        directory: &mut D,
-        manifest: Manifest,
-        shard: ShardId,
-        shard_count: u16,
-        id: DirectoryId,
-    ) -> Result<Self, OpenError> {
-        let owner = (manifest.shard, manifest.shard_count, manifest.directory);
-        if owner != (shard, shard_count, id) {
-            return Err(OpenError::Foreign { file: MANIFEST_NAME.to_owned() });
-        }
-        let names = directory.list().map_err(|error| io_error(".", error))?;
-        let mut all: Vec<SegmentFile> =
-            names.iter().filter_map(|name| SegmentFile::parse(name)).collect();
-        all.sort_unstable_by_key(|file| file.id);
-        let mut recovery = Self {
-            shard,
-            manifest,
-            files: Vec::new(),
-            current: 0,
-            scan: None,
-            snapshot_entries: 0,
-            snapshot_end: None,
-            entries_read: 0,
-            last_index: LogIndex(manifest.first_index.0 - 1),
-            last_term: Term(0),
-            segments: Vec::new(),
-            last_id: all.last().map_or(SegmentId(0), |file| file.id),
-            leftovers: Vec::new(),
-            headless: Vec::new(),
-            cut: None,
-            broken: None,
-            bytes_read: 0,
-            bytes_total: 0,
-        };
-        if manifest.base_missing {
-            // Nobody was told that anything in it is on disk.
-            recovery.manifest.base_missing = false;
-        } else {
-            recovery.find_snapshot(directory)?;
-            recovery.find_segments(directory, &all)?;
-        }
-        let kept: Vec<SegmentFile> = recovery.files.iter().map(|file| file.file).collect();
-        recovery.leftovers = all.into_iter().filter(|file| !kept.contains(file)).collect();
-        let lengths = recovery.files.iter().map(|file| match file.end {
-            // Not believed before all is read.
-            Some(end) => end.0.min(file.content.len() as u64),
-            None => file.content.len() as u64,
-        });
-        recovery.bytes_total = lengths.sum();
-        Ok(recovery)
-    }
-
     fn seed(&self) -> RecordSeed {
         RecordSeed::of(&self.manifest.directory)
-    }
-
-    fn read<D: Directory<Content = C>>(
-        &self,
-        directory: &mut D,
-        file: SegmentFile,
-    ) -> Result<(C, Result<SegmentHeader, HeaderFault>), OpenError> {
-        let name = file.name();
-        let content = directory.read(&name).map_err(|error| io_error(&name, error))?;
-        let header = SegmentHeader::decode(&content, file, self.shard, &self.manifest.directory);
-        Ok((content, header))
-    }
-
-    fn find_snapshot<D: Directory<Content = C>>(
-        &mut self,
-        directory: &mut D,
-    ) -> Result<(), OpenError> {
-        let Some(id) = self.manifest.snapshot else { return Ok(()) };
-        let file = SegmentFile::snapshot(id);
-        let (content, header) = self.read(directory, file)?;
-        header.map_err(|fault| OpenError::Segment { file: file.name(), fault })?;
-        self.files.push(File::new(file, content, LogIndex(1)));
-        Ok(())
-    }
-
-    /// Finds the segments of the log: from the first that the manifest names, each the one that the next
-    /// names as the one before it. Files without a header of their own were made ready and not begun.
-    fn find_segments<D: Directory<Content = C>>(
-        &mut self,
-        directory: &mut D,
-        all: &[SegmentFile],
-    ) -> Result<(), OpenError> {
-        let first = self.manifest.first_segment;
-        let mut not_begun = Vec::new();
-        let begun_before = self.files.len();
-        for file in all.iter().filter(|file| file.kind == SegmentKind::Log && file.id >= first) {
-            let (content, header) = self.read(directory, *file)?;
-            let header = match header {
-                Ok(header) => header,
-                Err(fault) => {
-                    not_begun.push((*file, content, fault));
-                    continue;
-                }
-            };
-            match (self.files[begun_before..].last_mut(), header.previous) {
-                (None, _)
-                    if file.id == first && header.first_index <= self.manifest.first_index => {}
-                (Some(last), Some((id, end))) if last.file.id == id => last.end = Some(end),
-                (last, previous) => {
-                    // The segment between the two is missing.
-                    let id = previous.map_or(first, |(id, _)| id);
-                    let id = if last.is_none() { first } else { id };
-                    let name = SegmentFile::log(id).name();
-                    let fault = not_begun.iter().find(|(file, ..)| file.id == id);
-                    let fault = fault.map_or(HeaderFault::Missing, |(_, _, fault)| *fault);
-                    self.broken = Some(OpenError::Segment { file: name, fault });
-                    return Ok(());
-                }
-            }
-            self.files.push(File::new(*file, content, header.first_index));
-        }
-        // A header that got lost with all behind it was never promised. Had it been, a record would say so:
-        // one of this segment that says that another of it was on disk, or that one was that is in no file.
-        for (file, content, fault) in not_begun {
-            let scan = Scan::new(self.shard, file.id, LogIndex(0), self.seed());
-            let Some((first, promised)) = scan.promise_without_header(&content) else { continue };
-            self.headless.push((file, fault, promised));
-            if promised >= first {
-                self.broken = Some(OpenError::Segment { file: file.name(), fault });
-                return Ok(());
-            }
-        }
-        Ok(())
     }
 
     /// Reads the next record that brings something and gives it to `take`, which says whether it made

@@ -197,14 +197,19 @@ pub struct Stream {
     long: Option<(LongRecord, LogIndex)>,
     /// The last record that the sync under way makes durable.
     syncing: Option<LogIndex>,
-    /// Since when changes wait that are no record yet.
-    waiting_since: Option<MonoUs>,
-    /// Since when the changes of the last record waited before they were one.
-    sealed_since: MonoUs,
-    /// Since when something of a record is not durable.
+    // When the oldest of these changes was made, by how far they have come:
+    //
+    //   unsynced_since    unsynced_beyond    sealed_since     waiting_since
+    //   ├── the sync under way ─┤             ├─ last record ──┤
+    //   ├── records that are not durable ──────────────────────┤── no record yet ──►
+    /// What is in records and not durable; none if all is.
     unsynced_since: Option<MonoUs>,
-    /// The same of what the sync under way does not make durable.
+    /// Of that, what the sync under way does not make durable.
     unsynced_beyond: Option<MonoUs>,
+    /// What the last record is made of.
+    sealed_since: MonoUs,
+    /// What is no record yet.
+    waiting_since: Option<MonoUs>,
     /// Long values that have been written.
     spent: Vec<SharedBytes>,
     last_write: MonoUs,
@@ -523,6 +528,11 @@ impl Stream {
         self.submit((buffer, offset), written, false, now, effects);
     }
 
+    /// The segment that is being written: a step has said that a record fits in.
+    fn writing(&mut self) -> &mut Active {
+        self.active.as_mut().expect("there is room for the record that is written")
+    }
+
     /// Makes the changes that wait the next record.
     fn seal(&mut self, length: usize, now: MonoUs) -> RecordHeader {
         let since = self.waiting_since.take().unwrap_or(now);
@@ -536,7 +546,7 @@ impl Stream {
         RecordHeader {
             kind: RecordKind::Entry,
             shard: self.manifest.shard,
-            segment: self.active.map_or(SegmentId(0), |active| active.id),
+            segment: self.writing().id,
             term: self.term,
             index: self.sealed,
             synced: self.durable,
@@ -546,10 +556,11 @@ impl Stream {
 
     /// Where the next write goes; the segment's header is put before its first.
     fn begin_write(&mut self, buffer: &mut AlignedBuffer, now: Now) -> ByteOffset {
-        let Some(active) = self.active.as_mut().filter(|active| !active.begun) else {
-            return self.active.map_or(ByteOffset(0), |active| active.end);
-        };
-        active.begun = true;
+        let active = self.writing();
+        if std::mem::replace(&mut active.begun, true) {
+            return active.end;
+        }
+        let active = *active;
         let header = SegmentHeader {
             file: SegmentFile::log(active.id),
             shard: self.manifest.shard,
@@ -572,8 +583,8 @@ impl Stream {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(active) = &mut self.active else { return };
         let length = buffer.len() as u64;
+        let active = self.writing();
         active.end = ByteOffset(offset.0 + length);
         let file = SegmentFile::log(active.id);
         self.last_write = now.mono;
