@@ -240,12 +240,16 @@ fn a_log_that_ends_on_a_full_disk_acknowledges_nothing() {
     let mut server = start(&launch(dir.path(), 1, "async"));
     let mut client = server.client();
     client.ok("SET before v");
+    wait_until("all is on disk", || {
+        info_number(&mut client, "persistence", "log_records_not_durable") == 0
+    });
     let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
     let limit = Rlimit { current: Some(0), maximum: None };
     prlimit(pid, Resource::Fsize, limit).expect("change the limit");
     let mut waiting = server.client();
     waiting.ok("CLIENT DURABILITY sync");
     waiting.send([encode(&["SET", "waiting", "v"]), encode(&["GET", "before"])].concat());
+    wait_until("the write is done, and waits", || client.words("GET waiting") == Value::bulk("v"));
     wait_until(
         "writes are refused",
         || matches!(client.words("SET probe v"), Value::Error(text) if text.starts_with("MISCONF ")),
