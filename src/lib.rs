@@ -40,6 +40,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`types`], [`limits`] | ids, slots, bounds |
+//! | `plant` | faults that the simulator plants, to see that it finds them; nothing outside tests |
 //! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
 //! | [`log`] | one shard's log: records, segments, snapshots, recovery; no I/O of its own |
 //! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |

@@ -17,6 +17,7 @@ pub struct Place {
     spot: Spot,
     /// Its entry, as long as nothing has been freed since; or none.
     entry: Handle,
+    /// Objects that had been taken back by then.
     frees: u64,
 }
 

@@ -18,10 +18,10 @@ use super::{Command, Error, Flags, Group, SessionCx, cluster};
 use crate::cache::{EvictionPolicy, KeyspaceCounts};
 use crate::config::Percentiles;
 use crate::limits::DATABASES;
+use crate::log::LogState;
 use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge, Peak, Stage, Step};
 use crate::node::{LogStats, Node, Owners, ShardStats};
 use crate::protocol::{Args, Reply};
-use crate::shard::LogState;
 use crate::types::{CoreId, DbIndex};
 
 /// The rows of this file.

@@ -23,6 +23,7 @@ mod repair;
 mod scan;
 mod segment;
 mod snapshot;
+mod state;
 mod stream;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use segment::{
     DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,
 };
 pub use snapshot::{SNAPSHOT_END_BYTES, Snapshot, SnapshotEnd};
+pub use state::LogState;
 pub use stream::{
     DiskError, Effect, Refusal, Resume, ResumeSegment, Stream, StreamFigures, StreamOptions,
 };

@@ -4,8 +4,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::log::LogState;
 use crate::metrics::lock;
-use crate::shard::LogState;
 use crate::types::{CoreId, LogIndex, UnixMs};
 
 /// One shard's log, as of the last step.

@@ -15,10 +15,10 @@ use super::log_life::Recovering;
 use super::log_waits::Wait;
 use super::mail::Message;
 use super::ring::{Completion, Op, Token};
+use crate::log::LogState;
 use crate::log::{AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Refusal, SegmentFile};
 use crate::metrics::{Stage, Step};
 use crate::node::LogStats;
-use crate::shard::LogState;
 use crate::types::{ByteOffset, ShardId};
 
 /// What a core keeps for the logs of shards.

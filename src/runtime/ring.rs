@@ -58,7 +58,8 @@ impl Op {
 /// Names an operation's target: an index and the generation that tells its successive owners apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Token {
-    /// Index into the table of connections or listeners.
+    /// Index into the core's table of what the operation is for: connections, listeners, or operations on the
+    /// files of logs.
     pub(crate) index: u32,
     /// How often the index was reused, modulo 2^24.
     pub(crate) generation: u32,
@@ -223,7 +224,8 @@ impl Ring {
     fn push(&mut self, entry: squeue::Entry) {
         loop {
             // SAFETY: every buffer an entry names is owned by the ring, by a connection that stays
-            // until its operations have completed, or is static.
+            // until its operations have completed, by an operation on a log that the core keeps until then,
+            // or is static.
             let pushed = unsafe { self.ring.submission().push(&entry) };
             if pushed.is_ok() {
                 self.waiting += 1;

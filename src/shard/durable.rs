@@ -9,10 +9,9 @@ use crate::command::Error;
 use crate::config::Durability;
 use crate::limits::{LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::log::{
-    AlignedBuffer, DiskError, Effect, Item, Payload, Piece, Refusal, SegmentFile, Stream,
-    StreamFigures,
+    AlignedBuffer, DiskError, Effect, Item, LogState, Payload, Piece, Refusal, SegmentFile, Stream,
 };
-use crate::types::{LogIndex, MonoUs, Now};
+use crate::types::{LogIndex, Now};
 
 /// When a snapshot is taken unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,27 +61,6 @@ struct Saving {
     cursor: SaveCursor,
     upheavals: u64,
     part: Saved,
-}
-
-/// What a shard's log has come to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogState {
-    /// All records up to this one are on disk.
-    pub durable: LogIndex,
-    /// The last record, changes included that are none yet.
-    pub last: LogIndex,
-    /// Since when changes are not on disk, if any are not.
-    pub unsynced_since: Option<MonoUs>,
-    /// Bytes of changes that are no record yet.
-    pub waiting_bytes: usize,
-    /// Bytes of memory that the log holds, and the changes that are no record yet.
-    pub memory_bytes: usize,
-    /// What the log has done.
-    pub figures: StreamFigures,
-    /// Entries and bytes of the snapshot that is being taken.
-    pub snapshot: Option<(u64, u64)>,
-    /// Why writes are refused, if they are.
-    pub refusal: Option<Refusal>,
 }
 
 /// What the keyspace wrote down as the log takes it.

@@ -18,8 +18,8 @@ use crate::protocol::binary::{Status, Token};
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, Key, Now, ShardId, Slot};
 use durable::Durable;
+pub use durable::SnapshotPolicy;
 pub(crate) use durable::payload;
-pub use durable::{LogState, SnapshotPolicy};
 
 /// A command and what it needs to know of the client that sent it.
 #[derive(Clone, Copy, Debug)]
