@@ -1,6 +1,8 @@
 //! The command line, and what it comes to: a [`Plan`] and [`WorkOptions`]. What makes no sense is refused
 //! here or where it is understood, in one sentence.
 
+#![allow(rustdoc::broken_intra_doc_links, reason = "the page of --help has brackets")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

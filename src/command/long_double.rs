@@ -4,7 +4,7 @@
 //! Redis reads with `strtold`, adds, and writes with `%.17Lf` less the trailing zeros. An `f64` gives
 //! other digits than that (0.1 + 0.2 is 0.3 here), so the three steps are done here in integers: each
 //! is exact and rounds once, to nearest, ties to even. Values in use take one or two words; the
-//! [`Big`] numbers grow only for texts of thousands of digits, which [`TEXT_BYTES_MAX`] bounds.
+//! `Big` numbers grow only for texts of thousands of digits, which [`TEXT_BYTES_MAX`] bounds.
 
 use std::cmp::Ordering;
 

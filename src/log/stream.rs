@@ -488,7 +488,7 @@ impl Stream {
     }
 
     /// Writes changes as the next record, right after a step that said so. They are few enough to be
-    /// written in one go: at most [`LOG_SHORT_BYTES_MAX`].
+    /// written in one go: at most [`LOG_SHORT_BYTES_MAX`](crate::limits::LOG_SHORT_BYTES_MAX).
     pub fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
         let header = self.seal(payload.len(), now.mono);
         let mut buffer = self.buffer(SEGMENT_HEADER_BYTES + record_bytes(payload.len()));

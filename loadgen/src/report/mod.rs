@@ -1,7 +1,7 @@
 //! Reports: what a run came to, on the terminal and in files.
 //!
 //! [`outcome`] is the data; [`document`] a file of it; everything else is a way to show it, and
-//! takes the data as it is: terminal ([`progress`], [`summary`]), percentile text ([`hgrm`]), rows
+//! takes the data as it is: terminal ([`progress`], [`summary`]), percentile text (`hgrm`), rows
 //! ([`csv`]), pictures ([`charts`], [`svg`]) and the page that holds them all ([`html`]).
 
 use std::fs::{self, OpenOptions};

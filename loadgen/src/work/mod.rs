@@ -9,7 +9,7 @@
 //! | [`zipf`], [`keys`] | which keys are asked for |
 //! | [`sizes`] | how long values are and live |
 //! | [`values`], [`versions`] | what is in values; with `--verify`, which may be read |
-//! | [`mix`], [`command`] | `--mix` as text; what known commands do and answer |
+//! | [`mod@mix`], [`command`] | `--mix` as text; what known commands do and answer |
 //! | [`template`], [`plan`] | commands rendered in advance |
 //! | [`binary`] | commands as operations of the binary protocol |
 //! | [`trace`] | requests from a file |
