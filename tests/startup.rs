@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -96,7 +96,7 @@ fn wait(child: &mut Child) -> i32 {
 struct Server {
     child: Child,
     port: u16,
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -119,7 +119,16 @@ impl Server {
             let _ = child.stderr.take().unwrap().read_to_string(&mut text);
             panic!("no server: {line}{text}");
         };
-        Self { child, port, _stdout: stdout }
+        Self { child, port, stdout }
+    }
+
+    /// The lines that follow the first that it says, up to the one that tells how to try it.
+    fn banner(&mut self) -> String {
+        let mut text = String::new();
+        while !text.contains("  try ") {
+            assert!(self.stdout.read_line(&mut text).unwrap() > 0, "{text}");
+        }
+        text
     }
 
     fn connect(&self) -> Connection {
@@ -361,10 +370,12 @@ fn granted_cpus() -> usize {
 
 #[test]
 fn a_sandbox_without_io_uring_is_told() {
-    let mut command = ringmain(&["--port", "0"]);
-    // SAFETY: between fork and exec only system calls are made, on memory of this function's own.
-    unsafe { command.pre_exec(|| forbid(libc::SYS_io_uring_setup)) };
-    refuses(command, 1, "A container or sandbox forbids io_uring: allow io_uring_setup, ", ".");
+    for call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
+        let mut command = ringmain(&["--port", "0"]);
+        // SAFETY: between fork and exec only system calls are made, on memory of this function's own.
+        unsafe { command.pre_exec(move || forbid(call)) };
+        refuses(command, 1, "A container or sandbox forbids io_uring: allow io_uring_setup, ", ".");
+    }
 }
 
 /// Makes the system call `number` fail with `EPERM`, as a container's seccomp profile does.
@@ -397,6 +408,67 @@ fn forbid(number: i64) -> std::io::Result<()> {
         ]
     };
     if results == [0, 0] { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// With nothing but a port: what there is by default is said, and is there.
+#[test]
+fn what_is_not_asked_for_is_there_by_default() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let port =
+            TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() / 2 + 2_000;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
+        command.args(["--port", &port.to_string()]).current_dir(folder.path()).stdin(Stdio::null());
+        let cores = u16::try_from(granted_cpus()).unwrap();
+        let wanted = (0..cores).map(|core| port + 10_000 + core).chain([port, port + 1]);
+        // Somebody else may have one of them: then others are tried.
+        if wanted.into_iter().any(|port| TcpListener::bind(("127.0.0.1", port)).is_err()) {
+            continue;
+        }
+        let mut server = Server::start(command);
+        let banner = server.banner();
+        let cpus = ringmain::config::available_cpus();
+        let cpus = cpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        for line in [
+            format!("cores       {cores} on CPU {cpus}, {cores} shards"),
+            format!("binary port {}", port + 1),
+            "durability  async, in ".to_owned(),
+            format!("try         redis-cli -p {port} set hello world"),
+        ] {
+            assert!(banner.contains(&line), "no {line} in {banner}");
+        }
+        assert!(banner.contains(&format!("core ports  {}", port + 10_000)), "{banner}");
+        // Its first byte shows what is spoken there.
+        let mut binary = std::net::TcpStream::connect(("127.0.0.1", port + 1)).unwrap();
+        binary.write_all(b"PING\r\n").unwrap();
+        let mut answer = [0; 64];
+        let length = binary.read(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(answer.contains("this port speaks the binary protocol"), "{answer}");
+        let mut core = std::net::TcpStream::connect(("127.0.0.1", port + 10_000)).unwrap();
+        core.write_all(b"PING\r\n").unwrap();
+        let mut answer = [0; 7];
+        core.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+PONG\r\n");
+        assert!(folder.path().join("ringmain-data/shard-0000/manifest").exists());
+        // Each core's thread may run on its CPU alone.
+        let mut pinned = Vec::new();
+        for task in fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap() {
+            let task = task.unwrap().path();
+            let name = fs::read_to_string(task.join("comm")).unwrap();
+            if name.starts_with("core-") {
+                let status = fs::read_to_string(task.join("status")).unwrap();
+                let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+                pinned.push(list.unwrap().trim().parse::<u64>().unwrap());
+            }
+        }
+        pinned.sort_unstable();
+        pinned.dedup();
+        assert_eq!(pinned.len(), usize::from(cores), "{pinned:?}");
+        assert_eq!(server.stop("TERM"), 0);
+        return;
+    }
+    panic!("no free ports in twenty attempts");
 }
 
 #[test]

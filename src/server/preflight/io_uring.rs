@@ -26,10 +26,15 @@ const OPERATIONS: &[(u8, &str)] = &[
 
 /// Sets up a small ring as the cores do and looks at what it can do.
 pub(super) fn probe() -> Result<(), StartError> {
-    let ring = small_ring().map_err(ring_error)?;
+    let mut ring = small_ring().map_err(ring_error)?;
     let mut probe = Probe::new();
     // A sandbox may allow setting up and forbid registering.
     ring.submitter().register_probe(&mut probe).map_err(ring_error)?;
+    // And entering.
+    // SAFETY: the operation names no memory.
+    let pushed = unsafe { ring.submission().push(&opcode::Nop::new().build()) };
+    debug_assert!(pushed.is_ok(), "an empty ring has room");
+    ring.submit_and_wait(1).map_err(ring_error)?;
     match OPERATIONS.iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, feature)) => Err(StartError::IoUringTooOld { release: kernel_release(), feature }),
         None => Ok(()),
