@@ -80,7 +80,11 @@ fn make_default_directory(config: &Config) -> Result<(), StartError> {
     if config.durability == Durability::Memory || !is_default(dir) || dir.exists() {
         return Ok(());
     }
-    fs::create_dir(dir).map_err(|error| StartError::DirClosed { path: dir.to_owned(), error })
+    // On disk is a directory when the one that it is in is.
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let sync = || fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all();
+    let made = fs::create_dir(dir).and_then(|()| sync());
+    made.map_err(|error| StartError::DirClosed { path: dir.to_owned(), error })
 }
 
 /// A directory that is not there is always an error. One that can't be written to is none where the
