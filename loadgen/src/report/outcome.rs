@@ -101,13 +101,13 @@ pub(crate) struct Second {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Faults {
-    /// Replies of a type that the command can't have.
+    /// Replies of a type that the command can't have. Verify: a damaged value.
     pub(crate) wrong: u64,
     /// Verify: an acknowledged write is gone.
     pub(crate) lost: u64,
     /// Verify: an older value than the one acknowledged.
     pub(crate) stale: u64,
-    /// Verify: a value of another key, or a damaged one.
+    /// Verify: a value of another key, or of a version that nobody wrote.
     pub(crate) foreign: u64,
     /// Connections that had to be opened again.
     pub(crate) reconnects: u64,

@@ -120,10 +120,10 @@ fn errors(outcome: &Outcome) -> Option<String> {
 fn wrongs(outcome: &Outcome) -> Option<String> {
     let faults = &outcome.faults;
     let kinds = [
-        (faults.wrong, "replies of a wrong type"),
+        (faults.wrong, "damaged values or replies of a wrong type"),
         (faults.lost, "lost values"),
         (faults.stale, "stale values"),
-        (faults.foreign, "foreign or damaged values"),
+        (faults.foreign, "foreign values"),
         (faults.unanswered, "requests without a reply"),
         (faults.reconnects, "reconnects"),
     ];

@@ -37,6 +37,8 @@ pub(crate) fn program() -> &'static Path {
 pub(crate) struct Server {
     child: Child,
     port: u16,
+    shards: u16,
+    flags: Vec<String>,
     dir: TempDir,
 }
 
@@ -55,30 +57,34 @@ impl Server {
     fn try_start(shards: u16, flags: &[&str]) -> Option<Self> {
         let port = free_ports(1 + shards);
         let dir = TempDir::with_prefix("loadgen-test-").expect("a temporary folder");
-        let output = std::fs::File::create(dir.path().join("output")).expect("a log file");
-        let child = Command::new(program())
-            .args(["--port", &port.to_string(), "--shards", &shards.to_string()])
-            .args(["--durability", "memory"])
-            .args(["--shard-port-base", &(port + 1).to_string(), "--dir"])
-            .arg(dir.path())
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().expect("a second handle"))
-            .stderr(output)
-            .spawn()
-            .expect("start the server");
-        let mut server = Self { child, port, dir };
-        let mut has_ended = false;
-        wait_until("the server serves", || {
-            has_ended = server.child.try_wait().expect("look at the server").is_some();
-            let says_so = server.output().contains(" serves on ");
-            has_ended || (says_so && TcpStream::connect(("127.0.0.1", port)).is_ok())
-        });
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let child = spawn(port, shards, &flags, dir.path());
+        let mut server = Self { child, port, shards, flags, dir };
+        let has_ended = server.wait_until_it_serves();
         if has_ended {
             assert!(server.output().contains("Something else listens"), "{}", server.output());
             return None;
         }
         Some(server)
+    }
+
+    /// Kills it where it stands, and starts it again on its port and its data.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().expect("kill the server");
+        self.child.wait().expect("the server ends");
+        self.child = spawn(self.port, self.shards, &self.flags, self.dir.path());
+        assert!(!self.wait_until_it_serves(), "{}", self.output());
+    }
+
+    /// True if it has ended instead.
+    fn wait_until_it_serves(&mut self) -> bool {
+        let mut has_ended = false;
+        wait_until("the server serves", || {
+            has_ended = self.child.try_wait().expect("look at the server").is_some();
+            let says_so = self.output().contains(" serves on ");
+            has_ended || (says_so && TcpStream::connect(("127.0.0.1", self.port)).is_ok())
+        });
+        has_ended
     }
 
     fn output(&self) -> String {
@@ -101,6 +107,24 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(port: u16, shards: u16, flags: &[String], dir: &Path) -> Child {
+    let output = std::fs::File::create(dir.join("output")).expect("a log file");
+    let mut command = Command::new(program());
+    command.args(["--port", &port.to_string(), "--shards", &shards.to_string()]);
+    if !flags.iter().any(|flag| flag == "--durability") {
+        command.args(["--durability", "memory"]);
+    }
+    command
+        .args(["--shard-port-base", &(port + 1).to_string(), "--dir"])
+        .arg(dir)
+        .args(flags)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().expect("a second handle"))
+        .stderr(output)
+        .spawn()
+        .expect("start the server")
 }
 
 /// The first of `count` ports in a row that nobody listened on a moment ago.
