@@ -119,6 +119,28 @@ fn redis_benchmark_knows_the_cluster() {
     assert_eq!(errors, 0);
 }
 
+#[test]
+fn memtier_knows_the_cluster() {
+    if !is_on_path("memtier_benchmark") {
+        return;
+    }
+    let server = Launch::shards(SHARDS).core_ports().start();
+    let port = server.port().to_string();
+    let args =
+        ["-p", &port, "--cluster-mode", "-t", "1", "-c", "4", "-n", "1000", "--ratio", "1:1"];
+    let output = Command::new("memtier_benchmark").args(args).arg("--hide-histogram").output();
+    let output = output.expect("run memtier_benchmark");
+    assert!(output.status.success(), "{output:?}");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("Sets") && table.contains("Totals"), "{table}");
+    let mut client = server.client();
+    assert_eq!(info_number(&mut client, "stats", "total_error_replies"), 0);
+    // Each request reached the core of its key.
+    for hops in ["batches_borrowed", "batches_by_message", "moved_connections"] {
+        assert_eq!(info_number(&mut client, "ringmain", hops), 0, "{hops}");
+    }
+}
+
 /// Runs a program in Python that uses redis-py; false if there is none.
 fn python(program: &str, args: &[String]) -> bool {
     let has_library = Command::new("python3").args(["-c", "import redis"]).output();

@@ -471,6 +471,14 @@ fn a_torn_tail_is_well() {
     let torn = format!("torn at byte {at}: the checksum is wrong");
     tool(&["log", "verify"], site.dir()).expect(0, &[&torn, "well: ", "torn tail"], "");
     tool(&["log", "repair"], site.dir()).expect(0, &["nothing to repair"], "");
+    // The server cuts it, and says so.
+    let server = site.launch().start();
+    check(&server, 4);
+    let output = server.output();
+    let said = format!("file=\"{name}\" at={at}");
+    assert!(output.contains("ended in a torn record, which nobody was promised"), "{output}");
+    assert!(output.contains(&said), "no {said} in {output}");
+    kill(server);
     site.serves(4);
     // After a clean stop it was there.
     let site = Site::with_records(5, End::Stopped);

@@ -108,6 +108,32 @@ fn snapshots_are_taken_and_told_of() {
     assert_eq!(number(&mut client, "rdb_saves"), 0);
 }
 
+/// The longest step of a core has a name, also where it is one of the log.
+#[test]
+fn the_longest_step_is_told_with_its_cause() {
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let server = start(&launch(dir.path(), 1, "async"));
+    let mut client = server.client();
+    let step = |client: &mut Client| {
+        let all = info(client, "ringmain");
+        let us: u64 = all["longest_step_us"].parse().expect("a number");
+        let of_core = format!("longest_step_us={us},longest_step={},", all["longest_step"]);
+        assert!(all["core_0"].contains(&of_core), "{} in {}", of_core, all["core_0"]);
+        (us, all["longest_step"].clone())
+    };
+    client.ok("CONFIG RESETSTAT");
+    let (before, _) = step(&mut client);
+    // So long that nothing else is.
+    let keys: Vec<String> = (0..100_000).map(|key| format!("k{key}")).collect();
+    let many: Vec<&str> = ["DEL"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+    assert_eq!(client.command(&many), Value::Integer(0));
+    let (us, name) = step(&mut client);
+    assert!(us > before && name == "del", "{us} {name}");
+}
+
 #[test]
 fn without_a_log_there_is_nothing_to_take_a_snapshot_for() {
     if skip_on_other_server() {

@@ -539,8 +539,14 @@ fn nothing_acknowledged_is_lost_and_nothing_else_appears() {
     }
     let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(SEEDS);
     for seed in 0..seeds {
-        if let Err(what) = run(seed) {
-            panic!("{what}\nRINGMAIN_SIM_SEED={seed} cargo test --lib sim");
+        let again = format!("RINGMAIN_SIM_SEED={seed} cargo test --lib sim");
+        match std::panic::catch_unwind(|| run(seed)) {
+            Ok(Ok(_)) => {}
+            Ok(Err(what)) => panic!("{what}\n{again}"),
+            Err(panicked) => {
+                eprintln!("{again}");
+                std::panic::resume_unwind(panicked);
+            }
         }
     }
 }
