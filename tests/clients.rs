@@ -711,3 +711,17 @@ fn descriptions_and_memory_figures() {
         assert!((50_000..70_000).contains(&usage), "{usage}");
     }
 }
+
+/// Nobody can know from one server where another puts its keys.
+#[test]
+fn keys_are_hashed_with_a_seed_of_each_servers_own() {
+    let order = || {
+        let server = Launch::shards(1).start();
+        let mut client = server.client();
+        (0..50).for_each(|key| client.ok(&format!("SET {{t}}{key} v")));
+        client.words("SCAN 0 COUNT 1000").elements()[1].clone()
+    };
+    let (first, second) = (order(), order());
+    assert_eq!(first.elements().len(), 50);
+    assert_ne!(first, second);
+}

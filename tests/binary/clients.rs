@@ -2,6 +2,7 @@
 
 use crate::harness::binary::{BinaryClient, Reply, Request, frame};
 use crate::harness::server::Launch;
+use crate::harness::wait_until;
 use crate::{client, greeting, key_of, start};
 use ringmain::protocol::binary::body::Features;
 use ringmain::protocol::binary::{Greeting, Hello, Opcode, Status, Topology};
@@ -211,4 +212,34 @@ fn memory_clients_and_time_are_limited_as_for_resp() {
     );
     assert_eq!(half.next(), None, "a request that stays half sent");
     assert_eq!(client.get("half").status(), Status::NotFound);
+}
+
+/// A client that asks and does not read costs no more than its limit, and is let go.
+#[test]
+fn a_client_that_does_not_read_is_disconnected() {
+    const VALUE_BYTES: usize = 100_000;
+    let server = start(2);
+    let mut other = server.client();
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"];
+    other.command(&limit);
+    let mut slow = client(&server);
+    slow.set("big", &"x".repeat(VALUE_BYTES));
+    assert_eq!(slow.one(hello("", "", "slow")).status(), Status::Ok);
+    assert!(other.words("CLIENT LIST").text().contains("name=slow"));
+    let before = server.resident_bytes();
+    let get = Request::keyed(Opcode::Get, "big", "");
+    let requests = frame(&vec![get; 100]);
+    let mut sender = slow.stream().try_clone().expect("a second handle");
+    let sending = std::thread::spawn(move || {
+        // A gigabyte of replies, of which the kernel's buffers hold a few megabytes.
+        (0..100).any(|_| std::io::Write::write_all(&mut sender, &requests).is_err())
+    });
+    wait_until("the slow reader is disconnected", || {
+        let grown = server.resident_bytes().saturating_sub(before);
+        assert!(grown < 64 << 20, "the replies nobody reads took {grown} bytes");
+        !other.words("CLIENT LIST").text().contains("name=slow")
+    });
+    drop(slow);
+    sending.join().expect("sending");
+    assert_eq!(other.words("STRLEN big").integer(), i64::try_from(VALUE_BYTES).expect("short"));
 }

@@ -341,6 +341,10 @@ fn a_stalled_disk_keeps_nobody_from_reading() {
             client.ok(&format!("SET other{index} v"));
         }
         assert!(!waiting.is_readable_within(Duration::from_millis(50)));
+        // How far the disk is behind is told, and grows.
+        wait_until("the sync is behind", || {
+            info_number(&mut client, "persistence", "log_sync_behind_ms") > 200
+        });
         drop(stalled);
         for index in 0..50 {
             assert_eq!(waiting.read(), Ok(Value::bulk("before")), "k{index}");

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringmain::protocol::binary::{Opcode, Status};
 
 use crate::harness::binary::{BinaryClient, Request};
-use crate::harness::client::Client;
+use crate::harness::client::{Client, info_number};
 use crate::harness::server::{Launch, Server, skip_on_other_server};
 use crate::harness::slots::keys_over_shards;
 use crate::harness::value::Value;
@@ -450,4 +450,45 @@ fn a_stop_while_loading_loses_nothing() {
         stop(server);
     }
     assert_eq!(start(&launch).client().words("DBSIZE"), Value::Integer(2000));
+}
+
+/// What was evicted does not come back, though it is in the log.
+#[test]
+fn evicted_keys_stay_away() {
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let launch = launch(dir.path(), 2, "sync")
+        .flag("--maxmemory", "24mb")
+        .flag("--maxmemory-policy", "allkeys-lru");
+    let keys = |client: &mut Client| {
+        let mut keys: Vec<String> =
+            client.words("KEYS *").elements().iter().map(Value::text).collect();
+        keys.sort_unstable();
+        keys
+    };
+    let mut server = start(&launch);
+    let mut client = server.client();
+    let value = "v".repeat(4_000);
+    let mut written = 0;
+    while info_number(&mut client, "stats", "evicted_keys") < 500 {
+        for _ in 0..200 {
+            client.request(&["SET", &format!("key{written}"), &value]);
+            written += 1;
+        }
+        (0..200).for_each(|_| assert_eq!(client.read(), Ok(Value::ok())));
+        assert!(written < 100_000, "nothing is evicted");
+    }
+    let before = keys(&mut client);
+    assert!(before.len() < written && !before.contains(&"key0".to_owned()));
+    // The last write's evictions are in the log with it, or behind it.
+    client.ok("SET last v");
+    let before = [before, vec!["last".to_owned()]].concat();
+    server.kill();
+    let server = start(&launch);
+    let after = keys(&mut server.client());
+    let came_back: Vec<_> = after.iter().filter(|key| !before.contains(key)).collect();
+    assert!(came_back.is_empty(), "{came_back:?}");
+    assert!(after.len() + 500 > before.len(), "{} of {}", after.len(), before.len());
 }

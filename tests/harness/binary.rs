@@ -159,6 +159,11 @@ impl BinaryClient {
         }
     }
 
+    /// For who sends without reading.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.socket
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("send");
