@@ -106,6 +106,9 @@ pub(crate) struct Round {
     pub(crate) max_ns: u64,
     pub(crate) errors: u64,
     pub(crate) server_cpu_us_per_request: Option<f64>,
+    /// Of the reads, and of the bytes that were asked for, how many were found.
+    pub(crate) hit_ratio: Option<f64>,
+    pub(crate) byte_hit_ratio: Option<f64>,
     /// The tool itself may have set the pace.
     pub(crate) limited_by_tool: bool,
 }
@@ -120,6 +123,8 @@ impl Round {
             max_ns: total.max(),
             errors: outcome.errors() + outcome.faults.replies(),
             server_cpu_us_per_request: outcome.server_cpu_us_per_request(),
+            hit_ratio: outcome.hit_ratio(),
+            byte_hit_ratio: outcome.byte_hit_ratio(),
             limited_by_tool: warnings::is_limited_by_tool(outcome),
         }
     }
@@ -288,6 +293,8 @@ impl Comparison {
         row("max", &|round| Some(round.max_ns as f64), units::latency);
         let cpu_ns = |round: &Round| round.server_cpu_us_per_request.map(|us| us * 1000.0);
         row("server CPU a request", &cpu_ns, units::latency);
+        row("hits", &|round| round.hit_ratio, units::percent);
+        row("hits by bytes", &|round| round.byte_hit_ratio, units::percent);
         if measured.iter().any(|server| server.rounds.iter().any(|round| round.errors > 0)) {
             row("errors", &|round| Some(round.errors as f64), |n| format!("{n:.0}"));
         }

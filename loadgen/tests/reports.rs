@@ -114,6 +114,46 @@ fn a_search_never_finds_more_than_the_server_can_do() {
     assert!(text(&page).contains("Latency by rate"));
 }
 
+/// One trace against servers with as much memory that evict by different policies: the table tells which of
+/// them keeps what is asked for again.
+#[test]
+fn eviction_policies_are_compared_by_a_trace() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    // Half of the reads are of 1,000 keys, in turns; of the others each is of a key of its own.
+    let lines = (0..12_000).flat_map(|at| [at % 1_000, 1_000_000 + at]);
+    let lines = lines.enumerate().map(|(at, key)| format!("{at},get,{key},1000\n"));
+    let trace = format!("timestamp,operation,key,size\n{}", lines.collect::<String>());
+    std::fs::write(path("trace"), trace).expect("a trace");
+    let server = |policy: &str| {
+        format!(
+            "{policy}={} --port {{port}} --shard-port-base 0 --binary-port 0 --shards 1 --durability memory \
+             --maxmemory 6mb --maxmemory-policy {policy}",
+            program().display()
+        )
+    };
+    let args = ["compare", "--rounds", "1", "-c", "1", "--fill-on-miss", "--cpus", "any"];
+    let mut tool =
+        Tool::with(&args).arg("--server-cpus").arg("0").arg("--trace").arg(path("trace"));
+    for policy in ["allkeys-lru", "allkeys-random"] {
+        tool = tool.arg("--server").arg(server(policy));
+    }
+    let ran = tool.arg("--json").arg(path("json")).run();
+    assert_eq!(ran.status, Some(0), "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains("\nhits "), "{}", ran.stdout);
+    let report = json(&path("json"));
+    let ratio = |server: usize, name: &str| {
+        let round = &report["comparison"]["servers"][server]["rounds"][0];
+        round[name].as_f64().expect("a ratio")
+    };
+    for name in ["hit_ratio", "byte_hit_ratio"] {
+        let (lru, random) = (ratio(0, name), ratio(1, name));
+        // What is read again within the memory stays with the one, and goes by chance with the other.
+        assert!((0.45..0.5).contains(&lru), "{name}: {lru}, {}", ran.stdout);
+        assert!(random < lru - 0.02 && random > 0.1, "{name}: {random} and {lru}");
+    }
+}
+
 #[test]
 fn servers_are_compared_and_stopped() {
     let folder = folder();
