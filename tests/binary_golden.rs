@@ -150,6 +150,8 @@ fn requests(name: &str) -> Vec<Request> {
             vec![plain(23, Opcode::Hello, "", written(|out| hello.write(out)))]
         }
         "topology" => vec![plain(24, Opcode::Topology, "", "")],
+        "subscribe-topology" => vec![plain(25, Opcode::SubscribeTopology, "", "")],
+        "stats" => vec![plain(26, Opcode::Stats, "cluster", "")],
         other => panic!("what \"request {other}\" means is not written down"),
     }
 }
@@ -252,6 +254,8 @@ fn replies(name: &str) -> Vec<Reply> {
         ],
         "hello" => vec![other(23, 1, ok, written(|out| greeting().write(out)))],
         "topology" => vec![other(24, 3, ok, written(|out| topology().write(out)))],
+        "subscribe-topology" => vec![other(25, 4, ok, written(|out| topology().write(out)))],
+        "stats" => vec![other(26, 5, ok, "# Cluster\r\ncluster_enabled:1\r\n")],
         "bad checksum" => vec![other(
             0,
             0,
@@ -314,7 +318,7 @@ fn requests_encode_to_the_pages_bytes_and_are_decoded_from_them() {
         assert!(frames.is_idle() && at == golden.len(), "request {name}");
         count += 1;
     }
-    assert_eq!(count, 17);
+    assert_eq!(count, 19);
 }
 
 #[test]
@@ -351,7 +355,7 @@ fn replies_encode_to_the_pages_bytes_and_are_decoded_from_them() {
         assert_eq!(frames.epoch(), EPOCH);
         count += 1;
     }
-    assert_eq!(count, 18);
+    assert_eq!(count, 20);
 }
 
 #[test]
@@ -374,6 +378,28 @@ fn bodies_are_read_back() {
     assert_eq!(read_scanned(&body("reply scan")), Ok((0, vec![&b"foo"[..]])));
     let hello = Hello { name: "app".to_owned(), ..Hello::this_version() };
     assert_eq!(Hello::read(&requests("hello")[0].value), Ok(hello));
+}
+
+/// A push is a reply frame as well, of an id that no request has.
+#[test]
+fn a_new_topology_is_pushed_as_the_page_has_it() {
+    let golden = &blocks()["push topology"];
+    let moved = Topology { epoch: 2, ..topology() };
+    let (head, body) = other(
+        0,
+        Opcode::SubscribeTopology.number() | 0x80,
+        Status::Ok,
+        written(|out| moved.write(out)),
+    );
+    let mut encoded = Vec::new();
+    ReplyFrame::single(&mut encoded, head, &body, 2);
+    assert_eq!(encoded, *golden);
+    let mut frames = Frames::<ReplyHead>::default();
+    let Ok(Next::Item(item)) = frames.next(golden, 0, &FrameLimits::WIDEST) else {
+        panic!("it is not whole")
+    };
+    assert_eq!((item.head.id, item.head.opcode, frames.epoch()), (0, 0x84, 2));
+    assert_eq!(Topology::read(&golden[item.start..item.end]), Ok(moved));
 }
 
 #[test]
@@ -433,7 +459,7 @@ fn as_on_the_page(reply: Received, life: u64) -> Received {
             greeting.topology.cores[0].port = 16379;
             body = written(|out| greeting.write(out));
         }
-        Some(Opcode::Topology) => {
+        Some(Opcode::Topology | Opcode::SubscribeTopology) => {
             let mut topology = Topology::read(&body).expect("the page is well-formed");
             topology.cores[0].port = 16379;
             body = written(|out| topology.write(out));
@@ -455,7 +481,9 @@ fn a_server_answers_the_pages_requests_with_the_pages_replies() {
     Hello::this_version().write(&mut hello);
     let greeting = client.one(harness::binary::Request::plain(Opcode::Hello, "", hello)).ok();
     let life = Greeting::read(&greeting.body).unwrap().life;
-    let blocks = blocks_in_order();
+    let mut blocks = blocks_in_order();
+    // Of what nobody asks for there is no request.
+    blocks.retain(|(name, _)| !name.starts_with("push "));
     let mut count = 0;
     for pair in blocks.chunks(2) {
         let [(request, sent), (reply, expected)] = pair else { panic!("a request has a reply") };
@@ -467,6 +495,6 @@ fn a_server_answers_the_pages_requests_with_the_pages_replies() {
         assert_eq!(reply_frame(&got, EPOCH), *expected, "{reply}");
         count += 1;
     }
-    assert_eq!(count, 18);
+    assert_eq!(count, 20);
     assert_eq!(client.next(), None, "the last one was no frame");
 }
