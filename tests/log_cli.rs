@@ -530,6 +530,32 @@ fn a_missing_segment_is_where_the_log_can_end() {
     site.is_repaired(&["is missing", "2 later records", "after record 4"], 4);
 }
 
+/// A segment of records that are all in the snapshot may still be there, and is not needed.
+#[test]
+fn what_the_snapshot_has_may_be_damaged_in_the_log() {
+    if skip_on_other_server() {
+        return;
+    }
+    for damage in ["missing", "header", "record"] {
+        let site = Site::new();
+        let server = site.launch().start();
+        set(&server, 1..=3);
+        server.client().ok("SAVE");
+        set(&server, 4..=8);
+        kill(server);
+        let ((old, at), (next, _)) = (site.place_of(3), site.place_of(4));
+        assert_ne!(old, next, "record 4 begins a segment");
+        match damage {
+            "missing" => fs::remove_file(site.path(&old)).unwrap(),
+            "header" => site.flip(&old, 30),
+            _ => site.flip(&old, at + 100),
+        }
+        tool(&["log", "verify"], site.dir()).expect(0, &["well: "], "");
+        tool(&["log", "repair"], site.dir()).expect(0, &["nothing to repair"], "");
+        site.serves(8);
+    }
+}
+
 #[test]
 fn a_header_that_is_damaged_ends_the_log() {
     if skip_on_other_server() {

@@ -123,6 +123,9 @@ pub struct Recovery<C> {
     leftovers: Vec<SegmentFile>,
     /// Segments without a header, and the last record that one of theirs says was on disk.
     headless: Vec<(SegmentFile, HeaderFault, LogIndex)>,
+    /// Whether the log had been begun while the server ran and its first snapshot was not finished, so that
+    /// nothing in it counts.
+    base_was_missing: bool,
     /// The torn tail.
     cut: Option<Cut>,
     /// What is wrong behind the last of the files.
@@ -333,6 +336,11 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
     /// What was cut off the end, if anything.
     pub fn cut(&self) -> Option<&Cut> {
         self.cut.as_ref()
+    }
+
+    /// Whether nothing in the log counts, because the snapshot that it begins with was not finished.
+    pub fn base_was_missing(&self) -> bool {
+        self.base_was_missing
     }
 
     /// Where the log goes on; once all is read.

@@ -120,6 +120,8 @@ pub enum Refusal {
     Full(DiskError),
     /// The next segment can't be made. Until it can.
     NoSegment(DiskError),
+    /// The snapshot that a log begins with, when it is begun while the server runs, can't be taken. Until it can.
+    NoSnapshot(DiskError),
     /// The server is stopping: what came now would not be on disk.
     Stopping,
 }
@@ -147,6 +149,11 @@ impl std::fmt::Display for Refusal {
                 f,
                 "MISCONF Errors writing to the log: the next segment can't be made: {error}. Writes go on \
                  when it can: it is tried again all the time."
+            ),
+            Self::NoSnapshot(error) => write!(
+                f,
+                "MISCONF Errors writing to the log: the snapshot that it begins with can't be taken: {error}. \
+                 Writes go on when it can: it is tried again all the time."
             ),
             Self::Stopping => write!(f, "ERR The server is shutting down."),
         }
@@ -277,10 +284,8 @@ impl Stream {
         let mut manifest = Manifest { clean_index: None, ..manifest };
         manifest.generation += 1;
         let next_id = SegmentId(last_id.0.max(manifest.first_segment.0 - 1) + 1);
-        if closed.is_empty() {
-            // Nothing before it is needed: the log begins with the segment that comes.
-            manifest.first_segment = next_id;
-        }
+        // Nothing before what is read is needed: where that is nothing, the log begins with the segment that comes.
+        manifest.first_segment = closed.front().map_or(next_id, |first| first.id);
         // Before the newest segment was begun, all records before it were on disk.
         let settled = closed.back().map_or(last_index, |newest| LogIndex(newest.first_index.0 - 1));
         let settled = if is_planted(Fault::CountWhatWasFound) { last_index } else { settled };
@@ -388,7 +393,11 @@ impl Stream {
         }
         let Spare::Failed { error, .. } = self.spare else {
             self.is_short = false;
-            return None;
+            return self
+                .figures
+                .snapshot_error
+                .filter(|_| self.is_base_missing())
+                .map(Refusal::NoSnapshot);
         };
         let room = self.active.map_or(0, |active| active.bytes.saturating_sub(active.end.0));
         // Half of what is left is kept for what one write brings beyond its estimate. Once refused, writes are

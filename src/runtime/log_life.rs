@@ -81,6 +81,13 @@ impl Core<'_> {
                 cut.fault
             );
         }
+        if recovery.base_was_missing() {
+            tracing::warn!(
+                shard = id.0,
+                "the log was begun while the server ran (CONFIG SET durability), and the snapshot that it begins \
+                 with was not finished: nothing in it counts, the shard begins empty"
+            );
+        }
         let (entries, changes) = recovery.counts();
         if entries + changes > 0 {
             tracing::info!(

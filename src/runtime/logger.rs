@@ -325,7 +325,9 @@ impl Core<'_> {
 
 /// Says in the server's own log what an operator must know of a shard's.
 fn tell_operator(id: ShardId, before: &LogState, state: &LogState) {
+    // Where writes are refused until it succeeds, that is said below, once.
     if before.figures.snapshots_failed < state.figures.snapshots_failed
+        && !matches!(state.refusal, Some(Refusal::NoSnapshot(_)))
         && let Some(error) = state.figures.snapshot_error
     {
         tracing::warn!(shard = id.0, "a snapshot was given up: {error}");

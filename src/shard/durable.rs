@@ -265,6 +265,8 @@ impl Shard {
     pub fn check_log_size(&mut self) {
         let data = self.keyspace.memory().total_bytes() as u64;
         let Some(log) = &mut self.log else { return };
+        // One that the log needs to mean anything is tried until it succeeds.
+        log.wants_snapshot |= log.stream.is_base_missing() && log.stream.snapshot().is_none();
         let (bytes, policy) = (log.stream.log_bytes(), log.policy);
         let grown = policy.growth_percent > 0
             && bytes >= policy.growth_bytes_min

@@ -262,6 +262,51 @@ fn a_log_that_ends_on_a_full_disk_acknowledges_nothing() {
     assert!(server.is_running());
 }
 
+/// A log that is begun while the server runs means nothing before its first snapshot: where that can't be taken
+/// writes are refused, and it is tried until it can.
+#[test]
+fn the_first_snapshot_of_a_log_is_tried_until_it_succeeds() {
+    const KEYS: usize = 200;
+    if skip_on_other_server() {
+        return;
+    }
+    for durability in ["async", "sync"] {
+        let dir = data_dir();
+        let mut server = start(&launch(dir.path(), 1, "async"));
+        let mut client = server.client();
+        client.ok("CONFIG SET durability memory");
+        assert_eq!(write_until_refused(&mut client, 0, KEYS), (KEYS, None));
+        let limit_to = |bytes: Option<u64>| {
+            let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
+            let limit = Rlimit { current: bytes, maximum: None };
+            prlimit(pid, Resource::Fsize, limit).expect("change the limit");
+        };
+        // Segments fit, the snapshot of what there is does not.
+        limit_to(Some(2 << 20));
+        client.ok(&format!("CONFIG SET durability {durability}"));
+        let mut refused = String::new();
+        wait_until("writes are refused", || match server.client().words("GET key0") {
+            Value::Error(text) => panic!("{text}"),
+            _ => {
+                refused = persistence(&mut client, "log_error");
+                refused.contains("the snapshot that it begins with can't be taken")
+            }
+        });
+        assert!(refused.starts_with("MISCONF Errors writing to the log: "), "{refused}");
+        assert_eq!(client.words("SET probe v").error(), refused);
+        assert_eq!(client.words("GET key0"), Value::bulk(value(0)));
+        limit_to(None);
+        wait_until("writes go on", || client.words("SET after v") == Value::ok());
+        assert_eq!(persistence(&mut client, "log_error"), "none");
+        client.ok("CLIENT DURABILITY sync");
+        client.ok("SET last v");
+        server.kill();
+        let server = start(&launch(dir.path(), 1, durability));
+        expect_keys(&server, 0..KEYS);
+        assert_eq!(server.client().words("GET last"), Value::bulk("v"));
+    }
+}
+
 /// A disk that fails: what is not on it can't be promised any more, so no write is taken until the
 /// server is started again.
 #[test]

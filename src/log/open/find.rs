@@ -79,6 +79,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             last_id: all.last().map_or(SegmentId(0), |file| file.id),
             leftovers: Vec::new(),
             headless: Vec::new(),
+            base_was_missing: false,
             cut: None,
             broken: None,
             bytes_read: 0,
@@ -87,6 +88,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         if manifest.base_missing {
             // Nobody was told that anything in it is on disk.
             recovery.manifest.base_missing = false;
+            recovery.base_was_missing = true;
         } else {
             recovery.find_snapshot(directory)?;
             recovery.find_segments(directory, &all)?;
@@ -125,8 +127,9 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         Ok(())
     }
 
-    /// Finds the segments of the log: from the first that the manifest names, each the one that the next
-    /// names as the one before it. Files without a header of their own were made ready and not begun.
+    /// Finds the segments of the log: from the first that is needed, which is the one that the manifest names or
+    /// the next where that ends before the first record behind the snapshot; each the one that the next names as
+    /// the one before it. Files without a header of their own were made ready and not begun.
     fn find_segments<D: Directory<Content = C>>(
         &mut self,
         directory: &mut D,
@@ -145,8 +148,11 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 }
             };
             match (self.files[begun_before..].last_mut(), header.previous) {
-                (None, _)
-                    if file.id == first && header.first_index <= self.manifest.first_index => {}
+                // What is before the manifest's first record is in the snapshot, whatever has become of it.
+                (None, _) if header.first_index <= self.manifest.first_index => {}
+                (Some(_), _) if header.first_index <= self.manifest.first_index => {
+                    self.files.truncate(begun_before);
+                }
                 (Some(last), Some((id, end))) if last.file.id == id => last.end = Some(end),
                 (last, previous) => {
                     // The segment between the two is missing.
@@ -163,7 +169,8 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         }
         // A header that got lost with all behind it was never promised. Had it been, a record would say so:
         // one of this segment that says that another of it was on disk, or that one was that is in no file.
-        for (file, content, fault) in not_begun {
+        let begin = self.files.get(begun_before).map_or(first, |begin| begin.file.id);
+        for (file, content, fault) in not_begun.into_iter().filter(|(file, ..)| file.id >= begin) {
             let scan = Scan::new(self.shard, file.id, LogIndex(0), self.seed());
             let Some((first, promised)) = scan.promise_without_header(&content) else { continue };
             self.headless.push((file, fault, promised));
