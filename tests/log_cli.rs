@@ -318,6 +318,24 @@ fn a_lost_layout_is_made_again_from_the_shards() {
         assert_eq!(fs::read_to_string(&layout).unwrap(), before);
         site.serves(3);
     }
+    // It may be another directory's too, or name another number of shards.
+    let (site, other) = (Site::with_records(3, End::Killed), Site::with_records(3, End::Killed));
+    let layout = site.dir().join("layout");
+    let before = fs::read_to_string(&layout).unwrap();
+    for wrong in [
+        fs::read_to_string(other.dir().join("layout")).unwrap(),
+        before.replace("shards = 1", "shards = 2"),
+    ] {
+        assert_ne!(wrong, before);
+        fs::write(&layout, &wrong).unwrap();
+        site.launch().fail_to_start();
+        let offer = "another directory's. Write it again as 1 manifest of 1 shard has it";
+        tool(&["log", "repair"], site.dir()).expect(1, &[offer], "Nothing was changed");
+        assert_eq!(fs::read_to_string(&layout).unwrap(), wrong);
+        tool(&["log", "repair", "--yes"], site.dir()).expect(0, &[offer, "nothing to repair"], "");
+        assert_eq!(fs::read_to_string(&layout).unwrap(), before);
+    }
+    site.serves(3);
     // Not where another version wrote it, nor where shards do not agree or do not tell.
     let site = Site::with_records(3, End::Killed);
     let layout = site.dir().join("layout");

@@ -32,7 +32,7 @@ pub(super) fn layout(dir: &Path, do_it: bool, out: &mut impl Write) -> Result<()
     let shards = lost.layout().shards;
     writeln!(
         out,
-        "layout: it is missing or damaged. Write it again as {} of {} has it.",
+        "layout: it is missing, damaged or another directory's. Write it again as {} of {} has it.",
         count(lost.said_by().len() as u64, "manifest", "manifests"),
         count(shards.into(), "shard", "shards"),
     )?;

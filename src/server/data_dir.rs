@@ -115,8 +115,8 @@ pub enum LayoutFault {
     /// It was written by another version.
     #[error("its format is {0}, and {FORMAT} is known")]
     Format(i64),
-    /// It can't be made again from what the shards say.
-    #[error("it is lost, and can't be made again: {0}")]
+    /// It can't be made again from what the shards say, or must not be followed.
+    #[error("{0}")]
     Lost(String),
 }
 

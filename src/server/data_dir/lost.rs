@@ -1,4 +1,4 @@
-//! A directory whose `layout` is lost: what it said stands in the manifests of its shards as well.
+//! A directory whose `layout` is lost, or another's: what it said stands in the manifests of its shards as well.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,42 +20,38 @@ pub struct LostLayout {
 }
 
 impl LostLayout {
-    /// Looks for what the layout of the directory at `path` said; nothing if it is there.
+    /// Looks for what the layout of the directory at `path` said, if it is lost, or if the shards are all there
+    /// and say something else; nothing if all is well.
     ///
     /// # Errors
-    /// If the directory can't be used, or its shards do not tell.
+    /// If the directory can't be used, or the layout is lost and its shards do not tell what it said.
     pub fn find(path: &Path) -> Result<Option<Self>, DataDirError> {
         must_exist(path)?;
-        match read_layout(path) {
-            Err(DataDirError::Layout { fault, .. }) if fault.can_be_mended() => {}
+        let there = match read_layout(path) {
+            Err(DataDirError::Layout { fault, .. }) if fault.can_be_mended() => None,
+            Ok(Some(layout)) => Some(layout),
             other => return other.map(|_| None),
-        }
+        };
         let lock = lock(path)?;
-        let lost = |reason: String| {
-            let fault = LayoutFault::Lost(reason);
-            DataDirError::Layout { path: path.join(LAYOUT_NAME), fault }
+        let said = if path.join(COPY_NAME).exists() {
+            Err(format!("there is a '{COPY_NAME}' that was under way"))
+        } else {
+            what_shards_say(path)?
         };
-        if path.join(COPY_NAME).exists() {
-            return Err(lost(format!("there is a '{COPY_NAME}' that was under way")));
-        }
-        let mut found: Vec<Manifest> = Vec::new();
-        for entry in fs::read_dir(path).map_err(io_error(path))? {
-            let name = entry.map_err(io_error(path))?.file_name();
-            let is_shard = name.to_str().is_some_and(|name| name.starts_with(SHARD_PREFIX));
-            let manifest = path.join(&name).join(MANIFEST_NAME);
-            found.extend(
-                fs::read(manifest).ok().filter(|_| is_shard).and_then(|it| Manifest::decode(&it)),
-            );
-        }
-        let layout_of = |it: &Manifest| Layout { id: it.directory, shards: it.shard_count };
-        let Some(layout) = found.first().map(layout_of) else {
-            return Err(lost("no shard has a manifest that can be read".to_owned()));
+        let (layout, said_by) = match (said, there) {
+            (Ok((layout, said_by)), None) => (layout, said_by),
+            (Ok((layout, said_by)), Some(there))
+                if layout != there && said_by.len() == usize::from(layout.shards) =>
+            {
+                (layout, said_by)
+            }
+            (_, Some(_)) => return Ok(None),
+            (Err(reason), None) => {
+                let fault =
+                    LayoutFault::Lost(format!("it is lost, and can't be made again: {reason}"));
+                return Err(DataDirError::Layout { path: path.join(LAYOUT_NAME), fault });
+            }
         };
-        if found.iter().any(|manifest| layout_of(manifest) != layout) {
-            return Err(lost("there are shards of more than one directory".to_owned()));
-        }
-        let mut said_by: Vec<_> = found.iter().map(|manifest| manifest.shard).collect();
-        said_by.sort_unstable();
         Ok(Some(Self { path: path.to_owned(), layout, said_by, _lock: lock }))
     }
 
@@ -76,4 +72,35 @@ impl LostLayout {
     pub fn write(self) -> Result<(), DataDirError> {
         super::write_layout(&self.path, &self.layout).map_err(io_error(&self.path))
     }
+}
+
+type Said = Result<(Layout, Vec<ShardId>), String>;
+
+/// The layout that all manifests name which can be read, and the shards whose they are.
+fn what_shards_say(path: &Path) -> Result<Said, DataDirError> {
+    let mut found: Vec<Manifest> = Vec::new();
+    let mut is_in_place = true;
+    for entry in fs::read_dir(path).map_err(io_error(path))? {
+        let name = entry.map_err(io_error(path))?.file_name();
+        let Some(shard) = name.to_str().and_then(|name| name.strip_prefix(SHARD_PREFIX)) else {
+            continue;
+        };
+        let bytes = fs::read(path.join(&name).join(MANIFEST_NAME)).ok();
+        let manifest = bytes.and_then(|bytes| Manifest::decode(&bytes));
+        is_in_place &= manifest.is_none_or(|manifest| shard.parse() == Ok(manifest.shard.0));
+        found.extend(manifest);
+    }
+    let layout_of = |it: &Manifest| Layout { id: it.directory, shards: it.shard_count };
+    let Some(layout) = found.first().map(layout_of) else {
+        return Ok(Err("no shard has a manifest that can be read".to_owned()));
+    };
+    if found.iter().any(|manifest| layout_of(manifest) != layout) {
+        return Ok(Err("there are shards of more than one directory".to_owned()));
+    }
+    if !is_in_place {
+        return Ok(Err("there is a shard in the folder of another".to_owned()));
+    }
+    let mut said_by: Vec<_> = found.iter().map(|manifest| manifest.shard).collect();
+    said_by.sort_unstable();
+    Ok(Ok((layout, said_by)))
 }

@@ -15,9 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    DataDirError, LAYOUT_NAME, Layout, io_error, read_layout_file, sync_folder, write_layout,
-    write_layout_file,
+    DataDirError, LAYOUT_NAME, Layout, LayoutFault, io_error, read_layout_file, sync_folder,
+    write_layout, write_layout_file,
 };
+use crate::log::{MANIFEST_NAME, Manifest};
+use crate::runtime::shard_folder;
+use crate::types::ShardId;
 
 pub(super) const COPY_NAME: &str = "reshard";
 const READY_NAME: &str = "ready";
@@ -72,14 +75,48 @@ fn next_step(path: &Path) -> Result<Option<Step>, DataDirError> {
     if !copy.exists() {
         return Ok(None);
     }
-    let Some(ready) = read_layout_file(&copy.join(READY_NAME))? else {
-        return Ok(Some(Step::Discard));
+    let ready = match read_layout_file(&copy.join(READY_NAME)) {
+        Err(DataDirError::Layout { path, fault }) => {
+            let reason = format!(
+                "{fault}, and no reshard leaves it so. If the shards in '{}' are those that are wanted, remove \
+                 '{}'",
+                copy.parent().unwrap_or(&copy).display(),
+                copy.display()
+            );
+            return Err(DataDirError::Layout { path, fault: LayoutFault::Lost(reason) });
+        }
+        found => found?,
     };
+    let Some(ready) = ready else { return Ok(Some(Step::Discard)) };
+    if let Some(shard) = missing_shard(path, &ready) {
+        let reason = format!(
+            "shard {} of the copy in '{}' is not there: nothing is switched. Put it back, or remove '{}' if the \
+             shards beside it are those that are wanted and all there",
+            shard.0,
+            copy.display(),
+            copy.display()
+        );
+        let path = copy.join(READY_NAME);
+        return Err(DataDirError::Layout { path, fault: LayoutFault::Lost(reason) });
+    }
     let of = |folder: &Path| first_shard(folder).map_err(io_error(folder));
     if read_layout_file(&path.join(LAYOUT_NAME))? != Some(ready) {
         return Ok(Some(of(path)?.map_or(Step::Replace(ready), Step::SetAside)));
     }
     Ok(Some(of(&copy)?.map_or(Step::Forget, Step::MoveIn)))
+}
+
+/// A shard of the copy that has neither stayed nor moved in, if there is one: without it the old ones must not go.
+fn missing_shard(path: &Path, ready: &Layout) -> Option<ShardId> {
+    let is_in = |folder: &Path, shard: ShardId| {
+        let manifest = fs::read(shard_folder(folder, shard).join(MANIFEST_NAME)).ok();
+        manifest.and_then(|bytes| Manifest::decode(&bytes)).is_some_and(|manifest| {
+            (manifest.directory, manifest.shard, manifest.shard_count)
+                == (ready.id, shard, ready.shards)
+        })
+    };
+    let copy = path.join(COPY_NAME);
+    (0..ready.shards).map(ShardId).find(|shard| !is_in(&copy, *shard) && !is_in(path, *shard))
 }
 
 /// The folder of a shard in `folder`, if there is any left.
@@ -126,15 +163,18 @@ mod tests {
     use std::path::Path;
 
     use super::super::{DataDir, Layout, read_layout};
-    use super::{next_step, perform};
+    use super::{COPY_NAME, Manifest, READY_NAME, ShardId, next_step, perform, shard_folder};
+    use crate::log::create;
+    use crate::runtime::Folder;
 
     const NEW: Layout = Layout { id: [9; 16], shards: 3 };
 
-    fn make_shards(folder: &Path, count: u16, content: &str) {
-        for shard in 0..count {
-            let shard = folder.join(format!("shard-{shard:04}"));
-            fs::create_dir_all(&shard).unwrap();
-            fs::write(shard.join("content"), content).unwrap();
+    /// The first `count` shards of a directory that is as `layout` says.
+    fn make_shards(folder: &Path, count: u16, layout: Layout, content: &str) {
+        for shard in (0..count).map(ShardId) {
+            let manifest = Manifest::new(shard, layout.shards, layout.id);
+            create(&mut Folder::open(folder, shard).unwrap(), &manifest).unwrap();
+            fs::write(shard_folder(folder, shard).join("content"), content).unwrap();
         }
     }
 
@@ -151,9 +191,9 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path();
             let data = DataDir::open(path, 2).unwrap();
-            make_shards(path, 2, "old");
+            make_shards(path, 2, data.layout(), "old");
             let (copy, _) = data.begin_copy(3).unwrap();
-            make_shards(&copy, 3, "new");
+            make_shards(&copy, 3, NEW, "new");
             super::make_ready(path, &NEW).unwrap();
             drop(data);
             let mut done = 0;
@@ -181,14 +221,43 @@ mod tests {
         let path = folder.path();
         let data = DataDir::open(path, 2).unwrap();
         let layout = data.layout();
-        make_shards(path, 2, "old");
+        make_shards(path, 2, layout, "old");
         let (copy, new) = data.begin_copy(3).unwrap();
         assert!(new.id != layout.id && new.shards == 3);
-        make_shards(&copy, 2, "new");
+        make_shards(&copy, 2, new, "new");
         drop(data);
         let data = DataDir::open_existing(path).unwrap();
         assert_eq!((data.layout(), copy.exists()), (layout, false));
         assert_eq!(contents(path), ["old"; 2]);
         assert_eq!(read_layout(path).unwrap(), Some(layout));
+    }
+
+    /// As a copy by hand may leave it, from which something is missing.
+    #[test]
+    fn shards_do_not_go_for_a_copy_that_is_not_there() {
+        for (made, ready) in [(0, None), (2, None), (3, Some("what"))] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path();
+            let data = DataDir::open(path, 2).unwrap();
+            make_shards(path, 2, data.layout(), "old");
+            let (copy, _) = data.begin_copy(3).unwrap();
+            make_shards(&copy, made, NEW, "new");
+            super::make_ready(path, &NEW).unwrap();
+            if let Some(text) = ready {
+                fs::write(copy.join(READY_NAME), text).unwrap();
+            }
+            drop(data);
+            for _ in 0..2 {
+                let error = DataDir::open_existing(path).unwrap_err().to_string();
+                assert!(error.contains(&format!("{COPY_NAME}'")), "{error}");
+                assert!(!error.contains("log repair"), "{error}");
+                assert_eq!(
+                    (contents(path), contents(&copy).len()),
+                    (vec!["old".to_owned(); 2], made.into())
+                );
+            }
+            fs::remove_dir_all(copy).unwrap();
+            assert_eq!(DataDir::open_existing(path).unwrap().layout().shards, 2);
+        }
     }
 }
