@@ -725,3 +725,34 @@ fn keys_are_hashed_with_a_seed_of_each_servers_own() {
     assert_eq!(first.elements().len(), 50);
     assert_ne!(first, second);
 }
+
+/// Whether the kernel keeps a timer for keepalive on the server's side of the connections to its port.
+fn keepalive_timers(server: &Server) -> Vec<bool> {
+    let port = format!(":{:04X}", server.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Local address, remote address, state (1: established), and two on the timer's kind (2: keepalive).
+    let ours = fields.filter(|it| it.len() > 5 && it[1].ends_with(&port) && it[3] == "01");
+    ours.map(|it| it[5].starts_with("02:")).collect()
+}
+
+#[test]
+fn connections_are_kept_alive_as_configured() {
+    if skip_on_other_server() {
+        return;
+    }
+    let server = Launch::shards(1).flag("--tcp-keepalive", "100").start();
+    let mut client = server.client();
+    client.ok("SET k v");
+    let kept = || keepalive_timers(&server).into_iter().filter(|is_kept| *is_kept).count();
+    wait_until("the connection is kept alive", || kept() == 1);
+    client.ok("CONFIG SET tcp-keepalive 0");
+    let mut other = server.client();
+    other.ok("SET k w");
+    wait_until("both are there", || keepalive_timers(&server).len() >= 2);
+    wait_until("the new one is not", || kept() == 1);
+    client.ok("CONFIG SET tcp-keepalive 300");
+    let mut third = server.client();
+    third.ok("SET k x");
+    wait_until("the next one is again", || kept() == 2);
+}

@@ -275,6 +275,42 @@ fn a_cluster_client_needs_no_hop() {
     }
 }
 
+/// Each way to another core's shard is counted by its name: it is borrowed where it is free, and asked of its
+/// owner, who is woken up, where a command takes long.
+#[test]
+fn every_way_to_another_core_is_counted() {
+    const VALUE_BYTES: usize = 200_000;
+    if skip_on_other_server() {
+        return;
+    }
+    let server = Launch::shards(SHARDS).core_ports().start();
+    let mut watcher = server.client();
+    let cores = info_number(&mut watcher, "ringmain", "cores");
+    if cores < 2 {
+        return harness::skip("there is one core");
+    }
+    let mut client = Client::connect(server.core_address(0));
+    let mut counts =
+        |names: [&str; 3]| names.map(|name| info_number(&mut watcher, "ringmain", name));
+    let names = ["batches_borrowed", "batches_by_message", "wake_ups"];
+    // The last slot's shard is the last core's.
+    let far = (0..).map(|n| format!("key{n}")).find(|key| slot(key) > 16_000).expect("a key");
+    let before = counts(names);
+    for _ in 0..20 {
+        assert_eq!(client.words(&format!("GET {far}")), Value::NullBulk);
+    }
+    let borrowed = counts(names);
+    assert!(borrowed[0] > before[0], "{before:?} {borrowed:?}");
+    assert_eq!(client.command(&["SET", &far, &"v".repeat(VALUE_BYTES)]), Value::ok());
+    let before = counts(names);
+    for _ in 0..20 {
+        let bits = i64::from(b'v'.count_ones()) * i64::try_from(VALUE_BYTES).expect("short");
+        assert_eq!(client.words(&format!("BITCOUNT {far}")), Value::Integer(bits));
+    }
+    let asked = counts(names);
+    assert!(asked[1] >= before[1] + 20 && asked[2] > before[2], "{before:?} {asked:?}");
+}
+
 #[test]
 fn the_redis_crate_s_cluster_client() {
     let server = Launch::shards(SHARDS).cluster().start();
