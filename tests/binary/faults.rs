@@ -207,3 +207,15 @@ fn cluster_mode_redirects_and_keeps_slots_apart() {
         ("v".to_owned(), "v".to_owned())
     );
 }
+
+/// What would grow beyond the longest value.
+#[test]
+fn what_would_be_too_long_is_refused_and_changes_nothing() {
+    let server = start(2);
+    let mut client = client(&server);
+    client.set("k", "v");
+    let refused = client.one(Request::command("SETRANGE k 536870912 x"));
+    assert_eq!(refused.status(), Status::TooLarge, "{}", refused.text());
+    assert!(refused.text().contains("exceeds maximum allowed size"), "{}", refused.text());
+    assert_eq!(client.get("k").text(), "v");
+}
