@@ -352,6 +352,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             segments: self.segments,
             last_id: self.last_id,
             leftovers: self.leftovers,
+            before: Vec::new(),
         }
     }
 }

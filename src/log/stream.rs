@@ -195,6 +195,8 @@ pub struct Stream {
     /// Where the records before `active` end.
     previous: Option<(SegmentId, ByteOffset)>,
     recyclable: Vec<Closed>,
+    /// Files of a log before, until this one counts.
+    before: Vec<SegmentFile>,
     next_id: SegmentId,
     sealed: LogIndex,
     written: LogIndex,
@@ -251,6 +253,8 @@ pub struct Resume {
     pub last_id: SegmentId,
     /// Files that belong to nothing.
     pub leftovers: Vec<SegmentFile>,
+    /// Files of a log before, which counts until this one's first snapshot does.
+    pub before: Vec<SegmentFile>,
 }
 
 /// A segment that was recovered.
@@ -269,7 +273,8 @@ pub struct ResumeSegment {
 impl Stream {
     /// A log that goes on where it was left.
     pub fn new(resume: Resume, options: StreamOptions) -> Self {
-        let Resume { manifest, last_index, last_term, segments, last_id, leftovers } = resume;
+        let Resume { manifest, last_index, last_term, segments, last_id, leftovers, before } =
+            resume;
         let previous = segments.last().map(|last| (last.id, last.end));
         let closed: VecDeque<Closed> = segments
             .into_iter()
@@ -282,7 +287,9 @@ impl Stream {
             .collect();
         let log_bytes = closed.iter().map(|segment| segment.bytes).sum();
         let mut manifest = Manifest { clean_index: None, ..manifest };
-        manifest.generation += 1;
+        // As long as the log before counts, so does its manifest.
+        let is_saved = before.is_empty();
+        manifest.generation += u64::from(is_saved);
         let next_id = SegmentId(last_id.0.max(manifest.first_segment.0 - 1) + 1);
         // Nothing before what is read is needed: where that is nothing, the log begins with the segment that comes.
         manifest.first_segment = closed.front().map_or(next_id, |first| first.id);
@@ -290,7 +297,8 @@ impl Stream {
         let settled = closed.back().map_or(last_index, |newest| LogIndex(newest.first_index.0 - 1));
         let settled = if is_planted(Fault::CountWhatWasFound) { last_index } else { settled };
         let newest = previous.map(|(id, _)| SegmentFile::log(id));
-        let mut jobs = VecDeque::from([Job::Settle(newest), Job::SaveManifest(manifest)]);
+        let mut jobs = VecDeque::from([Job::Settle(newest)]);
+        jobs.extend(is_saved.then_some(Job::SaveManifest(manifest)));
         if !leftovers.is_empty() {
             jobs.push_back(Job::Remove(leftovers));
         }
@@ -303,6 +311,7 @@ impl Stream {
             closed,
             previous,
             recyclable: Vec::new(),
+            before,
             next_id,
             sealed: last_index,
             written: last_index,

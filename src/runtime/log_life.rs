@@ -85,7 +85,7 @@ impl Core<'_> {
             tracing::warn!(
                 shard = id.0,
                 "the log was begun while the server ran (CONFIG SET durability), and the snapshot that it begins \
-                 with was not finished: nothing in it counts, the shard begins empty"
+                 with was not finished: nothing in it counts, the shard is as the log before left it, if there was one"
             );
         }
         let (entries, changes) = recovery.counts();

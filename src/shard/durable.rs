@@ -368,7 +368,8 @@ impl Shard {
         if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) {
             return true;
         }
-        if self.keyspace.changes_len() > 0 || !log.stream.is_at_rest() {
+        let is_at_rest = log.stream.is_at_rest() && !log.stream.is_base_missing();
+        if self.keyspace.changes_len() > 0 || !is_at_rest {
             return false;
         }
         log.refusal = Some(Refusal::Stopping);

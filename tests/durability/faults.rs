@@ -10,7 +10,7 @@ use crate::harness::client::{Client, encode, info_number};
 use crate::harness::server::{Server, skip_on_other_server};
 use crate::harness::value::Value;
 use crate::harness::wait_until;
-use crate::server::{data_dir, launch, persistence, start};
+use crate::server::{bytes_in, data_dir, launch, persistence, start};
 
 const VALUE_BYTES: usize = 20_000;
 
@@ -304,6 +304,65 @@ fn the_first_snapshot_of_a_log_is_tried_until_it_succeeds() {
         let server = start(&launch(dir.path(), 1, durability));
         expect_keys(&server, 0..KEYS);
         assert_eq!(server.client().words("GET last"), Value::bulk("v"));
+    }
+}
+
+/// A log that was there before counts until the one that is begun in its place does.
+#[test]
+fn a_log_counts_until_the_next_one_does() {
+    const KEYS: usize = 150;
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = data_dir();
+    let launch = launch(dir.path(), 1, "sync").flag("--auto-aof-rewrite-percentage", "0");
+    for saved in [false, true] {
+        let mut server = start(&launch);
+        let mut client = server.client();
+        assert_eq!(write_until_refused(&mut client, 0, KEYS), (KEYS, None));
+        if saved {
+            // Of what is behind it nothing has been written yet.
+            client.ok("SAVE");
+        }
+        client.ok("CONFIG SET durability memory");
+        client.ok("SET key0 changed");
+        client.ok("SET more v");
+        let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
+        let limit_to = |bytes| {
+            let limit = Rlimit { current: bytes, maximum: None };
+            prlimit(pid, Resource::Fsize, limit).expect("change the limit");
+        };
+        for round in 0..3 {
+            limit_to(Some(2 << 20));
+            client.ok("CONFIG SET durability async");
+            let _ = client.words(&format!("SET round v{round}"));
+            wait_until("the snapshot can't be taken", || {
+                persistence(&mut client, "log_error").contains("the snapshot that it begins with")
+            });
+            client.ok("CONFIG SET durability memory");
+        }
+        client.ok("CONFIG SET durability sync");
+        server.kill();
+        let mut server = start(&launch);
+        expect_keys(&server, 0..KEYS);
+        let mut client = server.client();
+        assert_eq!(client.words("EXISTS more round"), Value::Integer(0));
+        assert!(
+            server.output().contains("was not finished: nothing in it counts"),
+            "{}",
+            server.output()
+        );
+        // Once the next one counts nothing is left of it.
+        client.ok("CONFIG SET durability memory");
+        client.ok("FLUSHALL");
+        client.ok("SET only v");
+        client.ok("CONFIG SET durability sync");
+        client.ok("SET other v");
+        wait_until("the log before is gone", || bytes_in(dir.path()) < 5 << 20);
+        server.kill();
+        let server = start(&launch);
+        assert_eq!(server.client().words("DBSIZE"), Value::Integer(2));
+        server.client().ok("FLUSHALL");
     }
 }
 

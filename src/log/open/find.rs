@@ -147,7 +147,17 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                     continue;
                 }
             };
+            let is_there =
+                !self.files.is_empty() || not_begun.iter().any(|(file, ..)| file.id == first);
             match (self.files[begun_before..].last_mut(), header.previous) {
+                (None, None)
+                    if file.id == first && header.first_index <= self.manifest.first_index => {}
+                // The begin of a log that was to take this one's place, and never counted: what this one has is
+                // removed only when it does.
+                (_, None) if file.id != first && is_there => {
+                    self.base_was_missing = true;
+                    break;
+                }
                 // What is before the manifest's first record is in the snapshot, whatever has become of it.
                 (None, _) if header.first_index <= self.manifest.first_index => {}
                 (Some(_), _) if header.first_index <= self.manifest.first_index => {

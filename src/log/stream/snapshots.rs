@@ -156,6 +156,7 @@ impl Stream {
         self.manifest.first_segment = saved.first_segment;
         let first = self.manifest.first_segment;
         let mut removed: Vec<SegmentFile> = old.into_iter().collect();
+        removed.append(&mut self.before);
         while self.closed.front().is_some_and(|segment| segment.id < first) {
             let Some(segment) = self.closed.pop_front() else { break };
             self.log_bytes -= segment.bytes;

@@ -15,6 +15,7 @@ fn now(us: u64) -> Now {
 
 fn empty() -> Resume {
     Resume {
+        before: Vec::new(),
         manifest: Manifest::new(ShardId(0), 1, [7; 16]),
         last_index: LogIndex(0),
         last_term: Term(0),
