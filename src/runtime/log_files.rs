@@ -244,7 +244,7 @@ impl LogFiles {
         }
     }
 
-    /// Begins a shard's log anew, behind a record `last`; what its folder holds is not needed any more.
+    /// Begins a shard's log anew, behind a record `last`; what its folder holds counts until the new one does.
     pub(crate) fn start_over(
         &self,
         shard: ShardId,

@@ -42,6 +42,13 @@ fn expect_keys(server: &Server, keys: impl Iterator<Item = usize>) {
     }
 }
 
+/// Limits the length of the files that a server writes, which it meets like a full disk, or takes that back.
+fn limit_files(server: &Server, bytes: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
+    let limit = Rlimit { current: bytes, maximum: None };
+    prlimit(pid, Resource::Fsize, limit).expect("change the limit");
+}
+
 /// Writes until the disk is full, makes room, and goes on; answers how many keys are acknowledged.
 fn fill_up_and_make_room(server: &Server, disk: &Disk, shards: u16, durability: &str) -> usize {
     let mut client = server.client();
@@ -190,17 +197,12 @@ fn a_limit_on_files_refuses_writes_while_it_lasts() {
     let dir = data_dir();
     let launch = launch(dir.path(), 1, "async");
     let mut server = start(&launch);
-    let limit_to = |server: &Server, bytes: Option<u64>| {
-        let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
-        let limit = Rlimit { current: bytes, maximum: None };
-        prlimit(pid, Resource::Fsize, limit).expect("change the limit");
-    };
     let mut client = server.client();
     client.ok("SET before v");
     wait_until("all is on disk", || {
         info_number(&mut client, "persistence", "log_records_not_durable") == 0
     });
-    limit_to(&server, Some(0));
+    limit_files(&server, Some(0));
 
     // A sync write waits for room; whoever else reads or writes does not wait for it.
     let mut waiting = server.client();
@@ -216,7 +218,7 @@ fn a_limit_on_files_refuses_writes_while_it_lasts() {
     assert_eq!(client.words("GET waiting"), Value::bulk("v"));
     assert!(!waiting.is_readable_within(Duration::from_millis(50)));
 
-    limit_to(&server, None);
+    limit_files(&server, None);
     assert_eq!(waiting.read(), Ok(Value::ok()));
     assert_eq!(waiting.read(), Ok(Value::bulk("v")));
     wait_until("writes go on", || client.words("SET after v") == Value::ok());
@@ -243,9 +245,7 @@ fn a_log_that_ends_on_a_full_disk_acknowledges_nothing() {
     wait_until("all is on disk", || {
         info_number(&mut client, "persistence", "log_records_not_durable") == 0
     });
-    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
-    let limit = Rlimit { current: Some(0), maximum: None };
-    prlimit(pid, Resource::Fsize, limit).expect("change the limit");
+    limit_files(&server, Some(0));
     let mut waiting = server.client();
     waiting.ok("CLIENT DURABILITY sync");
     waiting.send([encode(&["SET", "waiting", "v"]), encode(&["GET", "before"])].concat());
@@ -276,13 +276,8 @@ fn the_first_snapshot_of_a_log_is_tried_until_it_succeeds() {
         let mut client = server.client();
         client.ok("CONFIG SET durability memory");
         assert_eq!(write_until_refused(&mut client, 0, KEYS), (KEYS, None));
-        let limit_to = |bytes: Option<u64>| {
-            let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
-            let limit = Rlimit { current: bytes, maximum: None };
-            prlimit(pid, Resource::Fsize, limit).expect("change the limit");
-        };
         // Segments fit, the snapshot of what there is does not.
-        limit_to(Some(2 << 20));
+        limit_files(&server, Some(2 << 20));
         client.ok(&format!("CONFIG SET durability {durability}"));
         let mut refused = String::new();
         wait_until("writes are refused", || match server.client().words("GET key0") {
@@ -295,7 +290,7 @@ fn the_first_snapshot_of_a_log_is_tried_until_it_succeeds() {
         assert!(refused.starts_with("MISCONF Errors writing to the log: "), "{refused}");
         assert_eq!(client.words("SET probe v").error(), refused);
         assert_eq!(client.words("GET key0"), Value::bulk(value(0)));
-        limit_to(None);
+        limit_files(&server, None);
         wait_until("writes go on", || client.words("SET after v") == Value::ok());
         assert_eq!(persistence(&mut client, "log_error"), "none");
         client.ok("CLIENT DURABILITY sync");
@@ -327,13 +322,8 @@ fn a_log_counts_until_the_next_one_does() {
         client.ok("CONFIG SET durability memory");
         client.ok("SET key0 changed");
         client.ok("SET more v");
-        let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
-        let limit_to = |bytes| {
-            let limit = Rlimit { current: bytes, maximum: None };
-            prlimit(pid, Resource::Fsize, limit).expect("change the limit");
-        };
         for round in 0..3 {
-            limit_to(Some(2 << 20));
+            limit_files(&server, Some(2 << 20));
             client.ok("CONFIG SET durability async");
             let _ = client.words(&format!("SET round v{round}"));
             wait_until("the snapshot can't be taken", || {

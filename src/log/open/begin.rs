@@ -1,4 +1,4 @@
-//! Folders of logs that begin: of an empty shard, or of one whose log is not needed any more.
+//! Folders of logs that begin: of an empty shard, or of one whose log another is to take the place of.
 
 use std::io;
 
