@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, value};
 
-use crate::log::{DirectoryId, Manifest, create};
+use crate::log::{DirectoryId, MANIFEST_NAME, Manifest, create};
 use crate::runtime::Folder;
 use crate::types::ShardId;
 
@@ -216,6 +216,11 @@ impl DataDir {
         }
         Err(DataDirError::Shards { path: self.path.clone(), found, asked })
     }
+}
+
+/// The manifest in a shard's folder, if there is one that can be read.
+fn manifest_in(folder: &Path) -> Option<Manifest> {
+    Manifest::decode(&fs::read(folder.join(MANIFEST_NAME)).ok()?)
 }
 
 fn io_error(path: &Path) -> impl Fn(io::Error) -> DataDirError + '_ {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::switch::{COPY_NAME, SHARD_PREFIX};
 use super::{
-    DataDirError, LAYOUT_NAME, Layout, LayoutFault, io_error, lock, must_exist, read_layout,
+    DataDirError, LAYOUT_NAME, Layout, LayoutFault, io_error, lock, manifest_in, must_exist,
+    read_layout,
 };
-use crate::log::{MANIFEST_NAME, Manifest};
+use crate::log::Manifest;
 use crate::types::ShardId;
 
 /// What a lost layout said, as the shards have it. Nobody else opens the directory meanwhile.
@@ -85,8 +86,7 @@ fn what_shards_say(path: &Path) -> Result<Said, DataDirError> {
         let Some(shard) = name.to_str().and_then(|name| name.strip_prefix(SHARD_PREFIX)) else {
             continue;
         };
-        let bytes = fs::read(path.join(&name).join(MANIFEST_NAME)).ok();
-        let manifest = bytes.and_then(|bytes| Manifest::decode(&bytes));
+        let manifest = manifest_in(&path.join(&name));
         is_in_place &= manifest.is_none_or(|manifest| shard.parse() == Ok(manifest.shard.0));
         found.extend(manifest);
     }

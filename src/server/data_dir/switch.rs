@@ -15,10 +15,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{
-    DataDirError, LAYOUT_NAME, Layout, LayoutFault, io_error, read_layout_file, sync_folder,
-    write_layout, write_layout_file,
+    DataDirError, LAYOUT_NAME, Layout, LayoutFault, io_error, manifest_in, read_layout_file,
+    sync_folder, write_layout, write_layout_file,
 };
-use crate::log::{MANIFEST_NAME, Manifest};
 use crate::runtime::shard_folder;
 use crate::types::ShardId;
 
@@ -109,8 +108,7 @@ fn next_step(path: &Path) -> Result<Option<Step>, DataDirError> {
 /// A shard of the copy that has neither stayed nor moved in, if there is one: without it the old ones must not go.
 fn missing_shard(path: &Path, ready: &Layout) -> Option<ShardId> {
     let is_in = |folder: &Path, shard: ShardId| {
-        let manifest = fs::read(shard_folder(folder, shard).join(MANIFEST_NAME)).ok();
-        manifest.and_then(|bytes| Manifest::decode(&bytes)).is_some_and(|manifest| {
+        manifest_in(&shard_folder(folder, shard)).is_some_and(|manifest| {
             (manifest.directory, manifest.shard, manifest.shard_count)
                 == (ready.id, shard, ready.shards)
         })
@@ -163,8 +161,8 @@ mod tests {
     use std::path::Path;
 
     use super::super::{DataDir, Layout, read_layout};
-    use super::{COPY_NAME, Manifest, READY_NAME, ShardId, next_step, perform, shard_folder};
-    use crate::log::create;
+    use super::{COPY_NAME, READY_NAME, ShardId, next_step, perform, shard_folder};
+    use crate::log::{Manifest, create};
     use crate::runtime::Folder;
 
     const NEW: Layout = Layout { id: [9; 16], shards: 3 };
