@@ -41,6 +41,7 @@
 //! |---|---|
 //! | [`types`], [`limits`] | ids, slots, bounds |
 //! | `plant` | faults that the simulator plants, to see that it finds them; nothing outside tests |
+//! | [`collection`] | values with elements: lists, sets, sorted sets, hashes; their changes as operations |
 //! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
 //! | [`log`] | one shard's log: records, segments, snapshots, recovery; no I/O of its own |
 //! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |
@@ -87,6 +88,8 @@
 pub mod cache;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod collection;
 #[cfg(feature = "server")]
 pub mod command;
 #[cfg(feature = "server")]
