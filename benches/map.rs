@@ -70,7 +70,7 @@ fn get(criterion: &mut Criterion) {
                 bencher.iter(|| {
                     let name = names.next().expect("a cycle");
                     let entry = keyspace.get(name.key(), NOW, Access::Read);
-                    black_box(entry.map(|entry| entry.value[0]))
+                    black_box(entry.map(|entry| entry.string().expect("a string")[0]))
                 });
             });
         }
@@ -90,7 +90,7 @@ fn get_batch(criterion: &mut Criterion) {
                 keyspace.prefetch_all(batch.iter().map(Name::key));
                 for name in batch {
                     let entry = keyspace.get(name.key(), NOW, Access::Read);
-                    black_box(entry.map(|entry| entry.value[0]));
+                    black_box(entry.map(|entry| entry.string().expect("a string")[0]));
                 }
             });
         });

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ringmain::cache::{
     Access, Change, Changed, Changes, Expiry, Keyspace, KeyspaceOptions, SaveCursor, Saved,
-    SavedEntries, SavedEntry,
+    SavedEntries, SavedEntry, SavedWhat,
 };
 use ringmain::log::{
     HardState, MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault,
@@ -128,6 +128,7 @@ fn a_snapshot_is_written_and_read_as_the_page_says() {
             expires_at: Some(IN_A_MINUTE),
             version: SEQUENCE + 2,
             accessed_at: TIME,
+            what: SavedWhat::String,
             modified_in_place: true,
         },
         SavedEntry {
@@ -137,6 +138,7 @@ fn a_snapshot_is_written_and_read_as_the_page_says() {
             expires_at: None,
             version: SEQUENCE + 1,
             accessed_at: UnixMs(TIME.0 - 5_000),
+            what: SavedWhat::String,
             modified_in_place: false,
         },
     ];

@@ -117,11 +117,11 @@ impl Keyspace {
         Ok(self.sequence())
     }
 
-    /// Whether an entry that does not expire stays where it is with a value of another length.
+    /// Whether a string that does not expire stays where it is with a value of another length.
     #[inline]
     fn stays(&self, entry: Handle, length: usize) -> bool {
         let old = self.store.form(entry);
-        !old.expires && self.store.fits(entry, &old, length)
+        !old.expires && !self.store.is_collection(entry) && self.store.fits(entry, &old, length)
     }
 
     /// Gives such an entry a value of another length, which is still to be written.
@@ -132,7 +132,6 @@ impl Keyspace {
         self.store.resize_in_place(entry, &old, &new, None);
         self.lru.touch(&mut self.store, entry);
         self.advance(entry);
-        self.store.set_accessed(entry, now);
-        self.store.set_modified(entry, false);
+        self.store.set_kind_and_access(entry, 0, now);
     }
 }

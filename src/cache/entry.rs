@@ -9,13 +9,14 @@ use std::hash::{BuildHasher, Hasher};
 use super::class::entry_bytes;
 use super::extent::SharedBytes;
 use super::form::{
-    ACCESS, EXPIRES, Form, HEADER_WORDS, KIND_MASK, Kind, LENGTHS, LONG_BUFFER, LONG_HASH,
-    LONG_KEY_LEN, LONG_SLOT, LONG_VALUE_LEN, MODIFIED, VERSION, access_seconds, accessed_at,
-    short_key_byte, short_key_len, short_value_len,
+    ACCESS, COLLECTION, EXPIRES, Form, HEADER_WORDS, KIND_MASK, Kind, LENGTHS, LONG_BUFFER,
+    LONG_HASH, LONG_KEY_LEN, LONG_SLOT, LONG_VALUE_LEN, MODIFIED, VERSION, access_seconds,
+    accessed_at, short_key_byte, short_key_len, short_value_len,
 };
+use super::heap::{Heap, HeapId};
 use super::large::{Large, LargeId};
 use super::slab::{Handle, Slab, TABLE_SHIFT};
-use super::{EntryRef, INDEX_BYTES_PER_ENTRY};
+use super::{EntryRef, Held, INDEX_BYTES_PER_ENTRY};
 use crate::types::{Slot, UnixMs, key_slot};
 
 const CACHE_LINE_BYTES: usize = 64;
@@ -25,6 +26,7 @@ const CACHE_LINE_BYTES: usize = 64;
 pub(super) struct Store {
     pub(super) slab: Slab,
     pub(super) large: Large,
+    pub(super) heap: Heap,
     /// Bytes of all tables beside their segments, kept here by `index`.
     pub(super) tables_bytes: usize,
     hasher: RandomState,
@@ -37,8 +39,8 @@ impl Store {
     pub(super) fn new(seeds: [u64; 4]) -> Self {
         let [a, b, c, d] = seeds;
         let hasher = RandomState::with_seeds(a, b, c, d);
-        let (slab, large) = (Slab::new(), Large::new());
-        Self { slab, large, tables_bytes: 0, hasher, spares_expired: false }
+        let (slab, large, heap) = (Slab::new(), Large::new(), Heap::default());
+        Self { slab, large, heap, tables_bytes: 0, hasher, spares_expired: false }
     }
 
     /// The hash of a key.
@@ -128,7 +130,7 @@ impl Store {
     }
 
     #[inline]
-    fn value_in(&self, entry: Handle, form: &Form) -> &[u8] {
+    pub(super) fn value_in(&self, entry: Handle, form: &Form) -> &[u8] {
         if form.is_large() {
             let prefix = form.buffer_prefix();
             return &self.large.bytes(self.buffer(entry, form), prefix + form.value_len)[prefix..];
@@ -176,12 +178,14 @@ impl Store {
         let (key, value) = content.split_at(key_len);
         EntryRef {
             key,
-            value,
+            value: held(access, value),
             expires_at: self.expires_at(entry),
             accessed_at: accessed_at(access, now),
             modified_in_place: access & MODIFIED != 0,
             version: joined(version_low, version_high),
-            memory_bytes: entry_bytes(key_byte + key_len + value_len) + INDEX_BYTES_PER_ENTRY,
+            memory_bytes: entry_bytes(key_byte + key_len + value_len)
+                + INDEX_BYTES_PER_ENTRY
+                + if access & COLLECTION == 0 { 0 } else { self.structure_bytes(entry) },
         }
     }
 
@@ -195,7 +199,7 @@ impl Store {
         }
         EntryRef {
             key: self.key_in(entry, &form),
-            value: self.value_in(entry, &form),
+            value: held(self.word(entry, ACCESS), self.value_in(entry, &form)),
             expires_at: self.expires_at(entry),
             accessed_at: accessed_at(self.word(entry, ACCESS), now),
             modified_in_place: self.is_modified(entry),
@@ -257,6 +261,24 @@ impl Store {
         self.word(entry, ACCESS) & MODIFIED != 0
     }
 
+    /// Whether the value is a collection.
+    #[inline]
+    pub(super) fn is_collection(&self, entry: Handle) -> bool {
+        self.word(entry, ACCESS) & COLLECTION != 0
+    }
+
+    /// The number of the structure that an entry has in place of a value, if it has one.
+    pub(super) fn heap_id(&self, entry: Handle) -> Option<HeapId> {
+        let form = self.form(entry);
+        HeapId::in_value(self.value_in(entry, &form)).filter(|_| self.is_collection(entry))
+    }
+
+    /// Bytes of the structure that an entry has in place of a value.
+    #[cold]
+    fn structure_bytes(&self, entry: Handle) -> usize {
+        self.heap_id(entry).map_or(0, |id| self.heap.memory_bytes_of(id))
+    }
+
     /// Whether the value of an entry may become `value_len` bytes long without the entry moving.
     pub(super) fn fits(&self, entry: Handle, form: &Form, value_len: usize) -> bool {
         let new = Form::new(form.key_len, value_len, form.expires);
@@ -275,7 +297,19 @@ impl Store {
     #[inline]
     pub(super) fn set_accessed(&mut self, entry: Handle, now: UnixMs) {
         let word = &mut self.slab.words_mut()[entry.word() + ACCESS];
-        *word = *word & (MODIFIED | EXPIRES) | access_seconds(now);
+        *word = *word & (MODIFIED | COLLECTION | EXPIRES) | access_seconds(now);
+    }
+
+    /// Sets the time of the last access, and what the value is: [`MODIFIED`], [`COLLECTION`] or neither.
+    #[inline]
+    pub(super) fn set_kind_and_access(&mut self, entry: Handle, kind: u32, now: UnixMs) {
+        let word = &mut self.slab.words_mut()[entry.word() + ACCESS];
+        *word = *word & EXPIRES | kind | access_seconds(now);
+    }
+
+    /// What the value is: [`MODIFIED`], [`COLLECTION`] or neither.
+    pub(super) fn kind(&self, entry: Handle) -> u32 {
+        self.word(entry, ACCESS) & (MODIFIED | COLLECTION)
     }
 
     /// Sets the sequence at the entry's last change.
@@ -284,12 +318,6 @@ impl Store {
         let start = entry.word() + VERSION;
         let words = &mut self.slab.words_mut()[start..start + 2];
         words.copy_from_slice(&[version as u32, (version >> 32) as u32]);
-    }
-
-    /// Marks the value as changed in place or as set.
-    pub(super) fn set_modified(&mut self, entry: Handle, modified: bool) {
-        let word = &mut self.slab.words_mut()[entry.word() + ACCESS];
-        *word = *word & !MODIFIED | if modified { MODIFIED } else { 0 };
     }
 
     /// Sets the time at which an entry that has an expiry expires.
@@ -312,6 +340,12 @@ impl Store {
     pub(super) fn set_word(&mut self, entry: Handle, word: usize, value: u32) {
         self.slab.words_mut()[entry.word() + word] = value;
     }
+}
+
+/// A value and what it is.
+#[inline]
+fn held(access: u32, value: &[u8]) -> Held<'_> {
+    if access & COLLECTION == 0 { Held::String(value) } else { Held::Collection(value) }
 }
 
 /// A number that is kept in two words.

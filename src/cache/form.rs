@@ -3,7 +3,7 @@
 //! ```text
 //! word 0  previous entry in LRU order: the next newer one
 //! word 1  next entry in LRU order: the next older one
-//! word 2  bits 0..30 access time in seconds, 30 modified in place, 31 has an expiry
+//! word 2  bits 0..29 access time in seconds, 29 collection, 30 modified in place, 31 has an expiry
 //! word 3  bits 0..2 kind, 2..16 value length, 16..24 key length, 24..32 table
 //! word 4  version u64: the keyspace's sequence at the last change
 //! then, if there is an expiry:   expires_at u64, previous and next u32 (see `expiry`)
@@ -11,9 +11,9 @@
 //! then the key, then the value; what lies in a buffer is left out
 //! ```
 //!
-//! These 24 bytes are all that a short entry costs beside key and value. The access time keeps 30
+//! These 24 bytes are all that a short entry costs beside key and value. The access time keeps 29
 //! bits of the seconds and is read as the one of all times with these bits that is nearest to now.
-//! Types other than strings will hang off a buffer; the upper half of the slot's word is theirs.
+//! The value of a collection is its block, or a number in place of a structure (see `heap`).
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -33,7 +33,8 @@ pub(super) const EXPIRY_WORDS: usize = 4;
 pub(super) const LONG_WORDS: usize = 6;
 pub(super) const WORD_BYTES: usize = size_of::<u32>();
 
-pub(super) const ACCESS_BITS: u32 = 30;
+pub(super) const ACCESS_BITS: u32 = 29;
+pub(super) const COLLECTION: u32 = 1 << 29;
 pub(super) const MODIFIED: u32 = 1 << 30;
 pub(super) const EXPIRES: u32 = 1 << 31;
 

@@ -13,15 +13,22 @@
 //!   remove                  key length, key
 //!   flush
 //!   swap                    the other database u8
+//!   elements                tag u8, key length, key, operations' length u32, operations
+//!   put                     key length, value length, key, value
 //! snapshot  entries
 //! entry     kind u8, database u8, [expiry u64], version u64, access u32 s, key length, value length, key, value
 //! ```
+//!
+//! The value that is put is a collection's block. That of a collection's entry is its block, or the tag of a structure (see
+//! [`crate::collection::Tag`]) and operations that make elements of it; the rest of them follow as entries of
+//! the kind `more` with the same key.
 //!
 //! Fixed numbers are little-endian, lengths LEB128. The kind's upper bits: [`ADVANCES`] for a change that
 //! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`]. `sequence` is
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
+use crate::collection::{Kind, Tag};
 use crate::limits::BULK_BYTES_MAX;
 use crate::types::{DbIndex, UnixMs};
 
@@ -40,11 +47,17 @@ const REMOVE: u8 = 4;
 const FLUSH: u8 = 5;
 const SWAP: u8 = 6;
 const ENTRY: u8 = 7;
+const ELEMENTS: u8 = 8;
+const COLLECTION: u8 = 9;
+const MORE: u8 = 10;
+const PUT: u8 = 11;
 
 /// Sequences are below this: they begin with the time in nanoseconds and come to it in the year 2262, so
 /// that there is a next one to any that was read.
 const SEQUENCES_END: u64 = 1 << 63;
 
+/// Bytes of the length of operations.
+const LENGTH_BYTES: usize = 4;
 /// Bytes before the first change.
 const HEAD_BYTES: usize = 16;
 /// The payload of a record without changes.
@@ -75,6 +88,45 @@ impl Journal {
 
     pub(super) fn len(&self) -> usize {
         self.bytes.len() + self.long_bytes
+    }
+
+    /// Begins a change of a collection's elements, if anybody wants to know: answers where.
+    #[inline]
+    pub(super) fn begin_elements(
+        &mut self,
+        (db, key): (DbIndex, &[u8]),
+        tag: Tag,
+        sequence: u64,
+    ) -> Option<Elements> {
+        if !self.is_on {
+            return None;
+        }
+        let start = self.bytes.len();
+        self.begin(ELEMENTS | ADVANCES, db, sequence);
+        self.bytes.push(tag.0);
+        put_length(&mut self.bytes, key.len());
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+        Some(Elements { start, operations: self.bytes.len() })
+    }
+
+    /// Where the operations of a change that has been begun go.
+    #[inline]
+    pub(super) fn operations(&mut self) -> Option<&mut Vec<u8>> {
+        self.is_on.then_some(&mut self.bytes)
+    }
+
+    /// Ends a change of elements.
+    pub(super) fn end_elements(&mut self, elements: &Elements) {
+        let length = self.bytes.len() - elements.operations;
+        let length = u32::try_from(length).expect("a command's operations are bounded");
+        let at = elements.operations - LENGTH_BYTES;
+        self.bytes[at..elements.operations].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Forgets a change of elements that has been begun.
+    pub(super) fn forget_elements(&mut self, elements: &Elements) {
+        self.bytes.truncate(elements.start);
     }
 
     /// The changes, stamped with the time, unless long values are among them.
@@ -138,6 +190,15 @@ impl Journal {
         self.bytes.extend_from_slice(value);
     }
 
+    /// A key holds this block of a collection, and has no expiry.
+    pub(super) fn put(&mut self, (db, key): (DbIndex, &[u8]), block: &[u8], sequence: u64) {
+        self.begin(PUT | ADVANCES, db, sequence);
+        put_length(&mut self.bytes, key.len());
+        put_length(&mut self.bytes, block.len());
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(block);
+    }
+
     /// The same with a value that is kept where it lies.
     pub(super) fn set_long(
         &mut self,
@@ -198,6 +259,13 @@ impl Journal {
         self.begin(SWAP | ADVANCES, a, sequence);
         self.bytes.push(b.0);
     }
+}
+
+/// Where a change of elements stands that is being written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elements {
+    start: usize,
+    operations: usize,
 }
 
 /// A part of what was written down.
@@ -274,7 +342,7 @@ impl Saved {
 
     /// Adds an entry whose value, if it is long, is `long`.
     pub fn add(&mut self, entry: &SavedEntry<'_>, long: Option<SharedBytes>) {
-        self.entries += 1;
+        self.entries += u64::from(entry.what != SavedWhat::More);
         entry.append_head_to(&mut self.bytes);
         match long {
             None => self.bytes.extend_from_slice(entry.value),
@@ -325,6 +393,22 @@ pub enum Change<'a> {
         /// The key.
         key: &'a [u8],
     },
+    /// A key holds this collection, and has no expiry.
+    Put {
+        /// The key.
+        key: &'a [u8],
+        /// The collection's block.
+        block: &'a [u8],
+    },
+    /// A collection's elements have changed.
+    Elements {
+        /// The key.
+        key: &'a [u8],
+        /// What it holds.
+        kind: Kind,
+        /// The operations, as [`crate::collection::OpReader`] reads them.
+        operations: &'a [u8],
+    },
     /// A database is empty.
     Flush,
     /// Two databases have changed places.
@@ -341,6 +425,8 @@ impl<'a> Change<'a> {
             Self::Set { key, .. }
             | Self::Edit { key, .. }
             | Self::Expire { key, .. }
+            | Self::Put { key, .. }
+            | Self::Elements { key, .. }
             | Self::Remove { key } => Some(key),
             Self::Flush | Self::Swap { .. } => None,
         }
@@ -358,6 +444,27 @@ pub struct Changed<'a> {
     pub change: Change<'a>,
 }
 
+/// What an entry of a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavedWhat {
+    /// A string.
+    String,
+    /// A collection: its block, or a tag and operations.
+    Collection,
+    /// A tag, and operations that make more elements of a collection that has been saved before.
+    More,
+}
+
+impl SavedWhat {
+    fn kind(self) -> u8 {
+        match self {
+            Self::String => ENTRY,
+            Self::Collection => COLLECTION,
+            Self::More => MORE,
+        }
+    }
+}
+
 /// One entry of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SavedEntry<'a> {
@@ -365,8 +472,10 @@ pub struct SavedEntry<'a> {
     pub db: DbIndex,
     /// The key.
     pub key: &'a [u8],
-    /// Its value.
+    /// Its value, as `what` says.
     pub value: &'a [u8],
+    /// What it holds.
+    pub what: SavedWhat,
     /// When it expires, if ever.
     pub expires_at: Option<UnixMs>,
     /// The keyspace's sequence at its last change.
@@ -381,7 +490,8 @@ impl SavedEntry<'_> {
     /// Appends all of it but the value.
     fn append_head_to(&self, out: &mut Vec<u8>) {
         let modified = if self.modified_in_place { MODIFIED } else { 0 };
-        out.extend_from_slice(&[ENTRY | expiry_flag(self.expires_at) | modified, self.db.0]);
+        let kind = self.what.kind();
+        out.extend_from_slice(&[kind | expiry_flag(self.expires_at) | modified, self.db.0]);
         if let Some(at) = self.expires_at {
             out.extend_from_slice(&at.0.to_le_bytes());
         }
@@ -438,7 +548,7 @@ impl<'a> Changes<'a> {
         let (kind, db) = (reader.u8()?, reader.db()?);
         let allowed = match kind & KIND_MASK {
             SET | EXPIRE => ADVANCES | HAS_EXPIRY,
-            EDIT | REMOVE | FLUSH | SWAP => ADVANCES,
+            EDIT | REMOVE | FLUSH | SWAP | ELEMENTS | PUT => ADVANCES,
             _ => return None,
         };
         if kind & !KIND_MASK & !allowed != 0 {
@@ -467,6 +577,18 @@ impl<'a> Changes<'a> {
             REMOVE => {
                 let key = reader.length()?;
                 Change::Remove { key: reader.take(key)? }
+            }
+            ELEMENTS => {
+                let kind = Tag(reader.u8()?).kind()?;
+                let key = reader.length()?;
+                let key = reader.take(key)?;
+                let operations = reader.u32()? as usize;
+                Change::Elements { key, kind, operations: reader.take(operations)? }
+            }
+            PUT => {
+                let (key, block) = (reader.length()?, reader.length()?);
+                let (key, block) = (reader.take(key)?, reader.take(block)?);
+                Change::Put { key, block }
             }
             FLUSH => Change::Flush,
             _ => Change::Swap { with: reader.db()? },
@@ -512,7 +634,13 @@ impl<'a> SavedEntries<'a> {
     fn read(&mut self) -> Option<SavedEntry<'a>> {
         let reader = &mut self.reader;
         let (kind, db) = (reader.u8()?, reader.db()?);
-        if kind & !(HAS_EXPIRY | MODIFIED) != ENTRY {
+        let what = match kind & KIND_MASK {
+            ENTRY => SavedWhat::String,
+            COLLECTION => SavedWhat::Collection,
+            MORE => SavedWhat::More,
+            _ => return None,
+        };
+        if kind & ADVANCES != 0 {
             return None;
         }
         let expires_at = if kind & HAS_EXPIRY != 0 { Some(UnixMs(reader.u64()?)) } else { None };
@@ -521,7 +649,16 @@ impl<'a> SavedEntries<'a> {
         let (key, value) = (reader.length()?, reader.length()?);
         let (key, value) = (reader.take(key)?, reader.take(value)?);
         let modified_in_place = kind & MODIFIED != 0;
-        Some(SavedEntry { db, key, value, expires_at, version, accessed_at, modified_in_place })
+        Some(SavedEntry {
+            db,
+            key,
+            value,
+            what,
+            expires_at,
+            version,
+            accessed_at,
+            modified_in_place,
+        })
     }
 }
 

@@ -23,6 +23,7 @@
 mod ahead;
 mod chunk;
 mod class;
+mod collections;
 mod databases;
 mod directory;
 mod entry;
@@ -30,6 +31,7 @@ mod evict;
 mod expiry;
 mod extent;
 mod form;
+mod heap;
 mod index;
 mod journal;
 mod large;
@@ -44,11 +46,13 @@ mod slab;
 #[cfg(any(test, debug_assertions))]
 mod verify;
 mod walk;
+mod whole;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+use crate::collection::{Kind, Tag, Thresholds};
 use crate::types::{Key, UnixMs};
 
 use databases::Databases;
@@ -57,16 +61,19 @@ use expiry::Wheel;
 use index::Position;
 use journal::Journal;
 use lru::Lru;
-use random::Random;
 use slab::Handle;
 
 pub use ahead::{Place, WrongSlot};
+pub use collections::Missing;
 pub use extent::{Extent, SharedBytes};
 pub use journal::{
-    Change, Changed, Changes, NO_CHANGES, Nonsense, Saved, SavedEntries, SavedEntry, Written,
+    Change, Changed, Changes, NO_CHANGES, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat,
+    Written,
 };
+pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
+pub use whole::Whole;
 
 /// About what the index takes for an entry: a handle, a tag, and the share of what is free.
 const INDEX_BYTES_PER_ENTRY: usize = 10;
@@ -121,8 +128,8 @@ pub enum EvictionPolicy {
 pub struct EntryRef<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// The value. Strings are the only type yet; `value_type` tells once there are more.
-    pub value: &'a [u8],
+    /// The value.
+    pub value: Held<'a>,
     /// When it expires, if ever.
     pub expires_at: Option<UnixMs>,
     /// Time of the last access that counted for LRU, at a resolution of one second.
@@ -136,6 +143,41 @@ pub struct EntryRef<'a> {
     pub memory_bytes: usize,
 }
 
+/// What a key holds, as it lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held<'a> {
+    /// A string.
+    String(&'a [u8]),
+    /// A collection: its block, or what stands in place of a structure.
+    Collection(&'a [u8]),
+}
+
+impl<'a> EntryRef<'a> {
+    /// What `TYPE` answers.
+    pub fn type_name(&self) -> &'static str {
+        match self.value {
+            Held::String(_) => "string",
+            Held::Collection(value) => Tag(value[0]).kind().map_or("none", Kind::name),
+        }
+    }
+
+    /// The string, if it holds one.
+    ///
+    /// # Errors
+    /// If it holds a collection.
+    #[inline]
+    pub fn string(&self) -> Result<&'a [u8], WrongType> {
+        match self.value {
+            Held::String(value) => Ok(value),
+            Held::Collection(_) => Err(WrongType),
+        }
+    }
+}
+
+/// The key holds a value of another type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongType;
+
 /// Memory that a keyspace holds, in bytes. The sum is what `maxmemory` is held against. At most
 /// 2 MiB more is kept for the next writes; changes that have not been taken yet are not in it either, see
 /// [`Keyspace::changes_memory_bytes`].
@@ -145,6 +187,8 @@ pub struct MemoryUse {
     pub entries_bytes: usize,
     /// Values too long for a page.
     pub large_bytes: usize,
+    /// Collections that have outgrown a block.
+    pub heap_bytes: usize,
     /// The index: tables and directories.
     pub index_bytes: usize,
 }
@@ -152,7 +196,7 @@ pub struct MemoryUse {
 impl MemoryUse {
     /// All of it.
     pub fn total_bytes(&self) -> usize {
-        self.entries_bytes + self.large_bytes + self.index_bytes
+        self.entries_bytes + self.large_bytes + self.heap_bytes + self.index_bytes
     }
 }
 
@@ -205,6 +249,11 @@ pub struct Keyspace {
     sequence: u64,
     /// Where the sequence began.
     first_sequence: u64,
+    thresholds: Thresholds,
+    /// What hashes of elements are keyed with.
+    seed: u64,
+    /// Memory for the next block that is changed.
+    scratch: Vec<u8>,
 }
 
 /// Where a key is to be looked for.
@@ -223,8 +272,10 @@ impl Keyspace {
     /// If the process may not reserve 32 MiB of address space.
     pub fn new(options: KeyspaceOptions) -> Self {
         let mut random = Random::new(options.seed);
+        let store = Store::new(std::array::from_fn(|_| random.next()));
+        let seed = random.next();
         Self {
-            store: Store::new(std::array::from_fn(|_| random.next())),
+            store,
             databases: Databases::new(options.slots.len()),
             lru: Lru::default(),
             wheel: Wheel::new(),
@@ -235,6 +286,9 @@ impl Keyspace {
             upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
+            thresholds: Thresholds::default(),
+            seed,
+            scratch: Vec::new(),
         }
     }
 
@@ -331,6 +385,7 @@ impl Keyspace {
         MemoryUse {
             entries_bytes,
             large_bytes: self.store.large.touched_bytes(),
+            heap_bytes: self.store.heap.memory_bytes(),
             index_bytes: segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()

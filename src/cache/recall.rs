@@ -1,28 +1,60 @@
 //! Changes taken out as bytes, and made again from them; entries saved for a snapshot, and restored.
 
 use super::extent::SharedBytes;
+use super::form::{COLLECTION, MODIFIED};
+use super::heap::HeapId;
 use super::index::Table;
 use super::journal::{
-    Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, Written,
+    Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat, Written,
 };
-use super::{Expiry, Keyspace, PREFETCH_KEYS_MAX};
+use super::{Expiry, Held, Keyspace, PREFETCH_KEYS_MAX};
+use crate::collection::{SaveElements, Tag};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
 use crate::types::{DbIndex, Key, UnixMs};
 
 /// Entries that one look at the table asks for while a snapshot is taken.
 const SAVED_AT_ONCE: usize = 4;
 
+/// Bytes of a structure's elements that are saved at once.
+const SAVED_ELEMENTS_BYTES: usize = 16 * 1024;
+
 /// How far entries have been saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct SaveCursor {
     db: u8,
     cursor: u64,
+    /// Structures that have been met, and whose elements are still to be saved.
+    unfinished: Vec<Unfinished>,
+    /// Elements on their way out.
+    elements: Vec<u8>,
+}
+
+/// A structure whose elements are still to be saved.
+#[derive(Debug)]
+struct Unfinished {
+    db: DbIndex,
+    key: Vec<u8>,
+    tag: Tag,
+    version: u64,
+    accessed_at: UnixMs,
+    elements: Elements,
+    /// Where to go on.
+    from: u64,
+}
+
+/// Where elements are saved from.
+#[derive(Debug)]
+enum Elements {
+    /// The structure itself, if it is still the one that was met: then changes of it since are in the log.
+    Structure(HeapId, u32),
+    /// What it held then.
+    Copy(Box<dyn SaveElements>),
 }
 
 impl SaveCursor {
     /// Whether all databases have been visited.
-    pub fn is_done(self) -> bool {
-        self.db == DATABASES
+    pub fn is_done(&self) -> bool {
+        self.db == DATABASES && self.unfinished.is_empty()
     }
 }
 
@@ -79,43 +111,110 @@ impl Keyspace {
         now: UnixMs,
         out: &mut Saved,
     ) -> SaveCursor {
-        let mut at = from;
-        while !at.is_done() && out.len() < bytes {
-            at = self.visit_entries(at, now, |entry, long| out.add(entry, long));
+        let mut cursor = from;
+        while !cursor.is_done() && out.len() < bytes {
+            cursor = self.visit_entries(cursor, now, |entry, long| out.add(entry, long));
         }
-        at
+        cursor
     }
 
     /// Shows some entries from `from` on to `visit`, expired ones too, with the value as it lies in memory if
-    /// it is long; answers where to go on.
+    /// it is long; answers where to go on. The elements of a structure come in parts after its entry.
     pub fn visit_entries(
         &self,
         from: SaveCursor,
         now: UnixMs,
         mut visit: impl FnMut(&SavedEntry<'_>, Option<SharedBytes>),
     ) -> SaveCursor {
-        let mut at = from;
-        let db = DbIndex(at.db);
+        let mut cursor = from;
+        if let Some(unfinished) = cursor.unfinished.pop() {
+            self.visit_elements(&mut cursor, unfinished, &mut visit);
+            return cursor;
+        }
+        let db = DbIndex(cursor.db);
         let table = self.databases.of(db);
-        at.cursor = table.scan(&self.store, at.cursor, SAVED_AT_ONCE, |handle| {
+        let unfinished = &mut cursor.unfinished;
+        cursor.cursor = table.scan(&self.store, cursor.cursor, SAVED_AT_ONCE, |handle| {
             let entry = self.store.view(handle, now);
-            let saved = SavedEntry {
+            let mut saved = SavedEntry {
                 db,
                 key: entry.key,
-                value: entry.value,
+                value: &[],
+                what: SavedWhat::String,
                 expires_at: entry.expires_at,
                 version: entry.version,
                 accessed_at: entry.accessed_at,
                 modified_in_place: entry.modified_in_place,
             };
-            let is_long = entry.value.len() > LONG_BYTES_MIN;
+            match entry.value {
+                Held::String(value) => saved.value = value,
+                Held::Collection(value) => {
+                    saved.what = SavedWhat::Collection;
+                    saved.value = value;
+                    if let Some(id) = HeapId::in_value(value) {
+                        saved.value = &value[..1];
+                        unfinished.push(self.unfinished(&saved, id));
+                    }
+                }
+            }
+            let is_long = saved.value.len() > LONG_BYTES_MIN;
             visit(&saved, if is_long { self.store.shared_value(handle) } else { None });
             true
         });
-        if at.cursor == 0 {
-            at.db += 1;
+        if cursor.cursor == 0 {
+            cursor.db += 1;
         }
-        at
+        cursor
+    }
+
+    /// A structure that was met while entries are saved.
+    fn unfinished(&self, entry: &SavedEntry<'_>, id: HeapId) -> Unfinished {
+        let elements = match self.store.heap.get(id).copy_to_save() {
+            Some(copy) => Elements::Copy(copy),
+            None => Elements::Structure(id, self.store.heap.generation(id)),
+        };
+        Unfinished {
+            db: entry.db,
+            key: entry.key.to_vec(),
+            tag: Tag(entry.value[0]),
+            version: entry.version,
+            accessed_at: entry.accessed_at,
+            elements,
+            from: 0,
+        }
+    }
+
+    /// Shows some elements of a structure, unless its key has been removed meanwhile, which is in the log.
+    fn visit_elements(
+        &self,
+        cursor: &mut SaveCursor,
+        mut unfinished: Unfinished,
+        visit: &mut impl FnMut(&SavedEntry<'_>, Option<SharedBytes>),
+    ) {
+        let (out, from, bytes) = (&mut cursor.elements, unfinished.from, SAVED_ELEMENTS_BYTES);
+        out.clear();
+        out.push(unfinished.tag.0);
+        unfinished.from = match &unfinished.elements {
+            Elements::Copy(copy) => copy.save(from, bytes, out),
+            Elements::Structure(id, generation) => {
+                let Some(object) = self.store.heap.find(*id, *generation) else { return };
+                object.save(from, bytes, out)
+            }
+        };
+        let entry = SavedEntry {
+            db: unfinished.db,
+            key: &unfinished.key,
+            value: out,
+            what: SavedWhat::More,
+            expires_at: None,
+            version: unfinished.version,
+            accessed_at: unfinished.accessed_at,
+            modified_in_place: false,
+        };
+        visit(&entry, None);
+        if unfinished.from > 0 {
+            cursor.unfinished.push(unfinished);
+        }
     }
 
     /// Puts back the entries of a snapshot's part; answers how many.
@@ -131,15 +230,15 @@ impl Keyspace {
             while ahead.len() < PREFETCH_KEYS_MAX {
                 let at = entries.at();
                 let Some(entry) = entries.next().transpose()? else { break };
-                ahead.push((self.own_key(entry.db, entry.key, at)?, entry));
+                ahead.push((self.own_key(entry.db, entry.key, at)?, entry, at));
             }
             if ahead.is_empty() {
                 return Ok(count);
             }
-            count += ahead.len() as u64;
-            self.prefetch_all(ahead.iter().map(|(key, _)| *key));
-            for (key, entry) in ahead.drain(..) {
-                self.restore_entry(key, &entry);
+            self.prefetch_all(ahead.iter().map(|(key, ..)| *key));
+            for (key, entry, at) in ahead.drain(..) {
+                count += u64::from(entry.what != SavedWhat::More);
+                self.restore_entry(key, &entry).map_err(|_| Nonsense { at })?;
             }
         }
     }
@@ -151,17 +250,26 @@ impl Keyspace {
         if self.slots.contains(&key.slot.0) { Ok(key) } else { Err(Nonsense { at }) }
     }
 
-    fn restore_entry(&mut self, key: Key<'_>, saved: &SavedEntry<'_>) {
+    fn restore_entry(&mut self, key: Key<'_>, saved: &SavedEntry<'_>) -> Result<(), Nonsense> {
         // Whether it has expired meanwhile is seen when it is looked up.
         const NEVER: UnixMs = UnixMs(0);
         let expiry = saved.expires_at.map_or(Expiry::Clear, Expiry::At);
         let highest = self.sequence.max(saved.version);
-        let entry = self.place(key, saved.value.len(), expiry, NEVER);
-        self.store.value_mut(entry).copy_from_slice(saved.value);
+        let (entry, kind) = match saved.what {
+            SavedWhat::String => {
+                let entry = self.place(key, saved.value.len(), expiry, NEVER);
+                self.store.value_mut(entry).copy_from_slice(saved.value);
+                (entry, if saved.modified_in_place { MODIFIED } else { 0 })
+            }
+            SavedWhat::Collection | SavedWhat::More => {
+                let entry = self.restore_collection(key, saved.what, saved.value, expiry)?;
+                (entry, COLLECTION)
+            }
+        };
         self.store.set_version(entry, saved.version);
-        self.store.set_accessed(entry, saved.accessed_at);
-        self.store.set_modified(entry, saved.modified_in_place);
+        self.store.set_kind_and_access(entry, kind, saved.accessed_at);
         self.sequence = highest;
+        Ok(())
     }
 
     /// Makes the changes of a record again; answers how many. With `overlaps_snapshot`, entries that were
@@ -183,7 +291,8 @@ impl Keyspace {
         let mut changes = Changes::of(payload)?;
         let time = changes.time();
         // A change of whole databases has no key, and so no slot that this shard might not own.
-        let mut ahead: Vec<(Option<Key<'_>>, Changed<'_>)> = Vec::with_capacity(PREFETCH_KEYS_MAX);
+        let mut ahead: Vec<(Option<Key<'_>>, Changed<'_>, usize)> =
+            Vec::with_capacity(PREFETCH_KEYS_MAX);
         let mut count = 0;
         let mut highest = self.sequence;
         loop {
@@ -191,18 +300,18 @@ impl Keyspace {
                 let at = changes.at();
                 let Some(changed) = changes.next().transpose()? else { break };
                 let key = changed.change.key().map(|key| self.own_key(changed.db, key, at));
-                ahead.push((key.transpose()?, changed));
+                ahead.push((key.transpose()?, changed, at));
             }
             if ahead.is_empty() {
                 self.sequence = highest;
                 return Ok(count);
             }
             count += ahead.len() as u64;
-            self.prefetch_all(ahead.iter().filter_map(|(key, _)| *key));
-            for (key, changed) in ahead.drain(..) {
+            self.prefetch_all(ahead.iter().filter_map(|(key, ..)| *key));
+            for (key, changed, at) in ahead.drain(..) {
                 let has_seen = |key| overlaps_snapshot && self.has_seen(key, &changed);
                 if !key.is_some_and(has_seen) {
-                    self.make_again(key, &changed, time);
+                    self.make_again(key, &changed, time).map_err(|_| Nonsense { at })?;
                 }
                 highest = highest.max(changed.sequence);
             }
@@ -222,7 +331,12 @@ impl Keyspace {
         version > changed.sequence || version == changed.sequence && !is_removal
     }
 
-    fn make_again(&mut self, key: Option<Key<'_>>, changed: &Changed<'_>, time: UnixMs) {
+    fn make_again(
+        &mut self,
+        key: Option<Key<'_>>,
+        changed: &Changed<'_>,
+        time: UnixMs,
+    ) -> Result<(), Nonsense> {
         // What a change of the value or the expiry raises it by.
         self.sequence = changed.sequence.saturating_sub(1);
         match (changed.change, key) {
@@ -230,6 +344,9 @@ impl Keyspace {
                 self.set(key, value, expires_at.map_or(Expiry::Clear, Expiry::At), time);
             }
             (Change::Edit { length, offset, bytes, .. }, Some(key)) => {
+                if self.holds_collection(key) {
+                    return Err(Nonsense { at: 0 });
+                }
                 let range = offset..offset + bytes.len();
                 self.edit(key, length, range.clone(), time, |value| {
                     value[range].copy_from_slice(bytes);
@@ -239,16 +356,23 @@ impl Keyspace {
                 self.set_expiry(key, expires_at, time);
             }
             (Change::Remove { .. }, Some(key)) => self.remove_whatever_its_time(key),
+            (Change::Put { block, .. }, Some(key)) => return self.put_again(key, block, time),
+            (Change::Elements { kind, operations, .. }, Some(key)) => {
+                return self.make_elements_again(key, kind, operations, time);
+            }
             (Change::Flush, _) => self.flush(changed.db),
             (Change::Swap { with }, _) => self.swap_databases(changed.db, with),
             (
                 Change::Set { .. }
                 | Change::Edit { .. }
                 | Change::Expire { .. }
+                | Change::Put { .. }
+                | Change::Elements { .. }
                 | Change::Remove { .. },
                 None,
             ) => unreachable!("a change of one key names it"),
         }
+        Ok(())
     }
 
     fn remove_whatever_its_time(&mut self, key: Key<'_>) {

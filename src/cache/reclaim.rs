@@ -7,6 +7,8 @@ use super::{Keyspace, Spot};
 
 /// Bytes of a large value that are given back in one step: about 50 microseconds.
 const RELEASE_STEP_BYTES: usize = 1024 * 1024;
+/// Elements of a collection that are freed in one step.
+const RELEASE_STEP_ELEMENTS: usize = 1024;
 /// Entries of a flushed database that go in one step.
 const SWEEP_STEP: usize = 256;
 /// Empty slots that are passed for the price of one entry.
@@ -32,12 +34,18 @@ impl Keyspace {
             self.store.large.release(RELEASE_STEP_BYTES);
             return true;
         }
+        if self.store.heap.has_garbage() {
+            self.store.heap.release(RELEASE_STEP_ELEMENTS);
+            return true;
+        }
         self.sweep(SWEEP_STEP)
     }
 
     /// Whether `give_back_piece` would find something.
     pub(super) fn has_something_to_give_back(&self) -> bool {
-        self.store.large.has_garbage() || !self.databases.retired.is_empty()
+        self.store.large.has_garbage()
+            || self.store.heap.has_garbage()
+            || !self.databases.retired.is_empty()
     }
 
     // --- flushed databases -------------------------------------------------------------------

@@ -87,10 +87,21 @@ impl Store {
 
     /// Frees an entry that is linked nowhere. Answers how many bytes went back to the system.
     pub(super) fn free(&mut self, entry: Handle) -> usize {
+        if self.is_collection(entry) {
+            self.bury_structure(entry);
+        }
         let form = self.form(entry);
         let given_back =
             if form.is_large() { self.large.free(self.buffer(entry, &form)) } else { 0 };
         given_back + self.slab.free(entry)
+    }
+
+    /// An entry's collection is going: so does its structure, if it has one.
+    #[cold]
+    pub(super) fn bury_structure(&mut self, entry: Handle) {
+        if let Some(id) = self.heap_id(entry) {
+            self.heap.bury(id);
+        }
     }
 
     /// Copies an entry to another object of its class. The old object is the caller's to free.

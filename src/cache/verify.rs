@@ -9,7 +9,7 @@ impl Keyspace {
     /// # Panics
     /// If anything is not as it should be.
     pub fn check(&self) {
-        let (mut entries, mut expiring, mut segments, mut bytes) = (0, 0, 0, 0);
+        let (mut entries, mut expiring, mut segments, mut structures, mut bytes) = (0, 0, 0, 0, 0);
         for table in self.databases.all() {
             bytes += table.heads_bytes() + table.directories_bytes();
             let found = self.check_table(table);
@@ -18,16 +18,18 @@ impl Keyspace {
             entries += found.0;
             expiring += found.1;
             segments += found.2;
+            structures += found.3;
         }
         assert_eq!(self.store.tables_bytes, bytes, "bytes of tables");
         assert_eq!(self.lru.check(&self.store), entries, "entries in LRU order");
         assert_eq!(self.wheel.check(&self.store), expiring, "entries in the wheel");
+        assert_eq!(self.store.heap.check(), structures, "structures of entries");
         assert_eq!(self.store.slab.check(), (entries, segments), "objects of the slab");
     }
 
-    /// Entries, entries that expire, and segments of a table.
-    fn check_table(&self, table: &Table) -> (usize, usize, usize) {
-        let (mut len, mut expiring, mut segments) = (0, 0, 0);
+    /// Entries, entries that expire, segments and structures of a table.
+    fn check_table(&self, table: &Table) -> (usize, usize, usize, usize) {
+        let (mut len, mut expiring, mut segments, mut structures) = (0, 0, 0, 0);
         for slot in 0..table.heads.len() {
             let before = len;
             for segment in self.segments_of(table, slot) {
@@ -42,13 +44,14 @@ impl Keyspace {
                     assert_eq!(found, Some(entry), "{key:?}");
                     len += 1;
                     expiring += usize::from(self.store.expires(entry));
+                    structures += usize::from(self.store.heap_id(entry).is_some());
                 }
             }
             assert_eq!(len - before, table.heads[slot].len as usize, "slot {slot}");
         }
         let summed: usize = table.sums.iter().map(|sum| *sum as usize).sum();
         assert_eq!(summed, len);
-        (len, expiring, segments)
+        (len, expiring, segments, structures)
     }
 
     fn segments_of(&self, table: &Table, slot: usize) -> Vec<Segment> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::extent::SharedBytes;
-use super::form::{Form, Kind};
+use super::form::{Form, Kind, MODIFIED};
 use super::index::{Position, Table};
 use super::slab::Handle;
 use super::{Expiry, Keyspace, Spot};
@@ -12,8 +12,8 @@ use crate::types::{Key, UnixMs};
 
 /// Slab pages that one write may need: one for the entry, the rest for segments of the index.
 const WRITE_PAGES: usize = 4;
-/// Longest time without use that is remembered: 8 years, well within half of what an entry's bits hold.
-const IDLE_MS_MAX: u64 = 1000 << 28;
+/// Longest time without use that is remembered: 4 years, well within half of what an entry's bits hold.
+const IDLE_MS_MAX: u64 = 1000 << 27;
 
 impl Keyspace {
     /// Sets `key` to `value`, whether it was there or not. One lookup. Clears `modified_in_place`.
@@ -84,6 +84,9 @@ impl Keyspace {
         let entry = match position {
             Some(position) => {
                 let entry = position.entry;
+                if self.store.is_collection(entry) {
+                    self.store.bury_structure(entry);
+                }
                 let expires_at = match expiry {
                     Expiry::Clear => None,
                     Expiry::Keep => self.store.expires_at(entry),
@@ -102,14 +105,14 @@ impl Keyspace {
             }
         };
         self.advance(entry);
-        self.store.set_accessed(entry, now);
-        self.store.set_modified(entry, false);
+        self.store.set_kind_and_access(entry, 0, now);
         entry
     }
 
     /// Makes the value of `key` `length` bytes long, creating the key (without expiry) if it is not
     /// there, and lets `edit` change the bytes in `range` of it. Bytes beyond the old length are zero
-    /// when `edit` sees them. Keeps the expiry, sets `modified_in_place`. Answers what `edit` answers.
+    /// when `edit` sees them. Keeps the expiry, sets `modified_in_place`. Answers what `edit` answers. A
+    /// key that is there holds a string.
     pub fn edit<R>(
         &mut self,
         key: Key<'_>,
@@ -123,6 +126,7 @@ impl Keyspace {
         let entry = match self.live(spot, key.bytes, now) {
             Some(position) => {
                 let entry = position.entry;
+                debug_assert!(!self.store.is_collection(entry), "only strings are edited");
                 let expires_at = self.store.expires_at(entry);
                 let keep = self.store.form(entry).value_len;
                 let entry = self.rewrite(spot, entry, length, expires_at, Some(keep));
@@ -136,8 +140,7 @@ impl Keyspace {
             }
         };
         self.advance(entry);
-        self.store.set_accessed(entry, now);
-        self.store.set_modified(entry, true);
+        self.store.set_kind_and_access(entry, MODIFIED, now);
         let value = self.store.value_mut(entry);
         let answer = edit(value);
         if self.journal.is_on() {
@@ -157,7 +160,7 @@ impl Keyspace {
     }
 
     /// A key was removed because somebody asked for it.
-    fn note_removed(&mut self, key: Key<'_>) {
+    pub(super) fn note_removed(&mut self, key: Key<'_>) {
         self.sequence += 1;
         if self.journal.is_on() {
             self.journal.remove((key.db, key.bytes), true, self.sequence);
@@ -175,13 +178,12 @@ impl Keyspace {
             self.note_removed(key);
             return true;
         }
-        let modified = self.store.is_modified(entry);
+        let kind = self.store.kind(entry);
         let length = self.store.form(entry).value_len;
         let entry = self.rewrite(spot, entry, length, expires_at, Some(length));
         Table::replace(&mut self.store, position, entry);
         self.advance(entry);
-        self.store.set_accessed(entry, now);
-        self.store.set_modified(entry, modified);
+        self.store.set_kind_and_access(entry, kind, now);
         if self.journal.is_on() {
             self.journal.expire((key.db, key.bytes), expires_at, self.sequence);
         }
@@ -220,7 +222,13 @@ impl Keyspace {
     }
 
     /// Makes an entry for a key that is not there, with a value that is still to be written.
-    fn insert(&mut self, spot: Spot, key: Key<'_>, length: usize, at: Option<UnixMs>) -> Handle {
+    pub(super) fn insert(
+        &mut self,
+        spot: Spot,
+        key: Key<'_>,
+        length: usize,
+        at: Option<UnixMs>,
+    ) -> Handle {
         let form = Form::new(key.bytes.len(), length, at.is_some());
         let entry = self.store.create(form, key.bytes, spot.table, key.slot, spot.hash);
         let table = self.databases.table_mut(spot.table);
@@ -231,7 +239,7 @@ impl Keyspace {
 
     /// Gives an entry another length and expiry, and makes it the newest. The answer is where it is
     /// now: the index still has to be told.
-    fn rewrite(
+    pub(super) fn rewrite(
         &mut self,
         spot: Spot,
         entry: Handle,

@@ -15,15 +15,17 @@ use super::{Nonsense, Thresholds};
 pub struct Edit<'a> {
     /// Up to which size it stays a block.
     pub thresholds: Thresholds,
+    /// What hashes of its elements are keyed with.
+    pub seed: u64,
     /// Where operations are noted, if anybody wants to know.
     out: Option<&'a mut Vec<u8>>,
     has_changed: bool,
 }
 
 impl<'a> Edit<'a> {
-    /// Changes that are noted in `out`.
-    pub fn new(thresholds: Thresholds, out: Option<&'a mut Vec<u8>>) -> Self {
-        Self { thresholds, out, has_changed: false }
+    /// Changes that are noted in `out`; hashes of elements are keyed with `seed`.
+    pub fn new(thresholds: Thresholds, seed: u64, out: Option<&'a mut Vec<u8>>) -> Self {
+        Self { thresholds, seed, out, has_changed: false }
     }
 
     /// Whether anything was noted.
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn operations_are_read_as_they_were_noted() {
         let mut out = Vec::new();
-        let mut edit = Edit::new(Thresholds::default(), Some(&mut out));
+        let mut edit = Edit::new(Thresholds::default(), 0, Some(&mut out));
         assert!(!edit.has_changed());
         edit.note(7).expect("wanted").bytes(b"abc").number(300).fixed(1 << 40);
         edit.note(8).expect("wanted").number(u64::MAX);
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_change_is_known_even_if_nobody_wants_to_hear_of_it() {
-        let mut edit = Edit::new(Thresholds::default(), None);
+        let mut edit = Edit::new(Thresholds::default(), 0, None);
         assert!(edit.note(1).is_none());
         assert!(edit.has_changed());
     }

@@ -9,12 +9,18 @@
 //! already they come to the same elements too, lists excepted. What is random or a matter of time is decided
 //! before an operation is noted.
 
+mod absent;
 pub mod edit;
 pub mod element;
 pub mod packed;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
+
+pub use absent::hash::{self, Hash};
+pub use absent::list::{self, List};
+pub use absent::set::{self, Set};
+pub use absent::sorted_set::{self, SortedSet};
 
 /// What kind of collection, by Redis's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +67,7 @@ impl Tag {
     }
 
     /// The kind, if there is one of that number.
-    pub fn kind(self) -> Option<Kind> {
+    pub const fn kind(self) -> Option<Kind> {
         match self.0 & 0xf {
             1 => Some(Kind::List),
             2 => Some(Kind::Set),
@@ -175,7 +181,7 @@ pub trait Collection: Sized {
 }
 
 /// A collection that is a structure in the heap.
-pub trait Large: Sized {
+pub trait Large: std::fmt::Debug + Send + Sized + 'static {
     /// Bytes of heap memory that it takes, itself included, about as the allocator counts them. At once.
     fn memory_bytes(&self) -> usize;
     /// Frees about `elements` of its elements, which nobody looks for any more; true once there is nothing left
@@ -184,5 +190,76 @@ pub trait Large: Sized {
     /// Appends operations that make these elements, from `from` on (0 for the first), until `bytes` are there or a
     /// little more; answers where to go on, 0 at the end. Each element that is there from the first call to the
     /// last is among them, whatever is changed in between.
+    ///
+    /// Where [`Large::copy_to_save`] answers something nothing is changed in between.
+    fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64;
+    /// What is to be saved in its place, bit by bit while it is changed: all that it holds now. For a kind whose
+    /// operations can't be made twice; made at once, whatever its size.
+    fn copy_to_save(&self) -> Option<Box<dyn SaveElements>> {
+        None
+    }
+}
+
+/// What is to be done with a collection whose kind is known only when the program runs.
+pub trait KindVisitor {
+    /// What comes of it.
+    type Answer;
+
+    /// Does it.
+    fn visit<C: Collection>(self) -> Self::Answer;
+}
+
+/// Does what is to be done with a collection of this kind.
+pub fn visit_kind<V: KindVisitor>(kind: Kind, visitor: V) -> V::Answer {
+    match kind {
+        Kind::List => visitor.visit::<List>(),
+        Kind::Set => visitor.visit::<Set>(),
+        Kind::SortedSet => visitor.visit::<SortedSet>(),
+        Kind::Hash => visitor.visit::<Hash>(),
+    }
+}
+
+/// What a key holds, for readers.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// A string.
+    String(&'a [u8]),
+    /// A list.
+    List(list::View<'a>),
+    /// A set.
+    Set(set::View<'a>),
+    /// A sorted set.
+    SortedSet(sorted_set::View<'a>),
+    /// A hash.
+    Hash(hash::View<'a>),
+}
+
+impl Value<'_> {
+    /// What `TYPE` answers.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::String(_) => "string",
+            Self::List(_) => Kind::List.name(),
+            Self::Set(_) => Kind::Set.name(),
+            Self::SortedSet(_) => Kind::SortedSet.name(),
+            Self::Hash(_) => Kind::Hash.name(),
+        }
+    }
+
+    /// What `OBJECT ENCODING` answers for a collection; for a string it depends on how it came about.
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Self::String(_) => "raw",
+            Self::List(view) => view.encoding(),
+            Self::Set(view) => view.encoding(),
+            Self::SortedSet(view) => view.encoding(),
+            Self::Hash(view) => view.encoding(),
+        }
+    }
+}
+
+/// Elements that are saved bit by bit.
+pub trait SaveElements: std::fmt::Debug + Send {
+    /// As [`Large::save`].
     fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64;
 }

@@ -35,6 +35,14 @@ bitflags::bitflags! {
         const DANGEROUS = 1 << 10;
         /// Works on the connection.
         const CONNECTION = 1 << 11;
+        /// Works on lists.
+        const LIST = 1 << 12;
+        /// Works on sets.
+        const SET = 1 << 13;
+        /// Works on sorted sets.
+        const SORTED_SET = 1 << 14;
+        /// Works on hashes.
+        const HASH = 1 << 15;
     }
 }
 
@@ -44,10 +52,10 @@ impl Categories {
         (Self::KEYSPACE, "keyspace"),
         (Self::READ, "read"),
         (Self::WRITE, "write"),
-        (Self::empty(), "set"),
-        (Self::empty(), "sortedset"),
-        (Self::empty(), "list"),
-        (Self::empty(), "hash"),
+        (Self::SET, "set"),
+        (Self::SORTED_SET, "sortedset"),
+        (Self::LIST, "list"),
+        (Self::HASH, "hash"),
         (Self::STRING, "string"),
         (Self::BITMAP, "bitmap"),
         (Self::empty(), "hyperloglog"),
@@ -83,6 +91,10 @@ pub fn categories(entry: &Entry) -> Categories {
         _ if entry.is_container() => Categories::empty(),
         Group::String => Categories::STRING,
         Group::Bitmap => Categories::BITMAP,
+        Group::List => Categories::LIST,
+        Group::Set => Categories::SET,
+        Group::SortedSet => Categories::SORTED_SET,
+        Group::Hash => Categories::HASH,
         Group::Generic => Categories::KEYSPACE,
         Group::Connection => Categories::CONNECTION,
         Group::Server | Group::Cluster => Categories::empty(),
@@ -205,6 +217,8 @@ pub struct KeySpec {
     pub last: i64,
     /// Distance between keys.
     pub step: i64,
+    /// Whether the first is the number of keys, which follow it.
+    pub counted: bool,
 }
 
 impl KeySpec {
@@ -237,12 +251,14 @@ const OVERWRITE: &[&str] = &["OW", "update"];
 
 /// The key specs of a command, in order of position.
 pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
-    let Keys::Range { first, last, step } = entry.command.keys else { return Vec::new() };
+    let Keys::Range { first, last, step } = entry.command.keys else {
+        return counted_key_specs(entry);
+    };
     let first = i64::from(first);
     let (end, step) = (i64::from(last), i64::from(step));
     let spec = |first: i64, last: i64, flags| {
         let last = if last < 0 { last } else { last - first };
-        KeySpec { notes: None, flags, first, last, step }
+        KeySpec { notes: None, flags, first, last, step, counted: false }
     };
     match entry.full_name {
         "rename" => vec![spec(1, 1, TAKE), spec(2, 2, OVERWRITE)],
@@ -253,6 +269,18 @@ pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
             let notes = notes(name);
             vec![KeySpec { notes, ..spec(first, end, key_flags(entry)) }]
         }
+    }
+}
+
+/// Those of a command that is told how many keys it has.
+fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
+    let flags = key_flags(entry);
+    let spec = KeySpec { notes: None, flags, first: 1, last: 0, step: 1, counted: false };
+    let counted = |at: i64, flags| KeySpec { first: at, flags, counted: true, ..spec };
+    match entry.command.keys {
+        Keys::None | Keys::Range { .. } => Vec::new(),
+        Keys::Counted { count } => vec![counted(i64::from(count), flags)],
+        Keys::StoreCounted => vec![KeySpec { flags: OVERWRITE, ..spec }, counted(2, READ)],
     }
 }
 

@@ -34,7 +34,10 @@ pub const COMMANDS: &[Command] = &[
 fn dump(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, keys::read_access(exec));
     match exec.keyspace(key).get(key, now, access) {
-        Some(entry) => reply.bulk(&rdb::dump(entry.value)),
+        Some(_) => {
+            let value = exec.peek_value(key).ok_or(Error::NoSuchKey)?;
+            reply.bulk(&rdb::dump(&value));
+        }
         None => reply.null(),
     }
     Ok(())

@@ -1,7 +1,14 @@
 //! What a command can answer instead of a result, in Redis's words.
 
+use crate::cache::WrongType;
 use crate::config::Durability;
 use crate::log::Refusal;
+
+impl From<WrongType> for Error {
+    fn from(WrongType: WrongType) -> Self {
+        Self::WrongType
+    }
+}
 
 /// An error reply. `Display` gives the text after the `-`, code included.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
-use crate::cache::{EvictionPolicy, Extent, Keyspace, PREFETCH_KEYS_MAX, SharedBytes};
+use super::Error;
+use crate::cache::{
+    Access, EvictionPolicy, Extent, Keyspace, Missing, PREFETCH_KEYS_MAX, Random, SharedBytes,
+};
+use crate::collection::{Collection, Edit, Value};
 use crate::node::Owners;
 use crate::types::{CoreId, DbIndex, Key, Now, ShardId, Slot, key_slot};
 
@@ -117,6 +121,92 @@ impl<'a> Exec<'a> {
             Keyspaces::One(_, keyspace) => keyspace,
             Keyspaces::Many(all) => all[usize::from(self.owners.slots().shard_of(key.slot).0)]
                 .as_deref_mut()
+                .expect("the command's row names this key"),
+        }
+    }
+
+    /// The collection of `key`, for a command that only reads; counts as a hit or a miss.
+    ///
+    /// # Errors
+    /// If the key holds a value of another type.
+    #[inline]
+    pub fn read<C: Collection>(&mut self, key: Key<'_>) -> Result<Option<C::View<'_>>, Error> {
+        let (now, access) = (self.now.unix, self.read_access());
+        Ok(self.keyspace(key).collection::<C>(key, now, access)?)
+    }
+
+    /// The same for one of several keys, which are then [looked at](Self::peek) together; whether it is there.
+    ///
+    /// # Errors
+    /// If the key holds a value of another type.
+    pub fn meet<C: Collection>(&mut self, key: Key<'_>) -> Result<bool, Error> {
+        Ok(self.read::<C>(key)?.is_some())
+    }
+
+    /// The collection of `key`; nothing if there is none of this kind. Does not count.
+    pub fn peek<C: Collection>(&self, key: Key<'_>) -> Option<C::View<'_>> {
+        self.keyspace_of(key).peek_at::<C>(key, self.now.unix)
+    }
+
+    /// What `key` holds. Does not count.
+    pub fn peek_value(&self, key: Key<'_>) -> Option<Value<'_>> {
+        self.keyspace_of(key).peek(key, self.now.unix)
+    }
+
+    /// Lets `change` change the collection of `key`, which goes if nothing is left in it; nothing is
+    /// answered if the key is not there and is not to be made. Counts a change if there is one.
+    ///
+    /// # Errors
+    /// If the key holds a value of another type.
+    #[inline]
+    pub fn change<C: Collection, R>(
+        &mut self,
+        key: Key<'_>,
+        missing: Missing,
+        change: impl FnOnce(&mut C, &mut Edit<'_>) -> R,
+    ) -> Result<Option<R>, Error> {
+        let now = self.now.unix;
+        Ok(self.keyspace(key).change::<C, R>(key, missing, now, change)?)
+    }
+
+    /// Puts what `make` puts into an empty collection in place of whatever `key` holds, without expiry; the
+    /// key goes if that is nothing.
+    pub fn replace<C: Collection, R>(
+        &mut self,
+        key: Key<'_>,
+        make: impl FnOnce(&mut C, &mut Edit<'_>) -> R,
+    ) -> R {
+        let now = self.now.unix;
+        self.keyspace(key).replace::<C, R>(key, now, make)
+    }
+
+    /// Removes `key`, whatever it holds; whether it was there. Counts the change.
+    pub fn delete(&mut self, key: Key<'_>) -> bool {
+        let (now, keyspace) = (self.now.unix, self.keyspace(key));
+        let was_there = keyspace.remove(key, now);
+        if was_there {
+            keyspace.count_change();
+        }
+        was_there
+    }
+
+    /// A sequence of random numbers, another each time.
+    pub fn random(&mut self, key: Key<'_>) -> Random {
+        Random::new(self.keyspace(key).random())
+    }
+
+    /// How a read counts.
+    #[inline]
+    fn read_access(&self) -> Access {
+        if self.no_touch { Access::ReadNoTouch } else { Access::Read }
+    }
+
+    /// The keyspace that holds `key`, to be looked at.
+    fn keyspace_of(&self, key: Key<'_>) -> &Keyspace {
+        match &self.keyspaces {
+            Keyspaces::One(_, keyspace) => keyspace,
+            Keyspaces::Many(all) => all[usize::from(self.owners.slots().shard_of(key.slot).0)]
+                .as_deref()
                 .expect("the command's row names this key"),
         }
     }

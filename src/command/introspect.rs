@@ -89,10 +89,8 @@ fn info(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answe
 }
 
 fn write_info(table: &Table, entry: &Entry, reply: &mut Reply<'_>) {
-    let (first, last, step) = match entry.command.keys {
-        Keys::None => (0, 0, 0),
-        Keys::Range { first, last, step } => (i64::from(first), i64::from(last), i64::from(step)),
-    };
+    let (first, last, step) = entry.command.keys.range();
+    let (first, last, step) = (i64::from(first), i64::from(last), i64::from(step));
     reply.array(10);
     reply.bulk(entry.full_name.as_bytes());
     reply.integer(i64::from(entry.command.arity));
@@ -135,6 +133,10 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     reply.bulk(b"begin_search");
     write_search("index", &[("index", spec.first)], reply);
     reply.bulk(b"find_keys");
+    if spec.counted {
+        let count = [("keynumidx", 0), ("firstkey", 1), ("keystep", spec.step)];
+        return write_search("keynum", &count, reply);
+    }
     let range = [("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)];
     write_search("range", &range, reply);
 }
@@ -196,6 +198,10 @@ fn group_name(group: Group) -> &'static str {
     match group {
         Group::String => "string",
         Group::Bitmap => "bitmap",
+        Group::List => "list",
+        Group::Set => "set",
+        Group::SortedSet => "sorted-set",
+        Group::Hash => "hash",
         Group::Generic => "generic",
         Group::Connection => "connection",
         Group::Server => "server",
@@ -296,7 +302,8 @@ fn find_keys(args: &Args<'_>) -> Result<(&'static Entry, Vec<usize>), Error> {
     if !entry.command.takes(count) {
         return Err(Error::Static("ERR Invalid number of arguments specified for command"));
     }
-    let positions = entry.command.keys.positions(count).map(|position| position + PREFIX);
+    let asked = Args::new(args.bytes(), &args.ranges()[PREFIX..]);
+    let positions = entry.command.keys.positions(&asked).map(|position| position + PREFIX);
     Ok((entry, positions.collect()))
 }
 

@@ -4,7 +4,7 @@
 //! another shard; all shards of a command are held at once, so nobody sees the step between.
 
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers};
-use crate::cache::{Access, EntryRef, Expiry, SharedBytes};
+use crate::cache::{Access, Expiry, SharedBytes, Whole};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
 use crate::protocol::{Args, Reply};
 use crate::types::{DbIndex, Key, UnixMs};
@@ -172,8 +172,8 @@ fn count_present(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>, ac
 
 fn type_of(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (key, now) = (exec.key(args.at(1)), exec.now.unix);
-    let present = exec.keyspace(key).contains(key, now, Access::ReadNoTouch);
-    reply.simple(if present { "string" } else { "none" });
+    let entry = exec.keyspace(key).get(key, now, Access::ReadNoTouch);
+    reply.simple(entry.map_or("none", |entry| entry.type_name()));
     Ok(())
 }
 
@@ -188,23 +188,17 @@ struct InTransit {
 enum Moving {
     Copied(Vec<u8>),
     Shared(SharedBytes),
+    Collection(Whole),
 }
 
 impl InTransit {
-    fn read(entry: &EntryRef<'_>) -> Self {
-        Self {
-            value: Moving::Copied(entry.value.to_vec()),
-            expires_at: entry.expires_at,
-            modified_in_place: entry.modified_in_place,
-        }
-    }
-
     fn write(self, exec: &mut Exec<'_>, key: Key<'_>) {
         let now = exec.now.unix;
         let keyspace = exec.keyspace(key);
         let expiry = self.expires_at.map_or(Expiry::Clear, Expiry::At);
         match self.value {
             Moving::Shared(value) => keyspace.set_shared(key, value, expiry, now),
+            Moving::Collection(whole) => keyspace.put_collection(key, whole, self.expires_at, now),
             Moving::Copied(value) => {
                 keyspace.set(key, &value, expiry, now);
                 if self.modified_in_place {
@@ -243,22 +237,46 @@ fn rename_key(exec: &mut Exec<'_>, args: &Args<'_>, replace: bool) -> Result<boo
     if !replace && exec.keyspace(to).contains(to, now, access) {
         return Ok(false);
     }
-    Ok(transfer(exec, from, to, access) && exec.keyspace(from).remove(from, now))
+    Ok(transfer(exec, from, to, Transfer::Move(access)))
+}
+
+/// What becomes of a key whose value goes to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transfer {
+    /// It stays; looking it up does not count.
+    Copy,
+    /// It goes; looking it up counts so.
+    Move(Access),
 }
 
 /// Writes what `from` holds to `to`, whatever `to` held; whether `from` was there.
-fn transfer(exec: &mut Exec<'_>, from: Key<'_>, to: Key<'_>, access: Access) -> bool {
-    let now = exec.now.unix;
-    let Some(entry) = exec.keyspace(from).get(from, now, access) else { return false };
-    let moving = if entry.value.len() > LONG_BYTES_MIN {
-        let (expires_at, modified_in_place) = (entry.expires_at, entry.modified_in_place);
-        let Some(value) = exec.keyspace(from).shared_value(from, now) else { return false };
-        InTransit { value: Moving::Shared(value), expires_at, modified_in_place }
-    } else {
-        InTransit::read(&entry)
-    };
+fn transfer(exec: &mut Exec<'_>, from: Key<'_>, to: Key<'_>, how: Transfer) -> bool {
+    let Some(moving) = read_whole(exec, from, how) else { return false };
     moving.write(exec, to);
     true
+}
+
+/// All that `key` holds, which is removed if it moves.
+fn read_whole(exec: &mut Exec<'_>, key: Key<'_>, how: Transfer) -> Option<InTransit> {
+    let (now, keyspace) = (exec.now.unix, exec.keyspace(key));
+    let access = match how {
+        Transfer::Copy => Access::Peek,
+        Transfer::Move(access) => access,
+    };
+    let entry = keyspace.get(key, now, access)?;
+    let (expires_at, modified_in_place) = (entry.expires_at, entry.modified_in_place);
+    let value = match entry.string() {
+        Ok(value) if value.len() > LONG_BYTES_MIN => {
+            Moving::Shared(keyspace.shared_value(key, now)?)
+        }
+        Ok(value) => Moving::Copied(value.to_vec()),
+        Err(_) if how == Transfer::Copy => Moving::Collection(keyspace.copy_collection(key, now)?),
+        Err(_) => Moving::Collection(keyspace.take_collection_of(key, now)?),
+    };
+    if how != Transfer::Copy {
+        keyspace.remove(key, now);
+    }
+    Some(InTransit { value, expires_at, modified_in_place })
 }
 
 const SAME_OBJECT: Error = Error::Static("ERR source and destination objects are the same");
@@ -272,7 +290,7 @@ fn copy(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let (now, access) = (exec.now.unix, read_access(exec));
     let copied = exec.keyspace(from).contains(from, now, access)
         && (replace || !exec.keyspace(to).contains(to, now, Access::Peek))
-        && transfer(exec, from, to, Access::Peek);
+        && transfer(exec, from, to, Transfer::Copy);
     reply.integer(i64::from(copied));
     Ok(())
 }
@@ -310,8 +328,7 @@ fn move_to_db(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Re
     // The lookup of `from` counts as use even when the move then fails, so it comes first.
     let moved = exec.keyspace(from).contains(from, now, access)
         && !exec.keyspace(to).contains(to, now, access)
-        && transfer(exec, from, to, access)
-        && exec.keyspace(from).remove(from, now);
+        && transfer(exec, from, to, Transfer::Move(access));
     reply.integer(i64::from(moved));
     Ok(())
 }

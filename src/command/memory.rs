@@ -95,7 +95,7 @@ impl Usage {
         };
         for shard in &node.shards {
             let memory = shard.memory();
-            usage.dataset += (memory.entries_bytes + memory.large_bytes) as u64;
+            usage.dataset += (memory.entries_bytes + memory.large_bytes + memory.heap_bytes) as u64;
             usage.index += memory.index_bytes as u64;
             usage.keys += (0..DATABASES).map(|db| shard.keys(DbIndex(db)).0).sum::<u64>();
         }

@@ -113,6 +113,13 @@ pub enum Keys {
         /// Distance between keys.
         step: u8,
     },
+    /// As many as argument `count` says, from the one after it on (`SINTERCARD 2 a b`).
+    Counted {
+        /// Where the number of keys stands.
+        count: u8,
+    },
+    /// The first argument, and as many as the second says after it (`ZUNIONSTORE to 2 a b`).
+    StoreCounted,
 }
 
 impl Keys {
@@ -132,24 +139,46 @@ impl Keys {
         match self {
             Self::None => None,
             Self::Range { first, .. } => Some(usize::from(first)),
+            Self::Counted { count } => Some(usize::from(count) + 1),
+            Self::StoreCounted => Some(1),
         }
     }
 
-    /// Argument indexes of the keys of a request with `count` arguments.
-    pub fn positions(self, count: usize) -> impl Iterator<Item = usize> + Clone {
-        let (first, last, step) = match self {
-            Self::None => (1, 0, 1),
+    /// Argument indexes of the keys of a request, as far as there are as many. Where their number is none
+    /// there are none.
+    pub fn positions(self, args: &Args<'_>) -> impl Iterator<Item = usize> + Clone + use<> {
+        let end = args.len();
+        let (single, keys, step) = match self {
+            Self::None => (None, 0..0, 1),
             Self::Range { first, last, step } => {
                 let last = if last < 0 {
-                    count.saturating_sub(usize::from(last.unsigned_abs()))
+                    end.saturating_sub(usize::from(last.unsigned_abs()))
                 } else {
-                    usize::from(last.unsigned_abs()).min(count.saturating_sub(1))
+                    usize::from(last.unsigned_abs()).min(end.saturating_sub(1))
                 };
-                (usize::from(first), last, usize::from(step))
+                (None, usize::from(first)..last + 1, usize::from(step))
             }
+            Self::Counted { count } => (None, counted(args, usize::from(count)), 1),
+            Self::StoreCounted => (Some(1), counted(args, 2), 1),
         };
-        (first..=last).step_by(step)
+        single.into_iter().chain(keys.step_by(step))
     }
+
+    /// First key, last key and distance as `COMMAND INFO` has them, which does not know of counts.
+    pub fn range(self) -> (u8, i8, u8) {
+        match self {
+            Self::None | Self::Counted { .. } => (0, 0, 0),
+            Self::Range { first, last, step } => (first, last, step),
+            Self::StoreCounted => (1, 1, 1),
+        }
+    }
+}
+
+/// The arguments after the one that says how many there are.
+fn counted(args: &Args<'_>, at: usize) -> std::ops::Range<usize> {
+    let count = args.get(at).and_then(numbers::parse_i64);
+    let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    at + 1..(at + 1).saturating_add(count).min(args.len())
 }
 
 /// A command on data: decides with what `Exec` gives it, answers through `Reply`. An error replaces
@@ -183,6 +212,14 @@ pub enum Group {
     String,
     /// `bitmap`
     Bitmap,
+    /// `list`
+    List,
+    /// `set`
+    Set,
+    /// `sorted-set`
+    SortedSet,
+    /// `hash`
+    Hash,
     /// `generic`
     Generic,
     /// `connection`

@@ -112,18 +112,24 @@ fn lookup<'a>(exec: &'a mut Exec<'_>, args: &Args<'_>, access: Access) -> Option
 
 fn encoding(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     match lookup(exec, args, Access::ReadNoTouch) {
-        Some(entry) => reply.bulk(encoding_of(&entry).as_bytes()),
+        Some(entry) => match entry.string() {
+            Ok(value) => reply.bulk(encoding_of(&entry, value).as_bytes()),
+            Err(_) => {
+                let key = exec.key(args.at(2));
+                reply.bulk(exec.peek_value(key).map_or("", |value| value.encoding()).as_bytes());
+            }
+        },
         None => reply.null(),
     }
     Ok(())
 }
 
-fn encoding_of(entry: &EntryRef<'_>) -> &'static str {
+fn encoding_of(entry: &EntryRef<'_>, value: &[u8]) -> &'static str {
     if entry.modified_in_place {
         "raw"
-    } else if numbers::parse_i64(entry.value).is_some() {
+    } else if numbers::parse_i64(value).is_some() {
         "int"
-    } else if entry.value.len() <= EMBSTR_BYTES_MAX {
+    } else if value.len() <= EMBSTR_BYTES_MAX {
         "embstr"
     } else {
         "raw"
@@ -181,7 +187,11 @@ fn references(entry: &EntryRef<'_>, policy: EvictionPolicy) -> i64 {
     };
     let shared = shares
         && !entry.modified_in_place
-        && numbers::parse_i64(entry.value).is_some_and(|value| SHARED_INTEGERS.contains(&value));
+        && entry
+            .string()
+            .ok()
+            .and_then(numbers::parse_i64)
+            .is_some_and(|value| SHARED_INTEGERS.contains(&value));
     if shared { SHARED_REFERENCES } else { 1 }
 }
 
@@ -224,14 +234,17 @@ fn memory_usage(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 fn debug_object(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (now, policy) = (exec.now.unix, exec.policy);
+    let (now, policy, key) = (exec.now.unix, exec.policy, exec.key(args.at(2)));
+    let value = exec.peek_value(key).ok_or(Error::NoSuchKey)?;
+    let (encoding, length) = (value.encoding(), rdb::value_length(&value));
     let entry = lookup(exec, args, Access::Peek).ok_or(Error::NoSuchKey)?;
+    let encoding = entry.string().map_or(encoding, |value| encoding_of(&entry, value));
     // The address would tell an attacker about the process and a debugger nothing: values move.
     reply.simple(&format!(
         "Value at:0x0 refcount:{} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         references(&entry, policy),
-        encoding_of(&entry),
-        rdb::string_length(entry.value),
+        encoding,
+        length,
         (entry.accessed_at.0 / 1000) & ((1 << LRU_CLOCK_BITS) - 1),
         idle_s(&entry, now),
     ));

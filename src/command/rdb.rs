@@ -15,6 +15,7 @@ use crc::{CRC_64_REDIS, Crc, Table};
 
 use super::lzf;
 use super::numbers::parse_i64;
+use crate::collection::Value;
 use crate::limits::BULK_BYTES_MAX;
 
 /// The RDB version written, and the newest read.
@@ -50,12 +51,23 @@ pub(super) enum PayloadError {
     Format,
 }
 
-/// The payload that `DUMP` answers for a string.
-pub(super) fn dump(value: &[u8]) -> Vec<u8> {
-    let mut payload = vec![TYPE_STRING];
-    put_string(&mut payload, value);
+/// The payload that `DUMP` answers for a value.
+pub(super) fn dump(value: &Value<'_>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    put_value(&mut payload, value);
     seal(&mut payload, VERSION);
     payload
+}
+
+/// Appends a value's type and the value.
+fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
+    match value {
+        Value::String(value) => {
+            out.push(TYPE_STRING);
+            put_string(out, value);
+        }
+        Value::List(_) | Value::Set(_) | Value::SortedSet(_) | Value::Hash(_) => {}
+    }
 }
 
 /// Makes a payload of a type byte and a value: appends `version`, the oldest that can read it, and the
@@ -83,11 +95,11 @@ pub(super) fn restore(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
     }
 }
 
-/// Bytes that the string takes in the RDB format.
-pub(super) fn string_length(value: &[u8]) -> usize {
+/// Bytes that the value takes in the RDB format, its type left out.
+pub(super) fn value_length(value: &Value<'_>) -> usize {
     let mut encoded = Vec::new();
-    put_string(&mut encoded, value);
-    encoded.len()
+    put_value(&mut encoded, value);
+    encoded.len().saturating_sub(1)
 }
 
 fn put_string(out: &mut Vec<u8>, value: &[u8]) {
@@ -187,6 +199,7 @@ mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::{PayloadError, dump, restore};
+    use crate::collection::Value;
 
     /// What Redis 7.0.15 dumps.
     #[test]
@@ -214,7 +227,7 @@ mod tests {
         ];
         for (value, payload) in rows {
             assert_eq!(
-                dump(value.as_bytes()).escape_ascii().to_string(),
+                dump(&Value::String(value.as_bytes())).escape_ascii().to_string(),
                 payload.escape_ascii().to_string(),
                 "{value}"
             );
@@ -236,7 +249,7 @@ mod tests {
 
     #[test]
     fn damage_is_found() {
-        let good = dump(b"hello");
+        let good = dump(&Value::String(b"hello"));
         for index in 0..good.len() {
             let mut bad = good.clone();
             bad[index] ^= 0x10;
@@ -285,9 +298,9 @@ mod tests {
             integer in any::<i64>(),
         ) {
             let value = word.repeat(times);
-            prop_assert_eq!(restore(&dump(&value)), Ok(value));
+            prop_assert_eq!(restore(&dump(&Value::String(&value))), Ok(value));
             let value = integer.to_string().into_bytes();
-            prop_assert_eq!(restore(&dump(&value)), Ok(value));
+            prop_assert_eq!(restore(&dump(&Value::String(&value))), Ok(value));
         }
     }
 }

@@ -125,7 +125,7 @@ impl Shards {
         let (handler, shards): (_, Vec<u16>) = match row.handler {
             Handler::Keyed(handler) => {
                 let slot = |index| slots.shard_of(key_slot(args.at(index))).0;
-                (handler, row.keys.positions(args.len()).map(slot).collect())
+                (handler, row.keys.positions(args).map(slot).collect())
             }
             Handler::AllShards(handler) => {
                 (handler, self.view.shards(&owners).map(|shard| shard.0).collect())

@@ -23,6 +23,7 @@
 
 use super::glob::{self, Case};
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, View, numbers};
+use crate::cache::EntryRef;
 use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
 use crate::node::Owners;
 use crate::protocol::{Args, Proto, Reply};
@@ -234,12 +235,12 @@ fn parse_cursor(arg: &[u8]) -> Option<u64> {
 struct ScanOptions<'a> {
     pattern: Pattern<'a>,
     count: usize,
-    strings: bool,
+    type_name: Option<&'a [u8]>,
 }
 
 impl<'a> ScanOptions<'a> {
     fn parse(args: &Args<'a>) -> Result<Self, Error> {
-        let mut options = Self { pattern: Pattern::All, count: 10, strings: true };
+        let mut options = Self { pattern: Pattern::All, count: 10, type_name: None };
         let mut rest = args.from(2);
         while let Some(option) = rest.next() {
             let value = rest.next().ok_or(Error::Syntax)?;
@@ -252,12 +253,17 @@ impl<'a> ScanOptions<'a> {
                 }
                 options.count = usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX);
             } else if option.eq_ignore_ascii_case(b"type") {
-                options.strings = value.eq_ignore_ascii_case(b"string");
+                options.type_name = Some(value);
             } else {
                 return Err(Error::Syntax);
             }
         }
         Ok(options)
+    }
+
+    fn wants(&self, entry: &EntryRef<'_>) -> bool {
+        let is_type = |name: &[u8]| name.eq_ignore_ascii_case(entry.type_name().as_bytes());
+        self.type_name.is_none_or(is_type) && self.pattern.matches(entry.key)
     }
 }
 
@@ -265,9 +271,9 @@ fn scan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let number = parse_cursor(args.at(1)).ok_or(Error::Static("ERR invalid cursor"))?;
     let options = ScanOptions::parse(args)?;
     let mut found = KeyList::new(reply.proto());
-    let next = walk(exec, number, options.count, |key| {
-        if options.strings && options.pattern.matches(key) {
-            found.push(key);
+    let next = walk(exec, number, options.count, |entry| {
+        if options.wants(&entry) {
+            found.push(entry.key);
         }
     });
     reply.array(2);
@@ -281,7 +287,7 @@ pub(super) fn walk(
     exec: &mut Exec<'_>,
     number: u64,
     count: usize,
-    mut visit: impl FnMut(&[u8]),
+    mut visit: impl FnMut(EntryRef<'_>),
 ) -> u64 {
     let cursor = Cursor::from_number(number);
     let (db, now, view, owners) = (exec.db, exec.now.unix, exec.view, exec.owners);
@@ -290,7 +296,7 @@ pub(super) fn walk(
     match exec.each().next() {
         None => 0,
         Some((shard, keyspace)) => {
-            let local = keyspace.scan(db, cursor.local, count, now, |entry| visit(entry.key));
+            let local = keyspace.scan(db, cursor.local, count, now, &mut visit);
             Cursor::after(shard, local, view, owners).number()
         }
     }

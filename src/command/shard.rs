@@ -150,7 +150,8 @@ mod tests {
     #[test]
     fn shards_are_listed_with_their_load() {
         let node = node();
-        let memory = MemoryUse { entries_bytes: 1000, large_bytes: 100, index_bytes: 10 };
+        let memory =
+            MemoryUse { entries_bytes: 1000, large_bytes: 100, heap_bytes: 0, index_bytes: 10 };
         node.shards[1].set_for_tests((5, 2), memory, KeyspaceCounts::default());
         node.loads[1].add(ShardLoad { commands: 7, busy_ns: 12_345 });
         let mut client = Client::new(&node, 6379);

@@ -205,7 +205,7 @@ pub const COMMANDS: &[Command] = &[
 /// from a string.
 #[inline]
 pub(super) fn string_of(entry: Option<EntryRef<'_>>) -> Result<Option<&[u8]>, Error> {
-    Ok(entry.map(|entry| entry.value))
+    Ok(entry.map(|entry| entry.string()).transpose()?)
 }
 
 /// The string at `key` for a command that only reads.
@@ -302,7 +302,7 @@ fn answer_long(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) {
     exec.handover.reply = exec.keyspace(key).shared_value(key, now);
     if exec.handover.reply.is_none() {
         let entry = exec.keyspace(key).get(key, now, Access::Peek);
-        reply_value(reply, entry.map(|entry| entry.value));
+        reply_value(reply, entry.and_then(|entry| entry.string().ok()));
     }
 }
 

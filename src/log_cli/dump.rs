@@ -7,7 +7,7 @@ use super::Failure;
 use super::options::Shown;
 use super::survey::{ManifestState, Part, Survey, count_items, salvaged};
 use super::text::{json_member, quoted, shortened, time};
-use crate::cache::{Change, Changes, SavedEntries, SavedEntry};
+use crate::cache::{Change, Changes, SavedEntries, SavedEntry, SavedWhat};
 use crate::command::glob::{Case, matches};
 use crate::log::{Directory as _, Item, OpenError, Place, Recovery};
 use crate::runtime::{Folder, shard_folder};
@@ -139,21 +139,21 @@ impl<W: Write> Dump<'_, W> {
     }
 
     fn entry(&mut self, entry: &SavedEntry<'_>) -> io::Result<()> {
-        let SavedEntry { db, key, value, expires_at, version, accessed_at, modified_in_place } =
-            *entry;
+        let SavedEntry { db, key, value, expires_at, version, accessed_at, .. } = *entry;
+        let (kind, modified_in_place) = (entry_kind(entry.what), entry.modified_in_place);
         let line = Line { index: None, at: accessed_at, sequence: version, db };
         if self.shown.json {
             let (key, value) = (json_member("key", key), json_member("value", value));
             let expiry = json_expiry(expires_at);
             return self.json(
                 line,
-                "entry",
+                kind,
                 format_args!("{key},{value},{expiry},\"modified_in_place\":{modified_in_place}"),
             );
         }
         self.text(
             line,
-            "entry",
+            kind,
             format_args!("{} {}{}", quoted(key), shortened(value), expiry(expires_at)),
         )
     }
@@ -178,6 +178,14 @@ impl<W: Write> Dump<'_, W> {
                 let at = expiry(expires_at);
                 self.text(line, "expire", format_args!("{}{at}{never}", quoted(key)))
             }
+            Change::Put { key, block } => {
+                self.text(line, "put", format_args!("{} {}", quoted(key), shortened(block)))
+            }
+            Change::Elements { key, kind, operations } => self.text(
+                line,
+                "elements",
+                format_args!("{} of a {} {}", quoted(key), kind.name(), shortened(operations)),
+            ),
             Change::Remove { key } => self.text(line, "remove", quoted(key)),
             Change::Flush => self.text(line, "flush", ""),
             Change::Swap { with } => self.text(line, "swap", format_args!("with db {}", with.0)),
@@ -198,6 +206,18 @@ impl<W: Write> Dump<'_, W> {
             Change::Expire { key, expires_at } => {
                 let key = json_member("key", key);
                 self.json(line, "expire", format_args!("{key},{}", json_expiry(expires_at)))
+            }
+            Change::Put { key, block } => {
+                let (key, block) = (json_member("key", key), json_member("block", block));
+                self.json(line, "put", format_args!("{key},{block}"))
+            }
+            Change::Elements { key, kind, operations } => {
+                let (key, bytes) = (json_member("key", key), json_member("operations", operations));
+                self.json(
+                    line,
+                    "elements",
+                    format_args!("{key},\"type\":\"{}\",{bytes}", kind.name()),
+                )
             }
             Change::Remove { key } => self.json(line, "remove", json_member("key", key)),
             Change::Flush => self.json(line, "flush", ""),
@@ -242,4 +262,13 @@ fn expiry(at: Option<UnixMs>) -> String {
 fn json_expiry(at: Option<UnixMs>) -> String {
     let at = at.map_or("null".to_owned(), |at| at.0.to_string());
     format!("\"expires_at_ms\":{at}")
+}
+
+/// What an entry of a snapshot is called.
+fn entry_kind(what: SavedWhat) -> &'static str {
+    match what {
+        SavedWhat::String => "entry",
+        SavedWhat::Collection => "collection",
+        SavedWhat::More => "more",
+    }
 }

@@ -14,6 +14,7 @@ pub struct ShardStats {
     databases: [Database; DATABASES as usize],
     entries_bytes: Gauge,
     large_bytes: Gauge,
+    heap_bytes: Gauge,
     index_bytes: Gauge,
     expired: Counter,
     evicted: Counter,
@@ -59,6 +60,7 @@ impl ShardStats {
     fn publish_memory(&self, memory: MemoryUse) {
         self.entries_bytes.set(memory.entries_bytes as u64);
         self.large_bytes.set(memory.large_bytes as u64);
+        self.heap_bytes.set(memory.heap_bytes as u64);
         self.index_bytes.set(memory.index_bytes as u64);
     }
 
@@ -82,6 +84,7 @@ impl ShardStats {
         MemoryUse {
             entries_bytes: bytes(&self.entries_bytes),
             large_bytes: bytes(&self.large_bytes),
+            heap_bytes: bytes(&self.heap_bytes),
             index_bytes: bytes(&self.index_bytes),
         }
     }
@@ -120,7 +123,7 @@ mod tests {
     #[test]
     fn a_reset_keeps_the_changes() {
         let stats = ShardStats::default();
-        let memory = MemoryUse { entries_bytes: 1, large_bytes: 2, index_bytes: 3 };
+        let memory = MemoryUse { entries_bytes: 1, large_bytes: 2, heap_bytes: 4, index_bytes: 3 };
         stats.publish_memory(memory);
         assert_eq!(stats.memory(), memory);
         let mut counts = KeyspaceCounts { expired: 1, evicted: 2, hits: 3, misses: 4, changes: 5 };

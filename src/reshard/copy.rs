@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Failure;
 use super::writer::Writer;
-use crate::cache::{Keyspace, KeyspaceOptions, SaveCursor, SavedEntry, SharedBytes};
+use crate::cache::{Keyspace, KeyspaceOptions, SaveCursor, SavedEntry, SavedWhat, SharedBytes};
 use crate::log::{HardState, Item, OpenError, Recovery, SegmentKind};
 use crate::runtime::{Content, Folder, free_bytes, shard_folder, unreadable_log};
 use crate::server::data_dir::{DataDir, Layout};
@@ -76,7 +76,7 @@ fn write_entries(
         cursor = keyspace.visit_entries(cursor, now, |entry, long| {
             let is_live = entry.expires_at.is_none_or(|at| at >= now);
             if written.is_ok() && is_live {
-                copied.entries += 1;
+                copied.entries += u64::from(entry.what != SavedWhat::More);
                 written = writers.add(entry, long);
             }
         });

@@ -12,7 +12,7 @@ use super::connection::{Connection, Port};
 use super::core::Core;
 use super::dispatch::call;
 use super::engine::Engine;
-use crate::cache::{Access, Place, WrongSlot};
+use crate::cache::{Access, Place, WrongSlot, WrongType};
 use crate::command::Session;
 use crate::command::binary::{Failure, Native, Operations, wrong_slot};
 use crate::command::table::Entry;
@@ -324,6 +324,12 @@ fn entry_of(opcode: u8) -> &'static Entry {
 /// The request is to be run the usual way.
 struct NotPlain;
 
+impl From<WrongType> for NotPlain {
+    fn from(WrongType: WrongType) -> Self {
+        Self
+    }
+}
+
 impl From<WrongSlot> for NotPlain {
     fn from(WrongSlot: WrongSlot) -> Self {
         Self
@@ -341,7 +347,7 @@ fn get(
 ) -> Result<(u8, u64), NotPlain> {
     Ok(match shard.get_plain(place, key, now, access)? {
         Some(entry) => {
-            out.extend_from_slice(entry.value);
+            out.extend_from_slice(entry.string()?);
             (Status::Ok.number(), entry.version)
         }
         None => (Status::NotFound.number(), 0),

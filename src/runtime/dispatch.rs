@@ -347,7 +347,7 @@ impl Core<'_> {
         let shard = slots.shard_of(slot);
         let mut others = Vec::new();
         if entry.command.keys != Keys::ONE && (cluster || slots.shard_count() > 1) {
-            for position in entry.command.keys.positions(args.len()).skip(1) {
+            for position in entry.command.keys.positions(args).skip(1) {
                 let other = key_slot(args.at(position));
                 if cluster && other != slot {
                     return Err(Error::Static(

@@ -299,10 +299,11 @@ impl Shard {
         let Saving { cursor, part, .. } = &mut log.saving;
         if !cursor.is_done() {
             part.clear();
-            *cursor = self.keyspace.save_entries(*cursor, SNAPSHOT_PART_BYTES, now.unix, part);
+            let from = std::mem::take(cursor);
+            *cursor = self.keyspace.save_entries(from, SNAPSHOT_PART_BYTES, now.unix, part);
             let entries = part.entries;
             match part.bytes().filter(|bytes| bytes.len() <= LOG_SHORT_BYTES_MAX) {
-                _ if entries == 0 => {}
+                _ if part.len() == 0 => {}
                 Some(bytes) => return log.stream.add_part(bytes, entries, now, effects),
                 None => {
                     let payload = payload(part.take());

@@ -6,7 +6,7 @@
 mod durable;
 mod plain;
 
-use crate::cache::{Access, EvictionPolicy, Keyspace, KeyspaceOptions};
+use crate::cache::{Access, EvictionPolicy, Held, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::table::Entry;
@@ -195,10 +195,13 @@ impl Shard {
             return true;
         }
         let mut bytes = 0;
-        for position in command.keys.positions(args.len()) {
+        for position in command.keys.positions(args) {
             let key = Key::new(call.db, args.at(position));
             let entry = self.keyspace.get(key, now.unix, Access::Peek);
-            bytes += entry.map_or(0, |entry| entry.value.len());
+            bytes += entry.map_or(0, |entry| match entry.value {
+                Held::String(value) => value.len(),
+                Held::Collection(_) => entry.memory_bytes,
+            });
         }
         // The one command that takes time by the product of two lengths.
         let is_product = call.entry.full_name == "lcs";

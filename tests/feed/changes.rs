@@ -118,6 +118,8 @@ fn make_again(model: &mut Content, db: u8, change: &Change<'_>) {
                 *at = expires_at;
             }
         }
+        // Collections are a feed of their own.
+        Change::Put { .. } | Change::Elements { .. } => {}
         Change::Remove { key } => drop(model.remove(&(db, key.to_vec()))),
         Change::Flush => model.retain(|(of, _), _| *of != db),
         Change::Swap { with } => {

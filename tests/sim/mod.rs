@@ -271,7 +271,9 @@ impl Run {
                 keyspace.set(key, &vec![fill; length], expiry, now);
             }
             16..22 => {
-                let old = keyspace.get(key, now, Access::Peek).map_or(0, |entry| entry.value.len());
+                let old = keyspace
+                    .get(key, now, Access::Peek)
+                    .map_or(0, |entry| entry.string().expect("a string").len());
                 let start = self.dice.below(old + 1);
                 let end = start + length.min(3_000);
                 keyspace.edit(key, old.max(end), start..end, now, |value| {

@@ -43,7 +43,9 @@ fn whatever_happens_in_between_the_right_entry_is_found() {
                 _ => {}
             }
             let found = keyspace.get_at(place, key(name), NOW, Access::Read);
-            let found = found.expect("the slot is right").map(|entry| entry.value.to_vec());
+            let found = found
+                .expect("the slot is right")
+                .map(|entry| entry.string().expect("a string").to_vec());
             assert_eq!(found.as_ref(), model.get(name));
         }
         if random.below(8) == 0 {
@@ -65,7 +67,7 @@ fn an_entry_that_was_found_ahead_expires_all_the_same() {
     // What is set where something expired does not expire.
     assert!(keyspace.set_at(places[1], key(b"k"), b"w", later).is_ok());
     let entry = keyspace.get(key(b"k"), later, Access::Peek).expect("it was just set");
-    assert_eq!((entry.value, entry.expires_at), (b"w".as_slice(), None));
+    assert_eq!((entry.string().expect("a string"), entry.expires_at), (b"w".as_slice(), None));
 }
 
 #[test]

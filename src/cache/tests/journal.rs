@@ -20,7 +20,10 @@ fn what_has_expired_is_saved_until_it_is_removed() {
     assert_eq!(new.restore_entries(saved.bytes().expect("a short value")), Ok(1));
     assert_eq!(new.replay(&changes, true), Ok(1));
     let entry = new.get(key(&name), NOW, Access::Peek).expect("it has not expired then");
-    assert_eq!((entry.value, entry.expires_at), (&b"0123x56789"[..], Some(at)));
+    assert_eq!(
+        (entry.string().expect("a string"), entry.expires_at),
+        (&b"0123x56789"[..], Some(at))
+    );
     assert!(new.get(key(&name), later, Access::Peek).is_none());
     assert_eq!(new.len(DB), 0);
     set(&mut new, &name, b"another");

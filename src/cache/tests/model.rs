@@ -187,13 +187,13 @@ impl Model {
         assert_eq!(found.is_some(), expected.is_some());
         if let (Some(found), Some(expected)) = (found, expected) {
             assert_eq!(found.key, key);
-            assert!(found.value == expected.bytes);
+            assert!(found.string() == Ok(&expected.bytes[..]));
             assert_eq!(found.expires_at.map(|at| at.0), expected.expires_at);
             assert_eq!(found.modified_in_place, expected.modified);
             assert!(
                 found.accessed_at.0 <= now.0 && now.0 % 1000 + found.accessed_at.0 % 1000 < 1000
             );
-            assert!(found.memory_bytes > found.key.len() + found.value.len());
+            assert!(found.memory_bytes > found.key.len() + expected.bytes.len());
             if touch {
                 expected.used = uses;
             }
@@ -325,7 +325,7 @@ impl Model {
         let (mut cursor, mut seen) = (0, BTreeMap::new());
         loop {
             cursor = self.keyspace.scan(DbIndex(db), cursor, count, self.now(), |entry| {
-                seen.insert(entry.key.to_vec(), entry.value.len());
+                seen.insert(entry.key.to_vec(), entry.string().expect("a string").len());
             });
             assert!(cursor < 1 << 48);
             if cursor == 0 {

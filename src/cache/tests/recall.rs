@@ -66,7 +66,9 @@ fn values_longer_than_clients_may_have_are_refused() {
         let edit = record(1, &[b"\x82\x00\x01", &leb(length), b"\x00\x01kx"]);
         let mut keyspace = keyspace();
         assert_eq!(keyspace.replay(&edit, false).is_ok(), is_one, "{length}");
-        let found = keyspace.get(key(b"k"), NOW, Access::Peek).map(|entry| entry.value.len());
+        let found = keyspace
+            .get(key(b"k"), NOW, Access::Peek)
+            .map(|entry| entry.string().expect("a string").len());
         assert_eq!(found, Some(length).filter(|_| is_one));
         keyspace.check();
     }

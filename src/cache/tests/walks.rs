@@ -80,7 +80,7 @@ fn all_keys_may_share_one_slot() {
     for number in 0..KEYS {
         let bytes = tagged(number);
         let entry = keyspace.get(key(&bytes), NOW, Access::Read).expect("it is there");
-        assert_eq!(entry.value, number.to_le_bytes());
+        assert_eq!(entry.string().expect("a string"), number.to_le_bytes());
     }
     assert_eq!(scan_all(&keyspace, 100).into_iter().collect::<BTreeSet<_>>().len(), KEYS);
     for number in 0..KEYS - 5 {

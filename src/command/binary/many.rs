@@ -29,7 +29,9 @@ pub(super) fn get_many(
     for bytes in request.args.from(1) {
         let key = exec.key(bytes);
         let entry = exec.keyspace(key).get(key, now, access);
-        let found = entry.map(|entry| Found { version: entry.version, value: entry.value });
+        // A key of another type counts as missing here, as in MGET.
+        let found = entry
+            .and_then(|entry| Some(Found { version: entry.version, value: entry.string().ok()? }));
         let more = found.map_or(0, |found| found.value.len());
         if out.len() - start + more > BINARY_REPLY_BODY_BYTES_MAX {
             return Err(TOO_LONG);
@@ -97,9 +99,9 @@ pub(super) fn scan(
     let start = out.len();
     out.extend_from_slice(&[0; size_of::<u64>() + size_of::<u32>()]);
     let mut found = 0u32;
-    let next = scan::walk(exec, step.cursor, count, |key| {
-        if pattern.matches(key) {
-            write_string(out, key);
+    let next = scan::walk(exec, step.cursor, count, |entry| {
+        if pattern.matches(entry.key) {
+            write_string(out, entry.key);
             found += 1;
         }
     });

@@ -15,6 +15,7 @@ use std::sync::OnceLock;
 
 use super::table::{Entry, Table};
 use super::{Error, Exec, SessionCx};
+use crate::cache::WrongType;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
 use crate::protocol::binary::body::{self, Malformed};
@@ -96,6 +97,12 @@ impl Failure {
     /// Whether nothing was begun: counted as rejected, not as failed.
     pub fn is_rejection(&self) -> bool {
         self.status == Status::OutOfMemory || self.status.number() >= Status::BadRequest.number()
+    }
+}
+
+impl From<WrongType> for Failure {
+    fn from(WrongType: WrongType) -> Self {
+        Error::WrongType.into()
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn get(
     let (key, now, access) = (request.key(exec), exec.now.unix, read_access(exec));
     let (status, version) = match exec.keyspace(key).get(key, now, access) {
         Some(entry) => {
-            out.extend_from_slice(entry.value);
+            out.extend_from_slice(entry.string()?);
             (Status::Ok, entry.version)
         }
         None => (Status::NotFound, 0),

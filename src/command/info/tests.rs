@@ -59,7 +59,8 @@ fn figures_are_summed_over_cores_and_shards() {
     }
     for (index, shard) in (1..).zip(&node.shards) {
         let counts = KeyspaceCounts { hits: index, misses: 2 * index, ..Default::default() };
-        let memory = MemoryUse { entries_bytes: 1000, large_bytes: 100, index_bytes: 10 };
+        let memory =
+            MemoryUse { entries_bytes: 1000, large_bytes: 100, heap_bytes: 0, index_bytes: 10 };
         shard.set_for_tests((5, 2), memory, counts);
     }
     let mut client = Client::new(&node, 6379);

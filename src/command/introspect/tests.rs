@@ -23,10 +23,7 @@ const OWN: &str = "\
 
 /// Name and arity, flags, key positions, categories, tips and key specs of a command.
 fn described(entry: &Entry) -> String {
-    let (first, last, step) = match entry.command.keys {
-        Keys::None => (0, 0, 0),
-        Keys::Range { first, last, step } => (i16::from(first), i16::from(last), i16::from(step)),
-    };
+    let (first, last, step) = entry.command.keys.range();
     let all = categories(entry);
     let categories: Vec<String> = Categories::ORDER
         .iter()

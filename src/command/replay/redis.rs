@@ -105,10 +105,7 @@ fn check_row(redis: &mut Redis, row: &Command, name: &str) {
         assert_eq!(row.flags.contains(flag), words.contains(&word), "{name}: {word}");
     }
     assert_eq!(words[4], format!(":{}", row.arity), "{name}: arity");
-    let (first, last, step) = match row.keys {
-        Keys::None => (0, 0, 0),
-        Keys::Range { first, last, step } => (first, last, step),
-    };
+    let (first, last, step) = row.keys.range();
     let keys = format!(":{first}⏎:{last}⏎:{step}");
     assert!(info.contains(&keys), "{name}: keys are not {keys} in {info}");
     let docs = redis.line(&format!("COMMAND DOCS {name}"));
