@@ -144,6 +144,14 @@ pub struct Iter<'a> {
     end: usize,
 }
 
+impl<'a> Iter<'a> {
+    /// The elements that fill `bytes`, without tag and count.
+    #[inline]
+    pub(super) fn over(bytes: &'a [u8]) -> Self {
+        Self { block: bytes, start: 0, end: bytes.len() }
+    }
+}
+
 impl<'a> Iterator for Iter<'a> {
     type Item = Placed<'a>;
 
@@ -180,6 +188,18 @@ impl DoubleEndedIterator for Iter<'_> {
         let length = read_backward(&self.block[..self.end]);
         self.end -= length + backward_bytes(length);
         Some(Packed { block: self.block }.at(self.end))
+    }
+
+    #[inline]
+    fn nth_back(&mut self, count: usize) -> Option<Self::Item> {
+        for _ in 0..count {
+            if self.start >= self.end {
+                return None;
+            }
+            let length = read_backward(&self.block[..self.end]);
+            self.end -= length + backward_bytes(length);
+        }
+        self.next_back()
     }
 }
 
@@ -246,19 +266,16 @@ impl PackedBuf {
     /// Puts `elements` in place of the `removed` elements that fill `range`.
     pub fn replace(&mut self, range: Range<usize>, removed: usize, elements: &[Element<'_>]) {
         let old_len = self.block.len();
-        for element in elements {
-            append(&mut self.block, *element);
+        let added: usize = elements.iter().map(|element| Encoded::of(*element).len()).sum();
+        let new_end = range.start + added;
+        if added > range.len() {
+            self.block.resize(old_len + added - range.len(), 0);
         }
-        let added = self.block.len() - old_len;
-        // The new bytes stand at the end: they are turned to their place, and the old ones go.
-        if added <= range.len() {
-            self.block.copy_within(old_len.., range.start);
-            self.block.truncate(old_len);
-            self.block.drain(range.start + added..range.end);
-        } else {
-            self.block[range.start..].rotate_right(added);
-            let old = range.start + added..range.end + added;
-            self.block.drain(old);
+        self.block.copy_within(range.end..old_len, new_end);
+        self.block.truncate(new_end + old_len - range.end);
+        let mut at = range.start;
+        for element in elements {
+            at += Encoded::of(*element).write(&mut self.block[at..]);
         }
         self.add_to_count(elements.len());
         self.set_count(self.view().count() - removed);
@@ -289,55 +306,104 @@ pub fn element_bytes_max(element: Element<'_>) -> usize {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "numbers are cut into bytes")]
+#[inline]
 fn append(out: &mut Vec<u8>, element: Element<'_>) {
-    let start = out.len();
-    match element {
-        Element::Int(number) => append_integer(out, number),
-        Element::Bytes(bytes) => {
-            let length = bytes.len();
-            match length {
-                0..=0x3f => out.push(SIX_BITS | length as u8),
-                0x40..=0xfff => {
-                    out.extend_from_slice(&[TWELVE_BITS | (length >> 8) as u8, length as u8]);
-                }
-                _ => {
-                    out.push(LONG);
-                    out.extend_from_slice(&(length as u32).to_le_bytes());
-                }
-            }
-            out.extend_from_slice(bytes);
-        }
-    }
-    let length = out.len() - start;
-    if length < 0x80 {
-        return out.push(length as u8);
-    }
-    let end = out.len();
-    out.resize(end + backward_bytes(length), 0);
-    put_backward(&mut out[end..], length);
+    let encoded = Encoded::of(element);
+    out.extend_from_slice(encoded.head());
+    out.extend_from_slice(encoded.bytes);
+    out.extend_from_slice(encoded.backward());
 }
 
+/// An element as it is written.
+#[derive(Debug)]
+pub(super) struct Encoded<'a> {
+    /// How the bytes are written and their length; all of an integer.
+    head: [u8; 9],
+    head_len: usize,
+    bytes: &'a [u8],
+    backward: [u8; 5],
+    backward_len: usize,
+}
+
+impl<'a> Encoded<'a> {
+    #[inline]
+    pub(super) fn of(element: Element<'a>) -> Self {
+        let ((head, head_len), bytes) = match element {
+            Element::Int(number) => (integer_head(number), &[][..]),
+            Element::Bytes(bytes) => (length_head(bytes.len()), bytes),
+        };
+        let length = head_len + bytes.len();
+        let (mut backward, backward_len) = ([0; 5], backward_bytes(length));
+        put_backward(&mut backward[..backward_len], length);
+        Self { head, head_len, bytes, backward, backward_len }
+    }
+
+    /// Bytes that it takes.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.head_len + self.bytes.len() + self.backward_len
+    }
+
+    /// Writes it to the start of `out`; how many bytes that is.
+    #[inline]
+    pub(super) fn write(&self, out: &mut [u8]) -> usize {
+        let bytes_end = self.head_len + self.bytes.len();
+        out[..self.head_len].copy_from_slice(self.head());
+        out[self.head_len..bytes_end].copy_from_slice(self.bytes);
+        out[bytes_end..self.len()].copy_from_slice(self.backward());
+        self.len()
+    }
+
+    fn head(&self) -> &[u8] {
+        &self.head[..self.head_len]
+    }
+
+    fn backward(&self) -> &[u8] {
+        &self.backward[..self.backward_len]
+    }
+}
+
+#[inline]
 #[expect(clippy::cast_possible_truncation, reason = "numbers are cut into bytes")]
-#[expect(clippy::cast_sign_loss, reason = "two's complement is what is written")]
-fn append_integer(out: &mut Vec<u8>, number: i64) {
-    let bytes = number.to_le_bytes();
-    match number {
-        0..=127 => out.push(number as u8),
-        -4096..=4095 => {
-            out.extend_from_slice(&[INT13 | (number >> 8) as u8 & 0x1f, number as u8]);
+fn length_head(length: usize) -> ([u8; 9], usize) {
+    let mut head = [0; 9];
+    let head_len = match length {
+        0..=0x3f => {
+            head[0] = SIX_BITS | length as u8;
+            1
         }
-        -0x8000..=0x7fff => out.extend_from_slice(&[INT16, bytes[0], bytes[1]]),
-        -0x80_0000..=0x7f_ffff => out.extend_from_slice(&[INT24, bytes[0], bytes[1], bytes[2]]),
-        -0x8000_0000..=0x7fff_ffff => {
-            out.push(INT32);
-            out.extend_from_slice(&bytes[..4]);
+        0x40..=0xfff => {
+            head[..2].copy_from_slice(&[TWELVE_BITS | (length >> 8) as u8, length as u8]);
+            2
         }
         _ => {
-            out.push(INT64);
-            out.extend_from_slice(&bytes);
+            head[0] = LONG;
+            head[1..5].copy_from_slice(&(length as u32).to_le_bytes());
+            5
         }
-    }
+    };
+    (head, head_len)
+}
+
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "numbers are cut into bytes")]
+#[expect(clippy::cast_sign_loss, reason = "two's complement is what is written")]
+fn integer_head(number: i64) -> ([u8; 9], usize) {
+    let mut head = [0; 9];
+    head[1..].copy_from_slice(&number.to_le_bytes());
+    let (first, head_len) = match number {
+        0..=127 => (number as u8, 1),
+        -4096..=4095 => {
+            head[1] = number as u8;
+            (INT13 | (number >> 8) as u8 & 0x1f, 2)
+        }
+        -0x8000..=0x7fff => (INT16, 3),
+        -0x80_0000..=0x7f_ffff => (INT24, 4),
+        -0x8000_0000..=0x7fff_ffff => (INT32, 5),
+        _ => (INT64, 9),
+    };
+    head[0] = first;
+    (head, head_len)
 }
 
 /// The element at the start of `bytes` and how many bytes it takes without the length backwards.
