@@ -12,10 +12,12 @@
 mod absent;
 pub mod edit;
 pub mod element;
+pub mod list;
 pub mod packed;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
+pub use list::List;
 
 pub use absent::hash::{self, Hash};
 pub use absent::list::{self, List};
