@@ -232,7 +232,11 @@ impl Keyspace {
                 let stub = self.store.heap.insert(large).stub(Tag::large(C::KIND));
                 self.keep_value(spot, position, key, &stub)
             }
-            (Form::Block(block), _, _) => {
+            (Form::Block(block), home, _) => {
+                if let Some(home) = home {
+                    // It has become small again: its number is free.
+                    self.store.heap.bury(home);
+                }
                 let entry = self.keep_value(spot, position, key, &block);
                 self.keep_scratch(block);
                 entry

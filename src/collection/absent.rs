@@ -85,14 +85,6 @@ impl<const KIND: u8> Collection for Absent<KIND> {
     }
 }
 
-pub mod list {
-    //! Lists.
-
-    /// A list.
-    pub type List = super::Absent<1>;
-    pub use super::AbsentView as View;
-}
-
 pub mod set {
     //! Sets.
 

@@ -20,7 +20,6 @@ pub use element::{Digits, Element};
 pub use list::List;
 
 pub use absent::hash::{self, Hash};
-pub use absent::list::{self, List};
 pub use absent::set::{self, Set};
 pub use absent::sorted_set::{self, SortedSet};
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use super::super::edit::Op;
 use super::super::packed::Encoded;
-use super::super::{Digits, Element, Large};
+use super::super::{Digits, Element, Large, SaveElements};
 use super::chunk::{Chunk, Run, Search};
 use super::limits::{Limits, allocated_bytes};
 use super::{End, PUSH_RIGHT};
@@ -338,26 +338,6 @@ impl LargeList {
             assert!((1..=GROUP_CHUNKS).contains(&slot.group.len()));
         }
     }
-
-    /// See [`Large::save`].
-    fn write_pushes(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64 {
-        let mut at = usize::try_from(from).unwrap_or(usize::MAX);
-        if at >= self.len() {
-            return 0;
-        }
-        let (runs, mut skipped) = self.runs_from(at);
-        let (until, mut digits) = (out.len() + bytes, Digits::new());
-        for run in runs {
-            for placed in run.iter_from(std::mem::take(&mut skipped)) {
-                Op::append_to(out, PUSH_RIGHT).bytes(placed.element.bytes(&mut digits));
-                at += 1;
-                if out.len() >= until && at < self.len() {
-                    return at as u64;
-                }
-            }
-        }
-        0
-    }
 }
 
 impl Large for LargeList {
@@ -388,7 +368,26 @@ impl Large for LargeList {
     }
 
     fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64 {
-        self.write_pushes(from, bytes, out)
+        let mut at = usize::try_from(from).unwrap_or(usize::MAX);
+        if at >= self.len() {
+            return 0;
+        }
+        let (runs, mut skipped) = self.runs_from(at);
+        let (until, mut digits) = (out.len().saturating_add(bytes), Digits::new());
+        for run in runs {
+            for placed in run.iter_from(std::mem::take(&mut skipped)) {
+                Op::append_to(out, PUSH_RIGHT).bytes(placed.element.bytes(&mut digits));
+                at += 1;
+                if out.len() >= until && at < self.len() {
+                    return at as u64;
+                }
+            }
+        }
+        0
+    }
+
+    fn copy_to_save(&self) -> Option<Box<dyn SaveElements>> {
+        Some(Box::new(self.snapshot()))
     }
 }
 
@@ -398,26 +397,9 @@ pub struct LargeListSnapshot {
     list: LargeList,
 }
 
-impl LargeListSnapshot {
-    /// How many elements it has.
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
-    /// Appends operations that make these elements in an empty list, from `from` on (0 for the first), until there are
-    /// `bytes` more or a few besides; answers where to go on, 0 at the end.
-    pub fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64 {
-        self.list.write_pushes(from, bytes, out)
-    }
-
-    /// Frees about `elements` of its elements, if nobody else holds them; true once there is nothing left to free.
-    pub fn free_some(&mut self, elements: usize) -> bool {
-        self.list.free_some(elements)
+impl SaveElements for LargeListSnapshot {
+    fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64 {
+        self.list.save(from, bytes, out)
     }
 }
 

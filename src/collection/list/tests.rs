@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use super::{End, LargeList, LargeListSnapshot, List, View};
-use crate::collection::{Collection, Edit, Element, Form, Large, OpReader, Thresholds};
+use crate::collection::{
+    Collection, Edit, Element, Form, Large, OpReader, SaveElements, Thresholds,
+};
 
 type Model = VecDeque<Vec<u8>>;
 
@@ -166,7 +168,7 @@ fn loaded(snapshot: &LargeListSnapshot) -> Vec<Vec<u8>> {
         }
     }
     let mut list = List::empty(Vec::new());
-    let mut edit = Edit::new(Thresholds::default(), None);
+    let mut edit = Edit::new(Thresholds::default(), 0, None);
     list.replay(&mut OpReader::of(&ops), &mut edit).expect("sense");
     contents(list.view())
 }
@@ -181,7 +183,7 @@ fn run(list_size: i64, seed: u64) {
         let step = random.step();
         let at = format!("limit {list_size}, seed {seed}, step {nth}");
         let mut ops = Vec::new();
-        let mut edit = Edit::new(thresholds, Some(&mut ops));
+        let mut edit = Edit::new(thresholds, 0, Some(&mut ops));
         let before = model.clone();
         apply_to_model(&mut model, &step);
         apply(&mut list, &step, &mut edit);
@@ -189,7 +191,7 @@ fn run(list_size: i64, seed: u64) {
         assert!(model == before || !ops.is_empty(), "{at}");
         assert_same(&list, &model, &at);
         let mut again = Vec::new();
-        let mut edit = Edit::new(thresholds, Some(&mut again));
+        let mut edit = Edit::new(thresholds, 0, Some(&mut again));
         copy.replay(&mut OpReader::of(&ops), &mut edit).expect("sense");
         assert!(again == ops, "{at}");
         assert!(contents(copy.view()).iter().eq(model.iter()), "{at}");
@@ -232,7 +234,7 @@ fn a_list_is_what_a_deque_is() {
 
 fn list_of(count: usize, length: usize) -> LargeList {
     let mut list = List::empty(Vec::new());
-    let mut edit = Edit::new(Thresholds::default(), None);
+    let mut edit = Edit::new(Thresholds::default(), 0, None);
     for number in 0..count {
         let element = format!("{number:0length$}x").into_bytes();
         list.push(End::Left, [element.as_slice()].into_iter(), &mut edit);
@@ -247,7 +249,7 @@ fn it_is_a_block_by_the_limits_of_redis() {
     let encoding = |list_size, count: usize, length: usize| {
         let mut list = List::empty(Vec::new());
         let thresholds = Thresholds { list_size, ..Thresholds::default() };
-        let mut edit = Edit::new(thresholds, None);
+        let mut edit = Edit::new(thresholds, 0, None);
         for _ in 0..count {
             list.push(End::Right, [vec![b'x'; length].as_slice()].into_iter(), &mut edit);
         }
@@ -276,7 +278,7 @@ fn it_is_a_block_by_the_limits_of_redis() {
 #[test]
 fn a_list_that_has_become_small_is_a_block_again() {
     let mut list = List::Large(Box::new(list_of(1_000, 60)));
-    let mut edit = Edit::new(Thresholds::default(), None);
+    let mut edit = Edit::new(Thresholds::default(), 0, None);
     let bytes_each = 63;
     let mut left = 1_000;
     while list.view().encoding() == "quicklist" {
@@ -302,7 +304,7 @@ fn bytes_that_are_no_operations_are_refused() {
         &[1, 1, b'a', 7, 0, 2],
     ];
     for ops in cases {
-        let mut edit = Edit::new(Thresholds::default(), None);
+        let mut edit = Edit::new(Thresholds::default(), 0, None);
         let result = List::empty(Vec::new()).replay(&mut OpReader::of(ops), &mut edit);
         assert!(result.is_err(), "{ops:?}");
     }
