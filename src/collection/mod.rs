@@ -12,8 +12,10 @@
 mod absent;
 pub mod edit;
 pub mod element;
+pub mod heap;
 pub mod list;
 pub mod packed;
+pub mod table;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
