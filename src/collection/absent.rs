@@ -85,14 +85,6 @@ impl<const KIND: u8> Collection for Absent<KIND> {
     }
 }
 
-pub mod set {
-    //! Sets.
-
-    /// A set.
-    pub type Set = super::Absent<2>;
-    pub use super::AbsentView as View;
-}
-
 pub mod sorted_set {
     //! Sorted sets.
 

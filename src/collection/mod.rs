@@ -15,14 +15,15 @@ pub mod element;
 pub mod heap;
 pub mod list;
 pub mod packed;
+pub mod set;
 pub mod table;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
 pub use list::List;
+pub use set::Set;
 
 pub use absent::hash::{self, Hash};
-pub use absent::set::{self, Set};
 pub use absent::sorted_set::{self, SortedSet};
 
 /// What kind of collection, by Redis's names.

@@ -61,7 +61,7 @@ pub struct Table<P> {
 }
 
 /// Where an entry stands, until the table is changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot {
     segment: usize,
     index: usize,

@@ -67,7 +67,7 @@ fn compare_with_map<P: Payload>(
     let mut map: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
     for round in 0..rounds {
         // Waves of growth and decline.
-        let grows = random.below(10) < if round / 4000 % 2 == 0 { 8 } else { 2 };
+        let grows = random.below(10) < if round / 2000 % 2 == 0 { 8 } else { 2 };
         let key = key_of(random.below(3000));
         if grows {
             let length = [8, 8, 8, 240, 250, 260, 900][random.below(7)];
@@ -92,14 +92,14 @@ fn compare_with_map<P: Payload>(
 
 #[test]
 fn a_table_is_what_a_map_is() {
-    compare_with_map::<Nothing>(1, 30_000, |_| (), |()| Vec::new());
+    compare_with_map::<Nothing>(1, 12_000, |_| (), |()| Vec::new());
     compare_with_map::<Word>(
         2,
-        30_000,
+        12_000,
         |bytes| u64::from_le_bytes(*bytes.first_chunk().expect("eight")),
         |word| word.to_le_bytes().to_vec(),
     );
-    compare_with_map::<Bytes>(3, 30_000, |bytes| bytes, <[u8]>::to_vec);
+    compare_with_map::<Bytes>(3, 12_000, |bytes| bytes, <[u8]>::to_vec);
 }
 
 #[test]
