@@ -8,6 +8,7 @@ mod harness;
 use harness::client::{Client, encode, info_number};
 use harness::random::Random;
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
+use harness::slots::keys_over_shards;
 use harness::value::Value;
 use harness::{Raise, number_from_env, wait_until};
 use std::collections::HashSet;
@@ -329,6 +330,30 @@ fn buffers_of_clients_leave_no_room_for_writes() {
     drop(sender);
     wait_until("it is not any more", || client.words("SET k v") == Value::ok());
     assert_eq!(info_number(&mut client, "stats", "evicted_keys"), 0);
+}
+
+/// The limit is the whole server's, however unevenly its keys lie in the shards.
+#[test]
+fn uneven_shards_keep_to_the_limit_together() {
+    const LIMIT: u64 = 32 * MIB;
+    for policy in ["noeviction", "volatile-lru", "allkeys-lru"] {
+        println!("{policy}");
+        let launch = Launch::shards(4).flag("--maxmemory-policy", policy);
+        let server = launch.flag("--maxmemory", &LIMIT.to_string()).start();
+        let mut client = server.client();
+        let tags = keys_over_shards("tag", 4, 4);
+        // One may hold more than its share as long as there is room.
+        assert_eq!(fill(&mut client, &format!("{{{}}}", tags[0]), 20_000, 1_000, &[]), 0);
+        assert_eq!(client.words("DBSIZE").integer(), 20_000, "{policy}");
+        // Each in turn is filled with all that it takes.
+        for tag in &tags {
+            fill(&mut client, &format!("{{{tag}}}"), 40_000, 1_000, &[]);
+        }
+        wait_until("the limit is kept", || {
+            info_number(&mut client, "memory", "used_memory") <= LIMIT * 102 / 100
+        });
+        assert!(client.words("DBSIZE").integer() > 20_000);
+    }
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use quanta::Clock;
 
 use super::gate::Gate;
+use super::room::{Budget, MemoryLimit};
 use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handover, redact};
 use crate::config::{Config, Durability};
-use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SLICE_US};
+use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, ROOM_US_MAX, SLICE_US};
 use crate::metrics::{CommandId, CoreMetrics, Stage, Step};
 use crate::node::{ClientInfo, Node, Owners, ShardLoad};
 use crate::protocol::binary::{ReplyHead, Status};
@@ -35,6 +36,10 @@ pub(crate) struct Engine<'a> {
     pub(crate) gate: Gate,
     /// The durability of whoever did not choose one.
     durability: Durability,
+    /// `maxmemory` and what is evicted for it.
+    memory_limit: MemoryLimit,
+    /// When the rooms of shards that had used them up were last looked at.
+    rooms_seen_at: Box<[MonoUs]>,
     /// Which commands are noted one by one.
     slow: Slow,
     clock: Clock,
@@ -99,6 +104,8 @@ impl<'a> Engine<'a> {
             handover: Handover::default(),
             gate: Gate::default(),
             durability: Durability::Memory,
+            memory_limit: MemoryLimit::default(),
+            rooms_seen_at: vec![MonoUs::default(); node.shards.len()].into(),
             slow: Slow::default(),
             clock,
             started,
@@ -192,6 +199,7 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
+        self.widen_room(call, shard);
         let changes = self.changes_before(call, shard);
         let handover = &mut self.handover;
         let around = Around { now: self.now, owners: &self.owners, handover };
@@ -211,6 +219,7 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
+        shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
         let changes = self.changes_before_over(call, shards);
         let handover = &mut self.handover;
         let around = Around { now: self.now, owners: &self.owners, handover };
@@ -268,6 +277,7 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
+        self.widen_room(call, shard);
         let changes = self.changes_before(call, shard);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
@@ -293,6 +303,7 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
+        shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
         let changes = self.changes_before_over(call, shards);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
@@ -307,6 +318,32 @@ impl<'a> Engine<'a> {
         let head = self.finish_native((call, native), client, args, result, (start, out));
         self.count_over(shards, self.slice.ns - before);
         head
+    }
+
+    /// What there is of memory to share out among the shards.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::of(self.node, self.memory_limit)
+    }
+
+    /// Looks at the room of a shard that has used it up again, before keys are evicted for a write or the write is
+    /// refused: there may be more by now.
+    #[inline]
+    pub(crate) fn widen_room(&mut self, call: &Call, shard: &mut Shard) {
+        if call.entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit() {
+            self.look_at_room(shard);
+        }
+    }
+
+    fn look_at_room(&mut self, shard: &mut Shard) {
+        let id = shard.id();
+        let seen_at = &mut self.rooms_seen_at[usize::from(id.0)];
+        let is_fresh = self.now.mono.0 - seen_at.0 < ROOM_US_MAX;
+        // A refusal is a client's to see: it is never for want of a look.
+        if is_fresh && !shard.refuses_writes() {
+            return;
+        }
+        *seen_at = self.now.mono;
+        shard.set_room(self.budget().room_of(shard, self.node.shard(id)));
     }
 
     /// Changes that wait in the shard's journal before a command whose reply must wait for its own; nothing
@@ -490,6 +527,7 @@ impl<'a> Engine<'a> {
     pub(crate) fn configure(&mut self, config: &Config) {
         self.tracking = config.latency_tracking;
         self.durability = config.durability;
+        self.memory_limit = MemoryLimit::of(config);
         let log_ns = u64::try_from(config.slowlog_log_slower_than_us)
             .map_or(u64::MAX, |us| us.saturating_mul(1000));
         let spike_ns = match config.latency_monitor_threshold_ms {

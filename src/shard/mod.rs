@@ -123,9 +123,16 @@ impl Shard {
         expiring | freeing | evicting
     }
 
-    fn is_over_limit(&self) -> bool {
+    /// Whether the shard holds more than it may.
+    #[inline]
+    pub fn is_over_limit(&self) -> bool {
         self.room.limit_bytes != usize::MAX
             && self.keyspace.memory().total_bytes() > self.room.limit_bytes
+    }
+
+    /// Whether a write that needs memory is refused: the shard is over its limit, and nothing can be evicted.
+    pub fn refuses_writes(&self) -> bool {
+        self.is_over_limit() && !self.keyspace.evictable(self.room.policy)
     }
 
     /// Evicts a little if the shard is over its limit, as after a `CONFIG SET maxmemory`. True if it
@@ -181,7 +188,7 @@ impl Shard {
         let bytes = if call.has_waited { 0 } else { args.from(0).map(<[u8]>::len).sum() };
         while self.must_wait(now, bytes) {}
         // Where a bounded search found nothing this time, the next write searches on.
-        if self.is_over_limit() && !self.keyspace.evictable(self.room.policy) {
+        if self.refuses_writes() {
             return Err(Error::OutOfMemory);
         }
         Ok(())
