@@ -10,7 +10,7 @@ use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handover, redact};
 use crate::config::{Config, Durability};
-use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, ROOM_US_MAX, SLICE_US};
+use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, BULK_BYTES_MAX, ROOM_US_MAX, SLICE_US};
 use crate::metrics::{CommandId, CoreMetrics, Stage, Step};
 use crate::node::{ClientInfo, Node, Owners, ShardLoad};
 use crate::protocol::binary::{ReplyHead, Status};
@@ -36,6 +36,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) gate: Gate,
     /// The durability of whoever did not choose one.
     durability: Durability,
+    /// `proto-max-bulk-len`.
+    value_bytes_max: usize,
     /// `maxmemory` and what is evicted for it.
     memory_limit: MemoryLimit,
     /// When the rooms of shards that had used them up were last looked at.
@@ -104,6 +106,7 @@ impl<'a> Engine<'a> {
             handover: Handover::default(),
             gate: Gate::default(),
             durability: Durability::Memory,
+            value_bytes_max: BULK_BYTES_MAX,
             memory_limit: MemoryLimit::default(),
             rooms_seen_at: vec![MonoUs::default(); node.shards.len()].into(),
             slow: Slow::default(),
@@ -202,7 +205,12 @@ impl<'a> Engine<'a> {
         self.widen_room(call, shard);
         let changes = self.changes_before(call, shard);
         let handover = &mut self.handover;
-        let around = Around { now: self.now, owners: &self.owners, handover };
+        let around = Around {
+            now: self.now,
+            owners: &self.owners,
+            value_bytes_max: self.value_bytes_max,
+            handover,
+        };
         let result = shard.execute(call, args, around, out);
         self.gate_changes(shard, changes);
         let before = self.slice.ns;
@@ -222,7 +230,12 @@ impl<'a> Engine<'a> {
         shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
         let changes = self.changes_before_over(call, shards);
         let handover = &mut self.handover;
-        let around = Around { now: self.now, owners: &self.owners, handover };
+        let around = Around {
+            now: self.now,
+            owners: &self.owners,
+            value_bytes_max: self.value_bytes_max,
+            handover,
+        };
         let result = shard::execute_over(shards, call, args, around, out);
         self.gate_changes_over(shards, changes);
         self.metrics.commands_multi_shard.increment();
@@ -283,7 +296,12 @@ impl<'a> Engine<'a> {
             Err(TOO_LATE)
         } else {
             let handover = &mut self.handover;
-            let around = Around { now: self.now, owners: &self.owners, handover };
+            let around = Around {
+                now: self.now,
+                owners: &self.owners,
+                value_bytes_max: self.value_bytes_max,
+                handover,
+            };
             shard.execute_native(call, native, args, around, out)
         };
         self.gate_changes(shard, changes);
@@ -309,7 +327,12 @@ impl<'a> Engine<'a> {
             Err(TOO_LATE)
         } else {
             let handover = &mut self.handover;
-            let around = Around { now: self.now, owners: &self.owners, handover };
+            let around = Around {
+                now: self.now,
+                owners: &self.owners,
+                value_bytes_max: self.value_bytes_max,
+                handover,
+            };
             shard::execute_native_over(shards, call, native, args, around, out)
         };
         self.gate_changes_over(shards, changes);
@@ -527,6 +550,7 @@ impl<'a> Engine<'a> {
     pub(crate) fn configure(&mut self, config: &Config) {
         self.tracking = config.latency_tracking;
         self.durability = config.durability;
+        self.value_bytes_max = config.proto_max_bulk_len_bytes;
         self.memory_limit = MemoryLimit::of(config);
         let log_ns = u64::try_from(config.slowlog_log_slower_than_us)
             .map_or(u64::MAX, |us| us.saturating_mul(1000));

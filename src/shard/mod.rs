@@ -342,13 +342,15 @@ pub struct Around<'a> {
     pub now: Now,
     /// Slots to shards, and shards to cores.
     pub owners: &'a Owners,
+    /// `proto-max-bulk-len`.
+    pub value_bytes_max: usize,
     /// Long values that come and go.
     pub handover: &'a mut Handover,
 }
 
 impl Around<'_> {
     fn reborrow(&mut self) -> Around<'_> {
-        Around { now: self.now, owners: self.owners, handover: self.handover }
+        Around { handover: self.handover, ..*self }
     }
 
     /// Copies a long value that is the reply to where replies are written, for a protocol that wants it
@@ -404,8 +406,8 @@ fn surroundings<'a>(
     let first = call.entry.command.keys.first().and_then(|first| args.get(first));
     let routed = RoutedKey { bytes: first.unwrap_or_default(), slot: call.slot };
     let Call { db, no_touch, view, .. } = *call;
-    let Around { now, owners, handover } = around;
-    Exec { now, db, no_touch, policy, owners, view, routed, keyspaces, handover }
+    let Around { now, owners, value_bytes_max, handover } = around;
+    Exec { now, db, no_touch, policy, owners, view, value_bytes_max, routed, keyspaces, handover }
 }
 
 /// Runs the handler; an error leaves nothing of its reply behind.
