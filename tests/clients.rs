@@ -11,7 +11,7 @@ use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::slots::keys_over_shards;
 use harness::topology::check_no_hops;
 use harness::value::Value;
-use harness::{skip, wait_until};
+use harness::{end_of, output_of, skip, wait_until};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ fn is_on_path(program: &str) -> bool {
 }
 
 /// Standard output of a run that succeeded and complained of nothing.
-fn output_of(output: Output) -> String {
+fn text_of(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}{errors}");
@@ -36,10 +36,14 @@ fn output_of(output: Output) -> String {
     text
 }
 
+/// The same of a program that is on the machine, and reads nothing.
+fn run(command: &mut Command) -> String {
+    text_of(&output_of(command.stdin(Stdio::null())).expect("run it"))
+}
+
 fn redis_cli(server: &Server, args: &[&str]) -> String {
     let port = server.port().to_string();
-    let output = Command::new("redis-cli").args(["-p", &port]).args(args).output();
-    output_of(output.expect("run redis-cli"))
+    run(Command::new("redis-cli").args(["-p", &port]).args(args))
 }
 
 #[test]
@@ -72,15 +76,14 @@ fn redis_cli_talks_to_it() {
         .expect("run redis-cli");
     let requests: String = (0..5_000).map(|index| format!("SET pipe{index} {index}\r\n")).collect();
     child.stdin.take().expect("its input").write_all(requests.as_bytes()).expect("write");
-    let text = output_of(child.wait_with_output().expect("its end"));
+    let text = text_of(&end_of(child));
     assert!(text.contains("errors: 0, replies: 5000"), "{text}");
     assert_eq!(redis_cli(&server, &["DBSIZE"]), "5003\n");
 }
 
 fn redis_benchmark(port: u16, args: &[&str]) -> String {
     let port = port.to_string();
-    let output = Command::new("redis-benchmark").args(["-p", &port, "--csv"]).args(args).output();
-    output_of(output.expect("run redis-benchmark"))
+    run(Command::new("redis-benchmark").args(["-p", &port, "--csv"]).args(args))
 }
 
 #[test]
@@ -131,8 +134,9 @@ fn memtier_knows_the_cluster() {
     let port = server.port().to_string();
     let args =
         ["-p", &port, "--cluster-mode", "-t", "1", "-c", "4", "-n", "1000", "--ratio", "1:1"];
-    let output = Command::new("memtier_benchmark").args(args).arg("--hide-histogram").output();
-    let output = output.expect("run memtier_benchmark");
+    let mut command = Command::new("memtier_benchmark");
+    let command = command.args(args).arg("--hide-histogram").stdin(Stdio::null());
+    let output = output_of(command).expect("run memtier_benchmark");
     assert!(output.status.success(), "{output:?}");
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(table.contains("Sets") && table.contains("Totals"), "{table}");
@@ -142,13 +146,13 @@ fn memtier_knows_the_cluster() {
 
 /// Runs a program in Python that uses redis-py; false if there is none.
 fn python(program: &str, args: &[String]) -> bool {
-    let has_library = Command::new("python3").args(["-c", "import redis"]).output();
+    let mut command = Command::new("python3");
+    let has_library = output_of(command.args(["-c", "import redis"]).stdin(Stdio::null()));
     if !has_library.is_ok_and(|output| output.status.success()) {
         skip("redis-py is not on this machine");
         return false;
     }
-    let output = Command::new("python3").args(["-c", program]).args(args).output();
-    output_of(output.expect("run python3"));
+    run(Command::new("python3").args(["-c", program]).args(args));
     true
 }
 
