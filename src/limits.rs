@@ -104,6 +104,8 @@ pub const EXPIRE_BUDGET: usize = 200;
 /// Work of evicting that one write, or one step of maintenance, does while a shard is over its limit:
 /// keys, counted more where memory has to be moved or given back. About a quarter of a millisecond.
 pub const EVICT_BUDGET: usize = 512;
+/// Microseconds after which the memory limit is shared out again for a shard that has used up its room.
+pub const ROOM_US_MAX: u64 = 1000;
 /// Ticks in a second.
 pub const TICKS_PER_SECOND: u64 = 10;
 

@@ -223,21 +223,24 @@ fn a_key_moved_step_by_step_is_seen_elsewhere() {
     assert_ne!(run_at_once(&server, vec![movers, place_readers(4, &keys)]), 0);
 }
 
-#[test]
-fn a_copy_is_taken_whole() {
-    let server = Launch::shards(SHARDS).start();
-    let keys = keys_over_shards("k", SHARDS, 3);
+/// All `keys` are always set to the same, all together, so that a copy of one over another changes nothing, unless
+/// it brings an old value: counts how often readers see that one of the `copiers` did.
+fn old_values_seen<'a>(server: &Server, keys: &'a [String], copiers: Vec<Turn<'a>>) -> u64 {
     let mut client = server.client();
-    client.send(mset_all(&keys, &mut Random::new(0)));
+    client.send(mset_all(keys, &mut Random::new(0)));
     assert_eq!(read(&mut client), Value::ok());
     let writers = group(2, |_| {
-        let keys = &keys;
         move |client: &mut Client, random: &mut Random| {
             pipeline(client, 4, || mset_all(keys, random), |reply| *reply != Value::ok())
         }
     });
-    // All keys always hold the same, so a copy of one over another changes nothing, unless it brings an
-    // old value.
+    run_at_once(server, vec![writers, copiers, mget_readers(3, keys)])
+}
+
+#[test]
+fn a_copy_is_taken_whole() {
+    let server = Launch::shards(SHARDS).start();
+    let keys = keys_over_shards("k", SHARDS, 3);
     let copiers = group(3, |_| {
         let keys = &keys;
         move |client: &mut Client, random: &mut Random| {
@@ -248,47 +251,110 @@ fn a_copy_is_taken_whole() {
             pipeline(client, 4, make, |reply| *reply != Value::Integer(1))
         }
     });
-    assert_eq!(run_at_once(&server, vec![writers, copiers, mget_readers(3, &keys)]), 0);
+    assert_eq!(old_values_seen(&server, &keys, copiers), 0);
+}
+
+/// The same readers do see old values when they are read first and written then.
+#[test]
+fn a_copy_in_two_steps_brings_old_values() {
+    let server = Launch::shards(SHARDS).start();
+    let keys = keys_over_shards("k", SHARDS, 3);
+    let copiers = group(3, |_| {
+        let keys = &keys;
+        move |client: &mut Client, random: &mut Random| {
+            let order = shuffled(keys, random);
+            let value = client.command(&["GET", order[0]]).text();
+            client.command(&["SET", order[1], &value]) != Value::ok()
+        }
+    });
+    assert_ne!(old_values_seen(&server, &keys, copiers), 0);
+}
+
+/// What one client wants to set in a round, and what it has to say of it.
+struct Attempt {
+    keys: Vec<String>,
+    value: String,
+}
+
+impl Attempt {
+    /// `name` with the keys in a random order, each followed by the value.
+    fn request(&self, name: &str, random: &mut Random) -> Vec<u8> {
+        let order = shuffled(&self.keys, random);
+        let pairs: Vec<&str> = order.into_iter().flat_map(|key| [key, &self.value]).collect();
+        request(name, &pairs)
+    }
+
+    /// Whether not all of its keys are as they must be when it has won, or lost to `winner`: then the shared ones
+    /// are the winner's, and nothing is left of it.
+    fn is_seen_in_part(&self, client: &mut Client, winner: &str) -> bool {
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        client.send(request("MGET", &keys));
+        let reply = read(client);
+        let (shared, own) = reply.elements().split_at(2);
+        let has_won = self.value == winner;
+        let is_right = |value: &Value| {
+            if has_won { *value == Value::bulk(winner) } else { value.is_null() }
+        };
+        !shared.iter().all(|value| *value == Value::bulk(winner)) || !own.iter().all(is_right)
+    }
+}
+
+/// Lets clients try for the same keys, round by round; `race` answers which of them were told that they have got
+/// theirs. Counts the rounds in which it was not exactly one, or an attempt is seen in part.
+fn rounds_without_one_winner(
+    server: &Server,
+    race: impl Fn(&mut [Client], &[Attempt], &mut Random) -> Vec<bool>,
+) -> usize {
+    const CLIENTS: usize = 6;
+    const ROUNDS: usize = 300;
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+    let mut client = server.client();
+    let mut random = Random::new(5);
+    let is_wrong = |round: &usize| {
+        let attempt =
+            |index| Attempt { keys: contested_keys(*round, index), value: index.to_string() };
+        let attempts: Vec<Attempt> = (0..CLIENTS).map(attempt).collect();
+        // Another asks first.
+        clients.rotate_left(random.index(CLIENTS));
+        let won = race(&mut clients, &attempts, &mut random);
+        let winners: Vec<&Attempt> =
+            attempts.iter().zip(won).filter(|(_, won)| *won).map(|(attempt, _)| attempt).collect();
+        let [winner] = winners[..] else { return true };
+        attempts.iter().any(|attempt| attempt.is_seen_in_part(&mut client, &winner.value))
+    };
+    (0..ROUNDS).filter(is_wrong).count()
 }
 
 #[test]
 fn msetnx_has_one_winner() {
-    const CLIENTS: usize = 6;
-    const ROUNDS: usize = 300;
     let server = Launch::shards(SHARDS).start();
-    let mut clients: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
-    let mut random = Random::new(5);
-    let mut client = server.client();
-    for round in 0..ROUNDS {
+    let wrong = rounds_without_one_winner(&server, |clients, attempts, random| {
         // All are asked before any is heard.
-        let first = random.index(CLIENTS);
-        for index in (0..CLIENTS).map(|offset| (first + offset) % CLIENTS) {
-            let keys = contested_keys(round, index);
-            let value = index.to_string();
-            let order = shuffled(&keys, &mut random);
-            let pairs: Vec<&str> = order.into_iter().flat_map(|key| [key, &value]).collect();
-            clients[index].send(request("MSETNX", &pairs));
+        for (client, attempt) in clients.iter_mut().zip(attempts) {
+            client.send(attempt.request("MSETNX", random));
         }
-        let won: Vec<bool> =
-            clients.iter_mut().map(|client| read(client) == Value::Integer(1)).collect();
-        let winners: Vec<usize> = (0..CLIENTS).filter(|&index| won[index]).collect();
-        assert_eq!(winners.len(), 1, "round {round}");
-        for index in 0..CLIENTS {
-            let keys = contested_keys(round, index);
-            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-            client.send(request("MGET", &keys));
-            let reply = read(&mut client);
-            let theirs = reply.elements();
-            let winner = Value::bulk(winners[0].to_string());
-            if winners[0] == index {
-                assert!(theirs.iter().all(|value| *value == winner), "round {round}: {reply:?}");
-            } else {
-                // The shared keys are the winner's, and nothing is left of the attempt.
-                assert_eq!(theirs[..2], [winner.clone(), winner], "round {round}");
-                assert!(theirs[2..].iter().all(Value::is_null), "round {round}: {reply:?}");
+        clients.iter_mut().map(|client| read(client) == Value::Integer(1)).collect()
+    });
+    assert_eq!(wrong, 0);
+}
+
+/// The same rounds do go wrong when each key is set, if it is not there, by a command of its own.
+#[test]
+fn separate_setnx_leave_halves() {
+    let server = Launch::shards(SHARDS).start();
+    let wrong = rounds_without_one_winner(&server, |clients, attempts, random| {
+        for (client, attempt) in clients.iter_mut().zip(attempts) {
+            for key in shuffled(&attempt.keys, random) {
+                client.request(&["SETNX", key, &attempt.value]);
             }
         }
-    }
+        let has_all = |(client, attempt): (&mut Client, &Attempt)| {
+            attempt.keys.iter().filter(|_| read(client) == Value::Integer(1)).count()
+                == attempt.keys.len()
+        };
+        clients.iter_mut().zip(attempts).map(has_all).collect()
+    });
+    assert_ne!(wrong, 0);
 }
 
 /// Two keys that all clients want in this round, and two that only this one does.

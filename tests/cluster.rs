@@ -7,7 +7,9 @@ mod harness;
 use harness::client::{Client, info_number};
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::slots::{keys_over_shards, slot};
-use harness::topology::{check_topology, connect, port_of, ranges_of_slots, walk};
+use harness::topology::{
+    check_no_hops, check_topology, connect, hops, port_of, ranges_of_slots, walk,
+};
 use harness::value::Value;
 use redis::cluster::ClusterClient;
 
@@ -150,6 +152,9 @@ fn a_key_on_the_wrong_port_is_moved() {
             assert_eq!(client.words("PING"), Value::Simple("PONG".into()));
         }
     }
+    // They are counted, each: four a key and wrong port.
+    let [.., (name, moved)] = hops(&mut server.client());
+    assert_eq!(moved, 4 * 20 * (ports.len() as u64 - 1), "{name}");
     // A tag brings keys together.
     let tag = &keys[0];
     let mut client = connect(port_of(&ranges, tag));
@@ -249,29 +254,21 @@ fn a_cluster_client_needs_no_hop() {
     }
     let server = Launch::shards(SHARDS).core_ports().start();
     let mut connection = cluster_connection(&server);
-    let mut client = server.client();
-    let count = |client: &mut Client, field: &str| info_number(client, "ringmain", field);
-    let names = ["batches_borrowed", "batches_by_message", "moved_connections"];
-    let before: Vec<u64> = names.iter().map(|name| count(&mut client, name)).collect();
-    let local_before = count(&mut client, "batches_local");
     for index in 0..2_000 {
         let key = format!("key{index}");
         let () = redis::cmd("SET").arg(&key).arg(index).query(&mut connection).expect("SET");
         let got: i64 = redis::cmd("GET").arg(&key).query(&mut connection).expect("GET");
         assert_eq!(got, index);
     }
-    let after: Vec<u64> = names.iter().map(|name| count(&mut client, name)).collect();
-    assert_eq!(after, before, "{names:?}");
-    assert!(count(&mut client, "batches_local") >= local_before + 4_000);
+    check_no_hops(&server, 4_000);
     // The same through the common port does take hops, which shows that they are counted.
     let mut common = server.client();
     for index in 0..200 {
         common.ok(&format!("SET key{index} v"));
     }
-    let hops = |values: &[u64]| values[0] + values[1];
-    let hopped: Vec<u64> = names.iter().map(|name| count(&mut client, name)).collect();
-    if info_number(&mut client, "ringmain", "cores") > 1 {
-        assert!(hops(&hopped) > hops(&before), "{names:?} {hopped:?}");
+    let [borrowed, by_message, ..] = hops(&mut common);
+    if info_number(&mut common, "ringmain", "cores") > 1 {
+        assert!(borrowed.1 + by_message.1 > 0, "{borrowed:?} {by_message:?}");
     }
 }
 
@@ -339,4 +336,5 @@ fn the_redis_crate_s_cluster_client() {
     }
     let counted: Vec<i64> = pipe.query(&mut connection).expect("a pipeline over the cluster");
     assert_eq!(counted, (1..=100).collect::<Vec<i64>>());
+    check_no_hops(&server, 1_000);
 }

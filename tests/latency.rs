@@ -11,7 +11,7 @@ use harness::client::{Client, encode_words, info};
 use harness::server::{Launch, Server, skip_on_other_server};
 use harness::slots::keys_over_shards;
 use harness::value::Value;
-use harness::{skip, wait_until};
+use harness::{output_of, skip, wait_until};
 use ringmain::protocol::binary::{Opcode, Status};
 use std::collections::HashMap;
 use std::process::{Command, Output, Stdio};
@@ -424,7 +424,7 @@ fn latency(server: &Server, flags: &[&str]) -> Output {
     let port = server.port().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
     command.args(["latency", "--port", &port]).args(flags).stdin(Stdio::null());
-    command.env_remove("REDISCLI_AUTH").output().expect("run ringmain latency")
+    output_of(command.env_remove("REDISCLI_AUTH")).expect("run ringmain latency")
 }
 
 fn printed(output: Output) -> String {

@@ -8,6 +8,7 @@ mod harness;
 use harness::client::{Client, encode, info_number};
 use harness::random::Random;
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
+use harness::slots::keys_over_shards;
 use harness::value::Value;
 use harness::{Raise, number_from_env, wait_until};
 use std::collections::HashSet;
@@ -263,6 +264,95 @@ fn write_mixed_sizes(client: &mut Client, seed: u64, time: Duration) {
             let reply = client.read().expect("a reply in time");
             assert!(matches!(reply, Value::Simple(_) | Value::Integer(_)), "{reply:?}");
         }
+    }
+}
+
+/// What clients hold counts: requests whose end has not come, and replies that nobody reads.
+#[test]
+fn buffers_of_clients_count_towards_the_limit() {
+    const LIMIT: u64 = 48 * MIB;
+    const CLIENTS: usize = 8;
+    if skip_on_other_server() {
+        return;
+    }
+    let launch = Launch::shards(2).flag("--maxmemory-policy", "allkeys-lru");
+    let server = launch.flag("--maxmemory", &LIMIT.to_string()).start();
+    let mut client = server.client();
+    assert_eq!(fill(&mut client, "k", 60_000, 1_000, &[]), 0);
+    let number = |client: &mut Client, field: &str| info_number(client, "memory", field);
+    wait_until("data fills the limit", || number(&mut client, "used_memory") > LIMIT * 9 / 10);
+    // A request of 3 MiB each, of which a third is missing.
+    let mut senders: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+    for (index, sender) in senders.iter_mut().enumerate() {
+        let request = encode(&["SET", &format!("sent{index}"), &"s".repeat(3 << 20)]);
+        sender.send(&request[..2 << 20]);
+    }
+    let requested = 2 * MIB * CLIENTS as u64;
+    wait_until("they count", || number(&mut client, "mem_clients_normal") >= requested);
+    // Far more replies each than the kernel takes.
+    assert_eq!(client.command(&["SET", "asked", &"a".repeat(256 << 10)]), Value::ok());
+    let mut askers: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+    askers.iter_mut().for_each(|asker| asker.send(b"GET asked\r\n".repeat(100)));
+    let held = requested + MIB * CLIENTS as u64;
+    wait_until("these too", || number(&mut client, "mem_clients_normal") >= held);
+    let keeps_to_it = |client: &mut Client| number(client, "used_memory") <= LIMIT;
+    wait_until("data gives way to them", || keeps_to_it(&mut client));
+    // So it stays while data comes in.
+    assert_eq!(fill(&mut client, "more", 20_000, 1_000, &[]), 0);
+    wait_until("the limit is kept", || keeps_to_it(&mut client));
+    let (clients, data) =
+        (number(&mut client, "mem_clients_normal"), number(&mut client, "used_memory_dataset"));
+    assert!(clients >= held && clients + data <= LIMIT, "{clients} and {data} bytes");
+    let kept = client.words("DBSIZE").integer();
+    assert!((5_000..25_000).contains(&kept), "{kept} keys are left beside them");
+    // When they leave, data has the room again.
+    drop((senders, askers));
+    wait_until("they have left", || number(&mut client, "mem_clients_normal") < MIB);
+    assert_eq!(fill(&mut client, "k", 60_000, 1_000, &[]), 0);
+    assert!(client.words("DBSIZE").integer() > 30_000);
+    assert!(number(&mut client, "used_memory") <= LIMIT * 102 / 100);
+}
+
+/// Without eviction it is the writes that are refused, until the clients have left.
+#[test]
+fn buffers_of_clients_leave_no_room_for_writes() {
+    let server = Launch::shards(2).start();
+    let mut client = server.client();
+    assert_eq!(fill(&mut client, "k", 5_000, 1_000, &[]), 0);
+    let mut sender = server.client();
+    let request = encode(&["SET", "sent", &"s".repeat(24 << 20)]);
+    wait_until("data counts", || info_number(&mut client, "memory", "used_memory") > 5 * MIB);
+    limit_above_start(&mut client, 8 * MIB);
+    client.ok("SET before v");
+    sender.send(&request[..16 << 20]);
+    wait_until("a write is refused", || client.words("SET k v") == Value::Error(OOM.into()));
+    assert_eq!(client.words("EXISTS before k0"), Value::Integer(2));
+    drop(sender);
+    wait_until("it is not any more", || client.words("SET k v") == Value::ok());
+    assert_eq!(info_number(&mut client, "stats", "evicted_keys"), 0);
+}
+
+/// The limit is the whole server's, however unevenly its keys lie in the shards.
+#[test]
+fn uneven_shards_keep_to_the_limit_together() {
+    const LIMIT: u64 = 32 * MIB;
+    for policy in ["noeviction", "volatile-lru", "allkeys-lru"] {
+        println!("{policy}");
+        let launch = Launch::shards(4).flag("--maxmemory-policy", policy);
+        let server = launch.flag("--maxmemory", &LIMIT.to_string()).start();
+        let mut client = server.client();
+        let tags = keys_over_shards("tag", 4, 4);
+        // One may hold more than its share as long as there is room.
+        assert_eq!(fill(&mut client, &format!("{{{}}}", tags[0]), 20_000, 1_000, &[]), 0);
+        assert_eq!(client.words("DBSIZE").integer(), 20_000, "{policy}");
+        // Each in turn is filled with all that it takes.
+        for tag in &tags {
+            fill(&mut client, &format!("{{{tag}}}"), 40_000, 1_000, &[]);
+        }
+        wait_until("the limit is kept", || {
+            info_number(&mut client, "memory", "used_memory") <= LIMIT * 102 / 100
+        });
+        assert!(client.words("DBSIZE").integer() > 20_000);
     }
 }
 

@@ -10,7 +10,6 @@ use super::keys::remove;
 use super::numbers::{clamp_range, integer, is_backwards, parse_i64};
 use super::strings::{count_change, edit, read, read_to_write, reply_length};
 use super::{Command, Error, Flags, Group, Handler, Keys};
-use crate::limits::BULK_BYTES_MAX;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -102,15 +101,15 @@ pub const COMMANDS: &[Command] = &[
 const BIT_OFFSET: Error = Error::Static("ERR bit offset is not an integer or out of range");
 
 /// The position in argument `text`: of a bit, or with a `#` before it of an integer `width` bits
-/// wide, where such are meant.
-fn bit_offset(text: &[u8], width: Option<u8>) -> Result<usize, Error> {
+/// wide, where such are meant. It lies in the `bytes_max` bytes that a value may have.
+fn bit_offset(text: &[u8], width: Option<u8>, bytes_max: usize) -> Result<usize, Error> {
     let (text, scale) = match (text, width) {
         ([b'#', index @ ..], Some(width)) => (index, i64::from(width)),
         _ => (text, 1),
     };
     parse_i64(text)
         .and_then(|offset| usize::try_from(offset.wrapping_mul(scale)).ok())
-        .filter(|offset| offset / 8 < BULK_BYTES_MAX)
+        .filter(|offset| offset / 8 < bytes_max)
         .ok_or(BIT_OFFSET)
 }
 
@@ -120,7 +119,7 @@ fn bit_at(value: &[u8], offset: usize) -> bool {
 }
 
 fn getbit(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let offset = bit_offset(args.at(2), None)?;
+    let offset = bit_offset(args.at(2), None, exec.value_bytes_max)?;
     let key = exec.key(args.at(1));
     let value = read(exec, key)?.unwrap_or_default();
     reply.integer(i64::from(bit_at(value, offset)));
@@ -128,7 +127,8 @@ fn getbit(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 }
 
 fn setbit(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (key, offset) = (exec.key(args.at(1)), bit_offset(args.at(2), None)?);
+    let key = exec.key(args.at(1));
+    let offset = bit_offset(args.at(2), None, exec.value_bytes_max)?;
     let bit = match args.at(3) {
         b"0" => false,
         b"1" => true,
@@ -447,8 +447,8 @@ struct FieldOperation {
 }
 
 impl FieldOperation {
-    /// Reads all operations before any of them is carried out.
-    fn parse_all(args: &Args<'_>) -> Result<Vec<Self>, Error> {
+    /// Reads all operations on a value of at most `bytes_max` bytes before any of them is carried out.
+    fn parse_all(args: &Args<'_>, bytes_max: usize) -> Result<Vec<Self>, Error> {
         let mut operations = Vec::with_capacity((args.len() - 2) / 3);
         let mut overflow = Overflow::Wrap;
         let mut index = 2;
@@ -466,7 +466,7 @@ impl FieldOperation {
                 return Err(Error::Syntax);
             }
             let field = FieldType::parse(args.at(index + 1))?;
-            let offset = bit_offset(args.at(index + 2), Some(field.width))?;
+            let offset = bit_offset(args.at(index + 2), Some(field.width), bytes_max)?;
             let action = if get {
                 FieldAction::Get
             } else if set {
@@ -554,12 +554,17 @@ impl Window {
 }
 
 fn bitfield(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let operations = FieldOperation::parse_all(args)?;
+    let operations = FieldOperation::parse_all(args, exec.value_bytes_max)?;
     let key = exec.key(args.at(1));
     let writes = operations.iter().filter(|operation| operation.action != FieldAction::Get);
     let Some(end) = writes.map(FieldOperation::end_bytes).max() else {
         return read_fields(exec, key, &operations, reply);
     };
+    // Redis lets a field that begins in time end a few bytes too late. No value is longer than the bound here, in
+    // the log neither.
+    if end > exec.value_bytes_max {
+        return Err(BIT_OFFSET);
+    }
     let length = read_to_write(exec, key)?.map_or(0, <[u8]>::len);
     let grown = length.max(end);
     reply.array(operations.len());
@@ -582,7 +587,7 @@ fn bitfield(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 fn bitfield_ro(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let operations = FieldOperation::parse_all(args)?;
+    let operations = FieldOperation::parse_all(args, exec.value_bytes_max)?;
     if operations.iter().any(|operation| operation.action != FieldAction::Get) {
         return Err(Error::Static("ERR BITFIELD_RO only supports the GET subcommand"));
     }

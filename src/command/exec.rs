@@ -91,6 +91,8 @@ pub struct Exec<'a> {
     pub owners: &'a Owners,
     /// What the client sees of the server.
     pub view: View,
+    /// `proto-max-bulk-len`: how long a command may make a value.
+    pub value_bytes_max: usize,
     /// The command's first key, whose slot is known from routing it.
     pub routed: RoutedKey<'a>,
     /// The keyspaces.

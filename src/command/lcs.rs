@@ -13,7 +13,6 @@ use super::numbers::integer;
 use super::strings::{look_up, read, reply_length};
 use super::{Command, Error, Flags, Group, Handler, Keys};
 use crate::cache::Access;
-use crate::limits::BULK_BYTES_MAX;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -69,7 +68,7 @@ fn lcs(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<()
     let (first, second) = (exec.key(args.at(1)), exec.key(args.at(2)));
     let lengths = [operand_length(exec, first)?, operand_length(exec, second)?];
     let options = Options::parse(args)?;
-    check_lengths(lengths)?;
+    check_lengths(lengths, exec.value_bytes_max)?;
     let (first, second) = (copy_operand(exec, first)?, copy_operand(exec, second)?);
     if options.length {
         // The length is the same either way, and long rows are cheaper than many.
@@ -104,11 +103,11 @@ fn copy_operand(exec: &mut Exec<'_>, key: Key<'_>) -> Result<Vec<u8>, Error> {
 }
 
 /// Refuses what Redis refuses, whose table has four bytes a cell.
-fn check_lengths([first, second]: [usize; 2]) -> Result<(), Error> {
+fn check_lengths([first, second]: [usize; 2], bytes_max: usize) -> Result<(), Error> {
     const CELL_BYTES: usize = 4;
     let table_bytes = (first + 1).checked_mul(second + 1).and_then(|n| n.checked_mul(CELL_BYTES));
     match table_bytes {
-        Some(bytes) if bytes <= BULK_BYTES_MAX => Ok(()),
+        Some(bytes) if bytes <= bytes_max => Ok(()),
         _ => Err(Error::Static(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         )),
@@ -266,6 +265,7 @@ impl Masks {
 pub(crate) mod tests {
     use super::{Run, Table, check_lengths, compute_rows};
     use crate::command::replay::check;
+    use crate::limits::BULK_BYTES_MAX;
 
     pub(crate) const SCRIPT: &[(&str, &str)] = &[
         ("LCS a", "-ERR wrong number of arguments for 'lcs' command"),
@@ -328,11 +328,11 @@ pub(crate) mod tests {
     #[test]
     fn lengths_are_limited_as_in_redis() {
         // The table of Redis, of four bytes a cell, may take 512 MiB.
-        assert!(check_lengths([134_217_727, 0]).is_ok());
-        assert!(check_lengths([134_217_728, 0]).is_err());
-        assert!(check_lengths([11_584, 11_584]).is_ok());
-        assert!(check_lengths([11_585, 11_585]).is_err());
-        assert!(check_lengths([usize::MAX / 2, usize::MAX / 2]).is_err());
+        assert!(check_lengths([134_217_727, 0], BULK_BYTES_MAX).is_ok());
+        assert!(check_lengths([134_217_728, 0], BULK_BYTES_MAX).is_err());
+        assert!(check_lengths([11_584, 11_584], BULK_BYTES_MAX).is_ok());
+        assert!(check_lengths([11_585, 11_585], BULK_BYTES_MAX).is_err());
+        assert!(check_lengths([usize::MAX / 2, usize::MAX / 2], BULK_BYTES_MAX).is_err());
     }
 
     /// The table as textbooks have it, ties resolved as Redis resolves them.

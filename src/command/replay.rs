@@ -19,6 +19,7 @@ use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys
 use crate::command::{
     bitmap, cluster_keys, counters, databases, dump, expire, keys, lcs, object, scan, strings,
 };
+use crate::limits::BULK_BYTES_MAX;
 use crate::node::Owners;
 use crate::protocol::args::ArgRange;
 use crate::protocol::{Args, Proto, Reply};
@@ -172,6 +173,7 @@ impl Shards {
             policy: self.policy,
             owners: &self.owners,
             view: self.view,
+            value_bytes_max: BULK_BYTES_MAX,
             keyspaces,
             handover: &mut handover,
         };

@@ -11,7 +11,7 @@ use super::keys::remove;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
 use super::{Command, Error, Flags, Group, Handler, Keys};
 use crate::cache::{Access, EntryRef, Expiry, SharedBytes};
-use crate::limits::{BULK_BYTES_MAX, LONG_BYTES_MIN};
+use crate::limits::LONG_BYTES_MIN;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -512,8 +512,8 @@ fn getex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 // --- parts of values -----------------------------------------------------------------------------
 
 /// The sum of two lengths, unless a value must not be as long as that.
-fn checked_length(a: usize, b: usize) -> Result<usize, Error> {
-    a.checked_add(b).filter(|&length| length <= BULK_BYTES_MAX).ok_or(Error::StringTooLong)
+fn checked_length(exec: &Exec<'_>, a: usize, b: usize) -> Result<usize, Error> {
+    a.checked_add(b).filter(|&length| length <= exec.value_bytes_max).ok_or(Error::StringTooLong)
 }
 
 fn strlen(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -534,7 +534,7 @@ pub(super) fn append_to(exec: &mut Exec<'_>, key: Key<'_>, tail: &[u8]) -> Resul
         write(exec, key, tail, Expiry::Clear);
         return Ok(tail.len());
     };
-    let length = checked_length(start, tail.len())?;
+    let length = checked_length(exec, start, tail.len())?;
     edit(exec, key, length, start..length, |value| value[start..].copy_from_slice(tail));
     count_change(exec, key);
     Ok(length)
@@ -549,7 +549,7 @@ fn setrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
         reply_length(reply, length);
         return Ok(());
     }
-    let end = checked_length(start, part.len())?;
+    let end = checked_length(exec, start, part.len())?;
     let length = length.max(end);
     edit(exec, key, length, start..end, |value| value[start..end].copy_from_slice(part));
     count_change(exec, key);

@@ -23,6 +23,7 @@ use super::logger::Logs;
 use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
 use super::ring::{Completion, Op, Ring, Token};
+use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
 use super::table::Connections;
@@ -33,7 +34,6 @@ use crate::config::Config;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::metrics::Step;
 use crate::node::Node;
-use crate::shard::Room;
 use crate::types::{ClientId, CoreId, ShardId};
 
 /// What a core is started with.
@@ -486,38 +486,25 @@ impl<'a> Core<'a> {
 
     /// Gives the own shards their share of the memory limit.
     pub(super) fn update_room(&mut self) {
+        let budget = self.engine.budget();
         for index in 0..self.shards.own().len() {
-            self.update_room_of(self.shards.own()[index]);
+            self.update_room_of(self.shards.own()[index], &budget);
         }
     }
 
     /// Gives other cores' shards theirs too, as far as they are free: the client that has just changed
     /// the limit expects it to hold. The others' owners do it when they hear of it.
     pub(super) fn update_foreign_room(&mut self) {
+        let budget = self.engine.budget();
         for shard in (0..self.node.slots.shard_count()).map(ShardId) {
             self.shards.borrow(shard);
-            self.update_room_of(shard);
+            self.update_room_of(shard, &budget);
         }
     }
 
-    /// Shares the memory limit out: a shard may hold its equal share, and more as long as the whole
-    /// server stays within the limit. When it does not, a shard that holds more than its share gives
-    /// up as much as the server is over.
-    fn update_room_of(&mut self, shard: ShardId) {
+    fn update_room_of(&mut self, shard: ShardId, budget: &Budget) {
         let Some(shard) = self.shards.borrow_again(shard) else { return };
-        let policy = self.config.maxmemory_policy;
-        let limit = self.config.maxmemory_bytes;
-        let count = u64::from(self.node.slots.shard_count());
-        let share = limit.saturating_sub(self.node.client_bytes()) / count;
-        let mine = shard.keyspace().memory().total_bytes() as u64;
-        let total = self.node.limited_memory_bytes();
-        let limit_bytes = match limit.checked_sub(total) {
-            _ if limit == 0 => u64::MAX,
-            Some(slack) => share.max(mine + slack / count),
-            None => share.max(mine.saturating_sub(total - limit)),
-        };
-        let limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-        shard.set_room(Room { limit_bytes, policy });
+        shard.set_room(budget.room_of(shard, self.node.shard(shard.id())));
     }
 
     // --- connections by name ---------------------------------------------------------------------

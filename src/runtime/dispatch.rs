@@ -418,7 +418,7 @@ impl Core<'_> {
             return Flow::Left;
         }
         if self.config.maxmemory_bytes > 0 && call.entry.command.flags.contains(Flags::DENYOOM) {
-            if self.must_wait(connection, args, shard) {
+            if self.must_wait(connection, &call, args, shard) {
                 return Flow::Left;
             }
             call.has_waited = true;
@@ -462,11 +462,18 @@ impl Core<'_> {
 
     /// Whether a write must wait for the next turn, because its shard has to make room first.
     #[cold]
-    fn must_wait(&mut self, connection: &mut Connection, args: &Args<'_>, shard: ShardId) -> bool {
+    fn must_wait(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call,
+        args: &Args<'_>,
+        shard: ShardId,
+    ) -> bool {
         if connection.has_outstanding(shard) {
             return false;
         }
         let Some(shard) = self.shards.borrow(shard) else { return false };
+        self.engine.widen_room(call, shard);
         let bytes = args.from(0).map(<[u8]>::len).sum();
         let waits = shard.must_wait(self.engine.now, bytes);
         if waits {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use quanta::Clock;
 
 use super::gate::Gate;
+use super::room::{Budget, MemoryLimit};
 use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handover, redact};
 use crate::config::{Config, Durability};
-use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SLICE_US};
+use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, BULK_BYTES_MAX, ROOM_US_MAX, SLICE_US};
 use crate::metrics::{CommandId, CoreMetrics, Stage, Step};
 use crate::node::{ClientInfo, Node, Owners, ShardLoad};
 use crate::protocol::binary::{ReplyHead, Status};
@@ -35,6 +36,12 @@ pub(crate) struct Engine<'a> {
     pub(crate) gate: Gate,
     /// The durability of whoever did not choose one.
     durability: Durability,
+    /// `proto-max-bulk-len`.
+    value_bytes_max: usize,
+    /// `maxmemory` and what is evicted for it.
+    memory_limit: MemoryLimit,
+    /// When the rooms of shards that had used them up were last looked at.
+    rooms_seen_at: Box<[MonoUs]>,
     /// Which commands are noted one by one.
     slow: Slow,
     clock: Clock,
@@ -99,6 +106,9 @@ impl<'a> Engine<'a> {
             handover: Handover::default(),
             gate: Gate::default(),
             durability: Durability::Memory,
+            value_bytes_max: BULK_BYTES_MAX,
+            memory_limit: MemoryLimit::default(),
+            rooms_seen_at: vec![MonoUs::default(); node.shards.len()].into(),
             slow: Slow::default(),
             clock,
             started,
@@ -192,9 +202,15 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
+        self.widen_room(call, shard);
         let changes = self.changes_before(call, shard);
         let handover = &mut self.handover;
-        let around = Around { now: self.now, owners: &self.owners, handover };
+        let around = Around {
+            now: self.now,
+            owners: &self.owners,
+            value_bytes_max: self.value_bytes_max,
+            handover,
+        };
         let result = shard.execute(call, args, around, out);
         self.gate_changes(shard, changes);
         let before = self.slice.ns;
@@ -211,9 +227,15 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
+        shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
         let changes = self.changes_before_over(call, shards);
         let handover = &mut self.handover;
-        let around = Around { now: self.now, owners: &self.owners, handover };
+        let around = Around {
+            now: self.now,
+            owners: &self.owners,
+            value_bytes_max: self.value_bytes_max,
+            handover,
+        };
         let result = shard::execute_over(shards, call, args, around, out);
         self.gate_changes_over(shards, changes);
         self.metrics.commands_multi_shard.increment();
@@ -268,12 +290,18 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
+        self.widen_room(call, shard);
         let changes = self.changes_before(call, shard);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
             let handover = &mut self.handover;
-            let around = Around { now: self.now, owners: &self.owners, handover };
+            let around = Around {
+                now: self.now,
+                owners: &self.owners,
+                value_bytes_max: self.value_bytes_max,
+                handover,
+            };
             shard.execute_native(call, native, args, around, out)
         };
         self.gate_changes(shard, changes);
@@ -293,12 +321,18 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
+        shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
         let changes = self.changes_before_over(call, shards);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
             let handover = &mut self.handover;
-            let around = Around { now: self.now, owners: &self.owners, handover };
+            let around = Around {
+                now: self.now,
+                owners: &self.owners,
+                value_bytes_max: self.value_bytes_max,
+                handover,
+            };
             shard::execute_native_over(shards, call, native, args, around, out)
         };
         self.gate_changes_over(shards, changes);
@@ -307,6 +341,32 @@ impl<'a> Engine<'a> {
         let head = self.finish_native((call, native), client, args, result, (start, out));
         self.count_over(shards, self.slice.ns - before);
         head
+    }
+
+    /// What there is of memory to share out among the shards.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::of(self.node, self.memory_limit)
+    }
+
+    /// Looks at the room of a shard that has used it up again, before keys are evicted for a write or the write is
+    /// refused: there may be more by now.
+    #[inline]
+    pub(crate) fn widen_room(&mut self, call: &Call, shard: &mut Shard) {
+        if call.entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit() {
+            self.look_at_room(shard);
+        }
+    }
+
+    fn look_at_room(&mut self, shard: &mut Shard) {
+        let id = shard.id();
+        let seen_at = &mut self.rooms_seen_at[usize::from(id.0)];
+        let is_fresh = self.now.mono.0 - seen_at.0 < ROOM_US_MAX;
+        // A refusal is a client's to see: it is never for want of a look.
+        if is_fresh && !shard.refuses_writes() {
+            return;
+        }
+        *seen_at = self.now.mono;
+        shard.set_room(self.budget().room_of(shard, self.node.shard(id)));
     }
 
     /// Changes that wait in the shard's journal before a command whose reply must wait for its own; nothing
@@ -490,6 +550,8 @@ impl<'a> Engine<'a> {
     pub(crate) fn configure(&mut self, config: &Config) {
         self.tracking = config.latency_tracking;
         self.durability = config.durability;
+        self.value_bytes_max = config.proto_max_bulk_len_bytes;
+        self.memory_limit = MemoryLimit::of(config);
         let log_ns = u64::try_from(config.slowlog_log_slower_than_us)
             .map_or(u64::MAX, |us| us.saturating_mul(1000));
         let spike_ns = match config.latency_monitor_threshold_ms {

@@ -15,6 +15,7 @@
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
+//! | `room` | the memory limit, shared out among the shards |
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
 //! | `mail` | messages between cores |
@@ -43,6 +44,7 @@ mod mail;
 mod multi;
 mod output;
 mod ring;
+mod room;
 mod shards;
 mod sorted;
 mod stages;

@@ -384,7 +384,8 @@ fn tell_buffers(connection: &mut Connection) -> u64 {
     let (reply, reply_peak) = connection.output.buffer_bytes();
     let held = connection.input.memory_bytes();
     let arguments = connection.parser.as_ref().map_or(0, |parser| parser.memory_bytes());
-    let total = connection.buffer_bytes() + arguments + size_of::<Connection>();
+    let left = connection.left_bytes;
+    let total = connection.buffer_bytes() + left + arguments + size_of::<Connection>();
     connection.session.info.set_buffers(ClientBuffers {
         query: connection.input.len() as u64,
         query_free: held.saturating_sub(connection.input.len()) as u64,

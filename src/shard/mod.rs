@@ -123,9 +123,16 @@ impl Shard {
         expiring | freeing | evicting
     }
 
-    fn is_over_limit(&self) -> bool {
+    /// Whether the shard holds more than it may.
+    #[inline]
+    pub fn is_over_limit(&self) -> bool {
         self.room.limit_bytes != usize::MAX
             && self.keyspace.memory().total_bytes() > self.room.limit_bytes
+    }
+
+    /// Whether a write that needs memory is refused: the shard is over its limit, and nothing can be evicted.
+    pub fn refuses_writes(&self) -> bool {
+        self.is_over_limit() && !self.keyspace.evictable(self.room.policy)
     }
 
     /// Evicts a little if the shard is over its limit, as after a `CONFIG SET maxmemory`. True if it
@@ -181,7 +188,7 @@ impl Shard {
         let bytes = if call.has_waited { 0 } else { args.from(0).map(<[u8]>::len).sum() };
         while self.must_wait(now, bytes) {}
         // Where a bounded search found nothing this time, the next write searches on.
-        if self.is_over_limit() && !self.keyspace.evictable(self.room.policy) {
+        if self.refuses_writes() {
             return Err(Error::OutOfMemory);
         }
         Ok(())
@@ -338,13 +345,15 @@ pub struct Around<'a> {
     pub now: Now,
     /// Slots to shards, and shards to cores.
     pub owners: &'a Owners,
+    /// `proto-max-bulk-len`.
+    pub value_bytes_max: usize,
     /// Long values that come and go.
     pub handover: &'a mut Handover,
 }
 
 impl Around<'_> {
     fn reborrow(&mut self) -> Around<'_> {
-        Around { now: self.now, owners: self.owners, handover: self.handover }
+        Around { handover: self.handover, ..*self }
     }
 
     /// Copies a long value that is the reply to where replies are written, for a protocol that wants it
@@ -400,8 +409,8 @@ fn surroundings<'a>(
     let first = call.entry.command.keys.first().and_then(|first| args.get(first));
     let routed = RoutedKey { bytes: first.unwrap_or_default(), slot: call.slot };
     let Call { db, no_touch, view, .. } = *call;
-    let Around { now, owners, handover } = around;
-    Exec { now, db, no_touch, policy, owners, view, routed, keyspaces, handover }
+    let Around { now, owners, value_bytes_max, handover } = around;
+    Exec { now, db, no_touch, policy, owners, view, value_bytes_max, routed, keyspaces, handover }
 }
 
 /// Runs the handler; an error leaves nothing of its reply behind.

@@ -1,6 +1,6 @@
 //! The durability that a server, a connection or a request asks for, changed while all is running.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringmain::protocol::binary::{Opcode, Status};
 
@@ -9,7 +9,7 @@ use crate::harness::client::{Client, encode, info, info_number};
 use crate::harness::server::{Server, skip_on_other_server};
 use crate::harness::slots::keys_over_shards;
 use crate::harness::value::Value;
-use crate::harness::wait_until;
+use crate::harness::{PATIENCE, wait_until};
 use crate::server::{data_dir, launch, persistence, start};
 
 /// Waits until a log that was begun while there was data holds all of it.
@@ -393,7 +393,8 @@ fn memory_of_what_is_on_its_way_to_the_disk_is_shown() {
     wait_until("INFO shows what the log holds", || {
         // The replies come when the disk has the value.
         writer.send(&value);
-        while !writer.is_readable_within(Duration::from_millis(1)) {
+        let sent = Instant::now();
+        while !writer.is_readable_within(Duration::from_millis(1)) && sent.elapsed() < PATIENCE {
             let info = info(&mut reader, "memory");
             let number = |field: &str| info[field].parse::<u64>().unwrap();
             let buffers = number("mem_aof_buffer");

@@ -16,7 +16,9 @@ pub(crate) mod slots;
 pub(crate) mod topology;
 pub(crate) mod value;
 
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test gives up: long enough for a loaded machine and a debug
@@ -33,6 +35,31 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Runs a program to its end, as [`Command::output`] does.
+pub(crate) fn output_of(command: &mut Command) -> std::io::Result<Output> {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    Ok(end_of(child))
+}
+
+/// What a program says by the time it ends.
+///
+/// # Panics
+/// If it does not end within twice [`PATIENCE`], as when it waits for a reply that never comes; it is killed then.
+pub(crate) fn end_of(child: Child) -> Output {
+    let id = child.id();
+    let (ended, end) = mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        // Nobody hears it who has given up.
+        let _ = ended.send(child.wait_with_output());
+    });
+    let output = end.recv_timeout(2 * PATIENCE);
+    if output.is_err() {
+        let _ = Command::new("sh").args(["-c", &format!("kill -KILL {id}")]).status();
+    }
+    waiting.join().expect("waiting for it");
+    output.expect("it is still running").expect("its output")
 }
 
 /// Raises a flag when it goes out of scope, so that threads which run until then end when a test fails.

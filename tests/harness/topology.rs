@@ -1,6 +1,7 @@
 //! What `CLUSTER` tells of slots and ports, read by all its subcommands.
 
-use super::client::Client;
+use super::client::{Client, info, info_number};
+use super::server::{Server, is_other_server};
 use super::slots::slot;
 use super::value::Value;
 use std::net::SocketAddr;
@@ -120,4 +121,30 @@ pub(crate) fn walk(client: &mut Client, count: usize) -> Vec<String> {
             return found;
         }
     }
+}
+
+/// What a client that knows the topology spares the server, as `INFO` counts it: batches for other cores,
+/// connections that move, and `MOVED`.
+pub(crate) fn hops(client: &mut Client) -> [(&'static str, u64); 4] {
+    let ringmain = ["batches_borrowed", "batches_by_message", "moved_connections"];
+    let [borrowed, by_message, moved] =
+        ringmain.map(|name| (name, info_number(client, "ringmain", name)));
+    let errors = info(client, "errorstats");
+    let replies = errors.get("errorstat_MOVED").map_or(0, |text| {
+        let count = text.strip_prefix("count=").and_then(|count| count.parse().ok());
+        count.unwrap_or_else(|| panic!("errorstat_MOVED:{text}"))
+    });
+    [borrowed, by_message, moved, ("errorstat_MOVED", replies)]
+}
+
+/// Checks that whatever clients have asked `server` they asked the core that owns the key, in `batches` at least.
+pub(crate) fn check_no_hops(server: &Server, batches: u64) {
+    if is_other_server() {
+        return;
+    }
+    let mut client = server.client();
+    let hops = hops(&mut client);
+    assert!(hops.iter().all(|(_, count)| *count == 0), "{hops:?}");
+    let local = info_number(&mut client, "ringmain", "batches_local");
+    assert!(local >= batches, "{local} batches of at least {batches}");
 }

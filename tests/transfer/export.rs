@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::harness::client::{Client, encode};
 use crate::harness::server::{Launch, Server};
 use crate::harness::value::Value;
-use crate::harness::{skip, wait_until};
+use crate::harness::{output_of, skip, wait_until};
 use crate::{Ran, assert_same, digest, fill, fill_all_types, program, redis, run};
 
 fn export(from: &Server, flags: &[&str]) -> Ran {
@@ -16,8 +16,8 @@ fn export(from: &Server, flags: &[&str]) -> Ran {
 
 fn export_bytes(from: &Server, flags: &[&str]) -> Vec<u8> {
     let port = from.port().to_string();
-    let output =
-        program(&[&["export", "--port", &port], flags].concat()).output().expect("run ringmain");
+    let mut command = program(&[&["export", "--port", &port], flags].concat());
+    let output = output_of(&mut command).expect("run ringmain");
     assert!(output.status.success(), "{output:?}");
     output.stdout
 }
@@ -58,8 +58,8 @@ fn what_was_exported_comes_back_through_a_socket() {
 fn pipe(file: &std::path::Path, to: &Server) -> Option<String> {
     let input = std::fs::File::open(file).expect("the file");
     let port = to.port().to_string();
-    let output = Command::new("redis-cli").args(["-p", &port, "--pipe"]).stdin(input).output();
-    let Ok(output) = output else {
+    let mut command = Command::new("redis-cli");
+    let Ok(output) = output_of(command.args(["-p", &port, "--pipe"]).stdin(input)) else {
         skip("redis-cli is not on this machine");
         return None;
     };

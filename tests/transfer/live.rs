@@ -104,11 +104,9 @@ fn passwords_are_given_by_flag_or_environment() {
     let flags = ["--from-auth", "source", "--auth", "target"];
     import_live(from.port(), &to, &flags).good();
     let (address, port) = (format!("127.0.0.1:{}", from.port()), to.port().to_string());
-    let output = program(&["import", "--from", &address, "--port", &port, "--replace"])
-        .env("RINGMAIN_FROM_AUTH", "source")
-        .env("REDISCLI_AUTH", "target")
-        .output()
-        .expect("run ringmain");
+    let mut command = program(&["import", "--from", &address, "--port", &port, "--replace"]);
+    command.env("RINGMAIN_FROM_AUTH", "source").env("REDISCLI_AUTH", "target");
+    let output = crate::harness::output_of(&mut command).expect("run ringmain");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let sentence = import_live(from.port(), &to, &["--auth", "target"]).refused(2);
     assert!(

@@ -20,8 +20,8 @@ use std::process::{Command, Stdio};
 
 use harness::client::Client;
 use harness::server::{Launch, Server, is_other_server};
-use harness::skip;
 use harness::value::Value;
+use harness::{output_of, skip};
 
 /// What a run of the program came to.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ fn program(args: &[&str]) -> Command {
 }
 
 fn run(args: &[&str]) -> Ran {
-    let output = program(args).output().expect("run ringmain");
+    let output = output_of(&mut program(args)).expect("run ringmain");
     Ran {
         status: output.status.code(),
         said: String::from_utf8(output.stdout).expect("text"),
