@@ -12,7 +12,9 @@
 mod absent;
 pub mod edit;
 pub mod element;
+pub mod heap;
 pub mod packed;
+pub mod table;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
