@@ -101,14 +101,6 @@ pub mod set {
     pub use super::AbsentView as View;
 }
 
-pub mod sorted_set {
-    //! Sorted sets.
-
-    /// A sorted set.
-    pub type SortedSet = super::Absent<3>;
-    pub use super::AbsentView as View;
-}
-
 pub mod hash {
     //! Hashes.
 

@@ -14,15 +14,16 @@ pub mod edit;
 pub mod element;
 pub mod heap;
 pub mod packed;
+pub mod sorted_set;
 pub mod table;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
+pub use sorted_set::SortedSet;
 
 pub use absent::hash::{self, Hash};
 pub use absent::list::{self, List};
 pub use absent::set::{self, Set};
-pub use absent::sorted_set::{self, SortedSet};
 
 /// What kind of collection, by Redis's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
