@@ -40,6 +40,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`types`], [`limits`] | ids, slots, bounds |
+//! | [`double`] | doubles as text, as C writes and reads them |
 //! | `plant` | faults that the simulator plants, to see that it finds them; nothing outside tests |
 //! | [`collection`] | values with elements: lists, sets, sorted sets, hashes; their changes as operations |
 //! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
@@ -61,7 +62,7 @@
 //!
 //! # Features
 //!
-//! `server`, the default, is the engine and its binary. Without it [`types`], [`limits`] and [`protocol`]
+//! `server`, the default, is the engine and its binary. Without it [`types`], [`limits`], [`double`] and [`protocol`]
 //! remain, with few dependencies and none on io_uring: all that the load generator needs. `client` adds
 //! `ringmain::client`, and tokio.
 //!
@@ -94,6 +95,7 @@ pub mod collection;
 pub mod command;
 #[cfg(feature = "server")]
 pub mod config;
+pub mod double;
 #[cfg(feature = "hgrm")]
 pub mod hgrm;
 #[cfg(feature = "server")]

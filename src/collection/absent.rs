@@ -85,14 +85,6 @@ impl<const KIND: u8> Collection for Absent<KIND> {
     }
 }
 
-pub mod sorted_set {
-    //! Sorted sets.
-
-    /// A sorted set.
-    pub type SortedSet = super::Absent<3>;
-    pub use super::AbsentView as View;
-}
-
 pub mod hash {
     //! Hashes.
 

@@ -16,15 +16,16 @@ pub mod heap;
 pub mod list;
 pub mod packed;
 pub mod set;
+pub mod sorted_set;
 pub mod table;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
 pub use list::List;
 pub use set::Set;
+pub use sorted_set::SortedSet;
 
 pub use absent::hash::{self, Hash};
-pub use absent::sorted_set::{self, SortedSet};
 
 /// What kind of collection, by Redis's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

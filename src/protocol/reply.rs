@@ -4,7 +4,7 @@
 //! once, and a head is composed in a register-sized array and cut to its length, so that small
 //! replies cost no call but the copy of their payload.
 
-use std::io::Write;
+use crate::double::Text;
 
 /// The protocol version a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -156,7 +156,7 @@ impl<'a> Reply<'a> {
     /// `,value` in RESP3, the same digits as a bulk string in RESP2. The digits are those of C's
     /// `%.17g`, which Redis uses; `inf`, `-inf` and `nan` are spelled so.
     pub fn double(&mut self, value: f64) {
-        let digits = Digits::of(value);
+        let digits = Text::of(value);
         match self.proto {
             Proto::Resp2 => self.bulk(digits.as_bytes()),
             Proto::Resp3 => self.line(b',', digits.as_bytes()),
@@ -214,108 +214,9 @@ fn digit(number: u64) -> u8 {
     b'0' + number as u8
 }
 
-/// A double as C's `%.17g` prints it: 17 significant digits without trailing zeros, with an exponent
-/// of at least two digits when it is below -4 or above 16.
-struct Digits {
-    bytes: [u8; Self::BYTES_MAX],
-    length: usize,
-}
-
-impl Digits {
-    /// Sign, digits, point, exponent; or zeros after the point when the exponent is -4.
-    const BYTES_MAX: usize = 32;
-    const SIGNIFICANT: usize = 17;
-
-    fn of(value: f64) -> Self {
-        let mut digits = Self { bytes: [0; Self::BYTES_MAX], length: 0 };
-        if value.is_nan() {
-            digits.push(b"nan");
-        } else if value.is_infinite() {
-            digits.push(if value > 0.0 { b"inf" } else { b"-inf" });
-        } else {
-            digits.finite(value);
-        }
-        digits
-    }
-
-    fn finite(&mut self, value: f64) {
-        // Rust rounds `{:.16e}` exactly, as C does; what differs is where the point goes.
-        let mut scientific = [0; Self::BYTES_MAX];
-        let mut rest = &mut scientific[..];
-        let fits = write!(rest, "{:.*e}", Self::SIGNIFICANT - 1, value.abs());
-        debug_assert!(fits.is_ok(), "17 digits and an exponent fit");
-        let written = Self::BYTES_MAX - rest.len();
-        let (mantissa, exponent) = split_exponent(&scientific[..written]);
-
-        let mut significant = [b'0'; Self::SIGNIFICANT];
-        significant[0] = mantissa[0];
-        significant[1..].copy_from_slice(&mantissa[2..]);
-        let count = significant.iter().rposition(|&d| d != b'0').map_or(1, |last| last + 1);
-        let significant = &significant[..count];
-
-        if value.is_sign_negative() {
-            self.push(b"-");
-        }
-        match exponent {
-            -4..0 => {
-                self.push(b"0.");
-                self.zeros(usize::from(exponent.unsigned_abs()) - 1);
-                self.push(significant);
-            }
-            0..17 => self.fixed(significant, usize::from(exponent.unsigned_abs()) + 1),
-            _ => {
-                self.fixed(significant, 1);
-                self.exponent(exponent);
-            }
-        }
-    }
-
-    /// `significant` with the point after `whole` digits.
-    fn fixed(&mut self, significant: &[u8], whole: usize) {
-        let (before, after) = significant.split_at(whole.min(significant.len()));
-        self.push(before);
-        self.zeros(whole - before.len());
-        if !after.is_empty() {
-            self.push(b".");
-            self.push(after);
-        }
-    }
-
-    fn exponent(&mut self, exponent: i16) {
-        self.push(if exponent < 0 { b"e-" } else { b"e+" });
-        let magnitude = exponent.unsigned_abs();
-        if magnitude < 10 {
-            self.push(b"0");
-        }
-        self.push(itoa::Buffer::new().format(magnitude).as_bytes());
-    }
-
-    fn zeros(&mut self, count: usize) {
-        for _ in 0..count {
-            self.push(b"0");
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-/// `d.dddde-x` cut at the `e`.
-fn split_exponent(scientific: &[u8]) -> (&[u8], i16) {
-    let at = scientific.iter().position(|&byte| byte == b'e').unwrap_or(scientific.len());
-    let exponent = scientific.get(at + 1..).and_then(|digits| str::from_utf8(digits).ok());
-    (&scientific[..at], exponent.and_then(|digits| digits.parse().ok()).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Digits, Proto, Reply};
+    use super::{Proto, Reply};
 
     fn written(proto: Proto, write: impl FnOnce(&mut Reply<'_>)) -> String {
         let mut out = b"before".to_vec();
@@ -391,41 +292,5 @@ mod tests {
             },
             "+OK\r\n-ERR no\r\n",
         );
-    }
-
-    #[test]
-    fn doubles_print_as_c_prints_them() {
-        // `'%.17g' % x` in C and Python.
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (1.0, "1"),
-            (-1.5, "-1.5"),
-            (0.1, "0.10000000000000001"),
-            (100.0, "100"),
-            (1e15, "1000000000000000"),
-            (1e16, "10000000000000000"),
-            (1e17, "1e+17"),
-            (123_456_789_012_345_680.0, "1.2345678901234568e+17"),
-            (123_456_789_012_345.12, "123456789012345.12"),
-            // A tie at the seventeenth digit goes to the even one.
-            (123_456_789_012_345.0 + 0.125, "123456789012345.12"),
-            (123_456_789_012_345.0 + 0.375, "123456789012345.38"),
-            (0.0001, "0.0001"),
-            (0.000_123_4, "0.00012339999999999999"),
-            (0.00001, "1.0000000000000001e-05"),
-            (-1e-7, "-9.9999999999999995e-08"),
-            (1e300, "1.0000000000000001e+300"),
-            (f64::MAX, "1.7976931348623157e+308"),
-            (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
-            (5e-324, "4.9406564584124654e-324"),
-            (-5e-324, "-4.9406564584124654e-324"),
-            (f64::NAN, "nan"),
-            (f64::INFINITY, "inf"),
-            (f64::NEG_INFINITY, "-inf"),
-        ] {
-            let digits = Digits::of(value);
-            assert_eq!(str::from_utf8(digits.as_bytes()), Ok(text));
-        }
     }
 }
