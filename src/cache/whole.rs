@@ -76,6 +76,8 @@ impl Keyspace {
             Content::Structure(tag, object) => {
                 if self.journal.is_on() {
                     self.note_structure(key, tag, &*object);
+                    // The last of these changes is the one that is made now.
+                    self.sequence -= 1;
                 }
                 let stub: [u8; STUB_BYTES] = self.store.heap.insert(object).stub(tag);
                 self.place_collection(key, &stub, now);

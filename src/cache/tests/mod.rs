@@ -1,6 +1,7 @@
 //! What a user of a keyspace would notice, case by case; `model` has the random operations.
 
 mod ahead;
+mod collections;
 mod databases;
 mod expiry;
 mod journal;

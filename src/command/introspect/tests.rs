@@ -2,7 +2,6 @@
 
 use super::super::details::{Categories, categories, flag_names, key_specs, tips};
 use super::super::table::{Entry, Table};
-use crate::command::Keys;
 use crate::command::testing::{Client, node};
 
 /// What Redis 7.0.15 says of each command, a line each, in the form of [`described`].

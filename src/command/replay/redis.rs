@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use super::{GROUPS, Peer, Shards, bulks, play, reply_length};
-use crate::command::{Command, Flags, Handler, Keys};
+use crate::command::{Command, Flags, Handler};
 use crate::command::{bitmap, counters, databases, dump, expire, keys, lcs, object, scan, strings};
 use crate::protocol::{Proto, Reply};
 use crate::types::UnixMs;
