@@ -9,9 +9,9 @@
 //! already they come to the same elements too, lists excepted. What is random or a matter of time is decided
 //! before an operation is noted.
 
-mod absent;
 pub mod edit;
 pub mod element;
+pub mod hash;
 pub mod heap;
 pub mod list;
 pub mod packed;
@@ -21,11 +21,10 @@ pub mod table;
 
 pub use edit::{Edit, OpReader};
 pub use element::{Digits, Element};
+pub use hash::Hash;
 pub use list::List;
 pub use set::Set;
 pub use sorted_set::SortedSet;
-
-pub use absent::hash::{self, Hash};
 
 /// What kind of collection, by Redis's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,7 +119,7 @@ pub const LIST_BYTES: [usize; 5] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
-            hash_entries: 128,
+            hash_entries: 512,
             hash_value_bytes: 64,
             list_size: -2,
             set_intset_entries: 512,

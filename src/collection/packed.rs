@@ -132,7 +132,32 @@ impl<'a> Packed<'a> {
     /// The first element that is `wanted`, among every `step`th from the first.
     #[inline]
     pub fn find(self, wanted: Element<'_>, step: usize) -> Option<Placed<'a>> {
-        self.iter().step_by(step).find(|placed| placed.element == wanted)
+        match wanted {
+            Element::Bytes(bytes @ [_, ..]) if bytes.len() < usize::from(INT13 - SIX_BITS) => {
+                self.find_short(bytes, step)
+            }
+            _ => self.iter().step_by(step).find(|placed| placed.element == wanted),
+        }
+    }
+
+    /// The same for what is written as one byte and these. Bytes of the same length are told apart by their
+    /// last one mostly, since many begin alike.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "less than 64")]
+    fn find_short(self, wanted: &[u8], step: usize) -> Option<Placed<'a>> {
+        let (head, last) = (SIX_BITS | wanted.len() as u8, wanted.last()?);
+        let mut rest = self.iter();
+        while rest.start < rest.end {
+            let bytes = &self.block[rest.start..];
+            if bytes[0] == head
+                && bytes.get(wanted.len()) == Some(last)
+                && bytes[1..].starts_with(wanted)
+            {
+                return rest.next();
+            }
+            rest.skip_some(step);
+        }
+        None
     }
 }
 
@@ -165,17 +190,24 @@ impl<'a> Iterator for Iter<'a> {
         Some(placed)
     }
 
-    /// Skips without looking at what the elements are.
     #[inline]
     fn nth(&mut self, count: usize) -> Option<Placed<'a>> {
+        self.skip_some(count);
+        self.next()
+    }
+}
+
+impl Iter<'_> {
+    /// Skips elements without looking at what they are.
+    #[inline]
+    fn skip_some(&mut self, count: usize) {
         for _ in 0..count {
             if self.start >= self.end {
-                return None;
+                return;
             }
             let length = encoded_bytes(&self.block[self.start..]);
             self.start += length + backward_bytes(length);
         }
-        self.next()
     }
 }
 

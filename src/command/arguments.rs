@@ -238,11 +238,52 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ),
     ("getrange", "key.k start.i end.i"),
     ("getset", "key.k value.s"),
+    ("hdel", "key.k field.s*"),
     (
         "hello",
         "arguments?{protover.i username_password=AUTH?{username.s password.s} \
          clientname.s=SETNAME?}",
     ),
+    ("hexists", "key.k field.s"),
+    (
+        "hexpire",
+        "key.k seconds.i condition?(nx=NX | xx=XX | gt=GT | lt=LT) \
+         fields=FIELDS{numfields.i field.s*}",
+    ),
+    (
+        "hexpireat",
+        "key.k unix-time-seconds.t condition?(nx=NX | xx=XX | gt=GT | lt=LT) \
+         fields=FIELDS{numfields.i field.s*}",
+    ),
+    ("hexpiretime", "key.k fields=FIELDS{numfields.i field.s*}"),
+    ("hget", "key.k field.s"),
+    ("hgetall", "key.k"),
+    ("hincrby", "key.k field.s increment.i"),
+    ("hincrbyfloat", "key.k field.s increment.d"),
+    ("hkeys", "key.k"),
+    ("hlen", "key.k"),
+    ("hmget", "key.k field.s*"),
+    ("hmset", "key.k field_value*{field.s value.s}"),
+    ("hpersist", "key.k fields=FIELDS{numfields.i field.s*}"),
+    (
+        "hpexpire",
+        "key.k milliseconds.i condition?(nx=NX | xx=XX | gt=GT | lt=LT) \
+         fields=FIELDS{numfields.i field.s*}",
+    ),
+    (
+        "hpexpireat",
+        "key.k unix-time-milliseconds.t condition?(nx=NX | xx=XX | gt=GT | lt=LT) \
+         fields=FIELDS{numfields.i field.s*}",
+    ),
+    ("hpexpiretime", "key.k fields=FIELDS{numfields.i field.s*}"),
+    ("hpttl", "key.k fields=FIELDS{numfields.i field.s*}"),
+    ("hrandfield", "key.k options?{count.i withvalues=WITHVALUES?}"),
+    ("hscan", "key.k cursor.i pattern.p=MATCH? count.i=COUNT?"),
+    ("hset", "key.k field_value*{field.s value.s}"),
+    ("hsetnx", "key.k field.s value.s"),
+    ("hstrlen", "key.k field.s"),
+    ("httl", "key.k fields=FIELDS{numfields.i field.s*}"),
+    ("hvals", "key.k"),
     ("incr", "key.k"),
     ("incrby", "key.k increment.i"),
     ("incrbyfloat", "key.k increment.d"),

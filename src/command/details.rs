@@ -174,7 +174,8 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         | "latency|latest" => &[VARIES, ALL_NODES, SPECIAL],
         "slowlog|len" => &[ALL_NODES, SUM, VARIES],
         "slowlog|get" => &[ALL_NODES, VARIES],
-        "command" | "command|docs" | "command|info" | "command|list" => &[ORDER_VARIES],
+        "command" | "command|docs" | "command|info" | "command|list" | "hgetall" | "hkeys"
+        | "hvals" => &[ORDER_VARIES],
         "client|info"
         | "client|list"
         | "lastsave"
@@ -182,6 +183,10 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         | "dump"
         | "ttl"
         | "pttl"
+        | "hpttl"
+        | "hrandfield"
+        | "hscan"
+        | "httl"
         | "object|encoding"
         | "object|freq"
         | "object|idletime"
@@ -286,12 +291,17 @@ fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
 
 fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
-        "exists" | "strlen" | "touch" | "type" | "memory|usage" => LOOK,
+        "exists" | "hexists" | "hlen" | "hstrlen" | "strlen" | "touch" | "type"
+        | "memory|usage" => LOOK,
         name if name.starts_with("object|") => LOOK,
-        "append" => &["RW", "insert"],
+        "append" | "hsetnx" => &["RW", "insert"],
         "bitfield" | "set" => MAYBE_CHANGE,
         "del" | "unlink" => &["RM", "delete"],
+        "hdel" => &["RW", "delete"],
         "expire" | "expireat" | "persist" | "pexpire" | "pexpireat" | "setrange" => CHANGE_UNREAD,
+        "hexpire" | "hexpireat" | "hmset" | "hpersist" | "hpexpire" | "hpexpireat" | "hset" => {
+            CHANGE_UNREAD
+        }
         "getdel" => TAKE,
         "msetnx" | "setnx" => INSERT,
         "mset" | "psetex" | "restore" | "setex" => OVERWRITE,

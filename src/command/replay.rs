@@ -17,7 +17,8 @@ use crate::cache::{EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
-    bitmap, cluster_keys, counters, databases, dump, expire, keys, lcs, object, scan, strings,
+    bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, object, scan,
+    strings,
 };
 use crate::limits::BULK_BYTES_MAX;
 use crate::node::Owners;
@@ -32,6 +33,7 @@ const GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     bitmap::COMMANDS,
     lcs::COMMANDS,
+    hashes::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -28,6 +28,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::cache::EvictionPolicy;
+use crate::collection::Thresholds;
 use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
 
 /// Everything the server is told. Plain data; every value is in its parameter's range.
@@ -76,6 +77,10 @@ pub struct Config {
     pub maxmemory_bytes: u64,
     /// `maxmemory-policy`: what is removed when memory is short.
     pub maxmemory_policy: EvictionPolicy,
+    /// `hash-max-listpack-entries` and its like: up to which size collections are blocks.
+    pub thresholds: Thresholds,
+    /// `list-compress-depth`: what Redis leaves uncompressed at the ends of lists; nothing is compressed here.
+    pub list_compress_depth: u32,
 
     /// `maxclients`: most connections at a time.
     pub maxclients: u32,
@@ -164,6 +169,8 @@ impl Config {
             auto_aof_rewrite_min_size_bytes: 64 << 20,
             maxmemory_bytes: 0,
             maxmemory_policy: EvictionPolicy::NoEviction,
+            thresholds: Thresholds::default(),
+            list_compress_depth: 0,
             maxclients: 10_000,
             timeout_s: 0,
             request_timeout_s: 60,

@@ -186,6 +186,70 @@ pub const PARAMETERS: &[Parameter] = &[
         change: Change::Live,
         doc: "What is removed when maxmemory is reached; with noeviction writes are refused",
     },
+    threshold(
+        ("hash-max-listpack-entries", Some("hash-max-ziplist-entries")),
+        |c| narrow(c.thresholds.hash_entries),
+        |c, v| c.thresholds.hash_entries = narrow(v),
+        "Fields of a hash beyond which it is a table rather than one block",
+    ),
+    threshold(
+        ("hash-max-listpack-value", Some("hash-max-ziplist-value")),
+        |c| narrow(c.thresholds.hash_value_bytes),
+        |c, v| c.thresholds.hash_value_bytes = narrow(v),
+        "Bytes of a field or value beyond which its hash is a table",
+    ),
+    Parameter {
+        name: "list-max-listpack-size",
+        alias: Some("list-max-ziplist-size"),
+        form: Form::Integer(
+            Bounds(-1 - I32_MAX, I32_MAX),
+            |c| c.thresholds.list_size,
+            |c, v| c.thresholds.list_size = v,
+        ),
+        change: Change::Live,
+        doc: "Elements of one block of a list; -1 to -5 for 4, 8, 16, 32 and 64 KiB instead",
+    },
+    Parameter {
+        name: "list-compress-depth",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| c.list_compress_depth.into(),
+            |c, v| c.list_compress_depth = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Taken and shown for Redis's sake: blocks of lists are never compressed",
+    },
+    threshold(
+        ("set-max-intset-entries", None),
+        |c| narrow(c.thresholds.set_intset_entries),
+        |c, v| c.thresholds.set_intset_entries = narrow(v),
+        "Members of a set of integers beyond which it is no longer kept as integers",
+    ),
+    threshold(
+        ("set-max-listpack-entries", None),
+        |c| narrow(c.thresholds.set_entries),
+        |c, v| c.thresholds.set_entries = narrow(v),
+        "Members of a set beyond which it is a table rather than one block",
+    ),
+    threshold(
+        ("set-max-listpack-value", None),
+        |c| narrow(c.thresholds.set_value_bytes),
+        |c, v| c.thresholds.set_value_bytes = narrow(v),
+        "Bytes of a member beyond which its set is a table",
+    ),
+    threshold(
+        ("zset-max-listpack-entries", Some("zset-max-ziplist-entries")),
+        |c| narrow(c.thresholds.zset_entries),
+        |c, v| c.thresholds.zset_entries = narrow(v),
+        "Members of a sorted set beyond which it is a tree rather than one block",
+    ),
+    threshold(
+        ("zset-max-listpack-value", Some("zset-max-ziplist-value")),
+        |c| narrow(c.thresholds.zset_value_bytes),
+        |c, v| c.thresholds.zset_value_bytes = narrow(v),
+        "Bytes of a member beyond which its sorted set is a tree",
+    ),
     Parameter {
         name: "maxclients",
         alias: None,
@@ -365,6 +429,17 @@ pub const PARAMETERS: &[Parameter] = &[
 
 const fn fixed(name: &'static str, value: &'static str, doc: &'static str) -> Parameter {
     Parameter { name, alias: None, form: Form::Fixed(value), change: Change::AtStart, doc }
+}
+
+/// Up to which size collections of a kind are blocks, in elements or bytes.
+const fn threshold(
+    (name, alias): (&'static str, Option<&'static str>),
+    get: fn(&Config) -> i64,
+    set: fn(&mut Config, i64),
+    doc: &'static str,
+) -> Parameter {
+    let form = Form::Integer(Bounds(0, i64::MAX), get, set);
+    Parameter { name, alias, form, change: Change::Live, doc }
 }
 
 /// A value within its row's bounds as the field's type.

@@ -484,7 +484,7 @@ impl<'a> Core<'a> {
         self.update_snapshot_policy();
     }
 
-    /// Gives the own shards their share of the memory limit.
+    /// Gives the own shards their share of the memory limit, and the thresholds of their collections.
     pub(super) fn update_room(&mut self) {
         let budget = self.engine.budget();
         for index in 0..self.shards.own().len() {
@@ -493,7 +493,7 @@ impl<'a> Core<'a> {
     }
 
     /// Gives other cores' shards theirs too, as far as they are free: the client that has just changed
-    /// the limit expects it to hold. The others' owners do it when they hear of it.
+    /// the configuration expects it to hold. The others' owners do it when they hear of it.
     pub(super) fn update_foreign_room(&mut self) {
         let budget = self.engine.budget();
         for shard in (0..self.node.slots.shard_count()).map(ShardId) {
@@ -505,6 +505,7 @@ impl<'a> Core<'a> {
     fn update_room_of(&mut self, shard: ShardId, budget: &Budget) {
         let Some(shard) = self.shards.borrow_again(shard) else { return };
         shard.set_room(budget.room_of(shard, self.node.shard(shard.id())));
+        shard.keyspace_mut().set_thresholds(self.config.thresholds);
     }
 
     // --- connections by name ---------------------------------------------------------------------

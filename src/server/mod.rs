@@ -95,7 +95,7 @@ impl Cores {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let started_at = Now::new(unix, MonoUs(0));
         let cells: Vec<ShardCell> = (0..slots.shard_count())
-            .map(|id| new_shard(slots, ShardId(id), started_at))
+            .map(|id| new_shard(&config, slots, ShardId(id), started_at))
             .collect::<Result<_, _>>()?;
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
         let node = Arc::new(Node::new(node_options(config, machine, &sockets, slots, started_at)?));
@@ -215,10 +215,17 @@ fn recoveries(
     Ok(by_core)
 }
 
-fn new_shard(slots: SlotMap, id: ShardId, started_at: Now) -> Result<ShardCell, StartError> {
+fn new_shard(
+    config: &Config,
+    slots: SlotMap,
+    id: ShardId,
+    started_at: Now,
+) -> Result<ShardCell, StartError> {
     let sequence = started_at.first_sequence();
     let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()?, sequence };
-    Ok(ShardCell::new(Shard::new(id, options)))
+    let mut shard = Shard::new(id, options);
+    shard.keyspace_mut().set_thresholds(config.thresholds);
+    Ok(ShardCell::new(shard))
 }
 
 fn random() -> Result<u64, StartError> {

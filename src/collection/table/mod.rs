@@ -137,6 +137,29 @@ impl<P: Payload> Table<P> {
 
     // --- spots -------------------------------------------------------------------------------
 
+    /// The hash of `key`, by which [`Table::seek_hash`] finds it again.
+    #[inline]
+    pub fn hash_of(&self, key: &[u8]) -> u64 {
+        self.hash(key)
+    }
+
+    /// Looks for an entry whose key has this hash and for which `is_it` holds.
+    pub fn seek_hash(
+        &self,
+        hash: u64,
+        is_it: impl Fn(&[u8], P::Value<'_>) -> bool,
+    ) -> Option<Spot> {
+        if self.segments == 0 {
+            return None;
+        }
+        let segment = self.index_of(hash);
+        let found = self.segment(segment).find(hash, |entry| {
+            let (key, value) = P::read(entry);
+            self.hash(key) == hash && is_it(key, value)
+        });
+        found.map(|index| Spot { segment, index })
+    }
+
     /// Looks for `key`.
     ///
     /// # Errors

@@ -7,7 +7,19 @@ use crate::command::testing::{Client, node};
 /// What Redis 7.0.15 says of each command, a line each, in the form of [`described`].
 const REDIS: &str = include_str!("redis-7.0.15.txt");
 /// Commands that came after Redis 7.0.
-const LATER: &[&str] = &["client|no-touch", "client|setinfo"];
+const LATER: &[&str] = &[
+    "client|no-touch",
+    "client|setinfo",
+    "hexpire",
+    "hexpireat",
+    "hexpiretime",
+    "hpersist",
+    "hpexpire",
+    "hpexpireat",
+    "hpexpiretime",
+    "hpttl",
+    "httl",
+];
 /// Commands that Redis does not have, described as Redis would.
 const OWN: &str = "\
     client|durability -2 | noscript loading stale | 0 0 0 | @slow @connection | |
