@@ -235,6 +235,18 @@ impl DoubleEndedIterator for Iter<'_> {
     }
 }
 
+/// The elements in the body of a listpack of unknown origin, if all of it makes sense. The lengths backwards are
+/// passed over.
+pub fn elements(body: &[u8]) -> Option<Vec<Element<'_>>> {
+    let (mut rest, mut elements) = (body, Vec::new());
+    while !rest.is_empty() {
+        let (element, length) = decode(rest)?;
+        rest = rest.get(length + backward_bytes(length)..)?;
+        elements.push(element);
+    }
+    Some(elements)
+}
+
 /// A block, to be changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedBuf {

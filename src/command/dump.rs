@@ -1,9 +1,12 @@
 //! `DUMP` and `RESTORE`: a key's value as bytes that another server can take, Redis included.
 
+use super::rdb::Restored;
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, keys, numbers, rdb};
 use crate::cache::Expiry;
+use crate::collection::list::End;
+use crate::collection::{Hash, List, Set, SortedSet};
 use crate::protocol::{Args, Reply};
-use crate::types::UnixMs;
+use crate::types::{Key, UnixMs};
 
 /// The rows of this group.
 pub const COMMANDS: &[Command] = &[
@@ -101,8 +104,8 @@ fn restore(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
             keys::remove(exec, key);
         }
         Expiry::At(_) | Expiry::Clear | Expiry::Keep => {
+            put(exec, key, value, expiry);
             let keyspace = exec.keyspace(key);
-            keyspace.set(key, &value, expiry, now);
             if let Some(idle_s) = options.idle_s {
                 let idle_ms = idle_s.saturating_mul(1000);
                 keyspace.set_accessed_at(key, UnixMs(now.0.saturating_sub(idle_ms)), now);
@@ -112,6 +115,39 @@ fn restore(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
     }
     reply.ok();
     Ok(())
+}
+
+/// Puts a value in place of whatever `key` holds.
+fn put(exec: &mut Exec<'_>, key: Key<'_>, value: Restored, expiry: Expiry) {
+    let now = exec.now.unix;
+    match value {
+        Restored::String(value) => return exec.keyspace(key).set(key, &value, expiry, now),
+        Restored::List(elements) => exec.replace::<List, ()>(key, |list, edit| {
+            list.push(End::Right, elements.iter().map(Vec::as_slice), edit);
+        }),
+        Restored::Set(members) => exec.replace::<Set, ()>(key, |set, edit| {
+            for member in &members {
+                set.add(member, edit);
+            }
+        }),
+        Restored::SortedSet(members) => exec.replace::<SortedSet, ()>(key, |set, edit| {
+            for (member, score) in &members {
+                set.put(member, *score, edit);
+            }
+        }),
+        Restored::Hash(fields) => exec.replace::<Hash, ()>(key, |hash, edit| {
+            for field in &fields {
+                hash.set(&field.name, &field.value, now, edit);
+                if field.expires_at.is_some() {
+                    hash.set_expiry(&field.name, field.expires_at, edit);
+                }
+            }
+            hash.remove_expired(now, usize::MAX, edit);
+        }),
+    }
+    if let Expiry::At(at) = expiry {
+        exec.keyspace(key).set_expiry(key, Some(at), now);
+    }
 }
 
 #[cfg(test)]

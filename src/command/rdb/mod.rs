@@ -1,15 +1,18 @@
-//! Strings in Redis's RDB format, and the payloads of `DUMP` and `RESTORE` that carry them.
+//! Values in Redis's RDB format, and the payloads of `DUMP` and `RESTORE` that carry them.
 //!
 //! ```text
-//! payload  =  type (0: string)  string  version (2 bytes)  CRC-64 of all before (8 bytes)
+//! payload  =  type  value  version (2 bytes)  CRC-64 of all before (8 bytes)
 //! string   =  length bytes
 //!          |  11000000 i8  |  11000001 i16  |  11000010 i32        a canonical decimal
 //!          |  11000011 compressed-length length LZF
 //! length   =  00LLLLLL  |  01LLLLLL LLLLLLLL  |  10000000 u32 big  |  10000001 u64 big
 //! ```
 //!
-//! Integers are little-endian but for the lengths. The version is the oldest that can read the
-//! payload and the newest that we read: 10, Redis 7.0's.
+//! Integers are little-endian but for the lengths. The version is the oldest that can read the payload; the newest
+//! that we read is 12, Redis 7.4's. `values` has what values look like.
+
+mod forms;
+mod values;
 
 use crc::{CRC_64_REDIS, Crc, Table};
 
@@ -17,13 +20,12 @@ use super::lzf;
 use super::numbers::parse_i64;
 use crate::collection::Value;
 use crate::limits::BULK_BYTES_MAX;
+pub(super) use values::Restored;
 
-/// The RDB version written, and the newest read.
-const VERSION: u16 = 10;
+/// The newest RDB version that is read.
+const VERSION_MAX: u16 = 12;
 /// Bytes of version and checksum at a payload's end.
 const FOOTER_BYTES: usize = 10;
-/// The type byte of a string.
-const TYPE_STRING: u8 = 0;
 /// Strings up to this length are not compressed (as Redis).
 const COMPRESS_BYTES_MIN: usize = 21;
 /// What compression must save (as Redis).
@@ -46,7 +48,7 @@ pub(super) enum PayloadError {
     /// It was damaged, or a later version wrote it.
     #[error("ERR DUMP payload version or checksum are wrong")]
     Footer,
-    /// What it holds is not a string, or not well formed.
+    /// What it holds is of no type that is known, or not well formed.
     #[error("ERR Bad data format")]
     Format,
 }
@@ -54,20 +56,9 @@ pub(super) enum PayloadError {
 /// The payload that `DUMP` answers for a value.
 pub(super) fn dump(value: &Value<'_>) -> Vec<u8> {
     let mut payload = Vec::new();
-    put_value(&mut payload, value);
-    seal(&mut payload, VERSION);
+    let version = values::put(&mut payload, value);
+    seal(&mut payload, version);
     payload
-}
-
-/// Appends a value's type and the value.
-fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
-    match value {
-        Value::String(value) => {
-            out.push(TYPE_STRING);
-            put_string(out, value);
-        }
-        Value::List(_) | Value::Set(_) | Value::SortedSet(_) | Value::Hash(_) => {}
-    }
 }
 
 /// Makes a payload of a type byte and a value: appends `version`, the oldest that can read it, and the
@@ -78,27 +69,23 @@ pub(crate) fn seal(payload: &mut Vec<u8>, version: u16) {
     payload.extend(checksum.to_le_bytes());
 }
 
-/// The string in a payload.
-pub(super) fn restore(payload: &[u8]) -> Result<Vec<u8>, PayloadError> {
+/// The value in a payload.
+pub(super) fn restore(payload: &[u8]) -> Result<Restored, PayloadError> {
     let body_length = payload.len().checked_sub(FOOTER_BYTES).ok_or(PayloadError::Footer)?;
     let (checked, checksum) = payload.split_at(body_length + size_of::<u16>());
     let (body, version) = checked.split_at(body_length);
-    if u16::from_le_bytes([version[0], version[1]]) > VERSION
+    if u16::from_le_bytes([version[0], version[1]]) > VERSION_MAX
         || CRC64.checksum(checked).to_le_bytes() != checksum
     {
         return Err(PayloadError::Footer);
     }
-    match body {
-        // What stands behind the string is not looked at, as in Redis.
-        [TYPE_STRING, string @ ..] => get_string(string).ok_or(PayloadError::Format),
-        _ => Err(PayloadError::Format),
-    }
+    values::get(body).ok_or(PayloadError::Format)
 }
 
 /// Bytes that the value takes in the RDB format, its type left out.
 pub(super) fn value_length(value: &Value<'_>) -> usize {
     let mut encoded = Vec::new();
-    put_value(&mut encoded, value);
+    values::put(&mut encoded, value);
     encoded.len().saturating_sub(1)
 }
 
@@ -151,54 +138,108 @@ fn put_length(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Reads the string at the start of `bytes`.
-fn get_string(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (&head, rest) = bytes.split_first()?;
-    match head {
-        INT8 => Some(i8::from_le_bytes(*rest.first_chunk()?).to_string().into_bytes()),
-        INT16 => Some(i16::from_le_bytes(*rest.first_chunk()?).to_string().into_bytes()),
-        INT32 => Some(i32::from_le_bytes(*rest.first_chunk()?).to_string().into_bytes()),
-        LZF => {
-            let (packed_length, rest) = get_length(rest)?;
-            let (length, rest) = get_length(rest)?;
-            lzf::decompress(rest.get(..packed_length)?, length)
+/// Bytes in the RDB format that are read from the front.
+struct Source<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*taken)
+    }
+
+    /// A string in any of its forms.
+    fn string(&mut self) -> Option<Vec<u8>> {
+        match *self.rest.first()? {
+            INT8 => self.skip_head().array().map(|of| digits(i8::from_le_bytes(of).into())),
+            INT16 => self.skip_head().array().map(|of| digits(i16::from_le_bytes(of).into())),
+            INT32 => self.skip_head().array().map(|of| digits(i32::from_le_bytes(of).into())),
+            LZF => {
+                let (packed, length) = (self.skip_head().length()?, self.length()?);
+                lzf::decompress(self.take(packed)?, length)
+            }
+            _ => {
+                let length = self.length()?;
+                self.take(length).map(<[u8]>::to_vec)
+            }
         }
-        _ => {
-            let (length, rest) = get_length(bytes)?;
-            rest.get(..length).map(<[u8]>::to_vec)
+    }
+
+    fn skip_head(&mut self) -> &mut Self {
+        self.rest = &self.rest[1..];
+        self
+    }
+
+    /// A length. Nothing is longer than [`BULK_BYTES_MAX`], nor are there more of anything.
+    fn length(&mut self) -> Option<usize> {
+        let length = usize::try_from(self.number()?).ok();
+        length.filter(|&length| length <= BULK_BYTES_MAX)
+    }
+
+    /// A number that is written as a length.
+    fn number(&mut self) -> Option<u64> {
+        let [head] = self.array()?;
+        Some(match head {
+            0..LENGTH_14_BITS => u64::from(head),
+            LENGTH_14_BITS..LENGTH_32_BITS => {
+                let [low] = self.array()?;
+                u64::from(head & 0x3f) << 8 | u64::from(low)
+            }
+            LENGTH_32_BITS => u64::from(u32::from_be_bytes(self.array()?)),
+            LENGTH_64_BITS => u64::from_be_bytes(self.array()?),
+            _ => return None,
+        })
+    }
+
+    /// Eight bytes.
+    fn fixed(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A score as text: a byte tells its length, or that it is infinite or no number.
+    fn score(&mut self) -> Option<f64> {
+        let [length] = self.array()?;
+        match length {
+            253 => Some(f64::NAN),
+            254 => Some(f64::INFINITY),
+            255 => Some(f64::NEG_INFINITY),
+            length => std::str::from_utf8(self.take(length.into())?).ok()?.parse().ok(),
         }
+    }
+
+    /// A count, and as many strings.
+    fn strings(&mut self) -> Option<Vec<Vec<u8>>> {
+        self.strings_of(1)
+    }
+
+    /// A count, and so many times as many strings.
+    fn strings_of(&mut self, times: usize) -> Option<Vec<Vec<u8>>> {
+        let count = self.length()? * times;
+        (0..count).map(|_| self.string()).collect()
     }
 }
 
-/// Reads the length at the start of `bytes`, and what follows it. No string is longer than
-/// [`BULK_BYTES_MAX`].
-fn get_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (&head, rest) = bytes.split_first()?;
-    let (length, rest) = match head {
-        0..LENGTH_14_BITS => (u64::from(head), rest),
-        LENGTH_14_BITS..LENGTH_32_BITS => {
-            let (&low, rest) = rest.split_first()?;
-            (u64::from(head & 0x3f) << 8 | u64::from(low), rest)
-        }
-        LENGTH_32_BITS => {
-            let (length, rest) = rest.split_first_chunk()?;
-            (u64::from(u32::from_be_bytes(*length)), rest)
-        }
-        LENGTH_64_BITS => {
-            let (length, rest) = rest.split_first_chunk()?;
-            (u64::from_be_bytes(*length), rest)
-        }
-        _ => return None,
-    };
-    let length = usize::try_from(length).ok().filter(|&length| length <= BULK_BYTES_MAX)?;
-    Some((length, rest))
+fn digits(number: i64) -> Vec<u8> {
+    number.to_string().into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
-    use super::{PayloadError, dump, restore};
+    use super::{PayloadError, Restored, dump, restore};
     use crate::collection::Value;
 
     /// What Redis 7.0.15 dumps.
@@ -231,7 +272,7 @@ mod tests {
                 payload.escape_ascii().to_string(),
                 "{value}"
             );
-            assert_eq!(restore(payload), Ok(value.as_bytes().to_vec()));
+            assert_eq!(restore(payload), Ok(Restored::String(value.as_bytes().to_vec())));
         }
     }
 
@@ -243,7 +284,7 @@ mod tests {
             (b"0123456789", 30, b"\x00\xc3\x15A,\x0a01234567890\xe0\xff\x09\xe1\x0e\x0d\x0189\x0a\x00\xf1\xe9\x82|\x1eU\xe4\x9a"),
         ];
         for (word, times, payload) in rows {
-            assert_eq!(restore(payload), Ok(word.repeat(times)));
+            assert_eq!(restore(payload), Ok(Restored::String(word.repeat(times))));
         }
     }
 
@@ -263,14 +304,14 @@ mod tests {
     #[test]
     fn other_types_and_later_versions_are_refused() {
         for (body, version, expect) in [
-            (&b"\x00\x01a"[..], 10, Ok(b"a".to_vec())),
-            (b"\x00\x01a", 9, Ok(b"a".to_vec())),
-            (b"\x00\x01a", 11, Err(PayloadError::Footer)),
+            (&b"\x00\x01a"[..], 10, Ok(Restored::String(b"a".to_vec()))),
+            (b"\x00\x01a", 9, Ok(Restored::String(b"a".to_vec()))),
+            (b"\x00\x01a", 13, Err(PayloadError::Footer)),
             (b"\x01\x01a", 10, Err(PayloadError::Format)),
             (b"\x00\x02a", 10, Err(PayloadError::Format)),
-            (b"\x00\x40\x01a", 10, Ok(b"a".to_vec())),
-            (b"\x00\x80\x00\x00\x00\x01a", 10, Ok(b"a".to_vec())),
-            (b"\x00\x81\x00\x00\x00\x00\x00\x00\x00\x01a", 10, Ok(b"a".to_vec())),
+            (b"\x00\x40\x01a", 10, Ok(Restored::String(b"a".to_vec()))),
+            (b"\x00\x80\x00\x00\x00\x01a", 10, Ok(Restored::String(b"a".to_vec()))),
+            (b"\x00\x81\x00\x00\x00\x00\x00\x00\x00\x01a", 10, Ok(Restored::String(b"a".to_vec()))),
             (b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xffa", 10, Err(PayloadError::Format)),
             (b"\x00\x82\x00\x00\x00\x01a", 10, Err(PayloadError::Format)),
             (b"\x00\xc1\x01", 10, Err(PayloadError::Format)),
@@ -298,9 +339,9 @@ mod tests {
             integer in any::<i64>(),
         ) {
             let value = word.repeat(times);
-            prop_assert_eq!(restore(&dump(&Value::String(&value))), Ok(value));
+            prop_assert_eq!(restore(&dump(&Value::String(&value))), Ok(Restored::String(value)));
             let value = integer.to_string().into_bytes();
-            prop_assert_eq!(restore(&dump(&Value::String(&value))), Ok(value));
+            prop_assert_eq!(restore(&dump(&Value::String(&value))), Ok(Restored::String(value)));
         }
     }
 }
