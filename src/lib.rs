@@ -20,7 +20,8 @@
 //! 3. If the shard's token is at hand or free (`runtime::shards`), `runtime::engine` runs the command
 //!    there and then, a pipeline's requests shard by shard (`runtime::sorted`); if another core holds
 //!    it, the command waits in the shard's queue for that core (`runtime::batch`). A command over
-//!    several shards gathers all their tokens (`runtime::multi`).
+//!    several shards gathers all their tokens (`runtime::multi`), and so does a transaction
+//!    (`runtime::transaction`).
 //! 4. [`shard`] makes room if memory is short, and calls the command's handler
 //!    ([`command::strings`]), which decides with what [`command::Exec`] gives it: the time, the
 //!    database, the keyspaces.

@@ -93,6 +93,15 @@ pub const TOPOLOGY_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Capacity that an idle connection's buffers keep.
 pub const IDLE_BUFFER_BYTES_MAX: usize = 512;
 
+/// Most commands of one transaction.
+pub const TRANSACTION_COMMANDS_MAX: usize = 1024 * 1024;
+/// Most bytes of their arguments; `client-query-buffer-limit` may well allow less.
+pub const TRANSACTION_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Memory of a transaction that is kept for the next, one a core, in bytes.
+pub const SPARE_QUEUE_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(BULK_BYTES_MAX < TRANSACTION_BYTES_MAX);
+const _: () = assert!(TRANSACTION_BYTES_MAX < u32::MAX as usize);
+
 // One shard.
 
 /// Bytes of values up to which a command that reads all of them runs on a borrowed shard; beyond, it goes

@@ -18,6 +18,8 @@ use crate::servers::{Running, on_path};
 pub(crate) const CONNECTIONS: usize = 50;
 /// Keys are chosen at random from this many, named as `redis-benchmark` names them: 16 bytes.
 pub(crate) const KEYS: u64 = 100_000;
+/// `SET`s of one transaction.
+const TRANSACTION_SETS: usize = 5;
 pub(crate) const VALUE: [u8; 64] = [b'x'; 64];
 /// A run that takes longer than this is given up.
 pub(crate) const RUN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -26,6 +28,8 @@ pub(crate) const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 pub(crate) enum Verb {
     Set,
     Get,
+    /// `MULTI`, as many `SET`s as [`TRANSACTION_SETS`] says, `EXEC`: counted as one request.
+    Transaction,
 }
 
 impl Verb {
@@ -33,6 +37,7 @@ impl Verb {
         match self {
             Self::Set => "SET",
             Self::Get => "GET",
+            Self::Transaction => "MULTI, 5 SET, EXEC",
         }
     }
 
@@ -242,7 +247,7 @@ fn built_in(load: Load, server: &Running) -> io::Result<Seen> {
         for client in &mut clients {
             client.finish()?;
             for _ in 0..left.min(load.depth as u64) {
-                add(client, load.verb, next(&mut random) % KEYS);
+                add(client, load.verb, || next(&mut random) % KEYS);
                 left -= 1;
             }
             client.send()?;
@@ -259,11 +264,17 @@ fn built_in(load: Load, server: &Running) -> io::Result<Seen> {
     Ok(Seen { requests_per_second, p50_ms: ms(0.5), p99_ms: ms(0.99) })
 }
 
-fn add(client: &mut Client, verb: Verb, number: u64) {
-    let key = key(number);
+fn add(client: &mut Client, verb: Verb, mut number: impl FnMut() -> u64) {
     match verb {
-        Verb::Set => client.add(&[b"SET", &key, &VALUE]),
-        Verb::Get => client.add(&[b"GET", &key]),
+        Verb::Set => client.add(&[b"SET", &key(number()), &VALUE]),
+        Verb::Get => client.add(&[b"GET", &key(number())]),
+        Verb::Transaction => {
+            client.add(&[b"MULTI"]);
+            for _ in 0..TRANSACTION_SETS {
+                client.add(&[b"SET", &key(number()), &VALUE]);
+            }
+            client.add(&[b"EXEC"]);
+        }
     }
 }
 

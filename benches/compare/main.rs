@@ -72,6 +72,8 @@ struct Options {
 enum Part {
     /// One shard on one CPU beside the other servers.
     Speed,
+    /// Transactions on one shard.
+    Transactions,
     /// Two shards on two CPUs beside one on one.
     Shards,
     /// SETs with a log on disk.
@@ -208,6 +210,7 @@ fn run(options: &Options) -> io::Result<()> {
 fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Option<Table>> {
     Ok(Some(match part {
         Part::Speed => speed::one_shard(setting, servers)?,
+        Part::Transactions => speed::transactions(setting, servers)?,
         Part::Shards if setting.two.server.len() < 2 => {
             progress("shards: left out, there is only one CPU");
             return Ok(None);

@@ -101,13 +101,13 @@ fn batch(case: Case, protocol: Protocol, numbers: impl Iterator<Item = u64>) -> 
     for (id, number) in (0..).zip(numbers.take(case.depth)) {
         let key = key(number);
         match (protocol, case.verb) {
+            (_, Verb::Transaction) => unreachable!("one protocol alone has transactions"),
             (Protocol::Resp, Verb::Set) => write_request(&mut bytes, &[b"SET", &key, &VALUE]),
             (Protocol::Resp, Verb::Get) => write_request(&mut bytes, &[b"GET", &key]),
-            (Protocol::Binary, verb) => {
-                let (opcode, value): (_, &[u8]) = match verb {
-                    Verb::Set => (Opcode::Set, &VALUE),
-                    Verb::Get => (Opcode::Get, &[]),
-                };
+            (Protocol::Binary, verb @ (Verb::Set | Verb::Get)) => {
+                let is_set = verb == Verb::Set;
+                let opcode = if is_set { Opcode::Set } else { Opcode::Get };
+                let value: &[u8] = if is_set { &VALUE } else { &[] };
                 let head = RequestHead { slot: key_slot(&key), ..RequestHead::new(id, opcode) };
                 let pushed = frame.push(head, &Extras::default(), &key, value);
                 pushed.expect("a batch is shorter than a frame may be");

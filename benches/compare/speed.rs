@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::load::{Cost, Load, Verb, warm_up};
+use crate::load::{Cost, Generator, Load, Verb, warm_up};
 use crate::servers::{BASE, Installed};
 use crate::table::{Rounds, Table, thousands};
 use crate::{Placement, Setting, progress};
@@ -18,9 +18,9 @@ struct Case {
 }
 
 impl Case {
-    fn all(setting: &Setting) -> Vec<Self> {
+    fn all(setting: &Setting, verbs: &[Verb]) -> Vec<Self> {
         let depths = setting.depths.iter();
-        depths.flat_map(|&depth| [Verb::Set, Verb::Get].map(|verb| Self { verb, depth })).collect()
+        depths.flat_map(|&depth| verbs.iter().map(move |&verb| Self { verb, depth })).collect()
     }
 
     fn load(self, setting: &Setting, is_cluster: bool) -> Load {
@@ -49,19 +49,32 @@ impl Figures {
 
 /// Every server in turn on one CPU and the clients on another, started anew in each round.
 pub(crate) fn one_shard(setting: &Setting, servers: &[Installed]) -> io::Result<Table> {
-    let cases = Case::all(setting);
+    one_cpu(setting, servers, (&[Verb::Set, Verb::Get], &setting.generator))
+}
+
+/// The same with transactions, which the built-in client alone can ask for.
+pub(crate) fn transactions(setting: &Setting, servers: &[Installed]) -> io::Result<Table> {
+    one_cpu(setting, servers, (&[Verb::Transaction], &Generator::BuiltIn))
+}
+
+fn one_cpu(
+    setting: &Setting,
+    servers: &[Installed],
+    (verbs, generator): (&[Verb], &Generator),
+) -> io::Result<Table> {
+    let cases = Case::all(setting, verbs);
     let mut figures = vec![vec![Figures::default(); cases.len()]; servers.len()];
     for round in 1..=setting.rounds {
         for (server, figures) in servers.iter().zip(&mut figures) {
             progress(&format!("speed, round {round}: {}", server.name));
-            run(setting, server, &setting.one, false, figures)?;
+            run((setting, generator), server, &setting.one, false, (&cases, figures))?;
         }
     }
 
     let base = servers.iter().position(|server| server.name == BASE).unwrap_or(0);
     let ratio = format!("CPU over {}'s", servers[base].name);
     let head = ["", "server", "requests/s", "CPU us/request", &ratio];
-    let title = format!("One CPU; {}", setting.rounds_in_words(&setting.generator));
+    let title = format!("One CPU; {}", setting.rounds_in_words(generator));
     let mut table = Table::new(title, &head, setting.is_markdown);
     for (at, case) in cases.iter().enumerate() {
         for (server, of_server) in servers.iter().zip(&figures) {
@@ -81,15 +94,16 @@ pub(crate) fn one_shard(setting: &Setting, servers: &[Installed]) -> io::Result<
 /// This server with one shard on one CPU, and with two on two: over the common port, where half of the
 /// keys belong to the other core, and over the cores' own ports.
 pub(crate) fn two_shards(setting: &Setting, server: &Installed) -> io::Result<Table> {
-    let cases = Case::all(setting);
+    let cases = Case::all(setting, &[Verb::Set, Verb::Get]);
+    let with = (setting, &setting.generator);
     let follows_slots = setting.generator.follows_slots();
     let [mut one, mut common, mut own] = [(); 3].map(|()| vec![Figures::default(); cases.len()]);
     for round in 1..=setting.rounds {
         progress(&format!("shards, round {round}"));
-        run(setting, server, &setting.one_of_two, false, &mut one)?;
-        run(setting, server, &setting.two, false, &mut common)?;
+        run(with, server, &setting.one_of_two, false, (&cases, &mut one))?;
+        run(with, server, &setting.two, false, (&cases, &mut common))?;
         if follows_slots {
-            run(setting, server, &setting.two, true, &mut own)?;
+            run(with, server, &setting.two, true, (&cases, &mut own))?;
         }
     }
 
@@ -115,17 +129,17 @@ pub(crate) fn two_shards(setting: &Setting, server: &Installed) -> io::Result<Ta
 
 /// Starts `server`, runs every case on it and adds what each cost.
 fn run(
-    setting: &Setting,
+    (setting, generator): (&Setting, &Generator),
     server: &Installed,
     place: &Placement,
     is_cluster: bool,
-    figures: &mut [Figures],
+    (cases, figures): (&[Case], &mut [Figures]),
 ) -> io::Result<()> {
     let running = server.start(&place.server)?;
     warm_up(&running)?;
-    for (case, figures) in Case::all(setting).into_iter().zip(figures) {
+    for (case, figures) in cases.iter().zip(figures) {
         let load = case.load(setting, is_cluster);
-        figures.push(setting.generator.run(load, &running, &place.clients)?);
+        figures.push(generator.run(load, &running, &place.clients)?);
     }
     Ok(())
 }

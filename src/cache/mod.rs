@@ -7,6 +7,7 @@
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
 //!      ├──────── journal, recall                   changes as bytes, and bytes as changes
+//!      ├──────── observe                           changes that somebody wants to be told of
 //!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
 //!                                       large ── extent, region
 //! ```
@@ -36,6 +37,7 @@ mod index;
 mod journal;
 mod large;
 mod lru;
+mod observe;
 mod random;
 mod recall;
 mod reclaim;
@@ -61,6 +63,7 @@ use expiry::Wheel;
 use index::Position;
 use journal::Journal;
 use lru::Lru;
+use observe::Observations;
 use slab::Handle;
 
 pub use ahead::{Place, WrongSlot};
@@ -70,6 +73,7 @@ pub use journal::{
     Change, Changed, Changes, NO_CHANGES, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat,
     Written,
 };
+pub use observe::{Observed, Observer};
 pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
@@ -245,6 +249,7 @@ pub struct Keyspace {
     random: Random,
     counts: KeyspaceCounts,
     journal: Journal,
+    observations: Observations,
     upheavals: u64,
     sequence: u64,
     /// Where the sequence began.
@@ -283,6 +288,7 @@ impl Keyspace {
             random,
             counts: KeyspaceCounts::default(),
             journal: Journal::default(),
+            observations: Observations::default(),
             upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
@@ -369,11 +375,15 @@ impl Keyspace {
         self.first_sequence
     }
 
-    /// Gives an entry that is being changed its new version.
+    /// Gives an entry that is being changed its new version. Every change of a value or an expiry comes by
+    /// here, and so gets to who observes the key.
     #[inline]
     fn advance(&mut self, entry: Handle) {
         self.sequence += 1;
         self.store.set_version(entry, self.sequence);
+        if self.observations.are_any() {
+            self.note_entry(entry);
+        }
     }
 
     // --- memory and counts -------------------------------------------------------------------
@@ -482,8 +492,11 @@ impl Keyspace {
     fn take_out_expired(&mut self, spot: Spot, position: Position, key: &[u8]) {
         self.take_out(spot, position);
         self.counts.expired += 1;
+        let db = self.databases.db_of(spot.table).expect("a key is looked up in a database");
+        if self.observations.are_any() {
+            self.note_key(db, key);
+        }
         if self.journal.is_on() {
-            let db = self.databases.db_of(spot.table).expect("a key is looked up in a database");
             self.journal.remove((db, key), false, self.sequence);
         }
     }

@@ -361,7 +361,7 @@ impl Keyspace {
                 return self.make_elements_again(key, kind, operations, time);
             }
             (Change::Flush, _) => self.flush(changed.db),
-            (Change::Swap { with }, _) => self.swap_databases(changed.db, with),
+            (Change::Swap { with }, _) => self.swap_databases(changed.db, with, time),
             (
                 Change::Set { .. }
                 | Change::Edit { .. }

@@ -95,6 +95,9 @@ impl Keyspace {
         if self.databases.of(db).len == 0 {
             return;
         }
+        if self.observations.are_any() {
+            self.note_flush(db);
+        }
         while !self.databases.can_retire() && self.sweep(usize::MAX / 1024) {}
         self.databases.retire(db);
         self.sequence += 1;
@@ -104,8 +107,11 @@ impl Keyspace {
         }
     }
 
-    /// Exchanges two databases; constant time.
-    pub fn swap_databases(&mut self, a: DbIndex, b: DbIndex) {
+    /// Exchanges two databases; constant time, where none of their keys is observed.
+    pub fn swap_databases(&mut self, a: DbIndex, b: DbIndex, now: UnixMs) {
+        if self.observations.are_any() {
+            self.note_swap(a, b, now);
+        }
         self.databases.swap(a, b);
         self.sequence += 1;
         self.upheavals += 1;

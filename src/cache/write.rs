@@ -162,6 +162,9 @@ impl Keyspace {
     /// A key was removed because somebody asked for it.
     pub(super) fn note_removed(&mut self, key: Key<'_>) {
         self.sequence += 1;
+        if self.observations.are_any() {
+            self.note_key(key.db, key.bytes);
+        }
         if self.journal.is_on() {
             self.journal.remove((key.db, key.bytes), true, self.sequence);
         }
@@ -289,6 +292,9 @@ impl Keyspace {
     /// Removes an entry that expired or gives way, and notes it unless its database was flushed, which
     /// was noted then.
     pub(super) fn remove_unasked(&mut self, entry: Handle) -> usize {
+        if self.observations.are_any() {
+            self.note_entry(entry);
+        }
         if self.journal.is_on()
             && let Some(db) = self.databases.db_of(self.store.table(entry))
         {

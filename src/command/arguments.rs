@@ -344,6 +344,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("ttl", "key.k"),
     ("type", "key.k"),
     ("unlink", "key.k*"),
+    ("watch", "key.k*"),
 ];
 
 #[cfg(test)]

@@ -407,7 +407,7 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
     let _ = writeln!(
         out,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi=-1 qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={omem} oll=0 \
+         multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={omem} oll=0 \
          omem={omem} tot-mem={} events={} cmd={command} user={DEFAULT_USER} redir=-1 resp={} \
          lib-name={} lib-ver={}",
         client.id.0,
@@ -419,9 +419,12 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
         if is_self { 0 } else { seconds_since(client.last_interaction()) },
         letters(client.flags()),
         client.db().0,
+        client.transaction.queued(),
+        client.transaction.watched(),
         held.query,
         held.query_free,
         held.arguments,
+        held.transaction,
         held.reply,
         held.reply_peak,
         held.total,
@@ -436,7 +439,9 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
 fn letters(flags: ClientFlags) -> String {
     let table = [
         (ClientFlags::MONITOR, 'O'),
+        (ClientFlags::MULTI, 'x'),
         (ClientFlags::BLOCKED, 'b'),
+        (ClientFlags::DIRTY, 'd'),
         (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
         (ClientFlags::CLOSE_ASAP, 'A'),
         (ClientFlags::NO_EVICT, 'e'),

@@ -84,6 +84,9 @@ fn reset(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
         cx.session.monitor = false;
         cx.actions.push(Action::EndMonitor);
     }
+    if cx.session.transaction.is_open || !cx.session.transaction.watches.is_empty() {
+        cx.actions.push(Action::EndTransaction);
+    }
     cx.session.authenticated = cx.node.config.load().requirepass.is_none();
     cx.session.no_touch = false;
     cx.session.durability = None;

@@ -83,9 +83,10 @@ fn swapdb(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     number(1, Error::Static("ERR invalid first DB index"))?;
     number(2, Error::Static("ERR invalid second DB index"))?;
     let (a, b) = (keys::db_argument(args.at(1))?, keys::db_argument(args.at(2))?);
+    let now = exec.now.unix;
     for (_, keyspace) in exec.each() {
         if a != b && keyspace.len(a) + keyspace.len(b) > 0 {
-            keyspace.swap_databases(a, b);
+            keyspace.swap_databases(a, b, now);
             keyspace.count_change();
         }
     }

@@ -43,6 +43,8 @@ bitflags::bitflags! {
         const SORTED_SET = 1 << 14;
         /// Works on hashes.
         const HASH = 1 << 15;
+        /// Begins, ends or guards a transaction.
+        const TRANSACTION = 1 << 16;
     }
 }
 
@@ -68,7 +70,7 @@ impl Categories {
         (Self::BLOCKING, "blocking"),
         (Self::DANGEROUS, "dangerous"),
         (Self::CONNECTION, "connection"),
-        (Self::empty(), "transaction"),
+        (Self::TRANSACTION, "transaction"),
         (Self::empty(), "scripting"),
     ];
 
@@ -97,6 +99,7 @@ pub fn categories(entry: &Entry) -> Categories {
         Group::Hash => Categories::HASH,
         Group::Generic => Categories::KEYSPACE,
         Group::Connection => Categories::CONNECTION,
+        Group::Transactions => Categories::TRANSACTION,
         Group::Server | Group::Cluster => Categories::empty(),
     };
     for (flag, implied) in [
@@ -127,6 +130,10 @@ fn exceptional_categories(name: &str) -> Categories {
     }
 }
 
+/// What Redis runs while a script that takes too long keeps it busy.
+const BUSY: &[&str] =
+    &["auth", "hello", "quit", "reset", "shutdown", "multi", "discard", "watch", "unwatch"];
+
 /// Names of a command's flags, in Redis's order.
 pub fn flag_names(entry: &Entry) -> Vec<&'static str> {
     const BEFORE: &[(Flags, &str)] = &[
@@ -150,7 +157,7 @@ pub fn flag_names(entry: &Entry) -> Vec<&'static str> {
     ];
     let flags = entry.command.flags;
     let known = BEFORE.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, name)| *name);
-    let busy = matches!(entry.full_name, "auth" | "hello" | "quit" | "reset" | "shutdown");
+    let busy = BUSY.contains(&entry.full_name);
     known.chain(busy.then_some("allow_busy")).collect()
 }
 
@@ -292,7 +299,7 @@ fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
 fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
         "exists" | "hexists" | "hlen" | "hstrlen" | "strlen" | "touch" | "type"
-        | "memory|usage" => LOOK,
+        | "memory|usage" | "watch" => LOOK,
         name if name.starts_with("object|") => LOOK,
         "append" | "hsetnx" => &["RW", "insert"],
         "bitfield" | "set" => MAYBE_CHANGE,

@@ -206,6 +206,7 @@ fn group_name(group: Group) -> &'static str {
         Group::Connection => "connection",
         Group::Server => "server",
         Group::Cluster => "cluster",
+        Group::Transactions => "transactions",
     }
 }
 

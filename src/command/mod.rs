@@ -45,6 +45,7 @@ pub mod strings;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod transactions;
 
 pub use error::Error;
 pub use exec::{Exec, Handover, View};
@@ -54,7 +55,7 @@ use crate::protocol::{Args, Reply};
 
 bitflags::bitflags! {
     /// What a command does, by Redis's names (`COMMAND INFO`).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Flags: u32 {
         /// May change data.
         const WRITE = 1 << 0;
@@ -230,6 +231,8 @@ pub enum Group {
     Server,
     /// `cluster`
     Cluster,
+    /// `transactions`
+    Transactions,
 }
 
 /// One row of the table.

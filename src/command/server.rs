@@ -69,6 +69,9 @@ fn role(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<()
 }
 
 fn monitor(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    if cx.session.transaction.is_running {
+        return Err(Error::Static("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     if !cx.session.monitor {
         cx.session.monitor = true;
         cx.session.info.set_flags(ClientFlags::MONITOR, true);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::View;
+use super::transactions::Transaction;
 use crate::config::Durability;
 use crate::node::{ClientInfo, Node};
 use crate::protocol::Proto;
@@ -47,6 +48,8 @@ pub struct Session {
     pub topology_told: Option<u64>,
     /// What its writes are to survive before they are acknowledged (`CLIENT DURABILITY`), if it chose.
     pub durability: Option<Durability>,
+    /// What it has begun with `MULTI` and `WATCH`.
+    pub transaction: Transaction,
     /// What other connections may see of this one (`CLIENT LIST`).
     pub info: Arc<ClientInfo>,
 }
@@ -74,6 +77,12 @@ pub enum Action {
     ConfigChanged,
     /// A shard has a new owner: every core looks, this one at its next turn.
     OwnersChanged,
+    /// Register this connection with the shards of all keys that it watches (`WATCH`).
+    Watch,
+    /// Forget the keys that this connection watches (`UNWATCH`).
+    Unwatch,
+    /// Forget its transaction, and the keys that it watches (`DISCARD`).
+    EndTransaction,
     /// `CLIENT PAUSE` or `UNPAUSE` changed the node's pause: every core looks at it again.
     PauseChanged,
 }

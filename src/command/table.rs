@@ -40,6 +40,7 @@ const GROUPS: &[&[Command]] = &[
     super::acl::COMMANDS,
     super::cluster::COMMANDS,
     super::shard::COMMANDS,
+    super::transactions::COMMANDS,
 ];
 
 /// Containers that Redis implements as one command: their subcommands are not listed, and a wrong
@@ -275,6 +276,18 @@ impl Table {
 }
 
 impl Entry {
+    /// Whether it works on the session or the server, rather than on data.
+    pub fn is_on_session(&self) -> bool {
+        matches!(self.command.handler, Handler::Session(_) | Handler::Container(_))
+    }
+
+    /// Whether a request with these arguments names a key that decides where it runs.
+    pub fn names_key(&self, args: &Args<'_>) -> bool {
+        let first = self.command.keys.first();
+        matches!(self.command.handler, Handler::Keyed(_))
+            && first.is_some_and(|first| first < args.len())
+    }
+
     /// Whether it only leads to subcommands.
     pub fn is_container(&self) -> bool {
         !self.subcommands.is_empty()

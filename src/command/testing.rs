@@ -103,6 +103,7 @@ impl<'a> Client<'a> {
             monitor: false,
             topology_told: None,
             durability: None,
+            transaction: Default::default(),
             info,
         };
         Self { node, session, actions: Vec::new(), now: node.started_at }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashMap;
 
+use super::ClientTransaction;
 use crate::metrics::{CommandId, lock};
 use crate::protocol::Proto;
 use crate::types::{ClientId, CoreId, DbIndex, MonoUs};
@@ -33,6 +34,10 @@ bitflags::bitflags! {
         const NO_TOUCH = 1 << 5;
         /// `y`: is told of every new topology.
         const TOPOLOGY = 1 << 6;
+        /// `x`: in a transaction.
+        const MULTI = 1 << 7;
+        /// `d`: watches keys of which one has changed.
+        const DIRTY = 1 << 8;
     }
 }
 
@@ -66,6 +71,8 @@ pub struct ClientInfo {
     pub fd: i32,
     /// When it connected.
     pub created: MonoUs,
+    /// Its transaction and what it watches.
+    pub transaction: ClientTransaction,
     core: AtomicU16,
     last_interaction: AtomicU64,
     db: AtomicU8,
@@ -103,21 +110,24 @@ pub struct ClientBuffers {
     pub reply_peak: u64,
     /// Replies that wait to be sent.
     pub output: u64,
+    /// Queued commands and watched keys.
+    pub transaction: u64,
     /// All its memory.
     pub total: u64,
 }
 
 impl ClientBuffers {
-    const FIELDS: usize = 7;
+    const FIELDS: usize = 8;
 
     fn fields(self) -> [u64; Self::FIELDS] {
-        let Self { query, query_free, arguments, reply, reply_peak, output, total } = self;
-        [query, query_free, arguments, reply, reply_peak, output, total]
+        let Self { query, query_free, arguments, reply, reply_peak, .. } = self;
+        let Self { output, transaction, total, .. } = self;
+        [query, query_free, arguments, reply, reply_peak, output, transaction, total]
     }
 
     fn of(fields: [u64; Self::FIELDS]) -> Self {
-        let [query, query_free, arguments, reply, reply_peak, output, total] = fields;
-        Self { query, query_free, arguments, reply, reply_peak, output, total }
+        let [query, query_free, arguments, reply, reply_peak, output, transaction, total] = fields;
+        Self { query, query_free, arguments, reply, reply_peak, output, transaction, total }
     }
 }
 
@@ -130,6 +140,7 @@ impl ClientInfo {
             laddr: options.laddr,
             fd: options.fd,
             created: options.now,
+            transaction: ClientTransaction::default(),
             core: AtomicU16::new(options.core.0),
             last_interaction: AtomicU64::new(options.now.0),
             db: AtomicU8::new(0),
@@ -204,12 +215,20 @@ impl ClientInfo {
 
     /// Its states.
     pub fn flags(&self) -> ClientFlags {
+        let mut all = self.own_flags();
+        all.set(ClientFlags::MULTI, self.transaction.queued() >= 0);
+        all.set(ClientFlags::DIRTY, self.transaction.is_touched());
+        all
+    }
+
+    /// Those states that are kept as such.
+    fn own_flags(&self) -> ClientFlags {
         ClientFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
 
     /// Enters or leaves states. Only the client's own core may call it.
     pub fn set_flags(&self, flags: ClientFlags, value: bool) {
-        let mut all = self.flags();
+        let mut all = self.own_flags();
         all.set(flags, value);
         self.flags.store(all.bits(), Ordering::Relaxed);
     }

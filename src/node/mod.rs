@@ -13,6 +13,7 @@ pub mod shard_load;
 pub mod shard_stats;
 pub mod slow_log;
 pub mod topology;
+pub mod transaction;
 
 pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
 pub use host::{CpuTimes, Host, Process};
@@ -24,6 +25,7 @@ pub use shard_load::{ShardLoad, ShardLoadSum};
 pub use shard_stats::ShardStats;
 pub use slow_log::SlowLog;
 pub use topology::Topology;
+pub use transaction::ClientTransaction;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

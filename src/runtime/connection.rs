@@ -11,6 +11,7 @@ use super::input::Input;
 use super::output::Output;
 use super::ring::{Socket, Token};
 use super::timeline::Timeline;
+use super::transaction::Queue;
 use crate::command::Session;
 use crate::limits::PENDING_OUTPUT_BYTES_MAX;
 use crate::protocol::resp::Parser;
@@ -47,6 +48,8 @@ pub(crate) enum Block {
     Replies,
     /// A command over several shards waits for their tokens.
     Shards,
+    /// The next request is dispatched again when the tokens that it needs are here.
+    Tokens,
     /// `CLIENT PAUSE`.
     Pause,
     /// The client does not read its replies.
@@ -102,6 +105,8 @@ pub(crate) struct Connection {
     pub(crate) home: Option<ShardId>,
     /// What commands see and change.
     pub(crate) session: Session,
+    /// The commands of its transaction, if there are any.
+    pub(crate) queue: Option<Box<Queue>>,
     /// How far the current request is parsed, if it has begun and is not whole.
     pub(crate) parser: Option<Box<Parser>>,
     /// Bytes that have not been run: the start of a request, or whatever came while blocked.
@@ -160,6 +165,7 @@ impl Connection {
             binary: None,
             home: None,
             session,
+            queue: None,
             parser: None,
             input: Input::default(),
             wanted_bytes: 0,
@@ -271,7 +277,13 @@ impl Connection {
 
     /// Bytes of memory held for this connection, beyond its own size.
     pub(crate) fn buffer_bytes(&self) -> usize {
-        self.input.memory_bytes() + self.output.capacity_bytes()
+        self.input.memory_bytes() + self.output.capacity_bytes() + self.transaction_bytes()
+    }
+
+    /// Bytes of memory of its transaction, watched keys and what their shards keep of them included.
+    pub(crate) fn transaction_bytes(&self) -> usize {
+        let queue = self.queue.as_ref().map_or(0, |queue| queue.memory_bytes());
+        queue + 2 * self.session.transaction.watched_bytes
     }
 
     /// Shuts the socket down, which ends whatever the kernel does with it.
@@ -334,6 +346,7 @@ mod tests {
             monitor: false,
             topology_told: None,
             durability: None,
+            transaction: Default::default(),
             info: Arc::new(ClientInfo::new(options)),
         };
         let token = Token { index: 0, generation: 0 };

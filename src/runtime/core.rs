@@ -27,6 +27,7 @@ use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
 use super::table::Connections;
+use super::transaction::{Queue, tell_observers};
 use super::window::Scratch;
 use crate::cache::{Extent, PREFETCH_KEYS_MAX};
 use crate::command::table::Table;
@@ -112,6 +113,8 @@ pub(crate) struct Core<'a> {
     pub(super) scratch: Option<Box<Scratch>>,
     /// Own shards with maintenance to do now rather than at the next tick.
     pub(super) maintaining: Vec<ShardId>,
+    /// Memory for the next transaction.
+    pub(super) spare_queue: Option<Box<Queue>>,
     /// What long requests are received into.
     pub(super) spare_input: SpareInput,
     /// Memory of long requests and replies, given back a piece a turn.
@@ -155,6 +158,7 @@ impl<'a> Core<'a> {
             leaving: Vec::new(),
             scratch: None,
             maintaining: Vec::new(),
+            spare_queue: None,
             spare_input: SpareInput::default(),
             discarded: Vec::new(),
             ticks: 0,
@@ -356,9 +360,11 @@ impl<'a> Core<'a> {
                         self.engine.resume_slice(slice);
                         self.post(batch.origin, Message::Done(batch));
                     }
+                    Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
                     Queued::Claim { core, ticket } => {
                         let shard = holder.value().id();
                         self.publish(holder.value());
+                        tell_observers(self.node, holder.value());
                         let grant = holder.hand_over();
                         self.post(core, Message::Granted { shard, ticket, grant });
                         return;
@@ -366,6 +372,7 @@ impl<'a> Core<'a> {
                 }
             }
             self.publish(holder.value());
+            tell_observers(self.node, holder.value());
             match holder.release() {
                 Some(again) => holder = again,
                 None => return,
@@ -373,11 +380,16 @@ impl<'a> Core<'a> {
         }
     }
 
-    /// Gives back whatever is held at the end of a turn.
-    fn give_back_all(&mut self) {
+    /// Gives back what was borrowed for a batch.
+    pub(super) fn give_back_borrowed(&mut self) {
         while let Some(holder) = self.shards.next_borrowed() {
             self.give_back(holder);
         }
+    }
+
+    /// Gives back whatever is held at the end of a turn.
+    fn give_back_all(&mut self) {
+        self.give_back_borrowed();
         for index in 0..self.shards.own().len() {
             let shard = self.shards.own()[index];
             if let Some(holder) = self.shards.detach(shard) {

@@ -24,7 +24,7 @@ use crate::limits::{
 use crate::node::PauseMode;
 use crate::protocol::resp::Limits;
 use crate::protocol::{Args, Reply};
-use crate::shard::Call;
+use crate::shard::{Admission, Call};
 use crate::types::{ShardId, Slot, key_slot};
 
 const DEBUG_NOT_ALLOWED: Error = Error::Static(
@@ -32,6 +32,9 @@ const DEBUG_NOT_ALLOWED: Error = Error::Static(
      run it from a local connection, otherwise you need to set this option in the configuration file, \
      and then restart the server.",
 );
+/// Keys that belong to different nodes, or may come to.
+pub(super) const CROSS_SLOT: Error =
+    Error::Static("CROSSSLOT Keys in request don't hash to the same slot");
 /// What Redis, which keeps monitoring clients with its replicas, answers them.
 const MONITOR_ONLY: Error = Error::Static("ERR Replica can't interact with the keyspace");
 
@@ -53,12 +56,32 @@ pub(super) struct Ran {
 }
 
 /// The shards a command needs.
-enum Route {
+pub(super) enum Route {
     /// None: a command on the session.
     None,
     One(ShardId),
     /// In order.
     Many(Vec<ShardId>),
+}
+
+impl Route {
+    /// The shards, in order.
+    pub(super) fn shards(self) -> Vec<ShardId> {
+        match self {
+            Self::None => Vec::new(),
+            Self::One(shard) => vec![shard],
+            Self::Many(shards) => shards,
+        }
+    }
+
+    /// The first of them.
+    pub(super) fn first(&self) -> Option<ShardId> {
+        match self {
+            Self::None => None,
+            Self::One(shard) => Some(*shard),
+            Self::Many(shards) => shards.first().copied(),
+        }
+    }
 }
 
 impl Core<'_> {
@@ -200,6 +223,9 @@ impl Core<'_> {
         if self.hold_if_paused(connection, entry) == Flow::Left {
             return Flow::Left;
         }
+        if Self::is_transactional(connection, entry) {
+            return self.dispatch_transaction(connection, (request, entry), args);
+        }
         self.route_and_run(connection, &call(&connection.session, entry, request.slot), args)
     }
 
@@ -260,7 +286,19 @@ impl Core<'_> {
         }
     }
 
+    /// Refuses a request: it is not run.
     pub(super) fn refuse(
+        &mut self,
+        connection: &mut Connection,
+        entry: Option<&Entry>,
+        error: &Error,
+    ) -> Flow {
+        let other = self.note_refusal(connection, entry, error);
+        self.reject(connection, entry, other.as_ref().unwrap_or(error))
+    }
+
+    /// Answers an error to a request that is not run.
+    pub(super) fn reject(
         &mut self,
         connection: &mut Connection,
         entry: Option<&Entry>,
@@ -277,7 +315,7 @@ impl Core<'_> {
     }
 
     /// Whether this request's reply is to be dropped; uses up a `CLIENT REPLY SKIP`.
-    fn is_muted(&self, connection: &mut Connection) -> bool {
+    pub(super) fn is_muted(&self, connection: &mut Connection) -> bool {
         match connection.session.reply_mode {
             ReplyMode::On => false,
             ReplyMode::Off => true,
@@ -292,7 +330,7 @@ impl Core<'_> {
         let Some((_, mode)) = self.node.pause_until(self.engine.now.unix) else {
             return Flow::Taken;
         };
-        let flags = entry.command.flags;
+        let flags = Self::flags_to_run(connection, entry);
         let held = match mode {
             // Whoever paused must be able to end it.
             PauseMode::All => !entry.full_name.starts_with("client|"),
@@ -310,7 +348,12 @@ impl Core<'_> {
     // --- which shards ----------------------------------------------------------------------------
 
     /// The shards of a command.
-    fn route(&self, connection: &Connection, call: &Call, args: &Args<'_>) -> Result<Route, Error> {
+    pub(super) fn route(
+        &self,
+        connection: &Connection,
+        call: &Call,
+        args: &Args<'_>,
+    ) -> Result<Route, Error> {
         let slots = self.node.slots;
         match call.entry.command.handler {
             Handler::Keyed(_) => self.route_keys(connection, call.entry, args, call.slot),
@@ -336,7 +379,7 @@ impl Core<'_> {
     }
 
     #[inline]
-    fn route_keys(
+    pub(super) fn route_keys(
         &self,
         connection: &Connection,
         entry: &Entry,
@@ -350,9 +393,7 @@ impl Core<'_> {
             for position in entry.command.keys.positions(args).skip(1) {
                 let other = key_slot(args.at(position));
                 if cluster && other != slot {
-                    return Err(Error::Static(
-                        "CROSSSLOT Keys in request don't hash to the same slot",
-                    ));
+                    return Err(CROSS_SLOT);
                 }
                 let other = slots.shard_of(other);
                 if other != shard {
@@ -386,7 +427,7 @@ impl Core<'_> {
     }
 
     /// Sends a connection that has not found its core yet to the owner of `shard`.
-    fn place(&mut self, connection: &mut Connection, shard: ShardId) -> Flow {
+    pub(super) fn place(&mut self, connection: &mut Connection, shard: ShardId) -> Flow {
         let owner = self.engine.owners.core_of(shard);
         connection.home = Some(shard);
         if owner == self.id {
@@ -418,10 +459,11 @@ impl Core<'_> {
             return Flow::Left;
         }
         if self.config.maxmemory_bytes > 0 && call.entry.command.flags.contains(Flags::DENYOOM) {
-            if self.must_wait(connection, &call, args, shard) {
+            let (flags, bytes) = (call.entry.command.flags, args.from(0).map(<[u8]>::len).sum());
+            if self.must_wait(connection, (flags, bytes), shard) {
                 return Flow::Left;
             }
-            call.has_waited = true;
+            call.admission = Admission::Waited;
         }
         self.show_to_monitors(connection, &call, args);
         let muted = self.is_muted(connection);
@@ -455,26 +497,24 @@ impl Core<'_> {
 
     /// Whether a write must wait until the disk has caught up with its shard.
     #[cold]
-    fn is_behind(&mut self, connection: &Connection, shard: ShardId) -> bool {
+    pub(super) fn is_behind(&mut self, connection: &Connection, shard: ShardId) -> bool {
         !connection.has_outstanding(shard)
             && self.shards.borrow(shard).is_some_and(|shard| shard.is_behind())
     }
 
     /// Whether a write must wait for the next turn, because its shard has to make room first.
     #[cold]
-    fn must_wait(
+    pub(super) fn must_wait(
         &mut self,
         connection: &mut Connection,
-        call: &Call,
-        args: &Args<'_>,
+        (flags, bytes): (Flags, usize),
         shard: ShardId,
     ) -> bool {
         if connection.has_outstanding(shard) {
             return false;
         }
         let Some(shard) = self.shards.borrow(shard) else { return false };
-        self.engine.widen_room(call, shard);
-        let bytes = args.from(0).map(<[u8]>::len).sum();
+        self.engine.widen_room(flags, shard);
         let waits = shard.must_wait(self.engine.now, bytes);
         if waits {
             connection.state = State::Blocked(Block::Turn);
@@ -566,9 +606,7 @@ impl Core<'_> {
 
     /// Gives borrowed shards back and sends off what was left for others.
     pub(super) fn end_batch(&mut self, connection: &mut Connection) {
-        while let Some(holder) = self.shards.next_borrowed() {
-            self.give_back(holder);
-        }
+        self.give_back_borrowed();
         if !self.engine.gate.is_empty() {
             let gate = std::mem::take(&mut self.engine.gate);
             self.gate_connection(connection, gate);
@@ -698,6 +736,6 @@ pub(super) fn call(session: &Session, entry: &'static Entry, slot: Slot) -> Call
         view: session.view,
         native: None,
         durability: session.durability,
-        has_waited: false,
+        admission: Admission::default(),
     }
 }

@@ -11,7 +11,7 @@ use super::mail::Message;
 use super::ring::Token;
 use crate::command::binary::{Answer, Failure};
 use crate::command::session::ReplyMode;
-use crate::command::{Action, Flags, Handler, SessionCx, redact};
+use crate::command::{Action, Flags, Group, Handler, SessionCx, redact};
 use crate::limits::MONITOR_OUTPUT_BYTES_MAX;
 use crate::protocol::{Args, Reply};
 use crate::shard::Call;
@@ -29,7 +29,9 @@ impl Core<'_> {
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
-        if entry.command.flags.contains(Flags::LOADING) {
+        if entry.command.flags.contains(Flags::LOADING)
+            && entry.command.group != Group::Transactions
+        {
             self.publish_held();
         }
         let Handler::Session(handler) = entry.command.handler else {
@@ -99,6 +101,9 @@ impl Core<'_> {
             | Action::AwaitDurability(_)
             | Action::Monitor
             | Action::EndMonitor
+            | Action::Watch
+            | Action::Unwatch
+            | Action::EndTransaction
             | Action::OwnersChanged
             | Action::PauseChanged => {}
         }
@@ -110,8 +115,18 @@ impl Core<'_> {
             Action::Kill(clients) => self.kill_everywhere(&clients),
             Action::Sleep(_) => {}
             Action::Shutdown => self.ask_to_stop(),
+            // Nothing waits inside a transaction.
+            Action::AwaitSnapshots | Action::AwaitDurability(_)
+                if connection.session.transaction.is_running =>
+            {
+                let proto = connection.session.proto;
+                Reply::new(connection.output.tail(), proto).ok();
+            }
             Action::AwaitSnapshots => self.wait_for_snapshots(connection),
             Action::AwaitDurability(asked) => self.wait_for_durability(connection, asked),
+            Action::Watch => self.register_watches(connection),
+            Action::Unwatch => self.unwatch(connection),
+            Action::EndTransaction => self.end_transaction(connection),
             Action::Monitor => {
                 connection.placed = true;
                 connection.session.monitor = true;

@@ -202,7 +202,7 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
-        self.widen_room(call, shard);
+        self.widen_room(call.entry.command.flags, shard);
         let changes = self.changes_before(call, shard);
         let handover = &mut self.handover;
         let around = Around {
@@ -227,7 +227,10 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
-        shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
+        shards
+            .iter_mut()
+            .flatten()
+            .for_each(|shard| self.widen_room(call.entry.command.flags, shard));
         let changes = self.changes_before_over(call, shards);
         let handover = &mut self.handover;
         let around = Around {
@@ -290,7 +293,7 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
-        self.widen_room(call, shard);
+        self.widen_room(call.entry.command.flags, shard);
         let changes = self.changes_before(call, shard);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
@@ -321,7 +324,10 @@ impl<'a> Engine<'a> {
         out: &mut Vec<u8>,
     ) -> ReplyHead {
         let start = out.len();
-        shards.iter_mut().flatten().for_each(|shard| self.widen_room(call, shard));
+        shards
+            .iter_mut()
+            .flatten()
+            .for_each(|shard| self.widen_room(call.entry.command.flags, shard));
         let changes = self.changes_before_over(call, shards);
         let result = if self.is_late(native) {
             Err(TOO_LATE)
@@ -351,8 +357,8 @@ impl<'a> Engine<'a> {
     /// Looks at the room of a shard that has used it up again, before keys are evicted for a write or the write is
     /// refused: there may be more by now.
     #[inline]
-    pub(crate) fn widen_room(&mut self, call: &Call, shard: &mut Shard) {
-        if call.entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit() {
+    pub(crate) fn widen_room(&mut self, flags: Flags, shard: &mut Shard) {
+        if flags.contains(Flags::DENYOOM) && shard.is_over_limit() {
             self.look_at_room(shard);
         }
     }
@@ -519,6 +525,28 @@ impl<'a> Engine<'a> {
             }
             self.metrics.count_failed(call.entry.id);
         }
+        self.metrics.record_command(call.entry.id, ns, self.tracking);
+        if ns >= self.slow.least_ns {
+            self.note_slow(ns, call, client, args);
+        }
+    }
+
+    /// Notes the end of `EXEC`, which began at `since`, and writes its error if it failed. What it ran was
+    /// noted by itself, and is in its time.
+    pub(crate) fn finish_exec(
+        &mut self,
+        call: &Call,
+        client: &ClientInfo,
+        args: &Args<'_>,
+        result: Result<(), Error>,
+        (since, out): (u64, &mut Vec<u8>),
+    ) {
+        self.slice.ns += self.end_step_of(Step::Command(call.entry.id));
+        if let Err(error) = result {
+            self.write_error(&error, call, out);
+            self.metrics.count_failed(call.entry.id);
+        }
+        let ns = self.clock.delta_as_nanos(since, self.mark);
         self.metrics.record_command(call.entry.id, ns, self.tracking);
         if ns >= self.slow.least_ns {
             self.note_slow(ns, call, client, args);

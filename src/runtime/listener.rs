@@ -127,6 +127,7 @@ impl Core<'_> {
             monitor: false,
             topology_told: None,
             durability: None,
+            transaction: Default::default(),
             info,
         }
     }

@@ -54,6 +54,7 @@ mod timeline;
 mod token;
 mod topology;
 mod traffic;
+mod transaction;
 mod turn;
 mod window;
 

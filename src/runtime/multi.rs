@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::connection::{Block, Connection, State};
 use super::core::Core;
+use super::dispatch::Flow;
 use super::gate::Gate;
 use super::ring::Token;
 use super::shards::{Queued, ShardHolder};
@@ -28,15 +29,28 @@ pub(crate) struct Multi<'a> {
     /// When it began, in ticks of the core's clock.
     since: u64,
     connection: Token,
+    work: Work,
+    /// In shard order.
+    needed: Vec<ShardId>,
+    /// The tokens of the first shards of `needed`.
+    holders: Vec<ShardHolder<'a>>,
+}
+
+/// What is to be done with them.
+enum Work {
+    /// This command is run, whether its client is still there or not.
+    Command(Command),
+    /// The connection's next request is dispatched again.
+    Request,
+}
+
+/// An owned copy of a command.
+struct Command {
     client: Arc<ClientInfo>,
     call: Call,
     bytes: Vec<u8>,
     ranges: Vec<ArgRange>,
     muted: bool,
-    /// In shard order.
-    needed: Vec<ShardId>,
-    /// The tokens of the first shards of `needed`.
-    holders: Vec<ShardHolder<'a>>,
 }
 
 impl<'a> Core<'a> {
@@ -49,27 +63,61 @@ impl<'a> Core<'a> {
         needed: Vec<ShardId>,
         muted: bool,
     ) {
-        self.last_claim += 1;
         connection.state = State::Blocked(Block::Shards);
         let (bytes, ranges) = args.to_owned_parts();
-        let multi = Multi {
-            ticket: self.last_claim,
-            since: self.engine.mark(),
-            connection: connection.token,
-            client: connection.session.info.clone(),
-            call: *call,
-            bytes,
-            ranges,
-            muted,
-            needed,
-            holders: Vec::new(),
-        };
-        if let Some(multi) = self.gather(multi) {
-            let (head, reply, gate) = self.run_gathered(multi);
+        let (client, call) = (connection.session.info.clone(), *call);
+        let command = Command { client, call, bytes, ranges, muted };
+        let multi = self.new_multi(connection.token, needed, Work::Command(command));
+        if let Some(Multi { since, work: Work::Command(command), holders, .. }) = self.gather(multi)
+        {
+            let (head, reply, gate) = self.run_gathered(since, command, holders);
             self.answer_gathered(connection, head, &reply);
             self.gate_connection(connection, gate);
             connection.state = State::Running;
         }
+    }
+
+    /// Sees to it that the tokens of all `needed` shards are at hand for the request that is being
+    /// dispatched; else it is left, and dispatched again when they are. In order.
+    pub(super) fn hold_shards(&mut self, connection: &mut Connection, needed: &[ShardId]) -> Flow {
+        let at_hand = needed.iter().all(|shard| {
+            !connection.has_outstanding(*shard) && self.shards.borrow(*shard).is_some()
+        });
+        if at_hand {
+            return Flow::Taken;
+        }
+        // Commands for these shards may be under way, which it must not overtake.
+        if self.wait_for_replies(connection) == Flow::Left {
+            return Flow::Left;
+        }
+        self.claim_for_request(connection, needed)
+    }
+
+    /// Gathers the tokens for the request that is being dispatched; if not all are free it is left, and
+    /// dispatched again when they are here.
+    fn claim_for_request(&mut self, connection: &mut Connection, needed: &[ShardId]) -> Flow {
+        let multi = self.new_multi(connection.token, needed.to_vec(), Work::Request);
+        let Some(multi) = self.gather(multi) else {
+            connection.state = State::Blocked(Block::Tokens);
+            return Flow::Left;
+        };
+        self.attach(multi);
+        Flow::Taken
+    }
+
+    /// Has the tokens at hand for the batch that is being run.
+    fn attach(&mut self, multi: Multi<'a>) {
+        self.engine.start_command();
+        self.engine.record_stage(Stage::Gather, multi.since, self.engine.mark(), 1);
+        for (shard, holder) in multi.needed.into_iter().zip(multi.holders) {
+            self.shards.attach(shard, holder);
+        }
+    }
+
+    fn new_multi(&mut self, connection: Token, needed: Vec<ShardId>, work: Work) -> Multi<'a> {
+        self.last_claim += 1;
+        let (ticket, since) = (self.last_claim, self.engine.mark());
+        Multi { ticket, since, connection, work, needed, holders: Vec::new() }
     }
 
     /// Takes tokens as far as they are free. Answers the command once it has them all; else the first
@@ -100,7 +148,13 @@ impl<'a> Core<'a> {
         multi.holders.push(holder);
         let Some(multi) = self.gather(multi) else { return };
         let token = multi.connection;
-        let (head, reply, gate) = self.run_gathered(multi);
+        let Multi { since, work: Work::Command(command), holders, .. } = multi else {
+            self.attach(multi);
+            self.unblock(token, Block::Tokens);
+            // Where the request was not run after all, nobody has given them back.
+            return self.give_back_borrowed();
+        };
+        let (head, reply, gate) = self.run_gathered(since, command, holders);
         // The client may be gone; its command was run all the same.
         if let Some(mut connection) = self.connections.take(token) {
             self.answer_gathered(&mut connection, head, &reply);
@@ -121,27 +175,31 @@ impl<'a> Core<'a> {
 
     /// Runs a command that holds all it needs; answers its reply, nothing if nobody wants it. With a head
     /// it is the body of a reply of the binary protocol. The gate is what it has to wait for.
-    fn run_gathered(&mut self, mut multi: Multi<'a>) -> (Option<ReplyHead>, Vec<u8>, Gate) {
+    fn run_gathered(
+        &mut self,
+        since: u64,
+        command: Command,
+        mut holders: Vec<ShardHolder<'a>>,
+    ) -> (Option<ReplyHead>, Vec<u8>, Gate) {
         let mut reply = Vec::new();
         let count = usize::from(self.node.slots.shard_count());
-        let mut holders = std::mem::take(&mut multi.holders);
         let mut shards: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
         for holder in &mut holders {
             let shard = holder.value();
             let index = usize::from(shard.id().0);
             shards[index] = Some(shard);
         }
-        let args = Args::new(&multi.bytes, &multi.ranges);
+        let args = Args::new(&command.bytes, &command.ranges);
         self.engine.start_command();
-        self.engine.record_stage(Stage::Gather, multi.since, self.engine.mark(), 1);
-        let (client, call) = (&multi.client, &multi.call);
+        self.engine.record_stage(Stage::Gather, since, self.engine.mark(), 1);
+        let (client, call) = (&command.client, &command.call);
         let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
         let gate = std::mem::replace(&mut self.engine.gate, before);
         for holder in holders {
             self.give_back(holder);
         }
-        if multi.muted {
+        if command.muted {
             reply.clear();
         }
         (head, reply, gate)

@@ -5,6 +5,7 @@
 
 use super::batch::Batch;
 use super::token::{Holder, Lent};
+use super::transaction::Unwatched;
 use crate::shard::Shard;
 use crate::types::{CoreId, ShardId};
 
@@ -25,6 +26,8 @@ pub(crate) enum Queued {
         /// The claim's number on that core.
         ticket: u64,
     },
+    /// A client's keys here that it watches no longer.
+    Unwatch(Unwatched),
 }
 
 /// The tokens of one core.
@@ -125,6 +128,15 @@ impl<'a> Shards<'a> {
             }
         }
         self.held[index].as_mut().map(Holder::value)
+    }
+
+    /// Takes a token that was gathered for this batch into its hands.
+    pub(crate) fn attach(&mut self, shard: ShardId, holder: ShardHolder<'a>) {
+        debug_assert!(self.held[usize::from(shard.0)].is_none(), "a token is held once");
+        self.held[usize::from(shard.0)] = Some(holder);
+        if !self.borrowed.contains(&shard) {
+            self.borrowed.push(shard);
+        }
     }
 
     /// Takes a borrowed token out of this batch's hands, to be given back before the batch ends.

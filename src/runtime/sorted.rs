@@ -110,6 +110,7 @@ impl Core<'_> {
         self.node.slots.shard_count() > 1
             && connection.placed
             && connection.is_running()
+            && !connection.session.transaction.is_open
             && connection.session.reply_mode == ReplyMode::On
             && connection.output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
             && !(self.config.cluster_enabled && connection.port == Port::Core)

@@ -133,7 +133,8 @@ impl Core<'_> {
             connection.request_since = Some(self.engine.now.mono);
         }
         self.peaks.input_bytes = self.peaks.input_bytes.max(connection.input.len());
-        if connection.input.len() > self.config.client_query_buffer_limit_bytes {
+        let kept = connection.input.len() + connection.transaction_bytes();
+        if kept > self.config.client_query_buffer_limit_bytes {
             tracing::warn!(
                 client = connection.session.id.0,
                 "closing a client that reached the max query buffer length"
@@ -268,6 +269,7 @@ impl Core<'_> {
         if connection.session.monitor {
             self.end_monitor(connection.token);
         }
+        self.abandon_transaction(&mut connection);
         self.connections.release(connection.token);
         let Connection { input, output, .. } = *connection;
         self.discard(input.into_extent());
@@ -393,6 +395,7 @@ fn tell_buffers(connection: &mut Connection) -> u64 {
         reply: reply as u64,
         reply_peak: reply_peak as u64,
         output: connection.output.pending_bytes() as u64,
+        transaction: connection.transaction_bytes() as u64,
         total: total as u64,
     });
     total as u64

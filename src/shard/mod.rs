@@ -40,8 +40,8 @@ pub struct Call {
     pub native: Option<Native>,
     /// What its reply is to survive, if the client chose; else it is the server's `durability`.
     pub durability: Option<Durability>,
-    /// Whether it was asked before whether it [must wait](Shard::must_wait).
-    pub has_waited: bool,
+    /// Whether there is memory for it.
+    pub admission: Admission,
 }
 
 impl Call {
@@ -55,6 +55,18 @@ impl Call {
     pub fn is_operation(&self) -> bool {
         self.native.is_some_and(|native| native.is_operation())
     }
+}
+
+/// What has been seen to of a command's need for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing.
+    #[default]
+    Unasked,
+    /// It was asked whether it [must wait](Shard::must_wait).
+    Waited,
+    /// All: it is one of a transaction, which may run as a whole.
+    Granted,
 }
 
 /// The durability that a request's head names by number; none for the default.
@@ -173,7 +185,32 @@ impl Shard {
         if flags.contains(Flags::WRITE) {
             self.check_log(call.durability)?;
         }
-        if flags.contains(Flags::DENYOOM) { self.make_room(call, args, now) } else { Ok(()) }
+        if !flags.contains(Flags::DENYOOM) || !self.is_over_limit() {
+            return Ok(());
+        }
+        match call.admission {
+            Admission::Unasked => self.make_room(args.from(0).map(<[u8]>::len).sum(), now),
+            Admission::Waited => self.make_room(0, now),
+            Admission::Granted => Ok(()),
+        }
+    }
+
+    /// The same for all commands of a transaction together, which have these flags and bring so many
+    /// bytes to this shard. What has begun is not refused then.
+    ///
+    /// # Errors
+    /// As for a command.
+    pub fn admit_transaction(
+        &mut self,
+        flags: Flags,
+        bytes: usize,
+        durability: Option<Durability>,
+        now: Now,
+    ) -> Result<(), Error> {
+        if flags.contains(Flags::WRITE) {
+            self.check_log(durability)?;
+        }
+        if flags.contains(Flags::DENYOOM) { self.make_room(bytes, now) } else { Ok(()) }
     }
 
     /// Evicts a little if the shard is over its limit; a write that could not wait for its turn evicts
@@ -181,17 +218,13 @@ impl Shard {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] if nothing is left to evict by the policy.
-    fn make_room(&mut self, call: &Call, args: &Args<'_>, now: Now) -> Result<(), Error> {
+    fn make_room(&mut self, bytes: usize, now: Now) -> Result<(), Error> {
         if !self.is_over_limit() {
             return Ok(());
         }
-        let bytes = if call.has_waited { 0 } else { args.from(0).map(<[u8]>::len).sum() };
         while self.must_wait(now, bytes) {}
         // Where a bounded search found nothing this time, the next write searches on.
-        if self.refuses_writes() {
-            return Err(Error::OutOfMemory);
-        }
-        Ok(())
+        if self.refuses_writes() { Err(Error::OutOfMemory) } else { Ok(()) }
     }
 
     /// Whether a command that may take long will: because its values are long, or because it visits

@@ -298,7 +298,7 @@ impl Run {
                 keyspace.evict(EvictionPolicy::AllKeysLru, now);
             }
             37 if self.dice.one_in(8) => keyspace.flush(db),
-            38 if self.dice.one_in(8) => keyspace.swap_databases(db, DbIndex(0)),
+            38 if self.dice.one_in(8) => keyspace.swap_databases(db, DbIndex(0), now),
             _ => {
                 keyspace.maintain();
             }

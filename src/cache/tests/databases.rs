@@ -41,7 +41,7 @@ fn flushing_again_and_again_works() {
         for number in 0..3 {
             set(&mut keyspace, &name(number), b"v");
         }
-        keyspace.swap_databases(DB, DbIndex(1));
+        keyspace.swap_databases(DB, DbIndex(1), NOW);
         keyspace.flush(if round % 2 == 0 { DB } else { DbIndex(1) });
         assert!(keyspace.len(DB) + keyspace.len(DbIndex(1)) <= 3);
     }
@@ -56,7 +56,7 @@ fn eviction_takes_flushed_keys_first() {
     for number in 0..100 {
         set(&mut keyspace, &name(number), b"v");
     }
-    keyspace.swap_databases(DB, DbIndex(3));
+    keyspace.swap_databases(DB, DbIndex(3), NOW);
     set(&mut keyspace, b"kept", b"v");
     keyspace.flush(DbIndex(3));
     while keyspace.has_something_to_give_back() {
@@ -77,7 +77,7 @@ fn flushes_and_exchanges_are_made_again_whichever_slots_there_are() {
     set(&mut first, &name, b"flushed");
     first.flush(DB);
     set(&mut first, &name, b"exchanged");
-    first.swap_databases(DB, DbIndex(1));
+    first.swap_databases(DB, DbIndex(1), NOW);
     let changes = first.changes(NOW).expect("short changes").to_vec();
     assert_eq!(second.replay(&changes, true), Ok(4));
     assert!(!has(&mut second, &name));

@@ -7,6 +7,7 @@ mod expiry;
 mod journal;
 mod memory;
 mod model;
+mod observe;
 mod order;
 mod recall;
 mod versions;

@@ -170,7 +170,7 @@ impl Model {
                 self.databases[usize::from(db)].clear();
             }
             Op::Swap(a, b) => {
-                self.keyspace.swap_databases(DbIndex(a), DbIndex(b));
+                self.keyspace.swap_databases(DbIndex(a), DbIndex(b), self.now());
                 self.databases.swap(usize::from(a), usize::from(b));
             }
             Op::Scan(db, count) => self.scan(db, count),

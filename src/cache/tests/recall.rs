@@ -42,7 +42,7 @@ fn keys_of_slots_that_are_not_the_keyspaces_are_refused() {
     }
     // What names no key but a database is every shard's.
     whole.clear_changes();
-    whole.swap_databases(DB, DbIndex(1));
+    whole.swap_databases(DB, DbIndex(1), NOW);
     let changes = whole.changes(NOW).expect("no values");
     assert_eq!((half(0).replay(changes, false), half(1).replay(changes, false)), (Ok(1), Ok(1)));
 }

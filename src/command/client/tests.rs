@@ -102,6 +102,8 @@ fn a_line_has_the_fields_of_redis_in_order() {
     let mut client = Client::new(&node, 6379);
     let other = Client::new(&node, 16_380);
     other.session.info.set_flags(ClientFlags::MONITOR, true);
+    other.session.info.transaction.set_queued(Some(5));
+    other.session.info.transaction.set_watched(2);
     other.session.info.set_buffers(ClientBuffers {
         query: 7,
         query_free: 11,
@@ -109,6 +111,7 @@ fn a_line_has_the_fields_of_redis_in_order() {
         reply: 1024,
         reply_peak: 99,
         output: 13,
+        transaction: 17,
         total: 4096,
     });
     client.now.mono = MonoUs(5_500_000);
@@ -117,13 +120,13 @@ fn a_line_has_the_fields_of_redis_in_order() {
     let own = |command| {
         format!(
             "id=1 addr=127.0.0.1:40001 laddr=127.0.0.1:6379 fd=8 name=me age=5 idle=0 flags=N db=3 \
-             sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 \
-             obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user=default redir=-1 resp=2 \
+             sub=0 psub=0 ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
+             rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user=default redir=-1 resp=2 \
              lib-name= lib-ver=\n"
         )
     };
-    let others = "id=2 addr=127.0.0.1:40002 laddr=127.0.0.1:16380 fd=8 name= age=5 idle=5 flags=O \
-                  db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=7 qbuf-free=11 argv-mem=12 multi-mem=0 \
+    let others = "id=2 addr=127.0.0.1:40002 laddr=127.0.0.1:16380 fd=8 name= age=5 idle=5 flags=Ox \
+                  db=0 sub=0 psub=0 ssub=0 multi=5 watch=2 qbuf=7 qbuf-free=11 argv-mem=12 multi-mem=17 \
                   rbs=1024 rbp=99 obl=13 oll=0 omem=13 tot-mem=4096 events=rw cmd=NULL user=default \
                   redir=-1 resp=2 lib-name= lib-ver=\n";
     let bulk = |text: &str| format!("${}⏎{text}", text.len());

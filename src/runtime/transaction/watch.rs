@@ -1,0 +1,132 @@
+//! Who watches which keys: `WATCH`, and how what is watched comes to `EXEC`.
+//!
+//! A client is registered with the shard of each key, under its token (`cache::observe`). A change is noted
+//! there, and whoever holds the shard tells the clients before the token goes to somebody else
+//! ([`tell_observers`]): so who holds the tokens of all watched keys has been told of all changes. Clients
+//! that watch no longer are taken out of the registers by whoever holds them, since nobody waits for that.
+
+use std::collections::HashSet;
+
+use super::super::connection::Connection;
+use super::super::core::Core;
+use super::super::dispatch::Flow;
+use super::super::shards::Queued;
+use crate::cache::{Access, Observer};
+use crate::node::Node;
+use crate::protocol::Args;
+use crate::shard::{Call, Shard};
+use crate::types::{DbIndex, Key};
+
+/// Keys that a client watched on one shard and watches no longer.
+#[derive(Debug)]
+pub(crate) struct Unwatched {
+    keys: HashSet<(DbIndex, Box<[u8]>)>,
+    observer: Observer,
+}
+
+impl Unwatched {
+    /// Takes the client out of the shard's register.
+    pub(in crate::runtime) fn forget(&self, shard: &mut Shard) {
+        for (db, key) in &self.keys {
+            shard.keyspace_mut().stop_observing((*db, key), self.observer);
+        }
+    }
+}
+
+/// Tells the clients that observe keys of a shard which of them have changed.
+#[inline]
+pub(in crate::runtime) fn tell_observers(node: &Node, shard: &mut Shard) {
+    if shard.keyspace().has_notes() {
+        tell(node, shard);
+    }
+}
+
+#[cold]
+fn tell(node: &Node, shard: &mut Shard) {
+    for observed in shard.keyspace_mut().take_notes() {
+        for observer in observed.observers {
+            // It may be gone.
+            if let Some(client) = node.clients.get(observer.client) {
+                client.transaction.touch(observer.serial);
+            }
+        }
+    }
+}
+
+fn observer(connection: &Connection) -> Observer {
+    let session = &connection.session;
+    Observer { client: session.id, serial: session.info.transaction.serial() }
+}
+
+impl Core<'_> {
+    /// Registers a client with the shards of keys.
+    pub(super) fn watch(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call,
+        args: &Args<'_>,
+    ) -> Flow {
+        let route = match self.route_keys(connection, call.entry, args, call.slot) {
+            Ok(route) => route,
+            Err(error) => return self.refuse(connection, Some(call.entry), &error),
+        };
+        if let Some(shard) = route.first()
+            && !connection.placed
+            && self.place(connection, shard) == Flow::Left
+        {
+            return Flow::Left;
+        }
+        // Its reply tells that it watches, so it waits its turn, and then has all tokens.
+        if self.wait_for_replies(connection) == Flow::Left
+            || self.hold_shards(connection, &route.shards()) == Flow::Left
+        {
+            return Flow::Left;
+        }
+        self.run_session(connection, call, args)
+    }
+
+    /// Has the shards of all keys that the connection watches know of it; their tokens are at hand, but
+    /// for those that knew before.
+    pub(in crate::runtime) fn register_watches(&mut self, connection: &mut Connection) {
+        let (observer, now) = (observer(connection), self.engine.now.unix);
+        for (shard, keys) in &connection.session.transaction.watches {
+            let Some(shard) = self.shards.held(*shard) else { continue };
+            for (db, key) in keys {
+                shard.keyspace_mut().observe(Key::new(*db, key), observer, now);
+            }
+        }
+    }
+
+    /// Ends a watch. Shards whose tokens are not at hand are told by whoever holds them.
+    pub(in crate::runtime) fn unwatch(&mut self, connection: &mut Connection) {
+        let observer = observer(connection);
+        let transaction = &mut connection.session.transaction;
+        let watches = std::mem::take(&mut transaction.watches);
+        transaction.watched_bytes = 0;
+        if watches.is_empty() {
+            return;
+        }
+        connection.session.info.transaction.end_watch();
+        for (id, keys) in watches {
+            let unwatched = Unwatched { keys, observer };
+            if let Some(shard) = self.shards.held(id) {
+                unwatched.forget(shard);
+            } else if let Some(holder) = self.shards.cell(id).enqueue(Queued::Unwatch(unwatched)) {
+                self.give_back(holder);
+            }
+        }
+    }
+
+    /// Whether a watched key has changed, or gone by its time. All tokens are at hand.
+    pub(super) fn has_changed(&mut self, connection: &Connection) -> bool {
+        let now = self.engine.now.unix;
+        for (id, keys) in &connection.session.transaction.watches {
+            let Some(shard) = self.shards.held(*id) else { continue };
+            for (db, key) in keys {
+                shard.keyspace_mut().contains(Key::new(*db, key), now, Access::Peek);
+            }
+            tell_observers(self.node, shard);
+        }
+        connection.session.info.transaction.is_touched()
+    }
+}
