@@ -269,7 +269,14 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("pexpiretime", "key.k"),
     ("ping", "message.s?"),
     ("psetex", "key.k milliseconds.i value.s"),
+    ("psubscribe", "pattern*{pattern.p}"),
     ("pttl", "key.k"),
+    ("publish", "channel.s message.s"),
+    ("pubsub|channels", "pattern.p?"),
+    ("pubsub|numsub", "channel.s?*"),
+    ("pubsub|shardchannels", "pattern.p?"),
+    ("pubsub|shardnumsub", "shardchannel.s?*"),
+    ("punsubscribe", "pattern.p?*"),
     ("rename", "key.k newkey.k1"),
     ("renamenx", "key.k newkey.k1"),
     (
@@ -296,13 +303,18 @@ const ARGUMENTS: &[(&str, &str)] = &[
          abort=ABORT@7.0.0?",
     ),
     ("slowlog|get", "count.i?"),
+    ("spublish", "shardchannel.s message.s"),
+    ("ssubscribe", "shardchannel.s*"),
     ("strlen", "key.k"),
+    ("subscribe", "channel.s*"),
     ("substr", "key.k start.i end.i"),
+    ("sunsubscribe", "shardchannel.s?*"),
     ("swapdb", "index1.i index2.i"),
     ("touch", "key.k*"),
     ("ttl", "key.k"),
     ("type", "key.k"),
     ("unlink", "key.k*"),
+    ("unsubscribe", "channel.s?*"),
 ];
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
+pub mod pubsub;
 pub(crate) mod rdb;
 pub mod redact;
 #[cfg(test)]
@@ -95,6 +96,9 @@ bitflags::bitflags! {
         const MOVABLE_KEYS = 1 << 18;
         /// Refused unless `enable-debug-command` allows it.
         const PROTECTED = 1 << 19;
+        /// Answers with push messages, which `CLIENT REPLY` does not hold back and which a subscriber in RESP2
+        /// may ask for.
+        const PUSHES = 1 << 20;
     }
 }
 
@@ -228,6 +232,8 @@ pub enum Group {
     Server,
     /// `cluster`
     Cluster,
+    /// `pubsub`
+    PubSub,
 }
 
 /// One row of the table.

@@ -39,6 +39,7 @@ const GROUPS: &[&[Command]] = &[
     super::acl::COMMANDS,
     super::cluster::COMMANDS,
     super::shard::COMMANDS,
+    super::pubsub::COMMANDS,
 ];
 
 /// Containers that Redis implements as one command: their subcommands are not listed, and a wrong

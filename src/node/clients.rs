@@ -33,6 +33,8 @@ bitflags::bitflags! {
         const NO_TOUCH = 1 << 5;
         /// `y`: is told of every new topology.
         const TOPOLOGY = 1 << 6;
+        /// `P`: listens to channels.
+        const PUBSUB = 1 << 8;
     }
 }
 
@@ -74,6 +76,7 @@ pub struct ClientInfo {
     last_command: AtomicU16,
     buffers: [AtomicU64; ClientBuffers::FIELDS],
     commands: AtomicU64,
+    subscriptions: [AtomicUsize; 3],
     names: Mutex<ClientNames>,
 }
 
@@ -138,6 +141,7 @@ impl ClientInfo {
             last_command: AtomicU16::new(NO_COMMAND),
             buffers: Default::default(),
             commands: AtomicU64::new(0),
+            subscriptions: Default::default(),
             names: Mutex::default(),
         }
     }
@@ -212,6 +216,18 @@ impl ClientInfo {
         let mut all = self.flags();
         all.set(flags, value);
         self.flags.store(all.bits(), Ordering::Relaxed);
+    }
+
+    /// How many channels, patterns and shard channels it listens to.
+    pub fn subscriptions(&self) -> [usize; 3] {
+        self.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// It listens to so many now.
+    pub fn set_subscriptions(&self, counts: [usize; 3]) {
+        for (shown, count) in self.subscriptions.iter().zip(counts) {
+            shown.store(count, Ordering::Relaxed);
+        }
     }
 
     /// The bytes held for it.
