@@ -13,6 +13,7 @@ use super::sorted::Sorted;
 use super::window::{InHand, Request, Scratch, Stop};
 use crate::command::binary::{Failure, scan_shard};
 use crate::command::cluster_keys::slot_argument;
+use crate::command::pubsub;
 use crate::command::scan::cursor_shard;
 use crate::command::session::ReplyMode;
 use crate::command::table::Entry;
@@ -32,6 +33,8 @@ const DEBUG_NOT_ALLOWED: Error = Error::Static(
      run it from a local connection, otherwise you need to set this option in the configuration file, \
      and then restart the server.",
 );
+pub(super) const CROSS_SLOT: Error =
+    Error::Static("CROSSSLOT Keys in request don't hash to the same slot");
 /// What Redis, which keeps monitoring clients with its replicas, answers them.
 const MONITOR_ONLY: Error = Error::Static("ERR Replica can't interact with the keyspace");
 
@@ -194,6 +197,9 @@ impl Core<'_> {
         {
             return self.refuse(connection, Some(entry), &MONITOR_ONLY);
         }
+        if connection.session.only_listens() && !pubsub::is_for_listeners(entry) {
+            return self.refuse(connection, Some(entry), &pubsub::not_while_listening(entry));
+        }
         if self.refuses_data() && !entry.command.flags.contains(Flags::LOADING) {
             return self.refuse(connection, Some(entry), &Error::Loading);
         }
@@ -314,6 +320,9 @@ impl Core<'_> {
         let slots = self.node.slots;
         match call.entry.command.handler {
             Handler::Keyed(_) => self.route_keys(connection, call.entry, args, call.slot),
+            Handler::Session(_) if call.entry.command.keys != Keys::None => {
+                self.admit_channels(connection, call.entry, args).map(|()| Route::None)
+            }
             Handler::Session(_) | Handler::Container(_) => Ok(Route::None),
             Handler::AllShards(_) => Ok(self.route_all(connection)),
             Handler::Cursor(_, position) => {
@@ -350,9 +359,7 @@ impl Core<'_> {
             for position in entry.command.keys.positions(args).skip(1) {
                 let other = key_slot(args.at(position));
                 if cluster && other != slot {
-                    return Err(Error::Static(
-                        "CROSSSLOT Keys in request don't hash to the same slot",
-                    ));
+                    return Err(CROSS_SLOT);
                 }
                 let other = slots.shard_of(other);
                 if other != shard {
@@ -378,7 +385,7 @@ impl Core<'_> {
         if let [only] = seen[..] { Route::One(only) } else { Route::Many(seen) }
     }
 
-    fn moved(&self, connection: &Connection, slot: Slot) -> Error {
+    pub(super) fn moved(&self, connection: &Connection, slot: Slot) -> Error {
         let core = self.engine.owners.core_of(self.node.slots.shard_of(slot));
         let topology = &self.node.topology;
         let ip = topology.announce_ip.unwrap_or(connection.session.info.laddr.ip());
@@ -573,6 +580,7 @@ impl Core<'_> {
             let gate = std::mem::take(&mut self.engine.gate);
             self.gate_connection(connection, gate);
         }
+        self.send_published();
         let borrowed = self.shards.foreign_borrows();
         let (metrics, leaving) = (self.engine.metrics, std::mem::take(&mut self.leaving));
         metrics.batches_borrowed.add(borrowed);

@@ -111,6 +111,7 @@ impl Core<'_> {
             && connection.placed
             && connection.is_running()
             && connection.session.reply_mode == ReplyMode::On
+            && !connection.session.only_listens()
             && connection.output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
             && !(self.config.cluster_enabled && connection.port == Port::Core)
             && !self.is_monitored()
