@@ -72,7 +72,7 @@
 //! * The core decides, the runtime performs: `protocol`, `cache`, `log`, `command` and `shard` do no I/O
 //!   and read no clock; time and randomness are passed in, what is to be done comes out as effects.
 //! * One holder per state at a time. Cores share the shard cells, the mailboxes and [`node::Node`], and
-//!   nothing else.
+//!   nothing else. What is published goes through the mailboxes: `runtime::pubsub`.
 //! * What comes from outside is never trusted: it is bounded before it is stored, and a wrong byte is an
 //!   error reply, not a panic.
 //!

@@ -87,6 +87,9 @@ pub const OWED_REPLIES_MAX: usize = 1024;
 pub const LEFT_BYTES_MAX: usize = 1024 * 1024;
 /// Output waiting for a client that monitors and does not read, beyond which it is closed.
 pub const MONITOR_OUTPUT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of published messages that cores have been sent and have not looked at, over all cores, beyond which
+/// publishers wait.
+pub const PUBLISHED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Output waiting for a client, beyond which it is told of no new topology until it has read; then of
 /// the newest only.
 pub const TOPOLOGY_OUTPUT_BYTES_MAX: usize = 64 * 1024;

@@ -20,6 +20,7 @@ mod long;
 mod memory;
 mod process;
 mod protocols;
+mod pubsub;
 mod servers;
 mod speed;
 mod stalls;
@@ -92,6 +93,8 @@ enum Part {
     Idle,
     /// Values of megabytes.
     Long,
+    /// A message to many subscribers.
+    Pubsub,
     /// What a bystander's slowest request takes while the server has something large to do.
     Stalls,
 }
@@ -230,6 +233,7 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         Part::Connections => memory::per_connection(setting, servers)?,
         Part::Idle => memory::idle(setting, servers)?,
         Part::Long => long::table(setting, servers)?,
+        Part::Pubsub => pubsub::table(setting, servers)?,
         Part::Stalls => stalls::table(setting, servers)?,
     }))
 }

@@ -363,7 +363,7 @@ fn of_type(cx: &SessionCx<'_>, kind: ClientType) -> Vec<Arc<ClientInfo>> {
     clients
 }
 
-/// The classes of clients that Redis tells apart. All of ours are normal.
+/// The classes of clients that Redis tells apart. All of ours are normal or subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientType {
     Normal,
@@ -386,8 +386,8 @@ impl ClientType {
         }
     }
 
-    fn of(_: &ClientInfo) -> Self {
-        Self::Normal
+    fn of(client: &ClientInfo) -> Self {
+        if client.flags().contains(ClientFlags::PUBSUB) { Self::PubSub } else { Self::Normal }
     }
 }
 
@@ -401,13 +401,14 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
     };
     let held = client.buffers();
     let omem = held.output;
+    let [channels, patterns, shard_channels] = client.subscriptions();
     let seconds_since = |since: MonoUs| cx.now.mono.0.saturating_sub(since.0) / 1_000_000;
     let names = client.names();
     // Writing to a string does not fail.
     let _ = writeln!(
         out,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={omem} oll=0 \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} psub={patterns} \
+         ssub={shard_channels} multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={omem} oll=0 \
          omem={omem} tot-mem={} events={} cmd={command} user={DEFAULT_USER} redir=-1 resp={} \
          lib-name={} lib-ver={}",
         client.id.0,
@@ -440,6 +441,7 @@ fn letters(flags: ClientFlags) -> String {
     let table = [
         (ClientFlags::MONITOR, 'O'),
         (ClientFlags::MULTI, 'x'),
+        (ClientFlags::PUBSUB, 'P'),
         (ClientFlags::BLOCKED, 'b'),
         (ClientFlags::DIRTY, 'd'),
         (ClientFlags::CLOSE_AFTER_REPLY, 'c'),

@@ -45,8 +45,13 @@ pub const COMMANDS: &[Command] = &[
         .doc("1.0.0", "Chooses the database of this connection."),
 ];
 
-fn ping(_: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+fn ping(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     match (args.len(), args.get(1)) {
+        (1 | 2, text) if cx.session.only_listens() => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(text.unwrap_or_default());
+        }
         (1, _) => reply.simple("PONG"),
         (2, Some(text)) => reply.bulk(text),
         _ => return Err(Error::Arity("ping".to_owned())),
@@ -87,6 +92,7 @@ fn reset(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     if cx.session.transaction.is_open || !cx.session.transaction.watches.is_empty() {
         cx.actions.push(Action::EndTransaction);
     }
+    super::pubsub::leave_everything(cx);
     cx.session.authenticated = cx.node.config.load().requirepass.is_none();
     cx.session.no_touch = false;
     cx.session.durability = None;

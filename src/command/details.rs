@@ -100,7 +100,7 @@ pub fn categories(entry: &Entry) -> Categories {
         Group::Generic => Categories::KEYSPACE,
         Group::Connection => Categories::CONNECTION,
         Group::Transactions => Categories::TRANSACTION,
-        Group::Server | Group::Cluster => Categories::empty(),
+        Group::Server | Group::Cluster | Group::PubSub => Categories::empty(),
     };
     for (flag, implied) in [
         (Flags::WRITE, Categories::WRITE),
@@ -150,7 +150,6 @@ pub fn flag_names(entry: &Entry) -> Vec<&'static str> {
         (Flags::SKIP_SLOWLOG, "skip_slowlog"),
         (Flags::FAST, "fast"),
         (Flags::NO_AUTH, "no_auth"),
-        (Flags::MAY_REPLICATE, "may_replicate"),
         (Flags::NO_ASYNC_LOADING, "no_async_loading"),
         (Flags::NO_MULTI, "no_multi"),
         (Flags::MOVABLE_KEYS, "movablekeys"),
@@ -298,6 +297,7 @@ fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
 
 fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
+        "spublish" | "ssubscribe" | "sunsubscribe" => &["not_key"],
         "exists" | "hexists" | "hlen" | "hstrlen" | "strlen" | "touch" | "type"
         | "memory|usage" | "watch" => LOOK,
         name if name.starts_with("object|") => LOOK,

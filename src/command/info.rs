@@ -20,6 +20,7 @@ use crate::config::Percentiles;
 use crate::limits::DATABASES;
 use crate::log::LogState;
 use crate::metrics::{CommandStats, CoreMetrics, Counter, Gauge, Peak, Stage, Step};
+use crate::node::channels::Kind;
 use crate::node::{LogStats, Node, Owners, ShardStats};
 use crate::protocol::{Args, Reply};
 use crate::types::{CoreId, DbIndex};
@@ -191,7 +192,9 @@ fn clients(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("client_recent_max_input_buffer", input);
     lines.add("client_recent_max_output_buffer", output);
     lines.add("blocked_clients", blocked);
-    lines.all([("tracking_clients", 0), ("clients_in_timeout_table", 0)]);
+    lines.all([("tracking_clients", 0)]);
+    lines.add("pubsub_clients", node.channels.subscribers());
+    lines.all([("clients_in_timeout_table", 0)]);
 }
 
 fn memory(cx: &SessionCx<'_>, lines: &mut Lines) {
@@ -359,6 +362,13 @@ fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("current_eviction_exceeded_time", 0);
     lines.add("keyspace_hits", counts.hits);
     lines.add("keyspace_misses", counts.misses);
+    for (name, kind) in [
+        ("pubsub_channels", Kind::Channel),
+        ("pubsub_patterns", Kind::Pattern),
+        ("pubsubshard_channels", Kind::Shard),
+    ] {
+        lines.add(name, node.channels.count(kind));
+    }
     lines.all(UNUSED_STATS.iter().map(|name| (*name, 0)));
     lines.all([
         ("unexpected_error_replies", 0),
@@ -368,6 +378,7 @@ fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
         ("total_writes_processed", sum(node, |core| &core.writes)),
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
+        ("client_output_buffer_limit_disconnections", sum(node, |core| &core.output_limit_closes)),
         ("reply_buffer_shrinks", 0),
         ("reply_buffer_expands", 0),
     ]);
@@ -375,9 +386,6 @@ fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
 
 /// Statistics of features that this server does not have.
 const UNUSED_STATS: &[&str] = &[
-    "pubsub_channels",
-    "pubsub_patterns",
-    "pubsubshard_channels",
     "latest_fork_usec",
     "total_forks",
     "migrate_cached_sockets",

@@ -207,6 +207,7 @@ fn group_name(group: Group) -> &'static str {
         Group::Server => "server",
         Group::Cluster => "cluster",
         Group::Transactions => "transactions",
+        Group::PubSub => "pubsub",
     }
 }
 
@@ -297,7 +298,8 @@ fn find_keys(args: &Args<'_>) -> Result<(&'static Entry, Vec<usize>), Error> {
         entry = table.subcommand(entry, name).ok_or(INVALID)?;
     }
     let count = args.len() - PREFIX;
-    if entry.command.keys == Keys::None {
+    // What has a slot only so that it is found by it is no key.
+    if entry.command.keys == Keys::None || entry.command.group == Group::PubSub {
         return Err(Error::Static("ERR The command has no key arguments"));
     }
     if !entry.command.takes(count) {

@@ -31,6 +31,7 @@ pub mod memory;
 pub mod numbers;
 pub mod object;
 pub mod persistence;
+pub mod pubsub;
 pub(crate) mod rdb;
 pub mod redact;
 #[cfg(test)]
@@ -98,6 +99,9 @@ bitflags::bitflags! {
         const MOVABLE_KEYS = 1 << 18;
         /// Refused unless `enable-debug-command` allows it.
         const PROTECTED = 1 << 19;
+        /// Answers with push messages, which `CLIENT REPLY` does not hold back and which a subscriber in RESP2
+        /// may ask for.
+        const PUSHES = 1 << 20;
     }
 }
 
@@ -233,6 +237,8 @@ pub enum Group {
     Cluster,
     /// `transactions`
     Transactions,
+    /// `pubsub`
+    PubSub,
 }
 
 /// One row of the table.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::View;
+use super::pubsub::{Published, Subscriptions};
 use super::transactions::Transaction;
 use crate::config::Durability;
+use crate::node::channels::{Kind, Name};
 use crate::node::{ClientInfo, Node};
 use crate::protocol::Proto;
 use crate::types::{ClientId, CoreId, DbIndex, Now};
@@ -46,6 +48,8 @@ pub struct Session {
     pub monitor: bool,
     /// Subscribed to the topology (`CLIENT TOPOLOGY`): the last epoch it was told of, 0 for none.
     pub topology_told: Option<u64>,
+    /// What it listens to, if it listens to anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// What its writes are to survive before they are acknowledged (`CLIENT DURABILITY`), if it chose.
     pub durability: Option<Durability>,
     /// What it has begun with `MULTI` and `WATCH`.
@@ -73,6 +77,13 @@ pub enum Action {
     Monitor,
     /// This connection does not any more (`RESET`).
     EndMonitor,
+    /// This connection now gets the messages of a channel, of those that a pattern matches, or of a shard
+    /// channel.
+    Listen(Kind, Name),
+    /// It does not any more.
+    Leave(Kind, Name),
+    /// Clients are to have a message.
+    Publish(Published),
     /// The shared configuration changed: every core reads it again.
     ConfigChanged,
     /// A shard has a new owner: every core looks, this one at its next turn.

@@ -41,6 +41,7 @@ const GROUPS: &[&[Command]] = &[
     super::cluster::COMMANDS,
     super::shard::COMMANDS,
     super::transactions::COMMANDS,
+    super::pubsub::COMMANDS,
 ];
 
 /// Containers that Redis implements as one command: their subcommands are not listed, and a wrong

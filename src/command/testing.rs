@@ -102,6 +102,7 @@ impl<'a> Client<'a> {
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,
+            subscriptions: None,
             durability: None,
             transaction: Default::default(),
             info,

@@ -37,7 +37,9 @@ bitflags::bitflags! {
         /// `x`: in a transaction.
         const MULTI = 1 << 7;
         /// `d`: watches keys of which one has changed.
-        const DIRTY = 1 << 8;
+        const DIRTY = 1 << 9;
+        /// `P`: listens to channels.
+        const PUBSUB = 1 << 8;
     }
 }
 
@@ -81,6 +83,7 @@ pub struct ClientInfo {
     last_command: AtomicU16,
     buffers: [AtomicU64; ClientBuffers::FIELDS],
     commands: AtomicU64,
+    subscriptions: [AtomicUsize; 3],
     names: Mutex<ClientNames>,
 }
 
@@ -149,6 +152,7 @@ impl ClientInfo {
             last_command: AtomicU16::new(NO_COMMAND),
             buffers: Default::default(),
             commands: AtomicU64::new(0),
+            subscriptions: Default::default(),
             names: Mutex::default(),
         }
     }
@@ -231,6 +235,18 @@ impl ClientInfo {
         let mut all = self.own_flags();
         all.set(flags, value);
         self.flags.store(all.bits(), Ordering::Relaxed);
+    }
+
+    /// How many channels, patterns and shard channels it listens to.
+    pub fn subscriptions(&self) -> [usize; 3] {
+        self.subscriptions.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// It listens to so many now.
+    pub fn set_subscriptions(&self, counts: [usize; 3]) {
+        for (shown, count) in self.subscriptions.iter().zip(counts) {
+            shown.store(count, Ordering::Relaxed);
+        }
     }
 
     /// The bytes held for it.

@@ -1,8 +1,9 @@
 //! What the cores of one server share and a command may look at: configuration, clients, counters,
-//! topology, slow log. Everything is behind atomics or a lock that is never held while a command runs
+//! subscriptions, topology, slow log. Everything is behind atomics or a lock that is never held while a command runs
 //! on data. Shards are not here: they are reached through their tokens only; what a shard's owner
 //! tells about it every turn is.
 
+pub mod channels;
 pub mod clients;
 pub mod host;
 pub mod latency;
@@ -15,6 +16,7 @@ pub mod slow_log;
 pub mod topology;
 pub mod transaction;
 
+pub use channels::Channels;
 pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
 pub use host::{CpuTimes, Host, Process};
 pub use latency::LatencyEvents;
@@ -64,6 +66,8 @@ pub struct Node {
     pub owners: OwnerTable,
     /// Connected clients.
     pub clients: Clients,
+    /// What they are subscribed to.
+    pub channels: Channels,
     /// Slow commands.
     pub slow_log: SlowLog,
     /// Latency spikes.
@@ -111,6 +115,7 @@ impl Node {
             slots,
             owners: OwnerTable::new(slots),
             clients: Clients::default(),
+            channels: Channels::default(),
             slow_log: SlowLog::default(),
             latency_events: LatencyEvents::default(),
             topology,

@@ -14,6 +14,7 @@ use super::timeline::Timeline;
 use super::transaction::Queue;
 use crate::command::Session;
 use crate::limits::PENDING_OUTPUT_BYTES_MAX;
+use crate::metrics::CoreMetrics;
 use crate::protocol::resp::Parser;
 use crate::types::{CoreId, MonoUs, ShardId};
 
@@ -295,6 +296,17 @@ impl Connection {
         }
     }
 
+    /// Closes the connection of a client that does not read, with `pending` bytes waiting for it.
+    pub(crate) fn close_at_output_limit(&mut self, pending: usize, metrics: &CoreMetrics) {
+        metrics.output_limit_closes.increment();
+        tracing::warn!(
+            client = self.session.id.0,
+            pending,
+            "closing a client that reached its output buffer limit"
+        );
+        self.shut_down();
+    }
+
     /// Ends the connection: what its client waits for can't be said to have happened. An error takes the
     /// place of the replies.
     pub(crate) fn fail_output(&mut self) {
@@ -345,6 +357,7 @@ mod tests {
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,
+            subscriptions: None,
             durability: None,
             transaction: Default::default(),
             info: Arc::new(ClientInfo::new(options)),

@@ -22,6 +22,7 @@ use super::log_life::Recovering;
 use super::logger::Logs;
 use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
+use super::pubsub::PubSub;
 use super::ring::{Completion, Op, Ring, Token};
 use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
@@ -100,6 +101,8 @@ pub(crate) struct Core<'a> {
     pub(super) peaks: Peaks,
     /// Clients of this core in `MONITOR` mode.
     pub(super) monitors: Vec<Token>,
+    /// Clients of this core that listen to channels, and messages for them and others.
+    pub(super) pubsub: PubSub,
     pub(super) stop: flume::Sender<()>,
     pub(super) peers: &'a Arc<Vec<Peer>>,
     /// The shards' logs.
@@ -151,6 +154,7 @@ impl<'a> Core<'a> {
             stages: Stages::default(),
             peaks: Peaks::default(),
             monitors: Vec::new(),
+            pubsub: PubSub::new(),
             stop,
             peers,
             logs: Logs::new(log_files, recovering),
@@ -215,6 +219,7 @@ impl<'a> Core<'a> {
         self.is_loading = self.node.is_loading();
         self.note_return(completions);
         self.engine.metrics.turns.increment();
+        self.read_published();
         // Whoever was told that a setting or an owner holds finds it so on every core.
         if self.has_new_owners() {
             self.follow_owners();
@@ -243,6 +248,7 @@ impl<'a> Core<'a> {
         self.read_mail();
         self.give_back_all();
         self.release_gated();
+        self.send_published();
         self.send_dirty();
         self.note_end_of_turn();
         self.engine.end_turn();

@@ -13,6 +13,7 @@ use super::sorted::Sorted;
 use super::window::{InHand, Request, Scratch, Stop};
 use crate::command::binary::{Failure, scan_shard};
 use crate::command::cluster_keys::slot_argument;
+use crate::command::pubsub;
 use crate::command::scan::cursor_shard;
 use crate::command::session::ReplyMode;
 use crate::command::table::Entry;
@@ -217,6 +218,9 @@ impl Core<'_> {
         {
             return self.refuse(connection, Some(entry), &MONITOR_ONLY);
         }
+        if connection.session.only_listens() && !pubsub::is_for_listeners(entry) {
+            return self.refuse(connection, Some(entry), &pubsub::not_while_listening(entry));
+        }
         if self.refuses_data() && !entry.command.flags.contains(Flags::LOADING) {
             return self.refuse(connection, Some(entry), &Error::Loading);
         }
@@ -357,6 +361,9 @@ impl Core<'_> {
         let slots = self.node.slots;
         match call.entry.command.handler {
             Handler::Keyed(_) => self.route_keys(connection, call.entry, args, call.slot),
+            Handler::Session(_) if call.entry.command.keys != Keys::None => {
+                self.admit_channels(connection, call.entry, args).map(|()| Route::None)
+            }
             Handler::Session(_) | Handler::Container(_) => Ok(Route::None),
             Handler::AllShards(_) => Ok(self.route_all(connection)),
             Handler::Cursor(_, position) => {
@@ -419,7 +426,7 @@ impl Core<'_> {
         if let [only] = seen[..] { Route::One(only) } else { Route::Many(seen) }
     }
 
-    fn moved(&self, connection: &Connection, slot: Slot) -> Error {
+    pub(super) fn moved(&self, connection: &Connection, slot: Slot) -> Error {
         let core = self.engine.owners.core_of(self.node.slots.shard_of(slot));
         let topology = &self.node.topology;
         let ip = topology.announce_ip.unwrap_or(connection.session.info.laddr.ip());
@@ -611,6 +618,7 @@ impl Core<'_> {
             let gate = std::mem::take(&mut self.engine.gate);
             self.gate_connection(connection, gate);
         }
+        self.send_published();
         let borrowed = self.shards.foreign_borrows();
         let (metrics, leaving) = (self.engine.metrics, std::mem::take(&mut self.leaving));
         metrics.batches_borrowed.add(borrowed);

@@ -1,4 +1,4 @@
-//! Session commands, and what they make the core do: kill clients, pause, monitor, stop.
+//! Session commands, and what they make the core do: kill clients, pause, monitor, publish, stop.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -29,6 +29,12 @@ impl Core<'_> {
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
+        // Nothing waits inside a transaction.
+        if !connection.session.transaction.is_running
+            && self.hold_publisher(connection, entry) == Flow::Left
+        {
+            return Flow::Left;
+        }
         if entry.command.flags.contains(Flags::LOADING)
             && entry.command.group != Group::Transactions
         {
@@ -56,7 +62,8 @@ impl Core<'_> {
         if result.is_err() {
             out.truncate(start);
         }
-        actions.iter().for_each(|action| self.perform_within(action));
+        let token = connection.token;
+        actions.iter().for_each(|action| self.perform_within(token, action));
         let out = connection.output.tail();
         match &call.native {
             None => self.engine.finish(call, &client, args, result, out),
@@ -70,13 +77,12 @@ impl Core<'_> {
                 }
             }
         }
-        match connection.session.reply_mode {
-            ReplyMode::On => {}
-            ReplyMode::Off | ReplyMode::SkipNext => connection.output.tail().truncate(start),
-            ReplyMode::Skip => {
-                connection.output.tail().truncate(start);
-                connection.session.reply_mode = ReplyMode::On;
-            }
+        let reply_mode = connection.session.reply_mode;
+        if reply_mode != ReplyMode::On && !entry.command.flags.contains(Flags::PUSHES) {
+            connection.output.tail().truncate(start);
+        }
+        if reply_mode == ReplyMode::Skip {
+            connection.session.reply_mode = ReplyMode::On;
         }
         for action in actions {
             self.perform(connection, action);
@@ -87,13 +93,16 @@ impl Core<'_> {
 
     /// Performs what belongs to the command itself: the time it takes counts as the command's, and by
     /// the configuration that it sets it is judged.
-    fn perform_within(&mut self, action: &Action) {
+    fn perform_within(&mut self, token: Token, action: &Action) {
         match action {
             Action::Sleep(duration) => std::thread::sleep(*duration),
             Action::ConfigChanged => {
                 self.load_config();
                 self.update_foreign_room();
             }
+            Action::Listen(kind, name) => self.pubsub.add(*kind, name.clone(), token),
+            Action::Leave(kind, name) => self.pubsub.remove(*kind, name, token),
+            Action::Publish(published) => self.publish_message(published),
             Action::CloseAfterReply
             | Action::Kill(_)
             | Action::Shutdown
@@ -113,7 +122,9 @@ impl Core<'_> {
         match action {
             Action::CloseAfterReply => connection.state = State::Draining,
             Action::Kill(clients) => self.kill_everywhere(&clients),
-            Action::Sleep(_) => {}
+            Action::Sleep(_) | Action::Leave(..) => {}
+            Action::Listen(..) => connection.placed = true,
+            Action::Publish(_) => self.give_missed(connection),
             Action::Shutdown => self.ask_to_stop(),
             // Nothing waits inside a transaction.
             Action::AwaitSnapshots | Action::AwaitDurability(_)

@@ -126,6 +126,7 @@ impl Core<'_> {
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,
+            subscriptions: None,
             durability: None,
             transaction: Default::default(),
             info,

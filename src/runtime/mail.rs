@@ -2,18 +2,21 @@
 //!
 //! Mailboxes are unbounded channels, but what is in them is bounded: what a connection has left to
 //! other cores is (`limits`), it waits for one grant at a time, and everything else is sent once per
-//! command of an administrator.
+//! command of an administrator. Messages that clients publish have an inbox of their own, which is looked
+//! into before anything else; publishers wait when there is too much in the inboxes.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::batch::Batch;
 use super::connection::Connection;
 use super::token::Grant;
 use crate::log::DiskError;
+use crate::metrics::lock;
+use crate::node::channels::Message as Publication;
 use crate::types::{ClientId, CoreId, ShardId};
 
 /// A message from one core to another.
@@ -60,6 +63,8 @@ pub(crate) enum Message {
 pub(crate) struct Peer {
     mail: flume::Sender<Message>,
     inbox: flume::Receiver<Message>,
+    published: Mutex<Vec<Arc<Publication>>>,
+    has_published: AtomicBool,
     asleep: AtomicBool,
     ring: AtomicI32,
     event: OwnedFd,
@@ -78,7 +83,8 @@ impl Peer {
             OwnedFd::from_raw_fd(fd)
         };
         let (asleep, ring) = (AtomicBool::new(false), AtomicI32::new(-1));
-        Ok(Self { mail, inbox, asleep, ring, event })
+        let (published, has_published) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { mail, inbox, published, has_published, asleep, ring, event })
     }
 
     /// Sends from a thread that is no core.
@@ -99,6 +105,12 @@ impl Peer {
         unsafe {
             libc::read(self.event.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>());
         }
+    }
+
+    /// The ring to ring, if the core sleeps.
+    fn wake_if_asleep(&self) -> Option<RawFd> {
+        let asleep = self.asleep.swap(false, Ordering::SeqCst);
+        asleep.then(|| self.ring.load(Ordering::Acquire))
     }
 
     /// The descriptor that [`Peer::post_from_outside`] makes readable.
@@ -135,8 +147,33 @@ impl<'a> Mail<'a> {
         }
         let peer = &self.peers[usize::from(to.0)];
         let _ = peer.mail.send(message);
-        let asleep = peer.asleep.swap(false, Ordering::SeqCst);
-        asleep.then(|| peer.ring.load(Ordering::Acquire))
+        peer.wake_if_asleep()
+    }
+
+    /// Sends all of `messages` to another core's subscribers; answers the ring to ring if it sleeps.
+    pub(crate) fn publish(
+        &mut self,
+        to: CoreId,
+        messages: &mut Vec<Arc<Publication>>,
+    ) -> Option<RawFd> {
+        let peer = &self.peers[usize::from(to.0)];
+        lock(&peer.published).append(messages);
+        // Whoever falls asleep says so before he looks here for the last time, so one of the two sees it.
+        peer.has_published.store(true, Ordering::SeqCst);
+        peer.wake_if_asleep()
+    }
+
+    /// Whether other cores have published something for this core's subscribers.
+    #[inline]
+    pub(crate) fn has_published(&self) -> bool {
+        self.own().has_published.load(Ordering::SeqCst)
+    }
+
+    /// Exchanges what they have published for `empty`.
+    pub(crate) fn take_published(&mut self, empty: &mut Vec<Arc<Publication>>) {
+        let own = self.own();
+        own.has_published.store(false, Ordering::SeqCst);
+        std::mem::swap(&mut *lock(&own.published), empty);
     }
 
     /// The next message.
@@ -148,7 +185,7 @@ impl<'a> Mail<'a> {
     pub(crate) fn fall_asleep(&self) -> bool {
         let own = self.own();
         own.asleep.store(true, Ordering::SeqCst);
-        self.local.is_empty() && own.inbox.is_empty()
+        self.local.is_empty() && own.inbox.is_empty() && !self.has_published()
     }
 
     /// Says that this core is awake.

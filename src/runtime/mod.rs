@@ -43,6 +43,7 @@ mod logger;
 mod mail;
 mod multi;
 mod output;
+mod pubsub;
 mod ring;
 mod room;
 mod shards;

@@ -112,6 +112,7 @@ impl Core<'_> {
             && connection.is_running()
             && !connection.session.transaction.is_open
             && connection.session.reply_mode == ReplyMode::On
+            && !connection.session.only_listens()
             && connection.output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
             && !(self.config.cluster_enabled && connection.port == Port::Core)
             && !self.is_monitored()

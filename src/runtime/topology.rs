@@ -35,6 +35,7 @@ impl Core<'_> {
         self.maintaining.clear();
         self.maintaining.extend_from_slice(self.shards.own());
         self.tell_subscribers();
+        self.end_moved_subscriptions();
     }
 
     /// Whether this core is the owner of `shard`.
@@ -48,8 +49,10 @@ impl Core<'_> {
     /// come here.
     pub(super) fn release_if_home_moved(&self, connection: &mut Connection) {
         let moved = connection.home.is_some_and(|home| !self.is_owner(home));
-        // A client that monitors is known to its core by its token.
-        let may_move = !connection.session.monitor && !connection.is_waiting();
+        // A client that monitors or listens is known to its core by its token.
+        let session = &connection.session;
+        let stays = session.monitor || session.subscriptions.is_some();
+        let may_move = !stays && !connection.is_waiting();
         if moved && may_move && connection.port == Port::Common {
             connection.placed = false;
         }

@@ -179,12 +179,16 @@ impl Core<'_> {
 
     /// Starts what the connection needs next and puts it back into the table, or lets it go.
     pub(super) fn settle(&mut self, mut connection: Box<Connection>) {
+        self.give_missed(&mut connection);
         self.tell_topology(&mut connection);
         if connection.state != State::Closing {
             self.check_output(&mut connection);
         }
         if connection.half_closed && connection.is_running() {
             connection.state = State::Draining;
+        }
+        if matches!(connection.state, State::Draining | State::Closing) {
+            self.end_subscriptions(&mut connection);
         }
         if connection.state != State::Closing {
             if !connection.gate.is_empty() || connection.output.is_held() {
@@ -294,6 +298,7 @@ impl Core<'_> {
     pub(super) fn adopt(&mut self, mut connection: Box<Connection>) {
         self.engine.metrics.connections_moved_in.increment();
         connection.token = self.connections.reserve();
+        self.read_published();
         self.resume(&mut connection);
         self.settle(connection);
     }
@@ -308,7 +313,9 @@ impl Core<'_> {
             connection.over_soft_limit_since = None;
             return;
         }
-        let limit = &self.config.client_output_buffer_limits.normal;
+        let limits = &self.config.client_output_buffer_limits;
+        let listens = connection.session.subscriptions.is_some();
+        let limit = if listens { &limits.pubsub } else { &limits.normal };
         let over = |bytes: u64| bytes > 0 && pending as u64 > bytes;
         let now = self.engine.now.mono;
         let since = if over(limit.soft_bytes) {
@@ -319,13 +326,7 @@ impl Core<'_> {
         };
         let soft = over(limit.soft_bytes) && seconds_since(since, now) >= limit.soft_s;
         if over(limit.hard_bytes) || soft {
-            self.engine.metrics.output_limit_closes.increment();
-            tracing::warn!(
-                client = connection.session.id.0,
-                pending,
-                "closing a client that reached its output buffer limit"
-            );
-            connection.shut_down();
+            connection.close_at_output_limit(pending, self.engine.metrics);
         }
     }
 
@@ -341,7 +342,9 @@ impl Core<'_> {
             let idle_s = seconds_since(connection.active_at, now);
             let timeout = u64::from(self.config.timeout_s);
             let request_timeout = u64::from(self.config.request_timeout_s);
-            let idle = timeout > 0 && idle_s >= timeout && !connection.session.monitor;
+            let session = &connection.session;
+            let hears = session.monitor || session.subscriptions.is_some();
+            let idle = timeout > 0 && idle_s >= timeout && !hears;
             let half = request_timeout > 0 && is_too_slow(&connection, request_timeout, now);
             if idle || half {
                 self.engine.metrics.timeout_closes.increment();
@@ -387,7 +390,10 @@ fn tell_buffers(connection: &mut Connection) -> u64 {
     let held = connection.input.memory_bytes();
     let arguments = connection.parser.as_ref().map_or(0, |parser| parser.memory_bytes());
     let left = connection.left_bytes;
-    let total = connection.buffer_bytes() + left + arguments + size_of::<Connection>();
+    let subscriptions = connection.session.subscriptions.as_ref();
+    let subscriptions = subscriptions.map_or(0, |all| all.memory_bytes());
+    let buffers = connection.buffer_bytes() + left + arguments;
+    let total = buffers + subscriptions + size_of::<Connection>();
     connection.session.info.set_buffers(ClientBuffers {
         query: connection.input.len() as u64,
         query_free: held.saturating_sub(connection.input.len()) as u64,
