@@ -219,6 +219,7 @@ fn set_fields(exec: &mut Exec<'_>, args: &Args<'_>, command: &str) -> Result<usi
     let (key, now) = (exec.key(args.at(1)), exec.now.unix);
     change(exec, key, |hash, edit| {
         let pairs = args.from(2).step_by(2).zip(args.from(3).step_by(2));
+        hash.prepare(pairs.len(), edit);
         pairs.filter(|(field, value)| hash.set(field, value, now, edit)).count()
     })
 }

@@ -9,6 +9,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod hashes;
 
 use harness::client::{Client, encode};
 use harness::random::Random;
@@ -85,7 +86,6 @@ const SHAPES: &[&str] = &[
 
 /// What the stream of a type of collection has besides its own requests: its keys come and go, some are strings
 /// for a while.
-#[allow(dead_code, reason = "for the collections to come")]
 const AROUND_COLLECTIONS: &[&str] = &[
     "DEL/UNLINK/EXISTS/TOUCH k ?k",
     "DEL k",
@@ -282,12 +282,21 @@ fn is_beyond_comparison(stream: &Stream, args: &[Vec<u8>]) -> bool {
 /// Replies whose elements have no order, in one.
 fn in_order(stream: &Stream, args: &[Vec<u8>], mut reply: Value) -> Value {
     let is_it = |name: &&str| args[0].eq_ignore_ascii_case(name.as_bytes());
-    if stream.unordered.iter().any(is_it)
-        && let Value::Array(items) | Value::Set(items) = &mut reply
-    {
-        items.sort_by_key(|item| format!("{item:?}"));
+    if stream.unordered.iter().any(is_it) {
+        sort(&mut reply);
     }
     reply
+}
+
+fn sort(reply: &mut Value) {
+    match reply {
+        Value::Array(items) | Value::Set(items) => {
+            items.iter_mut().for_each(sort);
+            items.sort_by_key(|item| format!("{item:?}"));
+        }
+        Value::Map(pairs) => pairs.sort_by_key(|pair| format!("{pair:?}")),
+        _ => {}
+    }
 }
 
 fn shown(args: &[Vec<u8>]) -> String {

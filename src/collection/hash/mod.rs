@@ -73,6 +73,14 @@ enum Fields {
 }
 
 impl Hash {
+    /// Makes it large at once where so many fields are going to be set that it can't stay a block, as Redis does:
+    /// else each would be looked for in the block.
+    pub fn prepare(&mut self, fields: usize, edit: &Edit<'_>) {
+        if fields > edit.thresholds.hash_entries {
+            self.enlarge(edit);
+        }
+    }
+
     /// Sets a field and takes its expiry away; answers whether it is new.
     pub fn set(&mut self, field: &[u8], value: &[u8], now: UnixMs, edit: &mut Edit<'_>) -> bool {
         let before = self.put(field, value, Lifetime::Cleared, edit);

@@ -216,6 +216,11 @@ fn thresholds_are_those_of_redis() {
         assert_eq!(encoding(&hash), "hashtable");
         assert_eq!(hash.soonest_expiry(), Some(UnixMs(2_000)));
     }
+    let mut hash = Hash::empty(Vec::new());
+    hash.prepare(2, &edit);
+    assert_eq!(encoding(&hash), "listpack");
+    hash.prepare(3, &edit);
+    assert_eq!(encoding(&hash), "hashtable");
     // Triples of so many fields would be too many elements for a block.
     let mut edit = Edit::new(thresholds(usize::MAX), 0, None);
     let mut hash = Hash::empty(Vec::new());
