@@ -12,7 +12,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-const CLIENTS: u64 = 6;
+const CLIENTS: usize = 6;
 /// Few, so that clients meet.
 const KEYS: usize = 6;
 
@@ -221,7 +221,7 @@ fn record(server: &Server, together: Together, random: &mut Random) -> (Vec<Tran
     let keys = keys_over_shards("k", SHARDS, KEYS);
     let mut setup = server.client();
     setup.ok("FLUSHALL");
-    let (barrier, last_value) = (Barrier::new(CLIENTS as usize), AtomicU64::new(NOTHING));
+    let (barrier, last_value) = (Barrier::new(CLIENTS), AtomicU64::new(NOTHING));
     let clock = Instant::now();
     let (mut history, mut aborted) = (Vec::new(), 0);
     std::thread::scope(|scope| {
