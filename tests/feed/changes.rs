@@ -173,7 +173,7 @@ pub(crate) fn check_entries(payload: &[u8]) {
         assert!(content(&whole).0 == model);
         assert_eq!(whole.sequence(), version);
         // The server goes on from there.
-        whole.swap_databases(DbIndex(0), DbIndex(1));
+        whole.swap_databases(DbIndex(0), DbIndex(1), UnixMs(0));
         assert!(whole.sequence() > version);
     } else {
         assert!(answer.is_err());
