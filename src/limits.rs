@@ -67,6 +67,8 @@ pub const DIRECT_BYTES_MIN: usize = 64 * 1024;
 pub const DIRECT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest memory of a request that is kept for the next, one a core, in bytes.
 pub const SPARE_INPUT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Longest memory of a value that was overwritten that is kept for the next long request, one a core, in bytes.
+pub const SPARE_VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const _: () = assert!(LONG_BYTES_MIN + RECEIVE_BUFFER_BYTES <= SPARE_INPUT_BYTES_MAX);
 
 /// Unparsed input beyond which a connection that can't go on is no longer read from.

@@ -107,6 +107,21 @@ impl Extent {
         self.touched = self.touched.max(self.written);
     }
 
+    /// Whether all memory that it has is written to again by whoever writes `bytes`, but for less than a page.
+    pub fn is_for(&self, bytes: usize) -> bool {
+        bytes <= self.mapped && self.touched < bytes + OS_PAGE_BYTES
+    }
+
+    /// Makes what an earlier use left behind what has been written zeros again, if it is less than a page: then
+    /// the cache may keep it.
+    pub fn clean(&mut self) {
+        let (written, touched) = (self.written, self.touched);
+        if written < touched && touched - written < OS_PAGE_BYTES {
+            self.bytes_mut(written..touched).fill(0);
+            (self.written, self.touched) = (written, written);
+        }
+    }
+
     /// Forgets what has been written, to be used again.
     pub fn empty(&mut self) {
         self.written = 0;
@@ -294,6 +309,22 @@ mod tests {
             steps += 1;
         }
         assert_eq!((steps, extent.capacity()), (9, 0));
+    }
+
+    #[test]
+    fn memory_of_one_value_serves_the_next() {
+        const BYTES: usize = LONG_BYTES_MIN + 100;
+        let mut extent = Extent::with_capacity(2 * BYTES);
+        extent.append(&[7; BYTES]);
+        extent.empty();
+        assert!(extent.is_for(BYTES + 10_000) && extent.is_for(BYTES - OS_PAGE_BYTES + 1));
+        assert!(!extent.is_for(BYTES - OS_PAGE_BYTES) && !extent.is_for(4 * BYTES));
+        extent.append(&[8; BYTES - 50]);
+        extent.clean();
+        assert_eq!(extent.bytes(BYTES - 51..BYTES + 1)[..2], [8, 0]);
+        assert!(extent.bytes(BYTES - 50..2 * BYTES).iter().all(|byte| *byte == 0));
+        let extent = Arc::new(extent);
+        assert!(SharedBytes::of(&extent, extent.written()).is_some());
     }
 
     #[test]

@@ -166,6 +166,21 @@ impl Large {
         self.dispose(old);
     }
 
+    /// The extent that was freed last, if it is no longer than `bytes_max`: for a value that comes next.
+    pub(super) fn take_freed(&mut self, bytes_max: usize) -> Option<Extent> {
+        let last = self.garbage.pop_back()?;
+        match last {
+            Garbage::Extent(extent) if extent.capacity() <= bytes_max => {
+                self.touched -= extent.memory_bytes();
+                Some(extent)
+            }
+            Garbage::Slot(_) | Garbage::Extent(_) => {
+                self.garbage.push_back(last);
+                None
+            }
+        }
+    }
+
     /// Bytes of memory that a buffer takes.
     pub(super) fn memory_bytes(&self, id: LargeId) -> usize {
         self.buffers[id.0 as usize].touched

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::extent::SharedBytes;
+use super::extent::{Extent, SharedBytes};
 use super::form::{Form, Kind, MODIFIED};
 use super::index::{Position, Table};
 use super::slab::Handle;
@@ -53,6 +53,11 @@ impl Keyspace {
         } else {
             self.store.value_mut(entry).copy_from_slice(value.bytes());
         }
+    }
+
+    /// Memory of a long value that was just overwritten or removed, no longer than `bytes_max`, for the next.
+    pub fn take_freed(&mut self, bytes_max: usize) -> Option<Extent> {
+        self.store.large.take_freed(bytes_max)
     }
 
     /// Makes an entry of `key` with room for a value, which is still to be written.

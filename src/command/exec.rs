@@ -43,6 +43,8 @@ pub struct Handover {
     pub request: Option<Arc<Extent>>,
     /// The reply, if it is one value that can be sent from where it lies; then nothing was written.
     pub reply: Option<SharedBytes>,
+    /// Memory of a long value that another has taken the place of, for the next long request.
+    pub freed: Option<Extent>,
 }
 
 /// What a client sees of the server: settled by the port it came in on and by how the server was

@@ -11,7 +11,7 @@ use super::keys::remove;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
 use super::{Command, Error, Flags, Group, Handler, Keys};
 use crate::cache::{Access, EntryRef, Expiry, SharedBytes};
-use crate::limits::LONG_BYTES_MIN;
+use crate::limits::{LONG_BYTES_MIN, SPARE_VALUE_BYTES_MAX};
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -242,11 +242,15 @@ pub(super) fn write(exec: &mut Exec<'_>, key: Key<'_>, value: &[u8], expiry: Exp
     let request = exec.handover.request.as_ref();
     let kept = request.and_then(|request| SharedBytes::of(request, value));
     let keyspace = exec.keyspace(key);
+    keyspace.count_change();
     match kept {
         None => keyspace.set(key, value, expiry, now),
-        Some(value) => keyspace.set_shared(key, value, expiry, now),
+        Some(value) => {
+            keyspace.set_shared(key, value, expiry, now);
+            // What it took the place of is likely to be as long as what comes next.
+            exec.handover.freed = keyspace.take_freed(SPARE_VALUE_BYTES_MAX);
+        }
     }
-    keyspace.count_change();
 }
 
 /// Changes the bytes in `range` of the value of `key` in place, at a length of `length`; does not count a

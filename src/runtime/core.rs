@@ -361,7 +361,8 @@ impl<'a> Core<'a> {
                             let value = engine.handover.reply.take();
                             Ran { head, value, has_time: !engine.slice_is_over() }
                         });
-                        self.engine.handover = handover;
+                        let freed = std::mem::replace(&mut self.engine.handover, handover).freed;
+                        self.keep_freed(freed);
                         batch.gate = std::mem::replace(&mut self.engine.gate, gate);
                         self.engine.resume_slice(slice);
                         self.post(batch.origin, Message::Done(batch));
@@ -479,6 +480,12 @@ impl<'a> Core<'a> {
             }
             self.engine.end_step_of(Step::Maintenance);
         }
+    }
+
+    /// Takes over memory of a value that another took the place of.
+    pub(super) fn keep_freed(&mut self, freed: Option<Extent>) {
+        let unwanted = freed.and_then(|extent| self.spare_input.keep_freed(extent));
+        self.discard(unwanted);
     }
 
     /// Takes over memory that nobody holds any more.

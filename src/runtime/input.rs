@@ -12,34 +12,47 @@ use crate::limits::{
     DIRECT_BYTES_MAX, DIRECT_BYTES_MIN, LONG_BYTES_MIN, RECEIVE_BUFFER_BYTES, SPARE_INPUT_BYTES_MAX,
 };
 
-/// An extent that requests of a core are received into one after another: memory that is there already
+/// Extents that requests of a core are received into one after another: memory that is there already
 /// costs less than new memory.
 #[derive(Debug, Default)]
-pub(crate) struct SpareInput(Option<Extent>);
+pub(crate) struct SpareInput {
+    /// For requests of which the cache keeps nothing as it lies.
+    passing: Option<Extent>,
+    /// The memory of a value that was overwritten, for one that the cache may keep.
+    freed: Option<Extent>,
+}
 
 impl SpareInput {
-    /// An extent for a request of `wanted` bytes, of which the cache will keep none if they are few.
+    /// An extent for a request of `wanted` bytes.
     fn take(&mut self, wanted: usize) -> Extent {
         let room = wanted + RECEIVE_BUFFER_BYTES;
-        match self.0.take_if(|spare| wanted <= LONG_BYTES_MIN && spare.capacity() >= room) {
-            Some(spare) => spare,
-            None => Extent::with_capacity(room),
-        }
+        let spare = if wanted <= LONG_BYTES_MIN {
+            self.passing.take_if(|spare| spare.capacity() >= room)
+        } else {
+            self.freed.take_if(|spare| spare.capacity() >= room && spare.is_for(wanted))
+        };
+        spare.unwrap_or_else(|| Extent::with_capacity(room))
     }
 
     /// Keeps an extent for the next request, if it is of use; answers one that is to be given back.
     pub(crate) fn keep(&mut self, mut extent: Extent) -> Option<Extent> {
-        let held = self.0.as_ref().map_or(0, Extent::capacity);
+        let held = self.passing.as_ref().map_or(0, Extent::capacity);
         if extent.capacity() <= held || extent.capacity() > SPARE_INPUT_BYTES_MAX {
             return Some(extent);
         }
         extent.empty();
-        self.0.replace(extent)
+        self.passing.replace(extent)
+    }
+
+    /// Keeps the memory of a value that was overwritten for the next; answers what is to be given back instead.
+    pub(crate) fn keep_freed(&mut self, mut extent: Extent) -> Option<Extent> {
+        extent.empty();
+        self.freed.replace(extent)
     }
 
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, Extent::memory_bytes)
+        self.passing.iter().chain(&self.freed).map(Extent::memory_bytes).sum()
     }
 }
 
@@ -216,10 +229,22 @@ mod tests {
         let Some(extent) = next.into_extent() else { panic!("it is long") };
         assert_eq!(extent.written().as_ptr(), start);
         assert!(spare.keep(extent).is_none());
-        // What the cache may keep is always new.
+        // What the cache may keep is new, or was such a value itself, as long as this one.
         let mut long = Input::default();
         long.append(b"*2", 2 * wanted, &mut spare);
         assert!(spare.memory_bytes() > 0);
+        let Some(mut extent) = long.into_extent() else { panic!("it is long") };
+        extent.append(&vec![b'x'; 2 * wanted]);
+        let start = extent.written().as_ptr();
+        assert!(spare.keep_freed(extent).is_none());
+        for (length, is_reused) in
+            [(3 * wanted / 2, false), (2 * wanted, true), (2 * wanted, false)]
+        {
+            let mut next = Input::default();
+            next.append(b"*2", length, &mut spare);
+            let Some(extent) = next.into_extent() else { panic!("it is long") };
+            assert_eq!(extent.written().as_ptr() == start, is_reused, "{length}");
+        }
         let large = crate::cache::Extent::with_capacity(SPARE_INPUT_BYTES_MAX + 1);
         assert!(spare.keep(large).is_some());
     }

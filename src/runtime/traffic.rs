@@ -112,11 +112,14 @@ impl Core<'_> {
 
     /// Runs a long request, and what follows it; a value may be kept where it lies.
     #[cold]
-    fn run_long(&mut self, connection: &mut Connection, extent: Extent) -> usize {
+    fn run_long(&mut self, connection: &mut Connection, mut extent: Extent) -> usize {
+        extent.clean();
         let request = Arc::new(extent);
         self.engine.handover.request = Some(request.clone());
         let consumed = self.run_timed(connection, request.written());
         self.engine.handover.request = None;
+        let freed = self.engine.handover.freed.take();
+        self.keep_freed(freed);
         let (rest, left) = Input::rest_of(request, consumed);
         connection.input = rest;
         let left = left.and_then(|extent| self.spare_input.keep(extent));
