@@ -341,11 +341,14 @@ fn listeners(client: &mut Client) -> i64 {
     client.words("PUBSUB NUMSUB a").elements()[1].integer()
 }
 
+/// Ends a client, the first, with the help of another.
+type End = fn(&mut Client, &mut Client);
+
 #[test]
 fn who_is_gone_listens_to_nothing() {
     let server = start();
     let mut watcher = server.client();
-    let ends: [(&str, fn(&mut Client, &mut Client)); 5] = [
+    let ends: [(&str, End); 5] = [
         ("closed", |_, _| {}),
         ("QUIT", |client, _| client.send(encode_words("QUIT"))),
         ("half closed", |client, _| client.end_sending()),
@@ -386,7 +389,7 @@ fn clients_and_info_tell_of_subscriptions() {
     let line = watcher.words("CLIENT LIST TYPE pubsub").text();
     assert_eq!(line.lines().count(), 1, "{line}");
     for part in ["name=me", "flags=P", "sub=2", "psub=1", "ssub=1", "resp=3"] {
-        assert!(line.split(' ').any(|word| word == part), "{part}: {line}");
+        assert!(line.split_whitespace().any(|word| word == part), "{part}: {line}");
     }
     assert!(!watcher.words("CLIENT LIST TYPE normal").text().contains("name=me"));
     let stats = info(&mut watcher, "stats");
@@ -401,7 +404,7 @@ fn clients_and_info_tell_of_subscriptions() {
     client.words("RESET");
     let line = client.words("CLIENT INFO").text();
     for part in ["flags=N", "sub=0", "psub=0", "ssub=0"] {
-        assert!(line.split(' ').any(|word| word == part), "{part}: {line}");
+        assert!(line.split_whitespace().any(|word| word == part), "{part}: {line}");
     }
 }
 
