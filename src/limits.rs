@@ -21,6 +21,8 @@ pub const SHARDS_MAX: u16 = 1024;
 pub const COMMANDS_MAX: usize = 512;
 /// Most entries that one `SCAN` visits, whatever its `COUNT` asks for.
 pub const SCAN_COUNT_MAX: usize = 10_000;
+/// Most elements that one command answers that chooses them at random and may choose one several times.
+pub const RANDOM_REPEATS_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(BULK_BYTES_MAX_BEFORE_AUTH < BULK_BYTES_MAX);
 const _: () = assert!(ARGS_MAX_BEFORE_AUTH < ARGS_MAX);

@@ -17,7 +17,7 @@ use crate::cache::{EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
-    bitmap, cluster_keys, counters, databases, dump, expire, keys, lcs, object, scan, strings,
+    bitmap, cluster_keys, counters, databases, dump, expire, keys, lcs, object, scan, sets, strings,
 };
 use crate::limits::BULK_BYTES_MAX;
 use crate::node::Owners;
@@ -32,6 +32,7 @@ const GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     bitmap::COMMANDS,
     lcs::COMMANDS,
+    sets::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -208,7 +208,7 @@ pub(super) fn shard_of(number: u64, view: View, owners: &Owners) -> Option<Shard
 
 /// Reads a cursor as C's `strtoul` would: a sign is allowed, a minus counts from 2^64 down, nothing
 /// at all is 0, and a zero byte ends the number.
-fn parse_cursor(arg: &[u8]) -> Option<u64> {
+pub(super) fn parse_cursor(arg: &[u8]) -> Option<u64> {
     let text = arg.split(|&byte| byte == 0).next().unwrap_or(arg);
     let (negative, digits) = match text {
         [] => return Some(0),

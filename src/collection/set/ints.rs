@@ -113,36 +113,36 @@ fn width_of(number: i64) -> u8 {
 
 /// A block, to be changed.
 #[derive(Debug)]
-pub struct IntsBuf {
+pub(super) struct IntsBuf {
     block: Vec<u8>,
 }
 
 impl IntsBuf {
     /// An empty block with this tag, in memory that is used again.
-    pub fn new(tag: u8, mut memory: Vec<u8>) -> Self {
+    pub(super) fn new(tag: u8, mut memory: Vec<u8>) -> Self {
         memory.clear();
         memory.extend_from_slice(&[tag, WIDTH_MIN]);
         Self { block: memory }
     }
 
     /// A block as it was kept.
-    pub fn of(block: Vec<u8>) -> Self {
+    pub(super) fn of(block: Vec<u8>) -> Self {
         Self { block }
     }
 
     /// The block's bytes.
-    pub fn into_block(self) -> Vec<u8> {
+    pub(super) fn into_block(self) -> Vec<u8> {
         self.block
     }
 
     /// The block, to be read.
     #[inline]
-    pub fn view(&self) -> Ints<'_> {
+    pub(super) fn view(&self) -> Ints<'_> {
         Ints { block: &self.block }
     }
 
     /// Puts `number` in; tells whether it is new.
-    pub fn insert(&mut self, number: i64) -> bool {
+    pub(super) fn insert(&mut self, number: i64) -> bool {
         let Err(index) = self.view().search(number) else { return false };
         if width_of(number) > self.block[1] {
             self.widen(width_of(number));
@@ -156,7 +156,7 @@ impl IntsBuf {
     }
 
     /// Takes `number` out; tells whether it was there.
-    pub fn remove(&mut self, number: i64) -> bool {
+    pub(super) fn remove(&mut self, number: i64) -> bool {
         let found = self.view().search(number);
         if let Ok(index) = found {
             self.remove_at(index);
@@ -165,14 +165,14 @@ impl IntsBuf {
     }
 
     /// Takes out the one at `index`.
-    pub fn remove_at(&mut self, index: usize) {
+    pub(super) fn remove_at(&mut self, index: usize) {
         let width = self.view().width();
         let at = HEADER_BYTES + index * width;
         self.block.drain(at..at + width);
     }
 
     /// Takes out those that `keep` is not for, which sees them ascend.
-    pub fn retain(&mut self, mut keep: impl FnMut(i64) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(i64) -> bool) {
         let (width, mut end) = (self.view().width(), HEADER_BYTES);
         for index in 0..self.view().len() {
             if keep(self.view().at(index)) {

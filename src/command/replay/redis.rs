@@ -9,7 +9,9 @@ use std::net::TcpStream;
 
 use super::{GROUPS, Peer, Shards, bulks, play, reply_length};
 use crate::command::{Command, Flags, Handler, Keys};
-use crate::command::{bitmap, counters, databases, dump, expire, keys, lcs, object, scan, strings};
+use crate::command::{
+    bitmap, counters, databases, dump, expire, keys, lcs, object, scan, sets, strings,
+};
 use crate::protocol::{Proto, Reply};
 use crate::types::UnixMs;
 
@@ -59,6 +61,7 @@ fn scripts_match_redis() {
         counters::tests::SCRIPT,
         bitmap::tests::SCRIPT,
         lcs::tests::SCRIPT,
+        sets::tests::SCRIPT,
         keys::tests::SCRIPT,
         expire::tests::SCRIPT,
         scan::tests::SCRIPT,

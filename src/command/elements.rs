@@ -1,0 +1,50 @@
+//! What commands on collections of several kinds have in common: the arguments of `HSCAN`, `SSCAN` and `ZSCAN`.
+
+use super::scan::{Pattern, parse_cursor};
+use super::{Error, numbers};
+use crate::limits::SCAN_COUNT_MAX;
+use crate::protocol::Args;
+
+/// The options of a walk over the elements of a key.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    /// Which elements are answered.
+    pub(super) pattern: Pattern<'a>,
+    /// About how many are looked at.
+    pub(super) count: usize,
+    /// Whether a hash's values are left out.
+    pub(super) no_values: bool,
+}
+
+impl<'a> Scan<'a> {
+    /// The cursor in argument 2. It is read before the key is looked up, the options after that: if there
+    /// is no such key, nobody complains of them.
+    pub(super) fn cursor(args: &Args<'_>) -> Result<u64, Error> {
+        parse_cursor(args.at(2)).ok_or(Error::Static("ERR invalid cursor"))
+    }
+
+    /// The options behind it; `takes_no_values` where there is `NOVALUES`.
+    pub(super) fn parse(args: &Args<'a>, takes_no_values: bool) -> Result<Self, Error> {
+        let mut options = Self { pattern: Pattern::All, count: 10, no_values: false };
+        let mut rest = args.from(3);
+        while let Some(option) = rest.next() {
+            if takes_no_values && option.eq_ignore_ascii_case(b"novalues") {
+                options.no_values = true;
+                continue;
+            }
+            let value = rest.next().ok_or(Error::Syntax)?;
+            if option.eq_ignore_ascii_case(b"match") {
+                options.pattern = Pattern::new(value);
+            } else if option.eq_ignore_ascii_case(b"count") {
+                let count = numbers::integer(value)?;
+                if count < 1 {
+                    return Err(Error::Syntax);
+                }
+                options.count = usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX);
+            } else {
+                return Err(Error::Syntax);
+            }
+        }
+        Ok(options)
+    }
+}
