@@ -239,12 +239,12 @@ fn smove(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
         Some(set) if from.bytes == to.bytes => set.contains(Element::Bytes(member)),
         Some(_) => {
             set_at(exec, to)?;
-            let take = |set: &mut Set, edit: &mut _| set.remove(member, edit);
-            let was_there = exec.change::<Set, _>(from, Missing::Skip, take)? == Some(true);
-            if was_there {
+            let taken =
+                exec.change::<Set, _>(from, Missing::Skip, |set, edit| set.remove(member, edit))?;
+            if taken == Some(true) {
                 exec.change::<Set, _>(to, Missing::Create, |set, edit| set.add(member, edit))?;
             }
-            was_there
+            taken == Some(true)
         }
     };
     reply.integer(i64::from(has_moved));

@@ -2,7 +2,7 @@
 
 use super::{bulk, set_at};
 use crate::cache::Missing;
-use crate::collection::{Collection as _, Set};
+use crate::collection::Set;
 use crate::command::numbers::{integer, parse_i64};
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
