@@ -202,7 +202,11 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         | "cluster|nodes"
         | "cluster|shards"
         | "cluster|slots"
+        | "spop"
+        | "srandmember"
+        | "sscan"
         | "shard|list" => &[VARIES],
+        "sdiff" | "sinter" | "smembers" | "sunion" => &[ORDER_VARIES],
         "del" | "exists" | "touch" | "unlink" => &[MULTI_SHARD, SUM],
         "dbsize" => &[ALL_SHARDS, SUM],
         "mget" => &[MULTI_SHARD],
@@ -257,6 +261,7 @@ const CHANGE: &[&str] = &["RW", "access", "update"];
 const CHANGE_UNREAD: &[&str] = &["RW", "update"];
 const MAYBE_CHANGE: &[&str] = &["RW", "access", "update", "variable_flags"];
 const TAKE: &[&str] = &["RW", "access", "delete"];
+const PUT: &[&str] = &["RW", "insert"];
 const INSERT: &[&str] = &["OW", "insert"];
 const OVERWRITE: &[&str] = &["OW", "update"];
 
@@ -276,6 +281,9 @@ pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
         "renamenx" => vec![spec(1, 1, TAKE), spec(2, 2, INSERT)],
         "copy" => vec![spec(1, 1, READ), spec(2, 2, OVERWRITE)],
         "bitop" => vec![spec(2, 2, OVERWRITE), spec(3, -1, READ)],
+        "smove" => vec![spec(1, 1, TAKE), spec(2, 2, PUT)],
+        "sdiffstore" | "sunionstore" => vec![spec(1, 1, OVERWRITE), spec(2, -1, READ)],
+        "sinterstore" => vec![spec(1, 1, CHANGE_UNREAD), spec(2, -1, READ)],
         name => {
             let notes = notes(name);
             vec![KeySpec { notes, ..spec(first, end, key_flags(entry)) }]
@@ -298,10 +306,11 @@ fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
 fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
         "spublish" | "ssubscribe" | "sunsubscribe" => &["not_key"],
-        "exists" | "hexists" | "hlen" | "hstrlen" | "strlen" | "touch" | "type"
-        | "memory|usage" | "watch" => LOOK,
+        "exists" | "hexists" | "hlen" | "hstrlen" | "scard" | "sismember" | "strlen" | "touch"
+        | "type" | "memory|usage" | "watch" => LOOK,
         name if name.starts_with("object|") => LOOK,
-        "append" | "hsetnx" => &["RW", "insert"],
+        "append" | "hsetnx" | "sadd" => PUT,
+        "srem" => &["RW", "delete"],
         "bitfield" | "set" => MAYBE_CHANGE,
         "del" | "unlink" => &["RM", "delete"],
         "hdel" => &["RW", "delete"],
@@ -309,7 +318,7 @@ fn key_flags(entry: &Entry) -> &'static [&'static str] {
         "hexpire" | "hexpireat" | "hmset" | "hpersist" | "hpexpire" | "hpexpireat" | "hset" => {
             CHANGE_UNREAD
         }
-        "getdel" => TAKE,
+        "getdel" | "spop" => TAKE,
         "msetnx" | "setnx" => INSERT,
         "mset" | "psetex" | "restore" | "setex" => OVERWRITE,
         _ if entry.command.flags.contains(Flags::WRITE) => CHANGE,

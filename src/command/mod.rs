@@ -40,6 +40,7 @@ mod row;
 pub mod scan;
 pub mod server;
 pub mod session;
+pub mod sets;
 pub mod shard;
 pub mod slowlog;
 pub mod strings;

@@ -17,7 +17,7 @@ use crate::cache::{EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
-    bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, object, scan,
+    bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, object, scan, sets,
     strings,
 };
 use crate::limits::BULK_BYTES_MAX;
@@ -34,6 +34,7 @@ const GROUPS: &[&[Command]] = &[
     bitmap::COMMANDS,
     lcs::COMMANDS,
     hashes::COMMANDS,
+    sets::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

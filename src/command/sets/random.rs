@@ -1,0 +1,109 @@
+//! `SPOP` and `SRANDMEMBER`: members chosen at random.
+
+use super::{bulk, set_at};
+use crate::cache::Missing;
+use crate::collection::Set;
+use crate::command::numbers::{integer, parse_i64};
+use crate::command::{Error, Exec};
+use crate::limits::RANDOM_REPEATS_MAX;
+use crate::protocol::{Args, Reply};
+use crate::types::Key;
+
+pub(super) fn spop(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let key = exec.key(args.at(1));
+    if args.len() > 3 {
+        return Err(Error::Syntax);
+    }
+    let Some(count) = args.get(2) else { return pop_one(exec, key, reply) };
+    let count = parse_i64(count).and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or(Error::Static("ERR value is out of range, must be positive"))?;
+    pop_many(exec, key, count, reply)
+}
+
+fn pop_one(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let mut random = exec.random(key);
+    let popped = exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
+        set.pop(1, |bound| random.below(bound), edit, |member| reply.bulk(member));
+    })?;
+    if popped.is_none() {
+        reply.null();
+    }
+    Ok(())
+}
+
+fn pop_many(
+    exec: &mut Exec<'_>,
+    key: Key<'_>,
+    count: usize,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let Some(set) = set_at(exec, key)?.filter(|_| count > 0) else {
+        reply.set(0);
+        return Ok(());
+    };
+    reply.set(count.min(set.len()));
+    if count >= set.len() {
+        set.iter().for_each(|member| bulk(reply, member));
+        exec.delete(key);
+        return Ok(());
+    }
+    let mut random = exec.random(key);
+    exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
+        set.pop(count, |bound| random.below(bound), edit, |member| reply.bulk(member));
+    })?;
+    Ok(())
+}
+
+pub(super) fn srandmember(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let key = exec.key(args.at(1));
+    if args.len() > 3 {
+        return Err(Error::Syntax);
+    }
+    let mut random = exec.random(key);
+    let mut below = |bound| random.below(bound);
+    let Some(count) = args.get(2) else {
+        match exec.read::<Set>(key)?.and_then(|set| set.random(below)) {
+            Some(member) => bulk(reply, member),
+            None => reply.null(),
+        }
+        return Ok(());
+    };
+    let (count, may_repeat) = random_count(count)?;
+    let Some(set) = exec.read::<Set>(key)? else {
+        reply.array(0);
+        return Ok(());
+    };
+    if may_repeat {
+        reply.array(count);
+        let drawn = (0..count).filter_map(|_| set.random(&mut below));
+        drawn.for_each(|member| bulk(reply, member));
+    } else {
+        reply.array(count.min(set.len()));
+        set.sample(count, below, |member| bulk(reply, member));
+    }
+    Ok(())
+}
+
+/// How many members are wanted, and whether one may come several times: of which a negative number tells.
+fn random_count(arg: &[u8]) -> Result<(usize, bool), Error> {
+    let count = integer(arg)?;
+    if count == i64::MIN {
+        let most = i64::MAX;
+        let text = format!("ERR value is out of range, value must between -{most} and {most}");
+        return Err(Error::Text(text));
+    }
+    let may_repeat = count < 0;
+    let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    if may_repeat && count > RANDOM_REPEATS_MAX {
+        return Err(Error::Static("ERR value is out of range"));
+    }
+    Ok((count, may_repeat))
+}
