@@ -202,7 +202,9 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         | "cluster|nodes"
         | "cluster|shards"
         | "cluster|slots"
-        | "shard|list" => &[VARIES],
+        | "shard|list"
+        | "zrandmember"
+        | "zscan" => &[VARIES],
         "del" | "exists" | "touch" | "unlink" => &[MULTI_SHARD, SUM],
         "dbsize" => &[ALL_SHARDS, SUM],
         "mget" => &[MULTI_SHARD],
@@ -276,6 +278,7 @@ pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
         "renamenx" => vec![spec(1, 1, TAKE), spec(2, 2, INSERT)],
         "copy" => vec![spec(1, 1, READ), spec(2, 2, OVERWRITE)],
         "bitop" => vec![spec(2, 2, OVERWRITE), spec(3, -1, READ)],
+        "zrangestore" => vec![spec(1, 1, OVERWRITE), spec(2, 2, READ)],
         name => {
             let notes = notes(name);
             vec![KeySpec { notes, ..spec(first, end, key_flags(entry)) }]
@@ -298,7 +301,7 @@ fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
 fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
         "spublish" | "ssubscribe" | "sunsubscribe" => &["not_key"],
-        "exists" | "hexists" | "hlen" | "hstrlen" | "strlen" | "touch" | "type"
+        "exists" | "hexists" | "hlen" | "hstrlen" | "strlen" | "touch" | "type" | "zcard"
         | "memory|usage" | "watch" => LOOK,
         name if name.starts_with("object|") => LOOK,
         "append" | "hsetnx" => &["RW", "insert"],
@@ -309,7 +312,9 @@ fn key_flags(entry: &Entry) -> &'static [&'static str] {
         "hexpire" | "hexpireat" | "hmset" | "hpersist" | "hpexpire" | "hpexpireat" | "hset" => {
             CHANGE_UNREAD
         }
-        "getdel" => TAKE,
+        "getdel" | "zmpop" | "zpopmax" | "zpopmin" => TAKE,
+        "zadd" => CHANGE_UNREAD,
+        "zrem" | "zremrangebylex" | "zremrangebyrank" | "zremrangebyscore" => &["RW", "delete"],
         "msetnx" | "setnx" => INSERT,
         "mset" | "psetex" | "restore" | "setex" => OVERWRITE,
         _ if entry.command.flags.contains(Flags::WRITE) => CHANGE,

@@ -42,6 +42,7 @@ pub mod server;
 pub mod session;
 pub mod shard;
 pub mod slowlog;
+pub mod sorted_sets;
 pub mod strings;
 pub mod table;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
     bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, object, scan,
-    strings,
+    sorted_sets, strings,
 };
 use crate::limits::BULK_BYTES_MAX;
 use crate::node::Owners;
@@ -34,6 +34,7 @@ const GROUPS: &[&[Command]] = &[
     bitmap::COMMANDS,
     lcs::COMMANDS,
     hashes::COMMANDS,
+    sorted_sets::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -21,6 +21,7 @@ const GROUPS: &[&[Command]] = &[
     super::strings::COMMANDS,
     super::counters::COMMANDS,
     super::lcs::COMMANDS,
+    super::sorted_sets::COMMANDS,
     super::bitmap::COMMANDS,
     super::hashes::COMMANDS,
     super::keys::COMMANDS,
