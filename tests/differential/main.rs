@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hashes;
+mod sorted_sets;
 
 use harness::client::{Client, encode};
 use harness::random::Random;

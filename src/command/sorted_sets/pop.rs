@@ -2,6 +2,7 @@
 
 use super::Shape;
 use crate::cache::Missing;
+use crate::collection::sorted_set::View;
 use crate::collection::{Collection, Digits, Edit, Element, SortedSet};
 use crate::command::numbers::parse_i64;
 use crate::command::{Error, Exec};
@@ -43,11 +44,8 @@ fn pop(exec: &mut Exec<'_>, args: &Args<'_>, end: End, reply: &mut Reply<'_>) ->
             (at_least(count, 0, text)?, Shape::of(true, reply.proto()))
         }
     };
-    let key = exec.key(args.at(1));
-    let popped = exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
-        pop_some(set, edit, (end, count), shape, reply);
-    })?;
-    if popped.is_none() {
+    let wanted = Wanted { end, count, shape, with_name: false };
+    if !wanted.pop_from(exec, args.at(1), reply)? {
         reply.array(0);
     }
     Ok(())
@@ -59,28 +57,74 @@ fn at_least(arg: &[u8], least: i64, otherwise: &'static str) -> Result<usize, Er
     number.and_then(|number| usize::try_from(number).ok()).ok_or(Error::Static(otherwise))
 }
 
-/// Removes up to so many members from an end, and answers them in the order in which they go.
-fn pop_some(
-    set: &mut SortedSet,
-    edit: &mut Edit<'_>,
-    (end, count): (End, usize),
+/// What is to be removed, and how it is answered.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    end: End,
+    /// At most.
+    count: usize,
     shape: Shape,
-    reply: &mut Reply<'_>,
-) {
-    let count = count.min(set.len());
-    shape.write_head(count, reply);
-    let mut digits = Digits::new();
-    let mut write = |member: Element<'_>, score| {
-        shape.write(member.bytes(&mut digits), score, reply);
-    };
-    match end {
-        End::Min => set.remove_ranks(0..count, edit, write),
-        End::Max => {
-            let left = set.len() - count;
-            for rank in (left..set.len()).rev() {
-                set.remove_ranks(rank..rank + 1, edit, &mut write);
+    /// Whether the key is answered too.
+    with_name: bool,
+}
+
+impl Wanted {
+    /// Removes members and answers them in the order in which they go; false if the key is not there.
+    fn pop_from(
+        self,
+        exec: &mut Exec<'_>,
+        name: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<bool, Error> {
+        let key = exec.key(name);
+        // A set of which nothing is left is freed bit by bit later.
+        let all =
+            exec.peek::<SortedSet>(key).filter(|set| 1 < self.count && set.len() <= self.count);
+        if let Some(set) = all {
+            self.write_all(set, name, reply);
+            exec.delete(key);
+            return Ok(true);
+        }
+        let popped =
+            exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
+                self.pop(set, edit, name, reply);
+            })?;
+        Ok(popped.is_some())
+    }
+
+    fn pop(self, set: &mut SortedSet, edit: &mut Edit<'_>, name: &[u8], reply: &mut Reply<'_>) {
+        let count = self.count.min(set.len());
+        self.write_head(count, name, reply);
+        let mut digits = Digits::new();
+        let mut write = |member: Element<'_>, score| {
+            self.shape.write(member.bytes(&mut digits), score, reply);
+        };
+        match self.end {
+            End::Min => set.remove_ranks(0..count, edit, write),
+            End::Max => {
+                let left = set.len() - count;
+                for rank in (left..set.len()).rev() {
+                    set.remove_ranks(rank..rank + 1, edit, &mut write);
+                }
             }
         }
+    }
+
+    fn write_all(self, set: View<'_>, name: &[u8], reply: &mut Reply<'_>) {
+        self.write_head(set.len(), name, reply);
+        let elements = set.elements(0..set.len());
+        match self.end {
+            End::Min => elements.for_each(|element| self.shape.write_element(element, reply)),
+            End::Max => elements.rev().for_each(|element| self.shape.write_element(element, reply)),
+        }
+    }
+
+    fn write_head(self, count: usize, name: &[u8], reply: &mut Reply<'_>) {
+        if self.with_name {
+            reply.array(2);
+            reply.bulk(name);
+        }
+        self.shape.write_head(count, reply);
     }
 }
 
@@ -102,15 +146,10 @@ pub(super) fn zmpop(
         let number = number.ok_or(Error::Syntax)?;
         count = Some(at_least(number, 1, "ERR count should be greater than 0")?);
     }
+    let count = count.unwrap_or(1);
+    let wanted = Wanted { end, count, shape: Shape::Pairs, with_name: true };
     for name in args.from(2).take(keys) {
-        let key = exec.key(name);
-        let popped =
-            exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
-                reply.array(2);
-                reply.bulk(name);
-                pop_some(set, edit, (end, count.unwrap_or(1)), Shape::Pairs, reply);
-            })?;
-        if popped.is_some() {
+        if wanted.pop_from(exec, name, reply)? {
             return Ok(());
         }
     }

@@ -247,6 +247,13 @@ fn remove(
 ) -> Result<(), Error> {
     let ends = ends(by, args.at(2), args.at(3), false)?;
     let key = exec.key(args.at(1));
+    let all = exec.peek::<SortedSet>(key).filter(|set| ends.ranks(*set, false).len() == set.len());
+    if let Some(count) = all.map(View::len) {
+        // A set of which nothing is left is freed bit by bit later.
+        exec.delete(key);
+        reply_length(reply, count);
+        return Ok(());
+    }
     let removed = exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
         let ranks = ends.ranks(set.view(), false);
         set.remove_ranks(ranks.clone(), edit, |_, _| {});
