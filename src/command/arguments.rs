@@ -374,6 +374,72 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("unlink", "key.k*"),
     ("unsubscribe", "channel.s?*"),
     ("watch", "key.k*"),
+    (
+        "zadd",
+        "key.k condition@3.0.2?(nx=NX | xx=XX) comparison@6.2.0?(gt=GT | lt=LT) \
+         change=CH@3.0.2? increment=INCR@3.0.2? score_member*{score.d member.s}",
+    ),
+    ("zcard", "key.k"),
+    ("zcount", "key.k min.d max.d"),
+    ("zdiff", "numkeys.i key.k* withscores=WITHSCORES?"),
+    ("zdiffstore", "destination.k numkeys.i key.k1*"),
+    ("zincrby", "key.k increment.i member.s"),
+    (
+        "zinter",
+        "numkeys.i key.k* weight.i=WEIGHTS?* aggregate=AGGREGATE?(sum=SUM | min=MIN | \
+         max=MAX) withscores=WITHSCORES?",
+    ),
+    ("zintercard", "numkeys.i key.k* limit.i=LIMIT?"),
+    (
+        "zinterstore",
+        "destination.k numkeys.i key.k1* weight.i=WEIGHTS?* aggregate=AGGREGATE?(sum=SUM | \
+         min=MIN | max=MAX)",
+    ),
+    ("zlexcount", "key.k min.s max.s"),
+    ("zmpop", "numkeys.i key.k* where(min=MIN | max=MAX) count.i=COUNT?"),
+    ("zmscore", "key.k member.s*"),
+    ("zpopmax", "key.k count.i?"),
+    ("zpopmin", "key.k count.i?"),
+    ("zrandmember", "key.k options?{count.i withscores=WITHSCORES?}"),
+    (
+        "zrange",
+        "key.k start.s stop.s sortby@6.2.0?(byscore=BYSCORE | bylex=BYLEX) rev=REV@6.2.0? \
+         offset_count=LIMIT@6.2.0?{offset.i count.i} withscores=WITHSCORES?",
+    ),
+    ("zrangebylex", "key.k min.s max.s offset_count=LIMIT?{offset.i count.i}"),
+    (
+        "zrangebyscore",
+        "key.k min.d max.d withscores=WITHSCORES@2.0.0? offset_count=LIMIT?{offset.i count.i}",
+    ),
+    (
+        "zrangestore",
+        "dst.k src.k1 min.s max.s sortby?(byscore=BYSCORE | bylex=BYLEX) rev=REV? \
+         offset_count=LIMIT?{offset.i count.i}",
+    ),
+    ("zrank", "key.k member.s"),
+    ("zrem", "key.k member.s*"),
+    ("zremrangebylex", "key.k min.s max.s"),
+    ("zremrangebyrank", "key.k start.i stop.i"),
+    ("zremrangebyscore", "key.k min.d max.d"),
+    ("zrevrange", "key.k start.i stop.i withscores=WITHSCORES?"),
+    ("zrevrangebylex", "key.k max.s min.s offset_count=LIMIT?{offset.i count.i}"),
+    (
+        "zrevrangebyscore",
+        "key.k max.d min.d withscores=WITHSCORES? offset_count=LIMIT?{offset.i count.i}",
+    ),
+    ("zrevrank", "key.k member.s"),
+    ("zscan", "key.k cursor.i pattern.p=MATCH? count.i=COUNT?"),
+    ("zscore", "key.k member.s"),
+    (
+        "zunion",
+        "numkeys.i key.k* weight.i=WEIGHTS?* aggregate=AGGREGATE?(sum=SUM | min=MIN | \
+         max=MAX) withscores=WITHSCORES?",
+    ),
+    (
+        "zunionstore",
+        "destination.k numkeys.i key.k1* weight.i=WEIGHTS?* aggregate=AGGREGATE?(sum=SUM | \
+         min=MIN | max=MAX)",
+    ),
 ];
 
 #[cfg(test)]

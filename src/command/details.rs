@@ -205,7 +205,9 @@ pub fn tips(entry: &Entry) -> &'static [&'static str] {
         | "spop"
         | "srandmember"
         | "sscan"
-        | "shard|list" => &[VARIES],
+        | "shard|list"
+        | "zrandmember"
+        | "zscan" => &[VARIES],
         "sdiff" | "sinter" | "smembers" | "sunion" => &[ORDER_VARIES],
         "del" | "exists" | "touch" | "unlink" => &[MULTI_SHARD, SUM],
         "dbsize" => &[ALL_SHARDS, SUM],
@@ -284,6 +286,7 @@ pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
         "smove" => vec![spec(1, 1, TAKE), spec(2, 2, PUT)],
         "sdiffstore" | "sunionstore" => vec![spec(1, 1, OVERWRITE), spec(2, -1, READ)],
         "sinterstore" => vec![spec(1, 1, CHANGE_UNREAD), spec(2, -1, READ)],
+        "zrangestore" => vec![spec(1, 1, OVERWRITE), spec(2, 2, READ)],
         name => {
             let notes = notes(name);
             vec![KeySpec { notes, ..spec(first, end, key_flags(entry)) }]
@@ -307,7 +310,7 @@ fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
         "spublish" | "ssubscribe" | "sunsubscribe" => &["not_key"],
         "exists" | "hexists" | "hlen" | "hstrlen" | "scard" | "sismember" | "strlen" | "touch"
-        | "type" | "memory|usage" | "watch" => LOOK,
+        | "type" | "zcard" | "memory|usage" | "watch" => LOOK,
         name if name.starts_with("object|") => LOOK,
         "append" | "hsetnx" | "sadd" => PUT,
         "srem" => &["RW", "delete"],
@@ -318,7 +321,9 @@ fn key_flags(entry: &Entry) -> &'static [&'static str] {
         "hexpire" | "hexpireat" | "hmset" | "hpersist" | "hpexpire" | "hpexpireat" | "hset" => {
             CHANGE_UNREAD
         }
-        "getdel" | "spop" => TAKE,
+        "getdel" | "spop" | "zmpop" | "zpopmax" | "zpopmin" => TAKE,
+        "zadd" => CHANGE_UNREAD,
+        "zrem" | "zremrangebylex" | "zremrangebyrank" | "zremrangebyscore" => &["RW", "delete"],
         "msetnx" | "setnx" => INSERT,
         "mset" | "psetex" | "restore" | "setex" => OVERWRITE,
         _ if entry.command.flags.contains(Flags::WRITE) => CHANGE,

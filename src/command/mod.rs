@@ -43,6 +43,7 @@ pub mod session;
 pub mod sets;
 pub mod shard;
 pub mod slowlog;
+pub mod sorted_sets;
 pub mod strings;
 pub mod table;
 #[cfg(test)]

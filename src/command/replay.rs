@@ -18,7 +18,7 @@ use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
     bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, object, scan, sets,
-    strings,
+    sorted_sets, strings,
 };
 use crate::limits::BULK_BYTES_MAX;
 use crate::node::Owners;
@@ -35,6 +35,7 @@ const GROUPS: &[&[Command]] = &[
     lcs::COMMANDS,
     hashes::COMMANDS,
     sets::COMMANDS,
+    sorted_sets::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,

@@ -22,6 +22,7 @@ const GROUPS: &[&[Command]] = &[
     super::counters::COMMANDS,
     super::lcs::COMMANDS,
     super::sets::COMMANDS,
+    super::sorted_sets::COMMANDS,
     super::bitmap::COMMANDS,
     super::hashes::COMMANDS,
     super::keys::COMMANDS,

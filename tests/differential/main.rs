@@ -11,6 +11,7 @@
 mod harness;
 mod hashes;
 mod sets;
+mod sorted_sets;
 
 use harness::client::{Client, encode};
 use harness::random::Random;

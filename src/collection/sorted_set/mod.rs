@@ -174,15 +174,6 @@ impl SortedSet {
         }
     }
 
-    /// Becomes another one, while there are no elements here.
-    pub fn fill(&mut self, other: Self, edit: &mut Edit<'_>) {
-        debug_assert!(self.is_empty());
-        for (member, score) in other.view().elements(0..other.len()) {
-            note_put(edit, member.bytes(&mut super::Digits::new()), score);
-        }
-        *self = other;
-    }
-
     /// Becomes large, with the elements of its block.
     fn enlarge(&mut self, seed: u64) -> &mut LargeSortedSet {
         let mut large = Box::new(LargeSortedSet::new(seed));

@@ -1,0 +1,103 @@
+//! `ZRANDMEMBER`.
+
+use super::Shape;
+use crate::cache::Random;
+use crate::collection::SortedSet;
+use crate::collection::sorted_set::View;
+use crate::command::numbers::integer;
+use crate::command::{Error, Exec};
+use crate::limits::RANDOM_REPEATS_MAX;
+use crate::protocol::{Args, Reply};
+use std::collections::BTreeSet;
+
+/// A sample of more than this part of the members is drawn by walking over all of them.
+const SAMPLE_PART: usize = 3;
+
+/// What a `ZRANDMEMBER` with a count asks for.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    count: usize,
+    /// Of which a negative number tells.
+    may_repeat: bool,
+    with_scores: bool,
+}
+
+impl Wanted {
+    fn parse(args: &Args<'_>) -> Result<Self, Error> {
+        const OUT_OF_RANGE: Error = Error::Static("ERR value is out of range");
+        let count = integer(args.at(2))?;
+        if count == i64::MIN {
+            let most = i64::MAX;
+            let text = format!("ERR value is out of range, value must between -{most} and {most}");
+            return Err(Error::Text(text));
+        }
+        let with_scores = match args.get(3) {
+            None => false,
+            Some(word) if word.eq_ignore_ascii_case(b"withscores") && args.len() == 4 => true,
+            Some(_) => return Err(Error::Syntax),
+        };
+        if with_scores && count.unsigned_abs() > i64::MAX.unsigned_abs() / 2 {
+            return Err(OUT_OF_RANGE);
+        }
+        let may_repeat = count < 0;
+        let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+        if may_repeat && count > RANDOM_REPEATS_MAX {
+            return Err(OUT_OF_RANGE);
+        }
+        Ok(Self { count, may_repeat, with_scores })
+    }
+
+    fn write(self, set: View<'_>, mut random: Random, reply: &mut Reply<'_>) {
+        let shape = Shape::of(self.with_scores, reply.proto());
+        let there = set.len();
+        let mut write_at = |rank: usize, reply: &mut Reply<'_>| {
+            set.elements(rank..rank + 1).for_each(|element| shape.write_element(element, reply));
+        };
+        if self.may_repeat {
+            shape.write_head(self.count, reply);
+            return (0..self.count).for_each(|_| write_at(random.below(there), reply));
+        }
+        let count = self.count.min(there);
+        shape.write_head(count, reply);
+        if count > there / SAMPLE_PART {
+            // Each element is chosen with the odds that leave as many as are wanted.
+            let mut wanted = count;
+            for (element, left) in set.elements(0..there).zip((1..=there).rev()) {
+                if random.below(left) < wanted {
+                    wanted -= 1;
+                    shape.write_element(element, reply);
+                }
+            }
+            return;
+        }
+        let mut chosen = BTreeSet::new();
+        while chosen.len() < count {
+            let rank = random.below(there);
+            if chosen.insert(rank) {
+                write_at(rank, reply);
+            }
+        }
+    }
+}
+
+pub(super) fn zrandmember(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let key = exec.key(args.at(1));
+    let wanted = if args.len() > 2 { Some(Wanted::parse(args)?) } else { None };
+    let mut random = exec.random(key);
+    let set = exec.read::<SortedSet>(key)?.filter(|set| !set.is_empty());
+    match (set, wanted) {
+        (None, None) => reply.null(),
+        (None, Some(_)) => reply.array(0),
+        (Some(set), Some(wanted)) => wanted.write(set, random, reply),
+        (Some(set), None) => {
+            let rank = random.below(set.len());
+            let chosen = set.elements(rank..rank + 1);
+            chosen.for_each(|element| Shape::Members.write_element(element, reply));
+        }
+    }
+    Ok(())
+}

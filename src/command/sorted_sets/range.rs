@@ -1,0 +1,264 @@
+//! `ZRANGE` with its older forms, `ZRANGESTORE`, and the removal of ranges.
+
+use super::algebra::keep;
+use super::{Shape, bounds};
+use crate::cache::Missing;
+use crate::collection::sorted_set::{Edge, View};
+use crate::collection::{Collection, Edit, SortedSet};
+use crate::command::numbers::integer;
+use crate::command::strings::reply_length;
+use crate::command::{Error, Exec};
+use crate::protocol::{Args, Reply};
+use std::ops::Range;
+
+/// What the ends of a range are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Rank,
+    Score,
+    Lex,
+}
+
+/// What a command's name says already; the rest is options.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// Index of the argument that is the key.
+    key: usize,
+    by: Option<By>,
+    reverse: Option<bool>,
+    /// Elements are kept, not answered.
+    stores: bool,
+}
+
+impl Form {
+    const ANY: Self = Self { key: 1, by: None, reverse: None, stores: false };
+    const STORE: Self = Self { key: 2, stores: true, ..Self::ANY };
+
+    const fn of(by: By, reverse: bool) -> Self {
+        Self { by: Some(by), reverse: Some(reverse), ..Self::ANY }
+    }
+}
+
+/// What a command asks for.
+#[derive(Clone, Copy, Debug)]
+struct Query<'a> {
+    ends: Ends<'a>,
+    reverse: bool,
+    with_scores: bool,
+    limit: (i64, i64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ends<'a> {
+    Ranks(i64, i64),
+    Edges(Edge<'a>, Edge<'a>),
+}
+
+impl Ends<'_> {
+    /// The ranks in the range, counted in order.
+    fn ranks(self, set: View<'_>, reverse: bool) -> Range<usize> {
+        let count = set.len();
+        match self {
+            Self::Edges(from, to) => set.between(from, to),
+            Self::Ranks(start, stop) => {
+                let ranks = bounds::ranks(start, stop, count);
+                if reverse { count - ranks.end..count - ranks.start } else { ranks }
+            }
+        }
+    }
+}
+
+impl<'a> Query<'a> {
+    const NO_LIMIT: (i64, i64) = (0, -1);
+
+    fn parse(args: &Args<'a>, form: Form) -> Result<Self, Error> {
+        let (mut by, mut reverse) = (form.by, form.reverse);
+        let (mut with_scores, mut limit) = (false, Self::NO_LIMIT);
+        let mut rest = args.from(form.key + 3);
+        while let Some(word) = rest.next() {
+            let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+            if !form.stores && is(b"withscores") {
+                with_scores = true;
+            } else if is(b"limit") && rest.len() >= 2 {
+                let mut number = || integer(rest.next().unwrap_or_default());
+                limit = (number()?, number()?);
+            } else if form.reverse.is_none() && is(b"rev") {
+                reverse = Some(true);
+            } else if form.by.is_none() && is(b"bylex") {
+                by = Some(By::Lex);
+            } else if form.by.is_none() && is(b"byscore") {
+                by = Some(By::Score);
+            } else {
+                return Err(Error::Syntax);
+            }
+        }
+        let (by, reverse) = (by.unwrap_or(By::Rank), reverse.unwrap_or(false));
+        if by == By::Rank && limit.1 != -1 {
+            let text = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
+            return Err(Error::Static(text));
+        }
+        if by == By::Lex && with_scores {
+            let text = "ERR syntax error, WITHSCORES not supported in combination with BYLEX";
+            return Err(Error::Static(text));
+        }
+        let ends = ends(by, args.at(form.key + 1), args.at(form.key + 2), reverse)?;
+        Ok(Self { ends, reverse, with_scores, limit })
+    }
+
+    fn ranks(self, set: View<'_>) -> Range<usize> {
+        let ranks = self.ends.ranks(set, self.reverse);
+        match self.ends {
+            Ends::Ranks(..) => ranks,
+            Ends::Edges(..) => bounds::limited(ranks, self.limit, self.reverse),
+        }
+    }
+}
+
+/// The ends of a range. In reverse the greater of two edges comes first.
+fn ends<'a>(by: By, first: &'a [u8], second: &'a [u8], reverse: bool) -> Result<Ends<'a>, Error> {
+    let (min, max) = if reverse { (second, first) } else { (first, second) };
+    let (from, to) = match by {
+        By::Rank => return Ok(Ends::Ranks(integer(first)?, integer(second)?)),
+        By::Score => bounds::scores(min, max)?,
+        By::Lex => bounds::members(min, max)?,
+    };
+    Ok(Ends::Edges(from, to))
+}
+
+fn answer(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    form: Form,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let query = Query::parse(args, form)?;
+    let key = exec.key(args.at(form.key));
+    let Some(set) = exec.read::<SortedSet>(key)? else {
+        reply.array(0);
+        return Ok(());
+    };
+    let shape = Shape::of(query.with_scores, reply.proto());
+    let elements = set.elements(query.ranks(set));
+    shape.write_head(elements.len(), reply);
+    if query.reverse {
+        elements.rev().for_each(|element| shape.write_element(element, reply));
+    } else {
+        elements.for_each(|element| shape.write_element(element, reply));
+    }
+    Ok(())
+}
+
+pub(super) fn zrange(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    answer(exec, args, Form::ANY, reply)
+}
+
+pub(super) fn zrevrange(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    answer(exec, args, Form::of(By::Rank, true), reply)
+}
+
+pub(super) fn zrangebyscore(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    answer(exec, args, Form::of(By::Score, false), reply)
+}
+
+pub(super) fn zrevrangebyscore(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    answer(exec, args, Form::of(By::Score, true), reply)
+}
+
+pub(super) fn zrangebylex(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    answer(exec, args, Form::of(By::Lex, false), reply)
+}
+
+pub(super) fn zrevrangebylex(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    answer(exec, args, Form::of(By::Lex, true), reply)
+}
+
+pub(super) fn zrangestore(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let query = Query::parse(args, Form::STORE)?;
+    let key = exec.key(args.at(2));
+    let set = exec.read::<SortedSet>(key)?;
+    // They are copied: the two keys may be in different shards, or one key.
+    let elements = set.map(|set| set.elements(query.ranks(set)));
+    let elements: Vec<(Vec<u8>, f64)> =
+        elements.into_iter().flatten().map(|(member, score)| (member.to_vec(), score)).collect();
+    keep(exec, args.at(1), &elements);
+    reply_length(reply, elements.len());
+    Ok(())
+}
+
+// --- removal -------------------------------------------------------------------------------------
+
+pub(super) fn zremrangebyrank(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    remove(exec, args, By::Rank, reply)
+}
+
+pub(super) fn zremrangebyscore(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    remove(exec, args, By::Score, reply)
+}
+
+pub(super) fn zremrangebylex(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    remove(exec, args, By::Lex, reply)
+}
+
+fn remove(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    by: By,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let ends = ends(by, args.at(2), args.at(3), false)?;
+    let key = exec.key(args.at(1));
+    let all = exec.peek::<SortedSet>(key).filter(|set| ends.ranks(*set, false).len() == set.len());
+    if let Some(count) = all.map(View::len) {
+        // A set of which nothing is left is freed bit by bit later.
+        exec.delete(key);
+        reply_length(reply, count);
+        return Ok(());
+    }
+    let removed = exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
+        let ranks = ends.ranks(set.view(), false);
+        set.remove_ranks(ranks.clone(), edit, |_, _| {});
+        ranks.len()
+    })?;
+    reply_length(reply, removed.unwrap_or(0));
+    Ok(())
+}
