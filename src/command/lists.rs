@@ -10,13 +10,13 @@ pub(crate) mod tests;
 
 pub use table::COMMANDS;
 
+use super::Error;
 use super::exec::Exec;
 use super::numbers::integer;
 use super::strings::reply_length;
-use super::Error;
 use crate::cache::Missing;
 use crate::collection::list::{End, View};
-use crate::collection::{Digits, Edit, Element, List, Value};
+use crate::collection::{Collection, Digits, Edit, Element, List, Value};
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -270,7 +270,8 @@ fn position(index: i64, length: usize) -> Option<usize> {
 /// Where the range from one position to another begins and how many elements it covers, both ends included; nothing if it
 /// covers none.
 fn range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
-    let start = if start < 0 { position(start, length).unwrap_or(0) } else { position(start, length)? };
+    let start =
+        if start < 0 { position(start, length).unwrap_or(0) } else { position(start, length)? };
     let end = position(end, length)?.min(length.checked_sub(1)?);
     (start <= end).then(|| (start, end - start + 1))
 }

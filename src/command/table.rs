@@ -22,8 +22,10 @@ const GROUPS: &[&[Command]] = &[
     super::counters::COMMANDS,
     super::lcs::COMMANDS,
     super::bitmap::COMMANDS,
+    super::lists::COMMANDS,
     super::hashes::COMMANDS,
     super::keys::COMMANDS,
+    super::sort::COMMANDS,
     super::expire::COMMANDS,
     super::scan::COMMANDS,
     super::databases::COMMANDS,
@@ -118,7 +120,8 @@ impl Table {
             | Handler::Keyed(_)
             | Handler::Slot(..)
             | Handler::Cursor(..)
-            | Handler::AllShards(_) => &[],
+            | Handler::AllShards(_)
+            | Handler::KeyedOrAll(..) => &[],
         };
         self.entries.push(Entry {
             command,
@@ -186,7 +189,8 @@ impl Table {
             | Handler::Keyed(_)
             | Handler::Slot(..)
             | Handler::Cursor(..)
-            | Handler::AllShards(_) => entry,
+            | Handler::AllShards(_)
+            | Handler::KeyedOrAll(..) => entry,
         };
         if entry.command.takes(args.len()) { Ok(entry) } else { Err(self.wrong_arity(entry, args)) }
     }

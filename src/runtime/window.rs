@@ -232,7 +232,7 @@ fn is_call_of(entry: &Entry, args: &Args<'_>) -> bool {
 fn slot_of(entry: Option<&Entry>, args: &Args<'_>) -> Slot {
     let Some(entry) = entry else { return Slot(0) };
     match entry.command.handler {
-        Handler::Keyed(_) => {
+        Handler::Keyed(_) | Handler::KeyedOrAll(..) => {
             let key = entry.command.keys.first().and_then(|first| args.get(first));
             key.map_or(Slot(0), key_slot)
         }

@@ -10,7 +10,8 @@ use std::net::TcpStream;
 use super::{GROUPS, Peer, Shards, bulks, play, reply_length};
 use crate::command::{Command, Flags, Handler};
 use crate::command::{
-    bitmap, counters, databases, dump, expire, hashes, keys, lcs, object, scan, strings,
+    bitmap, counters, databases, dump, expire, hashes, keys, lcs, lists, object, scan, sort,
+    strings,
 };
 use crate::protocol::{Proto, Reply};
 use crate::types::UnixMs;
@@ -62,6 +63,8 @@ fn scripts_match_redis() {
         bitmap::tests::SCRIPT,
         lcs::tests::SCRIPT,
         hashes::tests::SCRIPT,
+        lists::tests::SCRIPT,
+        sort::tests::SCRIPT,
         keys::tests::SCRIPT,
         expire::tests::SCRIPT,
         scan::tests::SCRIPT,
