@@ -15,7 +15,7 @@ use super::numbers::integer;
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
 use crate::collection::list::End;
-use crate::collection::{Digits, Element, List, Value, hash};
+use crate::collection::{Digits, Element, List, Value};
 use crate::double;
 use crate::protocol::{Args, Reply};
 use crate::types::{Key, Slot, key_slot};
@@ -358,14 +358,11 @@ fn look_up<'e>(exec: &'e Exec<'_>, pattern: &[u8], element: Element<'e>) -> Opti
     let name = [before, element.bytes(&mut Digits::new()), behind].concat();
     match (exec.peek_value(exec.key(&name))?, field) {
         (Value::String(value), None) => Some(Cow::Borrowed(value)),
-        (Value::Hash(view), Some(field)) => field_of(view, field),
+        (Value::Hash(view), Some(field)) => {
+            view.get(field, exec.now.unix).map(|entry| bytes_of(entry.value))
+        }
         _ => None,
     }
-}
-
-/// The value of a hash's field. There are no hashes yet.
-fn field_of<'e>(_: hash::View<'e>, _: &[u8]) -> Option<Cow<'e, [u8]>> {
-    None
 }
 
 #[cfg(test)]

@@ -74,6 +74,13 @@ pub(crate) const SCRIPT: &[(&str, &str)] = &[
     ("SORT b BY nosort GET w_*->f GET w_*->", "*6⏎$-1⏎$-1⏎$-1⏎$-1⏎$-1⏎$-1"),
     ("SET w_x-> arrow", "+OK"),
     ("SORT b BY nosort LIMIT 0 1 GET w_*->", "*1⏎$5⏎arrow"),
+    ("HSET h_x f 1 g 30", ":2"),
+    ("HSET h_y f 0 g text", ":2"),
+    ("SORT b BY h_*->f", "*3⏎$1⏎y⏎$1⏎z⏎$1⏎x"),
+    ("SORT b BY h_*->f DESC GET h_*->g GET h_*", "*6⏎$2⏎30⏎$-1⏎$-1⏎$-1⏎$4⏎text⏎$-1"),
+    ("SORT b BY h_*->g", "-ERR One or more scores can't be converted into double"),
+    ("SORT b BY w_*->f GET #", "*3⏎$1⏎x⏎$1⏎y⏎$1⏎z"),
+    ("SORT h_x", "-WRONGTYPE Operation against a key holding the wrong kind of value"),
     // STORE
     ("SORT b BY w_* STORE c", ":3"),
     ("LRANGE c 0 -1", "*3⏎$1⏎y⏎$1⏎z⏎$1⏎x"),
