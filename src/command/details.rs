@@ -91,6 +91,9 @@ pub fn categories(entry: &Entry) -> Categories {
     let flags = entry.command.flags;
     let mut all = match entry.command.group {
         _ if entry.is_container() => Categories::empty(),
+        _ if matches!(entry.full_name, "sort" | "sort_ro") => {
+            Categories::LIST | Categories::SET | Categories::SORTED_SET
+        }
         Group::String => Categories::STRING,
         Group::Bitmap => Categories::BITMAP,
         Group::List => Categories::LIST,
@@ -234,8 +237,19 @@ pub struct KeySpec {
     pub last: i64,
     /// Distance between keys.
     pub step: i64,
-    /// Whether the first is the number of keys, which follow it.
-    pub counted: bool,
+    /// How they are found.
+    pub find: Find,
+}
+
+/// How the keys of a [`KeySpec`] are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// From the first to the last.
+    Range,
+    /// The first is the number of keys, which follow it.
+    Counted,
+    /// By an option, or not at all: where they begin is a guess.
+    Unknown,
 }
 
 impl KeySpec {
@@ -267,6 +281,11 @@ const PUT: &[&str] = &["RW", "insert"];
 const INSERT: &[&str] = &["OW", "insert"];
 const OVERWRITE: &[&str] = &["OW", "update"];
 
+const NOTE_PATTERNS: &str = "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive \
+                             from the content of the key we sort";
+const NOTE_STORE: &str = "For the optional STORE keyword. It is marked 'unknown' because the keyword can appear \
+                          anywhere in the argument array";
+
 /// The key specs of a command, in order of position.
 pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
     let Keys::Range { first, last, step } = entry.command.keys else {
@@ -276,12 +295,14 @@ pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
     let (end, step) = (i64::from(last), i64::from(step));
     let spec = |first: i64, last: i64, flags| {
         let last = if last < 0 { last } else { last - first };
-        KeySpec { notes: None, flags, first, last, step, counted: false }
+        KeySpec { notes: None, flags, first, last, step, find: Find::Range }
     };
     match entry.full_name {
         "rename" => vec![spec(1, 1, TAKE), spec(2, 2, OVERWRITE)],
         "renamenx" => vec![spec(1, 1, TAKE), spec(2, 2, INSERT)],
         "copy" => vec![spec(1, 1, READ), spec(2, 2, OVERWRITE)],
+        "lmove" | "rpoplpush" => vec![spec(1, 1, TAKE), spec(2, 2, PUT)],
+        "sort_ro" => vec![spec(1, 1, READ), unknown(READ, NOTE_PATTERNS)],
         "bitop" => vec![spec(2, 2, OVERWRITE), spec(3, -1, READ)],
         "smove" => vec![spec(1, 1, TAKE), spec(2, 2, PUT)],
         "sdiffstore" | "sunionstore" => vec![spec(1, 1, OVERWRITE), spec(2, -1, READ)],
@@ -297,31 +318,40 @@ pub fn key_specs(entry: &Entry) -> Vec<KeySpec> {
 /// Those of a command that is told how many keys it has.
 fn counted_key_specs(entry: &Entry) -> Vec<KeySpec> {
     let flags = key_flags(entry);
-    let spec = KeySpec { notes: None, flags, first: 1, last: 0, step: 1, counted: false };
-    let counted = |at: i64, flags| KeySpec { first: at, flags, counted: true, ..spec };
+    let spec = KeySpec { notes: None, flags, first: 1, last: 0, step: 1, find: Find::Range };
+    let counted = |at: i64, flags| KeySpec { first: at, flags, find: Find::Counted, ..spec };
     match entry.command.keys {
         Keys::None | Keys::Range { .. } => Vec::new(),
         Keys::Counted { count } => vec![counted(i64::from(count), flags)],
         Keys::StoreCounted => vec![KeySpec { flags: OVERWRITE, ..spec }, counted(2, READ)],
+        Keys::FirstAndStore => vec![
+            KeySpec { flags: READ, ..spec },
+            unknown(READ, NOTE_PATTERNS),
+            unknown(OVERWRITE, NOTE_STORE),
+        ],
     }
+}
+
+/// Keys that stand somewhere behind the first.
+fn unknown(flags: &'static [&'static str], notes: &'static str) -> KeySpec {
+    KeySpec { notes: Some(notes), flags, first: 2, last: 0, step: 0, find: Find::Unknown }
 }
 
 fn key_flags(entry: &Entry) -> &'static [&'static str] {
     match entry.full_name {
         "spublish" | "ssubscribe" | "sunsubscribe" => &["not_key"],
-        "exists" | "hexists" | "hlen" | "hstrlen" | "scard" | "sismember" | "strlen" | "touch"
-        | "type" | "zcard" | "memory|usage" | "watch" => LOOK,
+        "exists" | "hexists" | "hlen" | "hstrlen" | "llen" | "scard" | "sismember" | "strlen"
+        | "touch" | "type" | "zcard" | "memory|usage" | "watch" => LOOK,
         name if name.starts_with("object|") => LOOK,
-        "append" | "hsetnx" | "sadd" => PUT,
+        "append" | "hsetnx" | "linsert" | "lpush" | "lpushx" | "rpush" | "rpushx" | "sadd" => PUT,
         "srem" => &["RW", "delete"],
         "bitfield" | "set" => MAYBE_CHANGE,
         "del" | "unlink" => &["RM", "delete"],
-        "hdel" => &["RW", "delete"],
+        "hdel" | "lrem" | "ltrim" => &["RW", "delete"],
         "expire" | "expireat" | "persist" | "pexpire" | "pexpireat" | "setrange" => CHANGE_UNREAD,
-        "hexpire" | "hexpireat" | "hmset" | "hpersist" | "hpexpire" | "hpexpireat" | "hset" => {
-            CHANGE_UNREAD
-        }
-        "getdel" | "spop" | "zmpop" | "zpopmax" | "zpopmin" => TAKE,
+        "hexpire" | "hexpireat" | "hmset" | "hpersist" | "hpexpire" | "hpexpireat" | "hset"
+        | "lset" => CHANGE_UNREAD,
+        "getdel" | "lmpop" | "lpop" | "rpop" | "spop" | "zmpop" | "zpopmax" | "zpopmin" => TAKE,
         "zadd" => CHANGE_UNREAD,
         "zrem" | "zremrangebylex" | "zremrangebyrank" | "zremrangebyscore" => &["RW", "delete"],
         "msetnx" | "setnx" => INSERT,

@@ -1,6 +1,6 @@
 //! `COMMAND`: what the table knows, in the forms that clients read.
 
-use super::details::{Categories, KeySpec, categories, flag_names, key_specs, tips};
+use super::details::{Categories, Find, KeySpec, categories, flag_names, key_specs, tips};
 use super::glob::{self, Case};
 use super::row::write_help;
 use super::table::{Entry, Table};
@@ -130,18 +130,23 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
     }
     reply.bulk(b"flags");
     write_names(spec.flags, reply);
+    let first = ("index", &[("index", spec.first)][..]);
+    let (begin, find) = match spec.find {
+        Find::Unknown => (("unknown", &[][..]), ("unknown", &[][..])),
+        Find::Counted => {
+            (first, ("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", spec.step)][..]))
+        }
+        Find::Range => {
+            (first, ("range", &[("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)][..]))
+        }
+    };
     reply.bulk(b"begin_search");
-    write_search("index", &[("index", spec.first)], reply);
+    write_search(begin, reply);
     reply.bulk(b"find_keys");
-    if spec.counted {
-        let count = [("keynumidx", 0), ("firstkey", 1), ("keystep", spec.step)];
-        return write_search("keynum", &count, reply);
-    }
-    let range = [("lastkey", spec.last), ("keystep", spec.step), ("limit", 0)];
-    write_search("range", &range, reply);
+    write_search(find, reply);
 }
 
-fn write_search(kind: &str, spec: &[(&str, i64)], reply: &mut Reply<'_>) {
+fn write_search((kind, spec): (&str, &[(&str, i64)]), reply: &mut Reply<'_>) {
     reply.map(2);
     reply.bulk(b"type");
     reply.bulk(kind.as_bytes());

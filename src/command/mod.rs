@@ -25,6 +25,7 @@ pub mod introspect;
 pub mod keys;
 pub mod latency;
 pub mod lcs;
+pub mod lists;
 pub mod long_double;
 pub(crate) mod lzf;
 pub mod memory;
@@ -43,6 +44,7 @@ pub mod session;
 pub mod sets;
 pub mod shard;
 pub mod slowlog;
+pub mod sort;
 pub mod sorted_sets;
 pub mod strings;
 pub mod table;
@@ -129,6 +131,8 @@ pub enum Keys {
     },
     /// The first argument, and as many as the second says after it (`ZUNIONSTORE to 2 a b`).
     StoreCounted,
+    /// The first argument, and the one behind the last `STORE` (`SORT a BY b* STORE to`).
+    FirstAndStore,
 }
 
 impl Keys {
@@ -149,7 +153,7 @@ impl Keys {
             Self::None => None,
             Self::Range { first, .. } => Some(usize::from(first)),
             Self::Counted { count } => Some(usize::from(count) + 1),
-            Self::StoreCounted => Some(1),
+            Self::StoreCounted | Self::FirstAndStore => Some(1),
         }
     }
 
@@ -169,6 +173,9 @@ impl Keys {
             }
             Self::Counted { count } => (None, counted(args, usize::from(count)), 1),
             Self::StoreCounted => (Some(1), counted(args, 2), 1),
+            Self::FirstAndStore => {
+                (Some(1), sort::store_position(args).map_or(0..0, |at| at..at + 1), 1)
+            }
         };
         single.into_iter().chain(keys.step_by(step))
     }
@@ -178,7 +185,7 @@ impl Keys {
         match self {
             Self::None | Self::Counted { .. } => (0, 0, 0),
             Self::Range { first, last, step } => (first, last, step),
-            Self::StoreCounted => (1, 1, 1),
+            Self::StoreCounted | Self::FirstAndStore => (1, 1, 1),
         }
     }
 }
@@ -210,6 +217,9 @@ pub enum Handler {
     Cursor(DataHandler, u8),
     /// On all shards, held at once.
     AllShards(DataHandler),
+    /// On the shards of the command's keys; on all, held at once, if this tells of the arguments that more keys
+    /// are looked at than they name.
+    KeyedOrAll(DataHandler, fn(&Args<'_>) -> bool),
     /// By the name in argument 1, one of these.
     Container(&'static [Command]),
 }

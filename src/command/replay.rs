@@ -17,8 +17,8 @@ use crate::cache::{EvictionPolicy, Keyspace, KeyspaceOptions};
 use crate::command::exec::{Keyspaces, RoutedKey};
 use crate::command::{Command, Error, Exec, Flags, Group, Handler, Handover, Keys, View};
 use crate::command::{
-    bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, object, scan, sets,
-    sorted_sets, strings,
+    bitmap, cluster_keys, counters, databases, dump, expire, hashes, keys, lcs, lists, object,
+    scan, sets, sort, sorted_sets, strings,
 };
 use crate::limits::BULK_BYTES_MAX;
 use crate::node::Owners;
@@ -36,6 +36,8 @@ const GROUPS: &[&[Command]] = &[
     hashes::COMMANDS,
     sets::COMMANDS,
     sorted_sets::COMMANDS,
+    lists::COMMANDS,
+    sort::COMMANDS,
     keys::COMMANDS,
     expire::COMMANDS,
     scan::COMMANDS,
@@ -129,6 +131,13 @@ impl Shards {
         let slots = owners.slots();
         let (handler, shards): (_, Vec<u16>) = match row.handler {
             Handler::Keyed(handler) => {
+                let slot = |index| slots.shard_of(key_slot(args.at(index))).0;
+                (handler, row.keys.positions(args).map(slot).collect())
+            }
+            Handler::KeyedOrAll(handler, is_for_all) if is_for_all(args) => {
+                (handler, (0..slots.shard_count()).collect())
+            }
+            Handler::KeyedOrAll(handler, _) => {
                 let slot = |index| slots.shard_of(key_slot(args.at(index))).0;
                 (handler, row.keys.positions(args).map(slot).collect())
             }

@@ -50,6 +50,11 @@ impl Command {
         Self { flags, ..self }
     }
 
+    /// The same with its keys elsewhere.
+    pub(super) const fn on(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
     /// The same with the version that introduced it and what it does.
     pub(super) const fn doc(self, since: &'static str, summary: &'static str) -> Self {
         Self { since, summary, ..self }

@@ -24,8 +24,10 @@ const GROUPS: &[&[Command]] = &[
     super::sets::COMMANDS,
     super::sorted_sets::COMMANDS,
     super::bitmap::COMMANDS,
+    super::lists::COMMANDS,
     super::hashes::COMMANDS,
     super::keys::COMMANDS,
+    super::sort::COMMANDS,
     super::expire::COMMANDS,
     super::scan::COMMANDS,
     super::databases::COMMANDS,
@@ -122,7 +124,8 @@ impl Table {
             | Handler::Keyed(_)
             | Handler::Slot(..)
             | Handler::Cursor(..)
-            | Handler::AllShards(_) => &[],
+            | Handler::AllShards(_)
+            | Handler::KeyedOrAll(..) => &[],
         };
         self.entries.push(Entry {
             command,
@@ -190,7 +193,8 @@ impl Table {
             | Handler::Keyed(_)
             | Handler::Slot(..)
             | Handler::Cursor(..)
-            | Handler::AllShards(_) => entry,
+            | Handler::AllShards(_)
+            | Handler::KeyedOrAll(..) => entry,
         };
         if entry.command.takes(args.len()) { Ok(entry) } else { Err(self.wrong_arity(entry, args)) }
     }

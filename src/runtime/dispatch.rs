@@ -85,6 +85,10 @@ impl Route {
     }
 }
 
+fn route_over(shards: Vec<ShardId>) -> Route {
+    if let [only] = shards[..] { Route::One(only) } else { Route::Many(shards) }
+}
+
 impl Core<'_> {
     /// Runs the requests in `bytes` as far as they are whole and the connection may go on. Answers how
     /// many bytes are done with; `bytes` starts where the parser started.
@@ -366,6 +370,13 @@ impl Core<'_> {
             }
             Handler::Session(_) | Handler::Container(_) => Ok(Route::None),
             Handler::AllShards(_) => Ok(self.route_all(connection)),
+            // In cluster mode all that a command looks at lies in one slot.
+            Handler::KeyedOrAll(_, is_for_all)
+                if !self.config.cluster_enabled && is_for_all(args) =>
+            {
+                Ok(route_over((0..slots.shard_count()).map(ShardId).collect()))
+            }
+            Handler::KeyedOrAll(..) => self.route_keys(connection, call.entry, args, call.slot),
             Handler::Cursor(_, position) => {
                 let (view, owners) = (connection.session.view, &self.engine.owners);
                 let shard = match &call.native {
@@ -422,8 +433,7 @@ impl Core<'_> {
 
     /// All shards that the client sees.
     fn route_all(&self, connection: &Connection) -> Route {
-        let seen: Vec<_> = connection.session.view.shards(&self.engine.owners).collect();
-        if let [only] = seen[..] { Route::One(only) } else { Route::Many(seen) }
+        route_over(connection.session.view.shards(&self.engine.owners).collect())
     }
 
     pub(super) fn moved(&self, connection: &Connection, slot: Slot) -> Error {

@@ -233,7 +233,7 @@ fn slot_of(entry: Option<&Entry>, args: &Args<'_>) -> Slot {
     let Some(entry) = entry else { return Slot(0) };
     match entry.command.handler {
         // Of those on the session, WATCH names keys.
-        Handler::Keyed(_) | Handler::Session(_) => {
+        Handler::Keyed(_) | Handler::KeyedOrAll(..) | Handler::Session(_) => {
             let key = entry.command.keys.first().and_then(|first| args.get(first));
             key.map_or(Slot(0), key_slot)
         }

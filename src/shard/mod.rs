@@ -462,7 +462,8 @@ fn run<'a>(
         Handler::Keyed(handler)
         | Handler::Slot(handler, _)
         | Handler::Cursor(handler, _)
-        | Handler::AllShards(handler) => handler,
+        | Handler::AllShards(handler)
+        | Handler::KeyedOrAll(handler, _) => handler,
         Handler::Session(_) | Handler::Container(_) => {
             unreachable!("not a command on data: {}", call.entry.full_name)
         }

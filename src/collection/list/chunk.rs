@@ -12,9 +12,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::Element;
+use super::super::heap::heap_bytes;
 use super::super::packed::{Encoded, Iter, Placed};
 use super::End;
-use super::limits::{Limits, allocated_bytes};
+use super::limits::Limits;
 
 /// Least bytes of an allocation that is going to grow: with what the allocator and the counts take, 256.
 const BYTES_MIN: usize = 232;
@@ -141,7 +142,7 @@ impl Chunk {
     #[inline]
     pub(super) fn memory_bytes(&self) -> usize {
         const COUNTS: usize = 2 * size_of::<usize>();
-        allocated_bytes(COUNTS + self.bytes.len())
+        heap_bytes(COUNTS + self.bytes.len())
     }
 
     /// Whether an element of `length` bytes may be pushed: not if there is no room at that end and to make some, much

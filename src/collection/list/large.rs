@@ -17,10 +17,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::super::edit::Op;
+use super::super::heap::heap_bytes;
 use super::super::packed::Encoded;
 use super::super::{Digits, Element, Large, SaveElements};
 use super::chunk::{Chunk, Run, Search};
-use super::limits::{Limits, allocated_bytes};
+use super::limits::Limits;
 use super::{End, PUSH_RIGHT};
 
 /// Most chunks of a group.
@@ -343,9 +344,9 @@ impl LargeList {
 impl Large for LargeList {
     fn memory_bytes(&self) -> usize {
         const COUNTS: usize = 2 * size_of::<usize>();
-        allocated_bytes(size_of::<Self>())
-            + allocated_bytes(self.groups.capacity() * size_of::<Slot>())
-            + self.groups.len() * allocated_bytes(COUNTS + size_of::<Group>())
+        heap_bytes(size_of::<Self>())
+            + heap_bytes(self.groups.capacity() * size_of::<Slot>())
+            + self.groups.len() * heap_bytes(COUNTS + size_of::<Group>())
             + self.totals.chunks * size_of::<Chunk>()
             + self.totals.bytes
     }

@@ -46,9 +46,3 @@ impl Limits {
         Self { bytes: self.bytes / 2, count: self.count / 2 }
     }
 }
-
-/// Bytes that the allocator takes for an allocation.
-#[inline]
-pub(super) fn allocated_bytes(bytes: usize) -> usize {
-    if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
-}

@@ -1,6 +1,6 @@
 //! `COMMAND` against Redis 7.0's replies, and the table against Redis's own.
 
-use super::super::details::{Categories, categories, flag_names, key_specs, tips};
+use super::super::details::{Categories, Find, categories, flag_names, key_specs, tips};
 use super::super::table::{Entry, Table};
 use crate::command::testing::{Client, node};
 
@@ -43,7 +43,12 @@ fn described(entry: &Entry) -> String {
         .collect();
     let specs: Vec<String> = key_specs(entry)
         .iter()
-        .map(|spec| format!("{} {} {} {}", spec.first, spec.last, spec.step, spec.flags.join(" ")))
+        .map(|spec| match spec.find {
+            Find::Unknown => format!("unknown {}", spec.flags.join(" ")),
+            Find::Counted | Find::Range => {
+                format!("{} {} {} {}", spec.first, spec.last, spec.step, spec.flags.join(" "))
+            }
+        })
         .collect();
     let parts = [
         format!("{} {}", entry.full_name, entry.command.arity),
@@ -168,6 +173,10 @@ fn keys_are_found_in_requests() {
         ("COMMAND GETKEYS set a b", "*1⏎$1⏎a"),
         ("COMMAND GETKEYS mset a 1 b 2", "*2⏎$1⏎a⏎$1⏎b"),
         ("COMMAND GETKEYS object encoding k", "*1⏎$1⏎k"),
+        ("COMMAND GETKEYS lmpop 2 a b left", "*2⏎$1⏎a⏎$1⏎b"),
+        ("COMMAND GETKEYS sort a", "*1⏎$1⏎a"),
+        ("COMMAND GETKEYS sort a by store get store store b limit 0 store", "*2⏎$1⏎a⏎$1⏎b"),
+        ("COMMAND GETKEYS sort a store b store c store", "*2⏎$1⏎a⏎$1⏎c"),
         ("COMMAND GETKEYS nope x", "-ERR Invalid command specified"),
         ("COMMAND GETKEYS ping x", "-ERR The command has no key arguments"),
         ("COMMAND GETKEYS spublish a b", "-ERR The command has no key arguments"),
@@ -175,6 +184,10 @@ fn keys_are_found_in_requests() {
         (
             "COMMAND GETKEYSANDFLAGS rename a b",
             &format!("*2{take}{}", flags("b", &["OW", "update"])),
+        ),
+        (
+            "COMMAND GETKEYSANDFLAGS sort a store b",
+            &format!("*2{read}{}", flags("b", &["OW", "update"])),
         ),
         ("COMMAND GETKEYSANDFLAGS set a b", &format!("*1{set}")),
         ("COMMAND GETKEYSANDFLAGS set a b get", &format!("*1{set_get}")),

@@ -10,8 +10,8 @@ use std::net::TcpStream;
 use super::{GROUPS, Peer, Shards, bulks, play, reply_length};
 use crate::command::{Command, Flags, Group, Handler};
 use crate::command::{
-    bitmap, counters, databases, dump, expire, hashes, keys, lcs, object, scan, sets, sorted_sets,
-    strings,
+    bitmap, counters, databases, dump, expire, hashes, keys, lcs, lists, object, scan, sets, sort,
+    sorted_sets, strings,
 };
 use crate::protocol::{Proto, Reply};
 use crate::types::UnixMs;
@@ -65,6 +65,8 @@ fn scripts_match_redis() {
         hashes::tests::SCRIPT,
         sets::tests::SCRIPT,
         sorted_sets::tests::SCRIPT,
+        lists::tests::SCRIPT,
+        sort::tests::SCRIPT,
         keys::tests::SCRIPT,
         expire::tests::SCRIPT,
         scan::tests::SCRIPT,

@@ -1,0 +1,347 @@
+//! The list commands.
+//!
+//! Elements are written from where they lie straight into the reply. A command that moves an element from one list to
+//! another looks at both before it changes either, so that an error changes nothing.
+
+mod search;
+mod table;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use table::COMMANDS;
+
+use super::Error;
+use super::exec::Exec;
+use super::numbers::integer;
+use super::strings::reply_length;
+use crate::cache::Missing;
+use crate::collection::list::{End, View};
+use crate::collection::{Collection, Digits, Edit, Element, List, Value};
+use crate::protocol::{Args, Reply};
+use crate::types::Key;
+
+type Answer = Result<(), Error>;
+
+const NOT_POSITIVE: Error = Error::Static("ERR value is out of range, must be positive");
+
+// --- pushing and popping -------------------------------------------------------------------------
+
+fn lpush(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    push(exec, args, reply, (End::Left, Missing::Create))
+}
+
+fn rpush(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    push(exec, args, reply, (End::Right, Missing::Create))
+}
+
+fn lpushx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    push(exec, args, reply, (End::Left, Missing::Skip))
+}
+
+fn rpushx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    push(exec, args, reply, (End::Right, Missing::Skip))
+}
+
+#[inline]
+fn push(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    (end, missing): (End, Missing),
+) -> Answer {
+    let key = exec.key(args.at(1));
+    let length = exec.change(key, missing, |list: &mut List, edit| {
+        list.push(end, args.from(2), edit);
+        list.view().len()
+    })?;
+    reply_length(reply, length.unwrap_or(0));
+    Ok(())
+}
+
+fn lpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    pop(exec, args, reply, (End::Left, "lpop"))
+}
+
+fn rpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    pop(exec, args, reply, (End::Right, "rpop"))
+}
+
+#[inline]
+fn pop(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    (end, name): (End, &str),
+) -> Answer {
+    if args.len() > 3 {
+        return Err(Error::Arity(name.to_owned()));
+    }
+    let count = args.get(2).map(positive).transpose()?;
+    let key = exec.key(args.at(1));
+    let popped = exec.change(key, Missing::Skip, |list: &mut List, edit| match count {
+        Some(count) => pop_many(list, (end, count), edit, reply),
+        None => {
+            if let Some(element) = list.view().peek(end) {
+                reply_element(reply, element);
+            }
+            list.pop(end, 1, edit);
+        }
+    })?;
+    match (popped, count) {
+        (Some(()), _) => {}
+        (None, Some(_)) => reply.null_array(),
+        (None, None) => reply.null(),
+    }
+    Ok(())
+}
+
+/// Answers elements from an end on, and removes them.
+fn pop_many(
+    list: &mut List,
+    (end, count): (End, usize),
+    edit: &mut Edit<'_>,
+    reply: &mut Reply<'_>,
+) {
+    let view = list.view();
+    let count = count.min(view.len());
+    reply.array(count);
+    match end {
+        End::Left => view.visit(0, count, |element| reply_element(reply, element)),
+        End::Right => {
+            view.iter().rev().take(count).for_each(|element| reply_element(reply, element));
+        }
+    }
+    list.pop(end, count, edit);
+}
+
+/// A count that may be 0.
+fn positive(text: &[u8]) -> Result<usize, Error> {
+    let count = integer(text).map_err(|_| NOT_POSITIVE)?;
+    usize::try_from(count).map_err(|_| NOT_POSITIVE)
+}
+
+fn lmpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let (keys, end, count) = lmpop_options(args)?;
+    for name in args.from(2).take(keys) {
+        let key = exec.key(name);
+        let popped = exec.change(key, Missing::Skip, |list: &mut List, edit| {
+            reply.array(2);
+            reply.bulk(name);
+            pop_many(list, (end, count), edit, reply);
+        })?;
+        if popped.is_some() {
+            return Ok(());
+        }
+    }
+    reply.null_array();
+    Ok(())
+}
+
+/// How many keys there are, from which end elements are popped and how many.
+fn lmpop_options(args: &Args<'_>) -> Result<(usize, End, usize), Error> {
+    let at_least_one = |text: &[u8], error| match integer(text).map(usize::try_from) {
+        Ok(Ok(count)) if count > 0 => Ok(count),
+        _ => Err(Error::Static(error)),
+    };
+    let keys = at_least_one(args.at(1), "ERR numkeys should be greater than 0")?;
+    let mut options = args.from(2).skip(keys);
+    let end = end_named(options.next().ok_or(Error::Syntax)?)?;
+    let mut count = None;
+    while let Some(word) = options.next() {
+        let argument = options.next().ok_or(Error::Syntax)?;
+        if count.is_some() || !word.eq_ignore_ascii_case(b"COUNT") {
+            return Err(Error::Syntax);
+        }
+        count = Some(at_least_one(argument, "ERR count should be greater than 0")?);
+    }
+    Ok((keys, end, count.unwrap_or(1)))
+}
+
+fn end_named(word: &[u8]) -> Result<End, Error> {
+    if word.eq_ignore_ascii_case(b"LEFT") {
+        Ok(End::Left)
+    } else if word.eq_ignore_ascii_case(b"RIGHT") {
+        Ok(End::Right)
+    } else {
+        Err(Error::Syntax)
+    }
+}
+
+fn lmove(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let ends = (end_named(args.at(3))?, end_named(args.at(4))?);
+    move_between(exec, args, reply, ends)
+}
+
+fn rpoplpush(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    move_between(exec, args, reply, (End::Right, End::Left))
+}
+
+/// Moves an element from an end of the list that argument 1 names to an end of that of argument 2.
+fn move_between(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    (from_end, to_end): (End, End),
+) -> Answer {
+    let (from, to) = (exec.key(args.at(1)), exec.key(args.at(2)));
+    let Some(source) = look_at(exec, from)? else {
+        reply.null();
+        return Ok(());
+    };
+    let moved = source.peek(from_end).map(|element| element.to_vec()).unwrap_or_default();
+    look_at(exec, to)?;
+    let push = |list: &mut List, edit: &mut Edit<'_>| {
+        list.push(to_end, std::iter::once(moved.as_slice()), edit);
+    };
+    exec.change(from, Missing::Skip, |list: &mut List, edit| {
+        list.pop(from_end, 1, edit);
+        if from == to {
+            push(list, edit);
+        }
+    })?;
+    if from != to {
+        exec.change(to, Missing::Create, push)?;
+    }
+    reply.bulk(&moved);
+    Ok(())
+}
+
+/// The list of a key that is going to be changed.
+fn look_at<'e>(exec: &'e Exec<'_>, key: Key<'_>) -> Result<Option<View<'e>>, Error> {
+    match exec.peek_value(key) {
+        None => Ok(None),
+        Some(Value::List(view)) => Ok(Some(view)),
+        Some(_) => Err(Error::WrongType),
+    }
+}
+
+// --- reading -------------------------------------------------------------------------------------
+
+fn llen(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let key = exec.key(args.at(1));
+    let length = exec.read::<List>(key)?.map_or(0, View::len);
+    reply_length(reply, length);
+    Ok(())
+}
+
+fn lindex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let key = exec.key(args.at(1));
+    let Some(view) = exec.read::<List>(key)? else {
+        reply.null();
+        return Ok(());
+    };
+    let index = position(integer(args.at(2))?, view.len());
+    match index.and_then(|index| view.get(index)) {
+        Some(element) => reply_element(reply, element),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+fn lrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let (start, end) = (integer(args.at(2))?, integer(args.at(3))?);
+    let key = exec.key(args.at(1));
+    let view = exec.read::<List>(key)?;
+    let covered = view.and_then(|view| Some((view, range(start, end, view.len())?)));
+    let Some((view, (start, count))) = covered else {
+        reply.array(0);
+        return Ok(());
+    };
+    reply.array(count);
+    view.visit(start, count, |element| reply_element(reply, element));
+    Ok(())
+}
+
+/// Answers an element.
+#[inline]
+pub(super) fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
+    match element {
+        Element::Bytes(bytes) => reply.bulk(bytes),
+        Element::Int(number) => reply.bulk(Digits::new().format(number).as_bytes()),
+    }
+}
+
+/// A position that may be counted from the end, if it is in the list or right behind it.
+fn position(index: i64, length: usize) -> Option<usize> {
+    let from_start = if index < 0 { index.checked_add_unsigned(length as u64)? } else { index };
+    usize::try_from(from_start).ok()
+}
+
+/// Where the range from one position to another begins and how many elements it covers, both ends included; nothing if it
+/// covers none.
+fn range(start: i64, end: i64, length: usize) -> Option<(usize, usize)> {
+    let start =
+        if start < 0 { position(start, length).unwrap_or(0) } else { position(start, length)? };
+    let end = position(end, length)?.min(length.checked_sub(1)?);
+    (start <= end).then(|| (start, end - start + 1))
+}
+
+// --- changing what is in the middle --------------------------------------------------------------
+
+fn lset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let key = exec.key(args.at(1));
+    let set = |list: &mut List, edit: &mut Edit<'_>| {
+        let index = position(integer(args.at(2))?, list.view().len());
+        let is_there = index.is_some_and(|index| list.set(index, args.at(3), edit));
+        if is_there { Ok(()) } else { Err(Error::Static("ERR index out of range")) }
+    };
+    exec.change(key, Missing::Skip, set)?.ok_or(Error::NoSuchKey)??;
+    reply.ok();
+    Ok(())
+}
+
+fn linsert(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let behind = match args.at(2) {
+        word if word.eq_ignore_ascii_case(b"AFTER") => 1,
+        word if word.eq_ignore_ascii_case(b"BEFORE") => 0,
+        _ => return Err(Error::Syntax),
+    };
+    let key = exec.key(args.at(1));
+    let length = exec.change(key, Missing::Skip, |list: &mut List, edit| {
+        let pivot = Element::of(args.at(3));
+        let index = list.view().iter().position(|element| element == pivot)?;
+        list.insert(index + behind, args.at(4), edit);
+        Some(list.view().len())
+    })?;
+    match length {
+        None => reply.integer(0),
+        Some(None) => reply.integer(-1),
+        Some(Some(length)) => reply_length(reply, length),
+    }
+    Ok(())
+}
+
+fn lrem(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let count = not_least(args.at(2))?;
+    let end = if count < 0 { End::Right } else { End::Left };
+    let most = match usize::try_from(count.unsigned_abs()) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(most) => most,
+    };
+    let key = exec.key(args.at(1));
+    let removed = exec.change(key, Missing::Skip, |list: &mut List, edit| {
+        list.remove_equal(args.at(3), end, most, edit)
+    })?;
+    reply_length(reply, removed.unwrap_or(0));
+    Ok(())
+}
+
+/// An integer whose negative is one too.
+fn not_least(text: &[u8]) -> Result<i64, Error> {
+    const OUT_OF_RANGE: Error = Error::Static(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+    );
+    let number = integer(text)?;
+    if number == i64::MIN { Err(OUT_OF_RANGE) } else { Ok(number) }
+}
+
+fn ltrim(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let (start, end) = (integer(args.at(2))?, integer(args.at(3))?);
+    let key = exec.key(args.at(1));
+    exec.change(key, Missing::Skip, |list: &mut List, edit| {
+        let (start, count) = range(start, end, list.view().len()).unwrap_or((0, 0));
+        list.trim(start, count, edit);
+    })?;
+    reply.ok();
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The rows of the list commands.
+
+use super::search::lpos;
+use super::{
+    lindex, linsert, llen, lmove, lmpop, lpop, lpush, lpushx, lrange, lrem, lset, ltrim, rpop,
+    rpoplpush, rpush, rpushx,
+};
+use crate::command::{Command, DataHandler, Flags, Group, Handler, Keys};
+
+const READ: Flags = Flags::READONLY;
+const READ_FAST: Flags = READ.union(Flags::FAST);
+const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
+const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
+const GROW_FAST: Flags = GROW.union(Flags::FAST);
+
+/// The commands of this group, all of them by name.
+pub const COMMANDS: &[Command] = &[
+    row("lindex", 3, READ, lindex)
+        .doc("1.0.0", "Answers the element at a position.")
+        .cost("O(N) with the number of elements to skip, in large steps"),
+    row("linsert", 5, GROW.union(Flags::LONG), linsert)
+        .doc("2.2.0", "Puts an element in before or after another.")
+        .cost("O(N) with the number of elements before that other"),
+    row("llen", 2, READ_FAST, llen).doc("1.0.0", "Answers the number of elements."),
+    row("lmove", 5, GROW, lmove)
+        .on(Keys::TWO)
+        .doc("6.2.0", "Moves an element from one end of a list to an end of another, and answers it."),
+    row("lmpop", -4, Flags::WRITE.union(Flags::MOVABLE_KEYS), lmpop)
+        .on(Keys::Counted { count: 1 })
+        .doc("7.0.0", "Removes elements from an end of the first list that has any, and answers them.")
+        .cost("O(N + M) with the number of keys and the number of elements answered"),
+    row("lpop", -2, WRITE_FAST, lpop)
+        .doc("1.0.0", "Removes the first elements and answers them.")
+        .cost("O(N) with the number of elements answered"),
+    row("lpos", -3, READ.union(Flags::LONG), lpos)
+        .doc("6.0.6", "Answers where elements stand that are equal to one.")
+        .cost("O(N) with the number of elements compared"),
+    row("lpush", -3, GROW_FAST, lpush)
+        .doc("1.0.0", "Puts elements in front, making the list if there is none.")
+        .cost("O(1) for each element"),
+    row("lpushx", -3, GROW_FAST, lpushx)
+        .doc("2.2.0", "Puts elements in front if the list is there.")
+        .cost("O(1) for each element"),
+    row("lrange", 4, READ, lrange)
+        .doc("1.0.0", "Answers the elements between two positions.")
+        .cost("O(S + N) with the distance from the nearer end, in large steps, and the elements answered"),
+    row("lrem", 4, Flags::WRITE.union(Flags::LONG), lrem)
+        .doc("1.0.0", "Removes elements that are equal to one, the first or the last of them or all.")
+        .cost("O(N) with the number of elements"),
+    row("lset", 4, GROW, lset)
+        .doc("1.0.0", "Puts an element in place of the one at a position.")
+        .cost("O(N) with the number of elements to skip, in large steps"),
+    row("ltrim", 4, Flags::WRITE, ltrim)
+        .doc("1.0.0", "Removes all elements but those between two positions.")
+        .cost("O(N) with the number of elements removed, in large steps"),
+    row("rpop", -2, WRITE_FAST, rpop)
+        .doc("1.0.0", "Removes the last elements and answers them.")
+        .cost("O(N) with the number of elements answered"),
+    row("rpoplpush", 3, GROW, rpoplpush)
+        .on(Keys::TWO)
+        .doc("1.2.0", "Moves the last element of a list to the front of another, and answers it."),
+    row("rpush", -3, GROW_FAST, rpush)
+        .doc("1.0.0", "Puts elements at the end, making the list if there is none.")
+        .cost("O(1) for each element"),
+    row("rpushx", -3, GROW_FAST, rpushx)
+        .doc("2.2.0", "Puts elements at the end if the list is there.")
+        .cost("O(1) for each element"),
+];
+
+const fn row(name: &'static str, arity: i8, flags: Flags, handler: DataHandler) -> Command {
+    Command {
+        name,
+        arity,
+        flags,
+        keys: Keys::ONE,
+        handler: Handler::Keyed(handler),
+        group: Group::List,
+        summary: "",
+        since: "",
+        complexity: "O(1)",
+    }
+}
