@@ -225,6 +225,15 @@ fn a_publisher_hears_itself_behind_the_reply() {
         twice("2")
     );
     client.expect_bytes(Resp::Three.bytes(&expected));
+    client.words("PUNSUBSCRIBE");
+    let requests =
+        ["MULTI", "PUBLISH a 1", "UNSUBSCRIBE b", "SET k v", "PUBLISH a 2", "EXEC", "PING"];
+    client.send(requests.map(encode_words).concat());
+    let left = ">3⏎$11⏎unsubscribe⏎$1⏎b⏎:1⏎";
+    let message = |text| format!(">3⏎$7⏎message⏎$1⏎a⏎$1⏎{text}⏎");
+    let queued = "+QUEUED⏎".repeat(4);
+    let expected = format!("+OK⏎{queued}*4⏎:1⏎{left}+OK⏎:1⏎{}{}+PONG⏎", message("1"), message("2"));
+    client.expect_bytes(Resp::Three.bytes(&expected));
 }
 
 /// What a client wants no replies to brings none, but messages are no replies, nor are confirmations.

@@ -124,6 +124,8 @@ impl Core<'_> {
             Action::Kill(clients) => self.kill_everywhere(&clients),
             Action::Sleep(_) | Action::Leave(..) => {}
             Action::Listen(..) => connection.placed = true,
+            // In a transaction, behind the reply to all of it.
+            Action::Publish(_) if connection.session.transaction.is_running => {}
             Action::Publish(_) => self.give_missed(connection),
             Action::Shutdown => self.ask_to_stop(),
             // Nothing waits inside a transaction.

@@ -330,6 +330,7 @@ impl Core<'_> {
         connection.session.transaction.is_running = false;
         self.engine.handover.request = request;
         self.keep_queue(queue);
+        self.give_missed(connection);
     }
 
     /// Runs one command of a transaction; the tokens of its shards are at hand.
@@ -352,7 +353,7 @@ impl Core<'_> {
         let start = connection.output.tail().len();
         if matches!(route, Route::None) {
             self.run_session(connection, &call, args);
-            if all_muted {
+            if all_muted && !entry.command.flags.contains(Flags::PUSHES) {
                 connection.output.tail().truncate(start);
             }
             return;
