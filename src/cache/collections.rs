@@ -92,7 +92,8 @@ impl Keyspace {
         let noted = self.begin_elements::<C>(key);
         let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
         let answer = change(&mut collection, &mut edit);
-        let has_changed = edit.has_changed();
+        let (has_changed, garbage) = (edit.has_changed(), edit.take_garbage());
+        self.store.heap.bury_garbage(garbage);
         let is_emptied = has_changed && collection.is_empty();
         if let Some(noted) = noted {
             if has_changed && !is_emptied {
@@ -298,6 +299,8 @@ impl Keyspace {
         let mut noted = self.begin_elements::<C>(key);
         let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
         let result = collection.replay(&mut OpReader::of(operations), &mut edit);
+        let garbage = edit.take_garbage();
+        self.store.heap.bury_garbage(garbage);
         if let Some(noted) = noted.take() {
             self.journal.end_elements(&noted);
         }

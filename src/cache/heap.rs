@@ -5,14 +5,11 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::fmt::Debug;
 
-use crate::collection::{Large, SaveElements, Tag};
+use crate::collection::{Garbage, Large, SaveElements, Tag};
 
 /// A structure of any kind.
-pub(super) trait Object: Any + Debug + Send {
-    fn memory_bytes(&self) -> usize;
-    fn free_some(&mut self, elements: usize) -> bool;
+pub(super) trait Object: Any + Garbage {
     fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64;
     fn copy_to_save(&self) -> Option<Box<dyn SaveElements>>;
     fn peek(&self) -> &dyn Any;
@@ -20,14 +17,6 @@ pub(super) trait Object: Any + Debug + Send {
 }
 
 impl<L: Large> Object for L {
-    fn memory_bytes(&self) -> usize {
-        Large::memory_bytes(self)
-    }
-
-    fn free_some(&mut self, elements: usize) -> bool {
-        Large::free_some(self, elements)
-    }
-
     fn save(&self, from: u64, bytes: usize, out: &mut Vec<u8>) -> u64 {
         Large::save(self, from, bytes, out)
     }
@@ -73,7 +62,7 @@ impl HeapId {
 pub(super) struct Heap {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    buried: VecDeque<Box<dyn Object>>,
+    buried: VecDeque<Box<dyn Garbage>>,
     bytes: usize,
 }
 
@@ -137,8 +126,14 @@ impl Heap {
     pub(super) fn bury(&mut self, id: HeapId) {
         let slot = &mut self.slots[id.0 as usize];
         slot.generation = slot.generation.wrapping_add(1);
-        self.buried.extend(slot.object.take());
+        self.buried.extend(slot.object.take().map(|object| object as Box<dyn Garbage>));
         self.free.push(id.0);
+    }
+
+    /// Parts of structures that are still there are to be freed.
+    pub(super) fn bury_garbage(&mut self, garbage: Vec<Box<dyn Garbage>>) {
+        self.bytes += garbage.iter().map(|part| part.memory_bytes()).sum::<usize>();
+        self.buried.extend(garbage);
     }
 
     /// Whether something waits to be freed.
@@ -173,8 +168,8 @@ impl Heap {
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check(&self) -> usize {
         let live = self.slots.iter().filter_map(|slot| slot.object.as_ref());
-        let bytes: usize =
-            live.clone().chain(&self.buried).map(|object| object.memory_bytes()).sum();
+        let buried: usize = self.buried.iter().map(|object| object.memory_bytes()).sum();
+        let bytes = live.clone().map(|object| object.memory_bytes()).sum::<usize>() + buried;
         assert_eq!(self.bytes, bytes, "bytes of structures");
         assert_eq!(
             self.slots.len() - self.free.len(),

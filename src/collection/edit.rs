@@ -8,7 +8,7 @@
 //!
 //! Fixed numbers are little-endian, lengths LEB128.
 
-use super::{Nonsense, Thresholds};
+use super::{Garbage, Nonsense, Thresholds};
 
 /// The surroundings of changes to one collection.
 #[derive(Debug)]
@@ -20,12 +20,23 @@ pub struct Edit<'a> {
     /// Where operations are noted, if anybody wants to know.
     out: Option<&'a mut Vec<u8>>,
     has_changed: bool,
+    garbage: Vec<Box<dyn Garbage>>,
 }
 
 impl<'a> Edit<'a> {
     /// Changes that are noted in `out`; hashes of elements are keyed with `seed`.
     pub fn new(thresholds: Thresholds, seed: u64, out: Option<&'a mut Vec<u8>>) -> Self {
-        Self { thresholds, seed, out, has_changed: false }
+        Self { thresholds, seed, out, has_changed: false, garbage: Vec::new() }
+    }
+
+    /// Leaves what is too much to be freed at once to be freed later.
+    pub fn discard(&mut self, garbage: impl Garbage + 'static) {
+        self.garbage.push(Box::new(garbage));
+    }
+
+    /// What is to be freed later.
+    pub fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        std::mem::take(&mut self.garbage)
     }
 
     /// Whether anything was noted.

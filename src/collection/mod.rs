@@ -184,6 +184,24 @@ pub trait Collection: Sized {
     fn replay(&mut self, ops: &mut OpReader<'_>, edit: &mut Edit<'_>) -> Result<(), Nonsense>;
 }
 
+/// What is freed a little at a time.
+pub trait Garbage: std::fmt::Debug + Send {
+    /// As [`Large::memory_bytes`].
+    fn memory_bytes(&self) -> usize;
+    /// As [`Large::free_some`].
+    fn free_some(&mut self, elements: usize) -> bool;
+}
+
+impl<L: Large> Garbage for L {
+    fn memory_bytes(&self) -> usize {
+        Large::memory_bytes(self)
+    }
+
+    fn free_some(&mut self, elements: usize) -> bool {
+        Large::free_some(self, elements)
+    }
+}
+
 /// A collection that is a structure in the heap.
 pub trait Large: std::fmt::Debug + Send + Sized + 'static {
     /// Bytes of heap memory that it takes, itself included, about as the allocator counts them. At once.

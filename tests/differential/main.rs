@@ -10,6 +10,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hashes;
+mod lists;
 mod sets;
 mod sorted_sets;
 

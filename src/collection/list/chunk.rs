@@ -189,10 +189,9 @@ impl Chunk {
 
     /// Moves the elements to an allocation of `capacity` bytes, from offset `start` on.
     fn move_to(&mut self, capacity: usize, start: usize) {
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, capacity).collect();
         let end = start + self.len();
-        let fresh = Arc::get_mut(&mut bytes).expect("nobody else knows it yet");
-        fresh[start..end].copy_from_slice(self.run().bytes);
+        let elements = self.run().bytes;
+        let bytes = allocate(capacity, |bytes| bytes[start..end].copy_from_slice(elements));
         (self.bytes, self.start, self.end) = (bytes, offset(start), offset(end));
     }
 
@@ -222,24 +221,28 @@ impl Chunk {
     /// Puts an element, or none, in place of the `removed` elements from position `index` on.
     pub(super) fn replace(&mut self, index: usize, removed: usize, with: Option<&Encoded<'_>>) {
         let run = self.run();
-        let (from, to) = (run.offset(index), run.offset(index + removed));
-        let length = with.map_or(0, Encoded::len);
-        if length == to - from
-            && let Some(with) = with
-        {
-            let start = self.start as usize + from;
-            if let Some(bytes) = Arc::get_mut(&mut self.bytes) {
-                with.write(&mut bytes[start..]);
-                return;
+        let (from, to, old_len) = (run.offset(index), run.offset(index + removed), run.bytes.len());
+        let behind = from + with.map_or(0, Encoded::len);
+        let new_len = old_len - to + behind;
+        let (start, capacity) = (self.start as usize, self.bytes.len());
+        let fits = start + new_len <= capacity && new_len >= capacity - capacity / 4;
+        match Arc::get_mut(&mut self.bytes).filter(|_| fits) {
+            Some(bytes) => {
+                bytes.copy_within(start + to..start + old_len, start + behind);
+                with.map(|with| with.write(&mut bytes[start + from..]));
+            }
+            None => {
+                let run = self.run();
+                let bytes = allocate(new_len, |bytes| {
+                    bytes[..from].copy_from_slice(&run.bytes[..from]);
+                    with.map(|with| with.write(&mut bytes[from..]));
+                    bytes[behind..].copy_from_slice(&run.bytes[to..]);
+                });
+                (self.bytes, self.start) = (bytes, 0);
             }
         }
-        let run = self.run();
-        let mut bytes = vec![0; run.bytes.len() - (to - from) + length];
-        bytes[..from].copy_from_slice(&run.bytes[..from]);
-        with.map(|with| with.write(&mut bytes[from..]));
-        bytes[from + length..].copy_from_slice(&run.bytes[to..]);
-        let count = run.count - removed + usize::from(with.is_some());
-        *self = Self::of(Run { bytes: &bytes, count });
+        self.end = self.start + offset(new_len);
+        self.count = self.count + u32::from(with.is_some()) - offset(removed);
     }
 
     /// Removes the elements at some positions.
@@ -286,6 +289,13 @@ impl Chunk {
             End::Right => self.bytes.len() - self.end as usize,
         }
     }
+}
+
+/// An allocation, which `fill` writes to.
+fn allocate(bytes: usize, fill: impl FnOnce(&mut [u8])) -> Arc<[u8]> {
+    let mut allocated: Arc<[u8]> = std::iter::repeat_n(0, bytes).collect();
+    fill(Arc::get_mut(&mut allocated).expect("nobody else knows it yet"));
+    allocated
 }
 
 /// An offset or a length within a chunk: of some chunks of the usual size, or of one element.

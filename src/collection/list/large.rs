@@ -187,20 +187,24 @@ impl LargeList {
         end.push(&mut self.groups, Slot { group: Arc::new(VecDeque::from([chunk])), count });
     }
 
-    /// Removes `count` elements, no more than there are, from an end.
-    pub(super) fn pop(&mut self, end: End, count: usize) {
-        let mut rest = count;
+    /// Removes `count` elements, no more than there are, from an end; answers those of whole groups, which are many and are
+    /// to be freed a little at a time.
+    #[must_use]
+    pub(super) fn pop(&mut self, end: End, count: usize) -> Self {
+        let (mut rest, mut gone) = (count, Self::default());
         while rest > 0
             && let Some(slot) = end.of_mut(&mut self.groups)
         {
             if slot.count <= rest {
                 rest -= slot.count;
-                self.totals.replace(Totals::of(&*slot.group), Totals::default());
-                end.pop(&mut self.groups);
+                let totals = Totals::of(&*slot.group);
+                self.totals.replace(totals, Totals::default());
+                gone.totals.replace(Totals::default(), totals);
+                gone.groups.extend(end.pop(&mut self.groups));
                 continue;
             }
             let group = Arc::make_mut(&mut slot.group);
-            let Some(chunk) = end.of_mut(group) else { return };
+            let Some(chunk) = end.of_mut(group) else { break };
             let popped = chunk.count().min(rest);
             if popped == chunk.count() {
                 self.totals.replace(Totals::of([&*chunk]), Totals::default());
@@ -212,6 +216,7 @@ impl LargeList {
             slot.count -= popped;
             rest -= popped;
         }
+        gone
     }
 
     // --- in the middle ---------------------------------------------------------------------------

@@ -239,7 +239,12 @@ impl List {
             op.number(count as u64);
         }
         match self {
-            Self::Large(large) => large.pop(end, count),
+            Self::Large(large) => {
+                let gone = large.pop(end, count);
+                if !gone.is_empty() {
+                    edit.discard(gone);
+                }
+            }
             Self::Block(buf) => {
                 let start = if end == End::Left { 0 } else { buf.view().count() - count };
                 remove_from_block(buf, start, count);

@@ -327,8 +327,8 @@ fn the_memory_of_a_list_is_little_more_than_its_elements() {
         let bytes = large.memory_bytes();
         assert!(bytes > written && bytes < written + written / 20, "{bytes} for {written}");
         // Pushing at the other end and taking away from both does not lose count.
-        large.pop(End::Left, count / 2);
-        large.pop(End::Right, count / 4);
+        drop(large.pop(End::Left, count / 2));
+        drop(large.pop(End::Right, count / 4));
         large.check_totals();
         let (bytes, written) = (large.memory_bytes(), written / 4);
         assert!(
@@ -347,7 +347,9 @@ fn a_snapshot_costs_a_list_that_is_changed_little() {
     for index in [0, 10, 30_000, 59_999] {
         large.set(index, Element::of(b"changed"), limits);
     }
-    large.pop(End::Left, 20_000);
+    let mut gone = large.pop(End::Left, 20_000);
+    gone.check_totals();
+    assert!(gone.free_some(usize::MAX));
     large.push(End::Right, Element::of(b"new"), limits);
     large.check_totals();
     assert_eq!(loaded(&snapshot), before);
