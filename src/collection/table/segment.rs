@@ -16,10 +16,10 @@ use crate::collection::heap::{HEADER_BYTES, heap_bytes, vec_bytes};
 /// In place of the length of an entry that has an allocation of its own.
 const LONG: u8 = u8::MAX;
 /// Slots come and go by so many.
-const SLOT_STEP: usize = 8;
+const SLOT_STEP: usize = 16;
 /// Bytes that an allocation grows by at least, and the fraction of its length.
-const GROWTH_BYTES: usize = 48;
-const GROWTH_FRACTION: usize = 16;
+const GROWTH_BYTES: usize = 64;
+const GROWTH_FRACTION: usize = 8;
 
 /// Entries of a table.
 #[derive(Debug, Default)]
