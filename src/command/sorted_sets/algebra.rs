@@ -301,6 +301,10 @@ fn store(
 /// Has `name` hold these elements, which are in order, and nothing else.
 pub(super) fn keep(exec: &mut Exec<'_>, name: &[u8], elements: &[(Vec<u8>, f64)]) {
     let key = exec.key(name);
+    if elements.is_empty() {
+        exec.delete(key);
+        return;
+    }
     exec.replace(key, |set: &mut SortedSet, edit: &mut Edit<'_>| {
         for (member, score) in elements {
             set.put(member, *score, edit);

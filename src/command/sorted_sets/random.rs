@@ -50,7 +50,7 @@ impl Wanted {
     fn write(self, set: View<'_>, mut random: Random, reply: &mut Reply<'_>) {
         let shape = Shape::of(self.with_scores, reply.proto());
         let there = set.len();
-        let mut write_at = |rank: usize, reply: &mut Reply<'_>| {
+        let write_at = |rank: usize, reply: &mut Reply<'_>| {
             set.elements(rank..rank + 1).for_each(|element| shape.write_element(element, reply));
         };
         if self.may_repeat {

@@ -82,11 +82,11 @@ impl<'a> Query<'a> {
             } else if is(b"limit") && rest.len() >= 2 {
                 let mut number = || integer(rest.next().unwrap_or_default());
                 limit = (number()?, number()?);
-            } else if form.reverse.is_none() && is(b"rev") {
+            } else if reverse.is_none() && is(b"rev") {
                 reverse = Some(true);
-            } else if form.by.is_none() && is(b"bylex") {
+            } else if by.is_none() && is(b"bylex") {
                 by = Some(By::Lex);
-            } else if form.by.is_none() && is(b"byscore") {
+            } else if by.is_none() && is(b"byscore") {
                 by = Some(By::Score);
             } else {
                 return Err(Error::Syntax);
