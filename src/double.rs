@@ -230,7 +230,6 @@ fn parse_power(text: &[u8], most: i64) -> Option<i64> {
 
 /// `significand` times two to the power of `power`, rounded once, to nearest, ties to even.
 #[expect(clippy::cast_possible_truncation, reason = "in range by the comparisons before")]
-#[expect(clippy::cast_sign_loss, reason = "not negative by the comparisons before")]
 fn scale(significand: u64, power: i64) -> f64 {
     const BITS: i64 = 53;
     const POWER_MIN: i64 = -1074;

@@ -116,6 +116,13 @@ fn is_beyond_comparison(args: &[Vec<u8>]) -> bool {
             || is(arg, "zlexcount")
             || arg.to_ascii_lowercase().ends_with(b"rangebylex")
     };
+    // `WITHSCORE` came after Redis 7.0.
+    if args.len() > 3 && (is(&args[0], "zrank") || is(&args[0], "zrevrank")) {
+        return true;
+    }
+    if is(&args[0], "zrandmember") && args.get(1).is_some_and(|key| key != b"none") {
+        return true;
+    }
     let of_one_score = args.get(1).is_some_and(|key| key.starts_with(b"keyl"));
     if of_one_score {
         return is(&args[0], "zadd") && args[2..].iter().step_by(2).any(|score| score != b"0");

@@ -101,7 +101,7 @@ pub(super) fn find(block: Packed<'_>, member: &[u8]) -> Option<Found> {
             let (_, score, range) = pair(member, elements.next()?);
             return Some(Found { score, rank, range });
         }
-        elements.nth(0);
+        elements.next();
         rank += 1;
     }
 }

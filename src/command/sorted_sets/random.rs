@@ -22,9 +22,10 @@ struct Wanted {
     with_scores: bool,
 }
 
+const OUT_OF_RANGE: Error = Error::Static("ERR value is out of range");
+
 impl Wanted {
     fn parse(args: &Args<'_>) -> Result<Self, Error> {
-        const OUT_OF_RANGE: Error = Error::Static("ERR value is out of range");
         let count = integer(args.at(2))?;
         if count == i64::MIN {
             let most = i64::MAX;
@@ -41,21 +42,22 @@ impl Wanted {
         }
         let may_repeat = count < 0;
         let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-        if may_repeat && count > RANDOM_REPEATS_MAX {
-            return Err(OUT_OF_RANGE);
-        }
         Ok(Self { count, may_repeat, with_scores })
     }
 
-    fn write(self, set: View<'_>, mut random: Random, reply: &mut Reply<'_>) {
+    fn write(self, set: View<'_>, mut random: Random, reply: &mut Reply<'_>) -> Result<(), Error> {
         let shape = Shape::of(self.with_scores, reply.proto());
         let there = set.len();
         let write_at = |rank: usize, reply: &mut Reply<'_>| {
             set.elements(rank..rank + 1).for_each(|element| shape.write_element(element, reply));
         };
         if self.may_repeat {
+            if self.count > RANDOM_REPEATS_MAX {
+                return Err(OUT_OF_RANGE);
+            }
             shape.write_head(self.count, reply);
-            return (0..self.count).for_each(|_| write_at(random.below(there), reply));
+            (0..self.count).for_each(|_| write_at(random.below(there), reply));
+            return Ok(());
         }
         let count = self.count.min(there);
         shape.write_head(count, reply);
@@ -68,7 +70,7 @@ impl Wanted {
                     shape.write_element(element, reply);
                 }
             }
-            return;
+            return Ok(());
         }
         let mut chosen = BTreeSet::new();
         while chosen.len() < count {
@@ -77,6 +79,7 @@ impl Wanted {
                 write_at(rank, reply);
             }
         }
+        Ok(())
     }
 }
 
@@ -92,7 +95,7 @@ pub(super) fn zrandmember(
     match (set, wanted) {
         (None, None) => reply.null(),
         (None, Some(_)) => reply.array(0),
-        (Some(set), Some(wanted)) => wanted.write(set, random, reply),
+        (Some(set), Some(wanted)) => return wanted.write(set, random, reply),
         (Some(set), None) => {
             let rank = random.below(set.len());
             let chosen = set.elements(rank..rank + 1);
