@@ -95,7 +95,7 @@ fn changes_are_written_and_read_as_the_page_says() {
     assert!(keyspace.get(key(1, b"k"), UnixMs(TIME.0 + 2), Access::Read).is_none());
     keyspace.set(key(1, b"a"), b"1", Expiry::Clear, TIME);
     keyspace.flush(DbIndex(1));
-    keyspace.swap_databases(DbIndex(0), DbIndex(1));
+    keyspace.swap_databases(DbIndex(0), DbIndex(1), TIME);
     assert_eq!(keyspace.changes(TIME), Some(&payload[..]));
 
     let changes = Changes::of(&payload).unwrap();

@@ -127,7 +127,8 @@ fn an_exchange_changes_what_either_database_has() {
     let second = DbIndex(1);
     let soon = Expiry::At(UnixMs(NOW.0 + 500));
     // Key, whether it is in the first and in the second database, and whether it is noted.
-    let keys: [(&[u8], Option<Expiry>, Option<Expiry>, bool); 6] = [
+    type Row<'a> = (&'a [u8], Option<Expiry>, Option<Expiry>, bool);
+    let keys: [Row<'_>; 6] = [
         (b"first", Some(Expiry::Clear), None, true),
         (b"second", None, Some(Expiry::Clear), true),
         (b"both", Some(Expiry::Clear), Some(Expiry::Clear), true),

@@ -223,13 +223,12 @@ fn thresholds_are_those_of_redis() {
     assert_eq!(encoding(&hash), "hashtable");
     // Triples of so many fields would be too many elements for a block.
     let mut edit = Edit::new(thresholds(usize::MAX), 0, None);
-    let mut hash = Hash::empty(Vec::new());
     let mut block = super::block::empty(Vec::new());
     for number in 0..30_000_i64 {
         block.push(crate::collection::Element::Int(number));
         block.push(crate::collection::Element::Int(number));
     }
-    std::mem::swap(&mut hash, &mut Hash::of(Form::Block(block.into_block())));
+    let mut hash = Hash::of(Form::Block(block.into_block()));
     assert_eq!(encoding(&hash), "listpack");
     hash.set_expiry(b"77", Some(UnixMs(2_000)), &mut edit);
     assert_eq!((encoding(&hash), hash.len()), ("hashtable", 30_000));
