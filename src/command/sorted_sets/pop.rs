@@ -77,10 +77,11 @@ impl Wanted {
         reply: &mut Reply<'_>,
     ) -> Result<bool, Error> {
         let key = exec.key(name);
-        // A set of which nothing is left is freed bit by bit later.
-        let all =
-            exec.peek::<SortedSet>(key).filter(|set| 1 < self.count && set.len() <= self.count);
-        if let Some(set) = all {
+        if self.count > 1
+            && let Some(set) = exec.peek::<SortedSet>(key)
+            && set.len() <= self.count
+        {
+            // A set of which nothing is left is freed bit by bit later.
             self.write_all(set, name, reply);
             exec.delete(key);
             return Ok(true);
