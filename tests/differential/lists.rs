@@ -64,7 +64,8 @@ fn is_beyond_comparison(args: &[Vec<u8>]) -> bool {
     let counts = is("LMPOP") && args.get(1).is_some_and(|count| count.len() > 2);
     // A request that was spoilt may compare by the locale, or as numbers.
     let word = |name: &str| args.iter().any(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
-    let sorts = (is("SORT") || is("SORT_RO")) && !word("nosort");
+    // The members of a set that is not sorted come in any order.
+    let sorts = is("SORT") || is("SORT_RO");
     negates || counts || sorts && !(word("ALPHA") && word("STORE"))
 }
 

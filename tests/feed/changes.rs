@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ringmain::cache::{
-    Change, Changes, Keyspace, KeyspaceOptions, SaveCursor, Saved, SavedEntries,
+    Change, Changes, Keyspace, KeyspaceOptions, SaveCursor, Saved, SavedEntries, SavedWhat,
 };
 use ringmain::limits::LONG_BYTES_MIN;
 use ringmain::types::{DbIndex, Key, UnixMs};
@@ -67,6 +67,9 @@ pub(crate) fn check_changes(payload: &[u8]) {
         assert!(keyspace().replay(payload, false).is_err());
         return;
     };
+    if changes.clone().flatten().any(|changed| is_of_collection(&changed.change)) {
+        return check_collections(|keyspace| drop(keyspace.replay(payload, false)));
+    }
     let mut announced = 0;
     let (mut model, mut count, mut sequence) = (Content::new(), 0, 0);
     let mut makes_sense = true;
@@ -102,6 +105,29 @@ pub(crate) fn check_changes(payload: &[u8]) {
     check(&whole, payload);
 }
 
+fn is_of_collection(change: &Change<'_>) -> bool {
+    matches!(change, Change::Put { .. } | Change::Elements { .. })
+}
+
+/// What must hold where collections are among what is made again: whatever comes of it is sound, can be saved, and
+/// comes back. What operations do is checked beside a model where collections are tested.
+fn check_collections(make: impl FnOnce(&mut Keyspace)) {
+    let mut whole = keyspace();
+    make(&mut whole);
+    #[cfg(debug_assertions)]
+    whole.check();
+    let (mut saved, mut cursor) = (Saved::default(), SaveCursor::default());
+    while !cursor.is_done() {
+        cursor = whole.save_entries(cursor, usize::MAX, UnixMs(0), &mut saved);
+    }
+    if let Some(bytes) = saved.bytes() {
+        let mut restored = keyspace();
+        assert_eq!(restored.restore_entries(bytes), Ok(saved.entries));
+        #[cfg(debug_assertions)]
+        restored.check();
+    }
+}
+
 fn make_again(model: &mut Content, db: u8, change: &Change<'_>) {
     match *change {
         Change::Set { key, value, expires_at } => {
@@ -118,8 +144,7 @@ fn make_again(model: &mut Content, db: u8, change: &Change<'_>) {
                 *at = expires_at;
             }
         }
-        // Collections are a feed of their own.
-        Change::Put { .. } | Change::Elements { .. } => {}
+        Change::Put { .. } | Change::Elements { .. } => unreachable!("looked for before"),
         Change::Remove { key } => drop(model.remove(&(db, key.to_vec()))),
         Change::Flush => model.retain(|(of, _), _| *of != db),
         Change::Swap { with } => {
@@ -153,6 +178,9 @@ fn check_saved(keyspace: &Keyspace, model: &Content) {
 /// What must hold for any bytes as the payload of a snapshot's part: all entries are there or the part is
 /// refused, as it is where a key is of a slot that is another shard's.
 pub(crate) fn check_entries(payload: &[u8]) {
+    if SavedEntries::of(payload).flatten().any(|entry| entry.what != SavedWhat::String) {
+        return check_collections(|keyspace| drop(keyspace.restore_entries(payload)));
+    }
     let (mut model, mut count, mut version) = (Content::new(), 0, 0);
     let mut makes_sense = true;
     for entry in SavedEntries::of(payload) {

@@ -84,10 +84,10 @@ fn redis() -> Option<Server> {
     Some(Launch::of_other_server("redis-server").debug().start())
 }
 
-/// A server that knows strings only; the test is skipped if there is none under test.
-fn strings_only() -> Option<Server> {
+/// A server that knows all types but streams and those of modules; the test is skipped if another is under test.
+fn without_streams() -> Option<Server> {
     if is_other_server() {
-        skip("it knows more types than strings");
+        skip("it may know streams");
         return None;
     }
     Some(Launch::shards(2).start())

@@ -20,7 +20,7 @@ const LATER: &[&str] = &[
     "hpttl",
     "httl",
 ];
-/// Commands that Redis does not have, described as Redis would.
+/// Commands that Redis does not have, or has with more arguments since 7.2, described as Redis would.
 const OWN: &str = "\
     client|durability -2 | noscript loading stale | 0 0 0 | @slow @connection | |
     client|topology 3 | noscript loading stale | 0 0 0 | @slow @connection | |
@@ -30,6 +30,8 @@ const OWN: &str = "\
     shard|help 2 | loading stale | 0 0 0 | @slow | |
     shard|list 2 | admin noscript loading stale | 0 0 0 | @admin @slow @dangerous | nondeterministic_output |
     shard|move 4 | admin noscript loading stale | 0 0 0 | @admin @slow @dangerous | |
+    zrank -3 | readonly fast | 1 1 1 | @read @sortedset @fast | | 1 0 1 RO access
+    zrevrank -3 | readonly fast | 1 1 1 | @read @sortedset @fast | | 1 0 1 RO access
 ";
 
 /// Name and arity, flags, key positions, categories, tips and key specs of a command.
