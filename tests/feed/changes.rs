@@ -68,7 +68,7 @@ pub(crate) fn check_changes(payload: &[u8]) {
         return;
     };
     if changes.clone().flatten().any(|changed| is_of_collection(&changed.change)) {
-        return check_collections(|keyspace| drop(keyspace.replay(payload, false)));
+        return check_collections(|keyspace| _ = keyspace.replay(payload, false));
     }
     let mut announced = 0;
     let (mut model, mut count, mut sequence) = (Content::new(), 0, 0);
@@ -179,7 +179,7 @@ fn check_saved(keyspace: &Keyspace, model: &Content) {
 /// refused, as it is where a key is of a slot that is another shard's.
 pub(crate) fn check_entries(payload: &[u8]) {
     if SavedEntries::of(payload).flatten().any(|entry| entry.what != SavedWhat::String) {
-        return check_collections(|keyspace| drop(keyspace.restore_entries(payload)));
+        return check_collections(|keyspace| _ = keyspace.restore_entries(payload));
     }
     let (mut model, mut count, mut version) = (Content::new(), 0, 0);
     let mut makes_sense = true;

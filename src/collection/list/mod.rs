@@ -1,6 +1,6 @@
 //! Lists: elements in an order, pushed to and popped from both ends.
 //!
-//! A small list is one block; a large one is groups of chunks ([`large`]). Which of the two it is follows
+//! A small list is one block; a large one is groups of chunks (`large`). Which of the two it is follows
 //! `list-max-listpack-size` as in Redis; a large list that has shrunk to half of that is a block again.
 //!
 //! Operations name elements by position. They can't be made twice: they are replayed exactly once, on exactly the

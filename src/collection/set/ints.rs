@@ -19,7 +19,7 @@ pub struct Ints<'a> {
 }
 
 impl<'a> Ints<'a> {
-    /// A block that [`IntsBuf`] made or [`Ints::check`] found good.
+    /// A block that `IntsBuf` made or [`Ints::check`] found good.
     #[inline]
     pub fn new(block: &'a [u8]) -> Self {
         Self { block }
