@@ -89,7 +89,7 @@ impl Keyspace {
             return Ok(None);
         }
         let (mut collection, home) = self.take_collection::<C>(position)?;
-        let noted = self.begin_elements::<C>(key);
+        let noted = self.begin_elements::<C>(key, position.is_none());
         let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
         let answer = change(&mut collection, &mut edit);
         let (has_changed, garbage) = (edit.has_changed(), edit.take_garbage());
@@ -266,9 +266,9 @@ impl Keyspace {
         entry
     }
 
-    fn begin_elements<C: Collection>(&mut self, key: Key<'_>) -> Option<Elements> {
-        let tag = Tag::large(C::KIND);
-        self.journal.begin_elements((key.db, key.bytes), tag, self.sequence + 1)
+    fn begin_elements<C: Collection>(&mut self, key: Key<'_>, creates: bool) -> Option<Elements> {
+        let what = (Tag::large(C::KIND), creates);
+        self.journal.begin_elements((key.db, key.bytes), what, self.sequence + 1)
     }
 
     // --- made again --------------------------------------------------------------------------
@@ -296,7 +296,7 @@ impl Keyspace {
         let position = self.live(spot, key.bytes, now);
         let (mut collection, home) =
             self.take_collection::<C>(position).map_err(|WrongType| Nonsense { at: 0 })?;
-        let mut noted = self.begin_elements::<C>(key);
+        let mut noted = self.begin_elements::<C>(key, position.is_none());
         let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
         let result = collection.replay(&mut OpReader::of(operations), &mut edit);
         let garbage = edit.take_garbage();

@@ -131,7 +131,11 @@ impl Heap {
     }
 
     /// Parts of structures that are still there are to be freed.
+    #[inline]
     pub(super) fn bury_garbage(&mut self, garbage: Vec<Box<dyn Garbage>>) {
+        if garbage.is_empty() {
+            return;
+        }
         self.bytes += garbage.iter().map(|part| part.memory_bytes()).sum::<usize>();
         self.buried.extend(garbage);
     }

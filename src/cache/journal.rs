@@ -24,7 +24,8 @@
 //! the kind `more` with the same key.
 //!
 //! Fixed numbers are little-endian, lengths LEB128. The kind's upper bits: [`ADVANCES`] for a change that
-//! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`]. `sequence` is
+//! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`] for an entry and
+//! [`CREATES`] for a change of elements. `sequence` is
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
@@ -38,6 +39,8 @@ const ADVANCES: u8 = 0x80;
 const HAS_EXPIRY: u8 = 0x40;
 /// The value was changed in place.
 const MODIFIED: u8 = 0x20;
+/// The collection was not there before.
+const CREATES: u8 = 0x20;
 const KIND_MASK: u8 = 0x1f;
 
 const SET: u8 = 1;
@@ -95,14 +98,15 @@ impl Journal {
     pub(super) fn begin_elements(
         &mut self,
         (db, key): (DbIndex, &[u8]),
-        tag: Tag,
+        (tag, creates): (Tag, bool),
         sequence: u64,
     ) -> Option<Elements> {
         if !self.is_on {
             return None;
         }
         let start = self.bytes.len();
-        self.begin(ELEMENTS | ADVANCES, db, sequence);
+        let creates = if creates { CREATES } else { 0 };
+        self.begin(ELEMENTS | ADVANCES | creates, db, sequence);
         self.bytes.push(tag.0);
         put_length(&mut self.bytes, key.len());
         self.bytes.extend_from_slice(key);
@@ -406,6 +410,8 @@ pub enum Change<'a> {
         key: &'a [u8],
         /// What it holds.
         kind: Kind,
+        /// Whether it was not there before.
+        creates: bool,
         /// The operations, as [`crate::collection::OpReader`] reads them.
         operations: &'a [u8],
     },
@@ -548,7 +554,8 @@ impl<'a> Changes<'a> {
         let (kind, db) = (reader.u8()?, reader.db()?);
         let allowed = match kind & KIND_MASK {
             SET | EXPIRE => ADVANCES | HAS_EXPIRY,
-            EDIT | REMOVE | FLUSH | SWAP | ELEMENTS | PUT => ADVANCES,
+            ELEMENTS => ADVANCES | CREATES,
+            EDIT | REMOVE | FLUSH | SWAP | PUT => ADVANCES,
             _ => return None,
         };
         if kind & !KIND_MASK & !allowed != 0 {
@@ -579,11 +586,12 @@ impl<'a> Changes<'a> {
                 Change::Remove { key: reader.take(key)? }
             }
             ELEMENTS => {
+                let creates = kind & CREATES != 0;
                 let kind = Tag(reader.u8()?).kind()?;
                 let key = reader.length()?;
                 let key = reader.take(key)?;
                 let operations = reader.u32()? as usize;
-                Change::Elements { key, kind, operations: reader.take(operations)? }
+                Change::Elements { key, kind, creates, operations: reader.take(operations)? }
             }
             PUT => {
                 let (key, block) = (reader.length()?, reader.length()?);

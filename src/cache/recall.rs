@@ -318,13 +318,14 @@ impl Keyspace {
         }
     }
 
-    /// Whether a key's entry is newer than a change.
+    /// Whether a key's entry is newer than a change. The snapshot may also have missed what was changed, because it
+    /// was gone by then: a change of its elements is left out, for there is nothing that it could be made on.
     fn has_seen(&mut self, key: Key<'_>, changed: &Changed<'_>) -> bool {
         let spot = self.spot(key);
         let table = self.databases.table(spot.table);
         let is_it = |entry| self.store.is_key(entry, key.bytes);
         let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) else {
-            return false;
+            return matches!(changed.change, Change::Elements { creates: false, .. });
         };
         let version = self.store.version(position.entry);
         let is_removal = matches!(changed.change, Change::Remove { .. });

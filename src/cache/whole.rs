@@ -105,7 +105,8 @@ impl Keyspace {
         let mut from = 0;
         loop {
             let sequence = self.sequence + 1;
-            let noted = self.journal.begin_elements((key.db, key.bytes), tag, sequence);
+            let what = (tag, from == 0);
+            let noted = self.journal.begin_elements((key.db, key.bytes), what, sequence);
             if let (Some(noted), Some(out)) = (noted, self.journal.operations()) {
                 from = object.save(from, CHANGE_BYTES, out);
                 self.journal.end_elements(&noted);

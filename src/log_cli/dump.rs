@@ -181,7 +181,7 @@ impl<W: Write> Dump<'_, W> {
             Change::Put { key, block } => {
                 self.text(line, "put", format_args!("{} {}", quoted(key), shortened(block)))
             }
-            Change::Elements { key, kind, operations } => self.text(
+            Change::Elements { key, kind, operations, .. } => self.text(
                 line,
                 "elements",
                 format_args!("{} of a {} {}", quoted(key), kind.name(), shortened(operations)),
@@ -211,7 +211,7 @@ impl<W: Write> Dump<'_, W> {
                 let (key, block) = (json_member("key", key), json_member("block", block));
                 self.json(line, "put", format_args!("{key},{block}"))
             }
-            Change::Elements { key, kind, operations } => {
+            Change::Elements { key, kind, operations, .. } => {
                 let (key, bytes) = (json_member("key", key), json_member("operations", operations));
                 self.json(
                     line,

@@ -8,7 +8,7 @@ use crate::cache::{
     Access, EvictionPolicy, Keyspace, Missing, Nonsense, Random, SaveCursor, Saved, WrongType,
 };
 use crate::collection::list::End;
-use crate::collection::{List, Set, Value};
+use crate::collection::{List, Set, Thresholds, Value};
 use crate::types::UnixMs;
 
 /// What a key holds.
@@ -40,6 +40,14 @@ fn content(keyspace: &Keyspace) -> Model {
         (name, content)
     };
     keys.into_iter().map(held).collect()
+}
+
+/// A keyspace where by some seeds lists of more than a few elements are structures.
+fn keyspace_of(seed: u64) -> Keyspace {
+    let mut keyspace = keyspace();
+    let list_size = if seed.is_multiple_of(2) { 16 } else { -2 };
+    keyspace.set_thresholds(Thresholds { list_size, ..Thresholds::default() });
+    keyspace
 }
 
 /// Does something at random to a key, and the same to the model.
@@ -91,15 +99,28 @@ fn step_list(
 ) {
     let elements: Vec<_> = (0..random.below(60)).map(|_| element(random)).collect();
     let pops = if random.below(20) == 0 { usize::MAX } else { random.below(50) };
+    let (index, other) = (random.below(100), element(random));
     let done = keyspace.change::<List, _>(key(name), Missing::Create, NOW, |list, edit| {
         list.push(End::Right, elements.iter().map(Vec::as_slice), edit);
         list.pop(End::Left, pops, edit);
+        list.insert(index, &other, edit);
+        list.set(index + 5, &other, edit);
+        list.remove_equal(&other, End::Left, 1, edit);
     });
     let held = model.entry(name.to_vec()).or_insert(Content::List(VecDeque::new()));
     let Content::List(list) = held else { return assert_eq!(done, Err(WrongType)) };
     assert_eq!(done, Ok(Some(())));
     list.extend(elements);
     list.drain(..pops.min(list.len()));
+    if index <= list.len() {
+        list.insert(index, other.clone());
+    }
+    if let Some(element) = list.get_mut(index + 5) {
+        element.clone_from(&other);
+    }
+    if let Some(first) = list.iter().position(|element| *element == other) {
+        list.remove(first);
+    }
     if list.is_empty() {
         model.remove(name);
     }
@@ -138,7 +159,7 @@ fn step_set(
 fn collections_are_what_a_model_says_and_come_back_from_the_journal() {
     for seed in 0..6 {
         let (mut random, mut model) = (Random::new(seed), Model::new());
-        let (mut keyspace, mut replica) = (keyspace(), keyspace());
+        let (mut keyspace, mut replica) = (keyspace_of(seed), keyspace_of(seed));
         keyspace.set_journal(true);
         for round in 0..1500 {
             step(&mut keyspace, &mut model, &mut random);
@@ -165,7 +186,7 @@ fn collections_are_what_a_model_says_and_come_back_from_the_journal() {
 fn what_is_saved_while_it_changes_comes_back() {
     for seed in 0..12 {
         let (mut random, mut model) = (Random::new(100 + seed), Model::new());
-        let mut keyspace = keyspace();
+        let mut keyspace = keyspace_of(seed);
         (0..600).for_each(|_| step(&mut keyspace, &mut model, &mut random));
         keyspace.set_journal(true);
         let (mut cursor, mut parts) = (SaveCursor::default(), Vec::new());
@@ -176,7 +197,7 @@ fn what_is_saved_while_it_changes_comes_back() {
             parts.push(part.bytes().expect("short values").to_vec());
         }
         let changes = keyspace.changes(NOW).map(<[u8]>::to_vec).unwrap_or_default();
-        let mut restored = self::keyspace();
+        let mut restored = keyspace_of(seed);
         for part in &parts {
             restored.restore_entries(part).expect("what was just saved");
             restored.check();
