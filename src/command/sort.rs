@@ -248,8 +248,10 @@ fn ordered<'e>(
 ) -> Result<Vec<Element<'e>>, Error> {
     let (by, mut alpha) = (options.by.filter(|by| by.contains(&b'*')), options.alpha);
     let mut is_sorted = options.by.is_none() || by.is_some();
+    let is_backwards = options.descending && !is_sorted;
     let mut elements: Vec<Element<'e>> = match exec.peek_value(key) {
         None => Vec::new(),
+        Some(Value::List(view)) if is_backwards => view.iter().rev().collect(),
         Some(Value::List(view)) => view.iter().collect(),
         Some(Value::Set(view)) => {
             if !is_sorted && options.store.is_some() {
@@ -260,11 +262,7 @@ fn ordered<'e>(
         }
         Some(Value::SortedSet(view)) => {
             let members = view.elements(0..view.len()).map(|(member, _)| member);
-            if options.descending && !is_sorted {
-                members.rev().collect()
-            } else {
-                members.collect()
-            }
+            if is_backwards { members.rev().collect() } else { members.collect() }
         }
         Some(Value::String(_) | Value::Hash(_)) => return Err(Error::WrongType),
     };

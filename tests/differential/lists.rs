@@ -51,6 +51,7 @@ fn word(generator: &mut Generator, word: &str) -> Option<Vec<u8>> {
         "e" if random.one_in(3) => return Some(generator.value()),
         "e" => random.pick(&["a", "b", "", "7", "-1", "07", "128", "element"]).as_bytes().to_vec(),
         "p" => random.between(-12, 12).to_string().into_bytes(),
+        "#" => b"#".to_vec(),
         "n" => random.below(7).to_string().into_bytes(),
         _ => return None,
     })

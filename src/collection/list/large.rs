@@ -363,8 +363,12 @@ impl Large for LargeList {
         {
             // A group that a snapshot holds is freed by it.
             match Arc::get_mut(&mut slot.group).and_then(VecDeque::pop_back) {
-                Some(chunk) => freed += chunk.count().max(CHUNK_COST),
+                Some(chunk) => {
+                    freed += chunk.count().max(CHUNK_COST);
+                    self.totals.replace(Totals::of([&chunk]), Totals::default());
+                }
                 None => {
+                    self.totals.replace(Totals::of(&*slot.group), Totals::default());
                     self.groups.pop_back();
                     freed += CHUNK_COST;
                 }

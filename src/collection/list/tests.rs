@@ -216,7 +216,10 @@ fn check_form(list: List, model: &Model) {
         Form::Large(mut large) => {
             large.check_totals();
             let mut steps = 1;
+            let mut left = large.memory_bytes();
             while !large.free_some(10) {
+                assert!(large.memory_bytes() < left);
+                left = large.memory_bytes();
                 steps += 1;
             }
             assert!(steps >= model.len() / 3_000);

@@ -258,5 +258,30 @@ fn large_lists_are_lists_too() {
         ("LLEN a", ":0"),
     ] {
         assert_eq!(shards.line(line), reply, "{line}");
+        shards.keyspaces.iter().for_each(crate::cache::Keyspace::check);
     }
+}
+
+/// What a list loses is counted until it is freed, bit by bit.
+#[test]
+fn what_is_trimmed_off_is_freed_later() {
+    let mut shards = Shards::new(1);
+    let elements = " element".repeat(1000);
+    (0..400).for_each(|_| drop(shards.line(&format!("RPUSH a{elements}"))));
+    let heap_bytes = |shards: &Shards| shards.keyspaces[0].memory().heap_bytes;
+    let before = heap_bytes(&shards);
+    assert_eq!(shards.line("LTRIM a 199990 200009"), "+OK");
+    assert_eq!(shards.line("LLEN a"), ":20");
+    assert!(heap_bytes(&shards) > before / 2);
+    loop {
+        let left = heap_bytes(&shards);
+        let is_at_it = shards.keyspaces[0].maintain();
+        shards.keyspaces[0].check();
+        assert!(left - heap_bytes(&shards) < before / 10);
+        if !is_at_it {
+            break;
+        }
+    }
+    assert!(heap_bytes(&shards) < before / 10);
+    assert_eq!(shards.line("LINDEX a -1"), "$7⏎element");
 }

@@ -58,6 +58,8 @@ impl Peer for Redis {
 #[ignore = "needs a Redis server"]
 fn scripts_match_redis() {
     for script in [
+        lists::tests::SCRIPT,
+        sort::tests::SCRIPT,
         strings::tests::SCRIPT,
         counters::tests::SCRIPT,
         bitmap::tests::SCRIPT,

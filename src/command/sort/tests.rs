@@ -63,7 +63,8 @@ pub(crate) const SCRIPT: &[(&str, &str)] = &[
     ("SORT b BY n_* ALPHA", "*3⏎$1⏎z⏎$1⏎x⏎$1⏎y"),
     ("SORT b BY n_* ALPHA DESC", "*3⏎$1⏎y⏎$1⏎x⏎$1⏎z"),
     ("SORT b BY nosort", "*3⏎$1⏎x⏎$1⏎y⏎$1⏎z"),
-    ("SORT b BY nosort DESC", "*3⏎$1⏎x⏎$1⏎y⏎$1⏎z"),
+    ("SORT b BY nosort DESC", "*3⏎$1⏎z⏎$1⏎y⏎$1⏎x"),
+    ("SORT b BY nosort DESC LIMIT 0 1", "*1⏎$1⏎z"),
     ("SORT b BY nosort LIMIT 1 1", "*1⏎$1⏎y"),
     ("SORT b BY w_* BY nosort", "*3⏎$1⏎x⏎$1⏎y⏎$1⏎z"),
     ("SORT b", "-ERR One or more scores can't be converted into double"),
@@ -93,6 +94,21 @@ pub(crate) const SCRIPT: &[(&str, &str)] = &[
     ("SORT nothing STORE s", ":0"),
     ("EXISTS s", ":0"),
     ("SORT_RO b ALPHA STORE c", "-ERR syntax error"),
+    // Sets and sorted sets.
+    ("SADD m 10 9 -3", ":3"),
+    ("SORT m DESC LIMIT 0 2", "*2⏎$2⏎10⏎$1⏎9"),
+    ("SADD m x", ":1"),
+    ("SORT m", "-ERR One or more scores can't be converted into double"),
+    ("SORT m ALPHA", "*4⏎$2⏎-3⏎$2⏎10⏎$1⏎9⏎$1⏎x"),
+    ("SORT m BY nosort STORE c", ":4"),
+    ("LRANGE c 0 -1", "*4⏎$2⏎-3⏎$2⏎10⏎$1⏎9⏎$1⏎x"),
+    ("ZADD z 1 c 2 b 3 a", ":3"),
+    ("SORT z ALPHA", "*3⏎$1⏎a⏎$1⏎b⏎$1⏎c"),
+    ("SORT z", "-ERR One or more scores can't be converted into double"),
+    ("SORT z BY nosort", "*3⏎$1⏎c⏎$1⏎b⏎$1⏎a"),
+    ("SORT z BY nosort DESC LIMIT 0 2", "*2⏎$1⏎a⏎$1⏎b"),
+    ("SORT z BY nosort LIMIT 1 -1 STORE m", ":2"),
+    ("LRANGE m 0 -1", "*2⏎$1⏎b⏎$1⏎a"),
 ];
 
 #[test]
