@@ -6,7 +6,6 @@
 use std::ops::RangeInclusive;
 
 use super::exec::Exec;
-use super::keys::remove;
 use super::numbers::{clamp_range, integer, is_backwards, parse_i64};
 use super::strings::{count_change, edit, read, read_to_write, reply_length};
 use super::{Command, Error, Flags, Group, Handler, Keys};
@@ -333,7 +332,7 @@ fn bitop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     }
     let destination = exec.key(args.at(2));
     if result.is_empty() {
-        remove(exec, destination);
+        exec.delete(destination);
     } else {
         store_raw(exec, destination, &result);
     }

@@ -1,7 +1,7 @@
 //! `DUMP` and `RESTORE`: a key's value as bytes that another server can take, Redis included.
 
 use super::rdb::Restored;
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, keys, numbers, rdb};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers, rdb};
 use crate::cache::Expiry;
 use crate::collection::list::End;
 use crate::collection::{Hash, List, Set, SortedSet};
@@ -35,7 +35,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn dump(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, keys::read_access(exec));
+    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, exec.read_access());
     match exec.keyspace(key).get(key, now, access) {
         Some(_) => {
             let value = exec.peek_value(key).ok_or(Error::NoSuchKey)?;
@@ -86,7 +86,7 @@ impl RestoreOptions {
 
 fn restore(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let options = RestoreOptions::parse(args)?;
-    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, keys::write_access(exec));
+    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, exec.write_access());
     if !options.replace && exec.keyspace(key).contains(key, now, access) {
         return Err(Error::Static("BUSYKEY Target key name already exists."));
     }
@@ -101,7 +101,7 @@ fn restore(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
     };
     match expiry {
         Expiry::At(at) if at <= now => {
-            keys::remove(exec, key);
+            exec.delete(key);
         }
         Expiry::At(_) | Expiry::Clear | Expiry::Keep => {
             put(exec, key, value, expiry);

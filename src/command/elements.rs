@@ -1,9 +1,20 @@
-//! What commands on collections of several kinds have in common: the arguments of `HSCAN`, `SSCAN` and `ZSCAN`.
+//! What commands on collections of several kinds have in common: how an element is answered, and the arguments of
+//! `HSCAN`, `SSCAN` and `ZSCAN`.
 
 use super::scan::{Pattern, parse_cursor};
 use super::{Error, numbers};
+use crate::collection::{Digits, Element};
 use crate::limits::SCAN_COUNT_MAX;
-use crate::protocol::Args;
+use crate::protocol::{Args, Reply};
+
+/// Answers an element.
+#[inline]
+pub(super) fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
+    match element {
+        Element::Bytes(bytes) => reply.bulk(bytes),
+        Element::Int(number) => reply.bulk(Digits::new().format(number).as_bytes()),
+    }
+}
 
 /// The options of a walk over the elements of a key.
 #[derive(Debug)]

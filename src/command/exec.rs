@@ -199,10 +199,15 @@ impl<'a> Exec<'a> {
         Random::new(self.keyspace(key).random())
     }
 
-    /// How a read counts.
+    /// How a reading command looks keys up, given what the client asked for.
     #[inline]
-    fn read_access(&self) -> Access {
+    pub(crate) fn read_access(&self) -> Access {
         if self.no_touch { Access::ReadNoTouch } else { Access::Read }
+    }
+
+    /// How a writing command looks keys up, given what the client asked for.
+    pub(crate) fn write_access(&self) -> Access {
+        if self.no_touch { Access::Peek } else { Access::Write }
     }
 
     /// The keyspace that holds `key`, to be looked at.

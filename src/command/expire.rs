@@ -1,6 +1,6 @@
 //! Commands on the time a key has left.
 
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, keys, numbers};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers};
 use crate::cache::Access;
 use crate::protocol::{Args, Reply};
 use crate::types::UnixMs;
@@ -100,7 +100,7 @@ fn set_expiry(
         };
         Error::Text(format!("ERR invalid expire time in '{name}' command"))
     })?;
-    let (key, access) = (exec.key(args.at(1)), keys::write_access(exec));
+    let (key, access) = (exec.key(args.at(1)), exec.write_access());
     let keyspace = exec.keyspace(key);
     let applies =
         keyspace.get(key, now, access).is_some_and(|entry| conditions.hold(entry.expires_at, when));
@@ -225,7 +225,7 @@ fn read_expiry(
 }
 
 fn persist(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, keys::write_access(exec));
+    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, exec.write_access());
     let keyspace = exec.keyspace(key);
     let has_expiry = keyspace.get(key, now, access).is_some_and(|entry| entry.expires_at.is_some());
     if has_expiry {

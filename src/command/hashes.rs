@@ -7,11 +7,12 @@
 mod expiry;
 mod random;
 
-use super::elements::Scan;
+use super::elements::{Scan, reply_element};
 use super::exec::Exec;
 use super::long_double::LongDouble;
 use super::numbers::{integer, parse_i64};
 use super::scan::KeyList;
+use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
 use crate::cache::Missing;
 use crate::collection::hash::Entry;
@@ -177,16 +178,6 @@ pub const COMMANDS: &[Command] = &[
     row("hvals", (2, READ), hvals, ("2.0.0", WHOLE), "Answers the values of all fields."),
 ];
 
-/// Writes a field or a value.
-#[inline]
-fn bulk(reply: &mut Reply<'_>, element: Element<'_>) {
-    reply.bulk(element.bytes(&mut Digits::new()));
-}
-
-fn count(reply: &mut Reply<'_>, count: usize) {
-    reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
-}
-
 /// Lets `change` change the hash of `key`, which is made if it is not there.
 #[inline]
 fn change<R>(
@@ -201,7 +192,7 @@ fn change<R>(
 // --- setting and removing ------------------------------------------------------------------------
 
 fn hset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    count(reply, set_fields(exec, args, "hset")?);
+    reply_length(reply, set_fields(exec, args, "hset")?);
     Ok(())
 }
 
@@ -240,7 +231,7 @@ fn hdel(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let removed = exec.change::<Hash, _>(key, Missing::Skip, |hash, edit| {
         args.from(2).filter(|field| hash.remove(field, now, edit)).count()
     })?;
-    count(reply, removed.unwrap_or(0));
+    reply_length(reply, removed.unwrap_or(0));
     Ok(())
 }
 
@@ -300,7 +291,7 @@ fn read_field<'e>(exec: &'e mut Exec<'_>, args: &Args<'_>) -> Result<Option<Entr
 
 fn hget(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     match read_field(exec, args)? {
-        Some(entry) => bulk(reply, entry.value),
+        Some(entry) => reply_element(reply, entry.value),
         None => reply.null(),
     }
     Ok(())
@@ -313,13 +304,13 @@ fn hexists(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
 }
 
 fn hstrlen(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    count(reply, read_field(exec, args)?.map_or(0, |entry| entry.value.len()));
+    reply_length(reply, read_field(exec, args)?.map_or(0, |entry| entry.value.len()));
     Ok(())
 }
 
 fn hlen(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
-    count(reply, exec.read::<Hash>(key)?.map_or(0, |hash| hash.len()));
+    reply_length(reply, exec.read::<Hash>(key)?.map_or(0, |hash| hash.len()));
     Ok(())
 }
 
@@ -329,7 +320,7 @@ fn hmget(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     reply.array(args.len() - 2);
     for field in args.from(2) {
         match hash.and_then(|hash| hash.get(field, now)) {
-            Some(entry) => bulk(reply, entry.value),
+            Some(entry) => reply_element(reply, entry.value),
             None => reply.null(),
         }
     }
@@ -371,10 +362,10 @@ fn read_all(
     }
     for entry in hash.into_iter().flat_map(|hash| hash.live(now)) {
         if part != Part::Values {
-            bulk(reply, entry.field);
+            reply_element(reply, entry.field);
         }
         if part != Part::Fields {
-            bulk(reply, entry.value);
+            reply_element(reply, entry.value);
         }
     }
     Ok(())

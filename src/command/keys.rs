@@ -112,27 +112,6 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-/// How a reading command looks keys up, given what the client asked for.
-pub(crate) fn read_access(exec: &Exec<'_>) -> Access {
-    if exec.no_touch { Access::ReadNoTouch } else { Access::Read }
-}
-
-/// How a writing command looks keys up, given what the client asked for.
-pub(crate) fn write_access(exec: &Exec<'_>) -> Access {
-    if exec.no_touch { Access::Peek } else { Access::Write }
-}
-
-/// Removes `key` and counts the change; whether it was there.
-pub(crate) fn remove(exec: &mut Exec<'_>, key: Key<'_>) -> bool {
-    let now = exec.now.unix;
-    let keyspace = exec.keyspace(key);
-    let was_there = keyspace.remove(key, now);
-    if was_there {
-        keyspace.count_change();
-    }
-    was_there
-}
-
 /// The database that an argument names.
 pub(crate) fn db_argument(arg: &[u8]) -> Result<DbIndex, Error> {
     let index = i32::try_from(numbers::integer(arg)?).map_err(|_| {
@@ -144,7 +123,7 @@ pub(crate) fn db_argument(arg: &[u8]) -> Result<DbIndex, Error> {
 fn del(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let mut removed = 0;
     exec.for_each_key(args.from(1).map(|name| (name, ())), |exec, key, ()| {
-        removed += i64::from(remove(exec, key));
+        removed += i64::from(exec.delete(key));
     });
     reply.integer(removed);
     Ok(())
@@ -227,7 +206,7 @@ fn renamenx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
 /// that is renamed to itself stays as it is, which is no rename to a free name.
 fn rename_key(exec: &mut Exec<'_>, args: &Args<'_>, replace: bool) -> Result<bool, Error> {
     let (from, to) = (exec.key(args.at(1)), exec.key(args.at(2)));
-    let (now, access) = (exec.now.unix, write_access(exec));
+    let (now, access) = (exec.now.unix, exec.write_access());
     if !exec.keyspace(from).contains(from, now, access) {
         return Err(Error::NoSuchKey);
     }
@@ -287,7 +266,7 @@ fn copy(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     if from == to {
         return Err(SAME_OBJECT);
     }
-    let (now, access) = (exec.now.unix, read_access(exec));
+    let (now, access) = (exec.now.unix, exec.read_access());
     let copied = exec.keyspace(from).contains(from, now, access)
         && (replace || !exec.keyspace(to).contains(to, now, Access::Peek))
         && transfer(exec, from, to, Transfer::Copy);
@@ -324,7 +303,7 @@ fn move_to_db(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Re
         return Err(SAME_OBJECT);
     }
     let (from, to) = (exec.key(args.at(1)), exec.key_in(db, args.at(1)));
-    let (now, access) = (exec.now.unix, write_access(exec));
+    let (now, access) = (exec.now.unix, exec.write_access());
     // The lookup of `from` counts as use even when the move then fails, so it comes first.
     let moved = exec.keyspace(from).contains(from, now, access)
         && !exec.keyspace(to).contains(to, now, access)

@@ -11,12 +11,13 @@ pub(crate) mod tests;
 pub use table::COMMANDS;
 
 use super::Error;
+use super::elements::reply_element;
 use super::exec::Exec;
 use super::numbers::integer;
 use super::strings::reply_length;
 use crate::cache::Missing;
 use crate::collection::list::{End, View};
-use crate::collection::{Collection, Digits, Edit, Element, List, Value};
+use crate::collection::{Collection, Edit, Element, List, Value};
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -250,15 +251,6 @@ fn lrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer
     reply.array(count);
     view.visit(start, count, |element| reply_element(reply, element));
     Ok(())
-}
-
-/// Answers an element.
-#[inline]
-pub(super) fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
-    match element {
-        Element::Bytes(bytes) => reply.bulk(bytes),
-        Element::Int(number) => reply.bulk(Digits::new().format(number).as_bytes()),
-    }
 }
 
 /// A position that may be counted from the end, if it is in the list or right behind it.

@@ -80,6 +80,22 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
+    /// Runs a line; answers how many changes, hits and misses it counted.
+    pub(crate) fn counted(&mut self, line: &str) -> [u64; 3] {
+        let before = self.counts();
+        self.line(line);
+        let after = self.counts();
+        std::array::from_fn(|at| after[at] - before[at])
+    }
+
+    /// Changes, hits and misses of all shards.
+    fn counts(&self) -> [u64; 3] {
+        let counts = self.keyspaces.iter().map(|keyspace| keyspace.counts());
+        counts.fold([0; 3], |[changes, hits, misses], more| {
+            [changes + more.changes, hits + more.hits, misses + more.misses]
+        })
+    }
+
     pub(crate) fn new(shard_count: u16) -> Self {
         let slots = SlotMap::new(shard_count, 1);
         let keyspace = |shard: u16| {

@@ -6,9 +6,10 @@ mod random;
 #[cfg(test)]
 pub(super) mod tests;
 
-use super::elements::Scan;
+use super::elements::{Scan, reply_element};
 use super::exec::Exec;
 use super::scan::KeyList;
+use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
 use crate::cache::Missing;
 use crate::collection::{Digits, Element, Set, Value};
@@ -171,21 +172,13 @@ pub const COMMANDS: &[Command] = &[
     ),
 ];
 
-fn bulk(reply: &mut Reply<'_>, member: Element<'_>) {
-    reply.bulk(member.bytes(&mut Digits::new()));
-}
-
-fn count(reply: &mut Reply<'_>, count: usize) {
-    reply.integer(i64::try_from(count).unwrap_or(i64::MAX));
-}
-
 fn sadd(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
     let added = exec.change::<Set, _>(key, Missing::Create, |set, edit| {
         set.prepare(args.len() - 2, args.at(2), edit);
         args.from(2).filter(|member| set.add(member, edit)).count()
     })?;
-    count(reply, added.unwrap_or(0));
+    reply_length(reply, added.unwrap_or(0));
     Ok(())
 }
 
@@ -194,13 +187,13 @@ fn srem(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let removed = exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
         args.from(2).filter(|member| set.remove(member, edit)).count()
     })?;
-    count(reply, removed.unwrap_or(0));
+    reply_length(reply, removed.unwrap_or(0));
     Ok(())
 }
 
 fn scard(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
-    count(reply, exec.read::<Set>(key)?.map_or(0, |set| set.len()));
+    reply_length(reply, exec.read::<Set>(key)?.map_or(0, |set| set.len()));
     Ok(())
 }
 
@@ -227,7 +220,7 @@ fn smembers(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
     let key = exec.key(args.at(1));
     let set = exec.read::<Set>(key)?;
     reply.set(set.map_or(0, |set| set.len()));
-    set.into_iter().flat_map(|set| set.iter()).for_each(|member| bulk(reply, member));
+    set.into_iter().flat_map(|set| set.iter()).for_each(|member| reply_element(reply, member));
     Ok(())
 }
 

@@ -8,9 +8,8 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use super::elements::reply_element;
 use super::exec::Exec;
-use super::keys::read_access;
-use super::lists::reply_element;
 use super::numbers::integer;
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
@@ -185,7 +184,7 @@ fn sort_ro(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answe
 }
 
 fn run(exec: &mut Exec<'_>, name: &[u8], options: &Options<'_>, reply: &mut Reply<'_>) -> Answer {
-    let (key, now, access) = (exec.key(name), exec.now.unix, read_access(exec));
+    let (key, now, access) = (exec.key(name), exec.now.unix, exec.read_access());
     // Counts as a lookup.
     exec.keyspace(key).contains(key, now, access);
     let elements = ordered(exec, key, options)?;

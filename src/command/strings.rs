@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use super::exec::Exec;
-use super::keys::remove;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
 use super::{Command, Error, Flags, Group, Handler, Keys};
 use crate::cache::{Access, EntryRef, Expiry, SharedBytes};
@@ -211,7 +210,7 @@ pub(super) fn string_of(entry: Option<EntryRef<'_>>) -> Result<Option<&[u8]>, Er
 /// The string at `key` for a command that only reads.
 #[inline]
 pub(super) fn read<'e>(exec: &'e mut Exec<'_>, key: Key<'_>) -> Result<Option<&'e [u8]>, Error> {
-    let access = if exec.no_touch { Access::ReadNoTouch } else { Access::Read };
+    let access = exec.read_access();
     look_up(exec, key, access)
 }
 
@@ -458,7 +457,7 @@ fn getset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 fn getdel(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
     answer(exec, key, reply)?;
-    remove(exec, key);
+    exec.delete(key);
     Ok(())
 }
 

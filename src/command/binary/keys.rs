@@ -4,7 +4,6 @@ use super::values::{expires_at, hold_back, version_of};
 use super::{Answer, Failure, Request};
 use crate::cache::Access;
 use crate::command::Exec;
-use crate::command::keys::{remove, write_access};
 use crate::protocol::binary::{RequestFlags, Status};
 
 pub(super) fn delete(
@@ -16,7 +15,7 @@ pub(super) fn delete(
     if let Some(answer) = hold_back(exec, key, request)? {
         return Ok(answer);
     }
-    if remove(exec, key) {
+    if exec.delete(key) {
         Ok(Answer::written(exec, key))
     } else {
         Ok(Answer::about(exec, key, Status::NotFound, 0))
@@ -46,7 +45,7 @@ pub(super) fn expire(
         return Err(Failure::bad("BADREQUEST there is no ttl that could be a time"));
     }
     let at = ttl.map(|ttl| expires_at(exec, ttl, is_time)).transpose()?;
-    let (key, now, access) = (request.key(exec), exec.now.unix, write_access(exec));
+    let (key, now, access) = (request.key(exec), exec.now.unix, exec.write_access());
     let keyspace = exec.keyspace(key);
     let Some(present) = keyspace.get(key, now, access).map(|entry| entry.expires_at) else {
         return Ok(Answer::about(exec, key, Status::NotFound, 0));

@@ -4,7 +4,6 @@ use super::values::expiry_of;
 use super::{Answer, Failure, Request};
 use crate::cache::Access;
 use crate::command::Exec;
-use crate::command::keys::read_access;
 use crate::command::scan::{self, Pattern};
 use crate::command::strings::write;
 use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SCAN_COUNT_MAX};
@@ -24,7 +23,7 @@ pub(super) fn get_many(
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Failure> {
-    let (now, access, start) = (exec.now.unix, read_access(exec), out.len());
+    let (now, access, start) = (exec.now.unix, exec.read_access(), out.len());
     write_count(out, request.args.len() - 1);
     for bytes in request.args.from(1) {
         let key = exec.key(bytes);

@@ -4,7 +4,6 @@ use super::{Answer, CONDITIONS, Failure, Request};
 use crate::cache::{Access, Expiry};
 use crate::command::Exec;
 use crate::command::counters::add;
-use crate::command::keys::{read_access, write_access};
 use crate::command::strings::{append_to, write};
 use crate::protocol::binary::{RequestFlags, Status};
 use crate::types::{Key, UnixMs};
@@ -14,7 +13,7 @@ pub(super) fn get(
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Failure> {
-    let (key, now, access) = (request.key(exec), exec.now.unix, read_access(exec));
+    let (key, now, access) = (request.key(exec), exec.now.unix, exec.read_access());
     let (status, version) = match exec.keyspace(key).get(key, now, access) {
         Some(entry) => {
             out.extend_from_slice(entry.string()?);
@@ -89,7 +88,7 @@ pub(super) fn hold_back(
     if conditions.bits().count_ones() > 1 {
         return Err(Failure::bad("BADREQUEST there is more than one condition"));
     }
-    let (now, access) = (exec.now.unix, write_access(exec));
+    let (now, access) = (exec.now.unix, exec.write_access());
     let present = exec.keyspace(key).get(key, now, access).map(|entry| entry.version);
     let status = match (request.extras().version, present) {
         (Some(wanted), Some(version)) if wanted != version => Status::VersionMismatch,

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::bulk;
 use crate::cache::Random;
 use crate::collection::Hash;
 use crate::collection::hash::{Entry, View};
+use crate::command::elements::reply_element;
 use crate::command::numbers::integer;
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
@@ -22,7 +22,7 @@ pub(super) fn hrandfield(
         let mut random = exec.random(key);
         let hash = exec.read::<Hash>(key)?;
         match hash.and_then(|hash| hash.choose(now, |bound| random.below(bound))) {
-            Some(entry) => bulk(reply, entry.field),
+            Some(entry) => reply_element(reply, entry.field),
             None => reply.null(),
         }
         return Ok(());
@@ -118,9 +118,9 @@ impl Wanted {
         if self.with_values && reply.proto() == Proto::Resp3 {
             reply.array(2);
         }
-        bulk(reply, entry.field);
+        reply_element(reply, entry.field);
         if self.with_values {
-            bulk(reply, entry.value);
+            reply_element(reply, entry.value);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What several sets have in common, have together, or have and others have not: answered, counted or kept.
 
-use super::{bulk, count};
 use crate::collection::set::View;
 use crate::collection::table::{Nothing, Table};
 use crate::collection::{Digits, Element, Set};
+use crate::command::elements::reply_element;
 use crate::command::numbers::parse_i64;
+use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
 use crate::protocol::{Args, Reply};
 
@@ -26,7 +27,7 @@ impl Members<'_> {
         match self {
             Self::Chosen(members) => {
                 reply.set(members.len());
-                members.iter().for_each(|member| bulk(reply, *member));
+                members.iter().for_each(|member| reply_element(reply, *member));
             }
             Self::Collected(table) => {
                 reply.set(table.len());
@@ -125,7 +126,7 @@ pub(super) fn sintercard(
     }
     let sets = meet_all(exec, args.from(2).take(key_count))?;
     let limit = if limit == 0 { usize::MAX } else { limit };
-    count(reply, common(&sets).into_iter().flatten().take(limit).count());
+    reply_length(reply, common(&sets).into_iter().flatten().take(limit).count());
     Ok(())
 }
 
@@ -150,7 +151,7 @@ fn store(
     let key = exec.key(args.at(1));
     let seed = exec.random(key).next();
     let members = operation(&meet_all(exec, args.from(2))?, seed).into_table(seed);
-    count(reply, members.len());
+    reply_length(reply, members.len());
     exec.replace::<Set, _>(key, |set, edit| set.fill(members, edit));
     Ok(())
 }

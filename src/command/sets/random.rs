@@ -1,8 +1,9 @@
 //! `SPOP` and `SRANDMEMBER`: members chosen at random.
 
-use super::{bulk, set_at};
+use super::set_at;
 use crate::cache::Missing;
 use crate::collection::Set;
+use crate::command::elements::reply_element;
 use crate::command::numbers::{integer, parse_i64};
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
@@ -47,7 +48,7 @@ fn pop_many(
     };
     reply.set(count.min(set.len()));
     if count >= set.len() {
-        set.iter().for_each(|member| bulk(reply, member));
+        set.iter().for_each(|member| reply_element(reply, member));
         exec.delete(key);
         return Ok(());
     }
@@ -71,7 +72,7 @@ pub(super) fn srandmember(
     let mut below = |bound| random.below(bound);
     let Some(count) = args.get(2) else {
         match exec.read::<Set>(key)?.and_then(|set| set.random(below)) {
-            Some(member) => bulk(reply, member),
+            Some(member) => reply_element(reply, member),
             None => reply.null(),
         }
         return Ok(());
@@ -84,10 +85,10 @@ pub(super) fn srandmember(
     if may_repeat {
         reply.array(count);
         let drawn = (0..count).filter_map(|_| set.random(&mut below));
-        drawn.for_each(|member| bulk(reply, member));
+        drawn.for_each(|member| reply_element(reply, member));
     } else {
         reply.array(count.min(set.len()));
-        set.sample(count, below, |member| bulk(reply, member));
+        set.sample(count, below, |member| reply_element(reply, member));
     }
     Ok(())
 }
