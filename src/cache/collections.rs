@@ -134,8 +134,8 @@ impl Keyspace {
 
     /// Whether `key` holds a collection, expired or not.
     pub(super) fn holds_collection(&self, key: Key<'_>) -> bool {
-        const NEVER: UnixMs = UnixMs(0);
-        self.find_live(key, NEVER).is_some_and(|entry| self.store.is_collection(entry))
+        let found = self.stored(self.spot(key), key.bytes);
+        found.is_some_and(|position| self.store.is_collection(position.entry))
     }
 
     // --- how it is kept ----------------------------------------------------------------------
@@ -164,10 +164,7 @@ impl Keyspace {
 
     /// The entry of a key, unless there is none or its time has come.
     pub(super) fn find_live(&self, key: Key<'_>, now: UnixMs) -> Option<Handle> {
-        let spot = self.spot(key);
-        let is_it = |entry| self.store.is_key(entry, key.bytes);
-        let table = self.databases.table(spot.table);
-        let entry = table.find(&self.store, spot.slot, spot.hash, is_it)?.entry;
+        let entry = self.stored(self.spot(key), key.bytes)?.entry;
         (!self.store.is_expired(entry, now)).then_some(entry)
     }
 

@@ -474,12 +474,17 @@ impl Keyspace {
         }
     }
 
+    /// The entry of a key, whether its time has come or not.
+    #[inline(always)]
+    fn stored(&self, spot: Spot, key: &[u8]) -> Option<Position> {
+        let is_it = |entry| self.store.is_key(entry, key);
+        self.databases.table(spot.table).find(&self.store, spot.slot, spot.hash, is_it)
+    }
+
     /// The entry of a key, unless there is none or its time has come: then it is removed.
     #[inline(always)]
     fn live(&mut self, spot: Spot, key: &[u8], now: UnixMs) -> Option<Position> {
-        let table = self.databases.table(spot.table);
-        let is_it = |entry| self.store.is_key(entry, key);
-        let position = table.find(&self.store, spot.slot, spot.hash, is_it)?;
+        let position = self.stored(spot, key)?;
         if self.store.is_expired(position.entry, now) {
             self.take_out_expired(spot, position, key);
             return None;

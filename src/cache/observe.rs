@@ -17,8 +17,8 @@
 
 use hashbrown::HashTable;
 
+use super::Keyspace;
 use super::slab::Handle;
-use super::{Keyspace, Spot};
 use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
 /// Who observes a key. The keyspace hands it back and does not look into it.
@@ -139,7 +139,7 @@ impl Keyspace {
     /// Notes what a flush is about to remove.
     pub(super) fn note_flush(&mut self, db: DbIndex) {
         for (_, key) in self.observations.names_in(&[db]) {
-            if self.is_stored(self.spot(Key::new(db, &key)), &key) {
+            if self.stored(self.spot(Key::new(db, &key)), &key).is_some() {
                 self.note_key(db, &key);
             }
         }
@@ -153,15 +153,9 @@ impl Keyspace {
             for spot in spots {
                 self.live(spot, &key, now);
             }
-            if spots.iter().any(|spot| self.is_stored(*spot, &key)) {
+            if spots.iter().any(|spot| self.stored(*spot, &key).is_some()) {
                 self.note_key(db, &key);
             }
         }
-    }
-
-    /// Whether an entry of this key is there, whatever its time.
-    fn is_stored(&self, spot: Spot, key: &[u8]) -> bool {
-        let is_it = |entry| self.store.is_key(entry, key);
-        self.databases.table(spot.table).find(&self.store, spot.slot, spot.hash, is_it).is_some()
     }
 }

@@ -3,7 +3,6 @@
 use super::extent::SharedBytes;
 use super::form::{COLLECTION, MODIFIED};
 use super::heap::HeapId;
-use super::index::Table;
 use super::journal::{
     Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat, Written,
 };
@@ -320,11 +319,8 @@ impl Keyspace {
 
     /// Whether a key's entry is newer than a change. The snapshot may also have missed what was changed, because it
     /// was gone by then: a change of its elements is left out, for there is nothing that it could be made on.
-    fn has_seen(&mut self, key: Key<'_>, changed: &Changed<'_>) -> bool {
-        let spot = self.spot(key);
-        let table = self.databases.table(spot.table);
-        let is_it = |entry| self.store.is_key(entry, key.bytes);
-        let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) else {
+    fn has_seen(&self, key: Key<'_>, changed: &Changed<'_>) -> bool {
+        let Some(position) = self.stored(self.spot(key), key.bytes) else {
             return matches!(changed.change, Change::Elements { creates: false, .. });
         };
         let version = self.store.version(position.entry);
@@ -378,9 +374,7 @@ impl Keyspace {
 
     fn remove_whatever_its_time(&mut self, key: Key<'_>) {
         let spot = self.spot(key);
-        let table: &Table = self.databases.table(spot.table);
-        let is_it = |entry| self.store.is_key(entry, key.bytes);
-        if let Some(position) = table.find(&self.store, spot.slot, spot.hash, is_it) {
+        if let Some(position) = self.stored(spot, key.bytes) {
             self.take_out(spot, position);
         }
     }

@@ -1,10 +1,9 @@
-//! What commands on collections of several kinds have in common: how an element is answered, and the arguments of
-//! `HSCAN`, `SSCAN` and `ZSCAN`.
+//! What commands on collections of several kinds have in common: how an element is answered, how many are
+//! to be chosen at random, and the arguments of `HSCAN`, `SSCAN` and `ZSCAN`.
 
-use super::scan::{Pattern, parse_cursor};
+use super::scan::{Pattern, parse_count, parse_cursor};
 use super::{Error, numbers};
 use crate::collection::{Digits, Element};
-use crate::limits::SCAN_COUNT_MAX;
 use crate::protocol::{Args, Reply};
 
 /// Answers an element.
@@ -14,6 +13,17 @@ pub(super) fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
         Element::Bytes(bytes) => reply.bulk(bytes),
         Element::Int(number) => reply.bulk(Digits::new().format(number).as_bytes()),
     }
+}
+
+/// How many elements chosen at random are wanted; a negative number lets one come several times.
+pub(super) fn random_count(arg: &[u8]) -> Result<i64, Error> {
+    let count = numbers::integer(arg)?;
+    if count == i64::MIN {
+        let most = i64::MAX;
+        let text = format!("ERR value is out of range, value must between -{most} and {most}");
+        return Err(Error::Text(text));
+    }
+    Ok(count)
 }
 
 /// The options of a walk over the elements of a key.
@@ -47,11 +57,7 @@ impl<'a> Scan<'a> {
             if option.eq_ignore_ascii_case(b"match") {
                 options.pattern = Pattern::new(value);
             } else if option.eq_ignore_ascii_case(b"count") {
-                let count = numbers::integer(value)?;
-                if count < 1 {
-                    return Err(Error::Syntax);
-                }
-                options.count = usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX);
+                options.count = parse_count(value)?;
             } else {
                 return Err(Error::Syntax);
             }

@@ -13,7 +13,7 @@ use super::long_double::LongDouble;
 use super::numbers::{integer, parse_i64};
 use super::scan::KeyList;
 use super::strings::reply_length;
-use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
+use super::{Command, DataHandler, Error, Flags, Group};
 use crate::cache::Missing;
 use crate::collection::hash::Entry;
 use crate::collection::{Collection, Digits, Edit, Element, Hash};
@@ -37,17 +37,10 @@ const fn row(
     (since, complexity): (&'static str, &'static str),
     summary: &'static str,
 ) -> Command {
-    Command {
-        name,
-        arity,
-        flags,
-        keys: Keys::ONE,
-        handler: Handler::Keyed(handler),
-        group: Group::Hash,
-        summary,
-        since,
-        complexity,
-    }
+    Command::keyed(name, arity, Group::Hash, handler)
+        .with(flags)
+        .doc(since, summary)
+        .cost(complexity)
 }
 
 /// The rows of this group.

@@ -1,6 +1,6 @@
-//! A short way to write rows of commands that take no keys: connection, server, cluster.
+//! A short way to write rows of commands that take no keys (connection, server, cluster) or one.
 
-use super::{Command, Error, Flags, Group, Handler, Keys, SessionHandler};
+use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys, SessionHandler};
 use crate::protocol::{Args, Reply};
 
 impl Command {
@@ -17,6 +17,26 @@ impl Command {
             flags: Flags::empty(),
             keys: Keys::None,
             handler: Handler::Session(handler),
+            group,
+            summary: "",
+            since: "1.0.0",
+            complexity: "O(1)",
+        }
+    }
+
+    /// A command on the key that is its first argument, without flags.
+    pub(super) const fn keyed(
+        name: &'static str,
+        arity: i8,
+        group: Group,
+        handler: DataHandler,
+    ) -> Self {
+        Self {
+            name,
+            arity,
+            flags: Flags::empty(),
+            keys: Keys::ONE,
+            handler: Handler::Keyed(handler),
             group,
             summary: "",
             since: "1.0.0",

@@ -238,6 +238,15 @@ struct ScanOptions<'a> {
     type_name: Option<&'a [u8]>,
 }
 
+/// How many entries or elements a step of a walk is to look at.
+pub(super) fn parse_count(value: &[u8]) -> Result<usize, Error> {
+    let count = numbers::integer(value)?;
+    if count < 1 {
+        return Err(Error::Syntax);
+    }
+    Ok(usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX))
+}
+
 impl<'a> ScanOptions<'a> {
     fn parse(args: &Args<'a>) -> Result<Self, Error> {
         let mut options = Self { pattern: Pattern::All, count: 10, type_name: None };
@@ -247,11 +256,7 @@ impl<'a> ScanOptions<'a> {
             if option.eq_ignore_ascii_case(b"match") {
                 options.pattern = Pattern::new(value);
             } else if option.eq_ignore_ascii_case(b"count") {
-                let count = numbers::integer(value)?;
-                if count < 1 {
-                    return Err(Error::Syntax);
-                }
-                options.count = usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX);
+                options.count = parse_count(value)?;
             } else if option.eq_ignore_ascii_case(b"type") {
                 options.type_name = Some(value);
             } else {

@@ -10,7 +10,7 @@ use super::elements::{Scan, reply_element};
 use super::exec::Exec;
 use super::scan::KeyList;
 use super::strings::reply_length;
-use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
+use super::{Command, DataHandler, Error, Flags, Group, Keys};
 use crate::cache::Missing;
 use crate::collection::{Digits, Element, Set, Value};
 use crate::protocol::{Args, Reply};
@@ -38,17 +38,10 @@ const fn row(
     (since, complexity): (&'static str, &'static str),
     summary: &'static str,
 ) -> Command {
-    Command {
-        name,
-        arity,
-        flags,
-        keys: Keys::ONE,
-        handler: Handler::Keyed(handler),
-        group: Group::Set,
-        summary,
-        since,
-        complexity,
-    }
+    Command::keyed(name, arity, Group::Set, handler)
+        .with(flags)
+        .doc(since, summary)
+        .cost(complexity)
 }
 
 const fn with_keys(keys: Keys, row: Command) -> Command {

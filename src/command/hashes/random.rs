@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use crate::cache::Random;
 use crate::collection::Hash;
 use crate::collection::hash::{Entry, View};
-use crate::command::elements::reply_element;
-use crate::command::numbers::integer;
+use crate::command::elements::{random_count, reply_element};
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
 use crate::protocol::{Args, Proto, Reply};
@@ -46,12 +45,7 @@ struct Wanted {
 
 impl Wanted {
     fn parse(args: &Args<'_>) -> Result<Self, Error> {
-        let count = integer(args.at(2))?;
-        if count == i64::MIN {
-            let most = i64::MAX;
-            let text = format!("ERR value is out of range, value must between -{most} and {most}");
-            return Err(Error::Text(text));
-        }
+        let count = random_count(args.at(2))?;
         let with_values = args.get(3).is_some();
         if args.get(3).is_some_and(|word| !word.eq_ignore_ascii_case(b"withvalues"))
             || args.len() > 4

@@ -5,7 +5,7 @@ use super::{
     lindex, linsert, llen, lmove, lmpop, lpop, lpush, lpushx, lrange, lrem, lset, ltrim, rpop,
     rpoplpush, rpush, rpushx,
 };
-use crate::command::{Command, DataHandler, Flags, Group, Handler, Keys};
+use crate::command::{Command, DataHandler, Flags, Group, Keys};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.union(Flags::FAST);
@@ -68,15 +68,5 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const fn row(name: &'static str, arity: i8, flags: Flags, handler: DataHandler) -> Command {
-    Command {
-        name,
-        arity,
-        flags,
-        keys: Keys::ONE,
-        handler: Handler::Keyed(handler),
-        group: Group::List,
-        summary: "",
-        since: "",
-        complexity: "O(1)",
-    }
+    Command::keyed(name, arity, Group::List, handler).with(flags)
 }

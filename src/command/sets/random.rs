@@ -3,8 +3,8 @@
 use super::set_at;
 use crate::cache::Missing;
 use crate::collection::Set;
-use crate::command::elements::reply_element;
-use crate::command::numbers::{integer, parse_i64};
+use crate::command::elements::{self, reply_element};
+use crate::command::numbers::parse_i64;
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
 use crate::protocol::{Args, Reply};
@@ -95,12 +95,7 @@ pub(super) fn srandmember(
 
 /// How many members are wanted, and whether one may come several times: of which a negative number tells.
 fn random_count(arg: &[u8]) -> Result<(usize, bool), Error> {
-    let count = integer(arg)?;
-    if count == i64::MIN {
-        let most = i64::MAX;
-        let text = format!("ERR value is out of range, value must between -{most} and {most}");
-        return Err(Error::Text(text));
-    }
+    let count = elements::random_count(arg)?;
     let may_repeat = count < 0;
     let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     if may_repeat && count > RANDOM_REPEATS_MAX {

@@ -4,7 +4,7 @@ use super::Shape;
 use crate::cache::Random;
 use crate::collection::SortedSet;
 use crate::collection::sorted_set::View;
-use crate::command::numbers::integer;
+use crate::command::elements::random_count;
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
 use crate::protocol::{Args, Reply};
@@ -26,12 +26,7 @@ const OUT_OF_RANGE: Error = Error::Static("ERR value is out of range");
 
 impl Wanted {
     fn parse(args: &Args<'_>) -> Result<Self, Error> {
-        let count = integer(args.at(2))?;
-        if count == i64::MIN {
-            let most = i64::MAX;
-            let text = format!("ERR value is out of range, value must between -{most} and {most}");
-            return Err(Error::Text(text));
-        }
+        let count = random_count(args.at(2))?;
         let with_scores = match args.get(3) {
             None => false,
             Some(word) if word.eq_ignore_ascii_case(b"withscores") && args.len() == 4 => true,
