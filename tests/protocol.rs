@@ -535,7 +535,8 @@ fn a_client_that_does_not_read_is_disconnected() {
     const VALUE_BYTES: usize = 100_000;
     let server = Launch::shards(2).start();
     let mut client = server.client();
-    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"];
+    // Below what a client may leave unread before its requests wait: 512 KiB.
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 256kb 0 0"];
     assert_eq!(client.command(&limit), Value::ok());
     client.command(&[b"SET".as_slice(), b"big", &vec![b'x'; VALUE_BYTES]]);
     let before = server.resident_bytes();

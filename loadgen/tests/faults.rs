@@ -70,12 +70,15 @@ fn a_server_that_loses_confuses_or_damages_values_is_found_out() {
     let cases: [(&str, Lie); 4] = [
         // A write is acknowledged and forgotten, and with it what was there.
         ("lost", |_, args| (args[0] == b"get").then(|| b"$-1\r\n".to_vec())),
-        // A write is acknowledged and not done.
-        ("stale", |_, args| (args[0] == b"set").then(|| b"+OK\r\n".to_vec())),
+        // A write is acknowledged and not done. Of a key never written before, it would be lost.
+        ("stale", |store, args| {
+            (args[0] == b"set" && store.has(&args[1])).then(|| b"+OK\r\n".to_vec())
+        }),
         // A read finds what was written to another key.
         ("foreign", |store, args| {
             let other = b"verify:000000000000".to_vec();
-            (args[0] == b"get" && args[1] != other).then(|| store.answer(&[b"GET".to_vec(), other]))
+            let lies = args[0] == b"get" && args[1] != other && store.has(&other);
+            lies.then(|| store.answer(&[b"GET".to_vec(), other]))
         }),
         ("wrong", |store, args| {
             let mut reply = (args[0] == b"get").then(|| store.answer(args))?;

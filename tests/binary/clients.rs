@@ -220,7 +220,8 @@ fn a_client_that_does_not_read_is_disconnected() {
     const VALUE_BYTES: usize = 100_000;
     let server = start(2);
     let mut other = server.client();
-    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 1mb 0 0"];
+    // Below what a client may leave unread before its requests wait: 512 KiB.
+    let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 256kb 0 0"];
     other.command(&limit);
     let mut slow = client(&server);
     slow.set("big", &"x".repeat(VALUE_BYTES));

@@ -178,6 +178,10 @@ impl Store {
             other => panic!("the tool asked for {}", other.escape_ascii()),
         }
     }
+
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.0.lock().expect("nobody panics with it").contains_key(key)
+    }
 }
 
 /// A bulk string.
