@@ -28,7 +28,7 @@ use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
 use super::table::Connections;
-use super::transaction::{Queue, tell_observers};
+use super::transaction::Queue;
 use super::window::Scratch;
 use crate::cache::{Extent, PREFETCH_KEYS_MAX};
 use crate::command::table::Table;
@@ -371,7 +371,7 @@ impl<'a> Core<'a> {
                     Queued::Claim { core, ticket } => {
                         let shard = holder.value().id();
                         self.publish(holder.value());
-                        tell_observers(self.node, holder.value());
+                        self.engine.attend(holder.value());
                         let grant = holder.hand_over();
                         self.post(core, Message::Granted { shard, ticket, grant });
                         return;
@@ -379,7 +379,7 @@ impl<'a> Core<'a> {
                 }
             }
             self.publish(holder.value());
-            tell_observers(self.node, holder.value());
+            self.engine.attend(holder.value());
             match holder.release() {
                 Some(again) => holder = again,
                 None => return,

@@ -247,7 +247,8 @@ impl<'a> Engine<'a> {
         self.count_over(shards, self.slice.ns - before);
     }
 
-    /// Runs a command of either protocol on `shard`: see [`Engine::run`] and [`Engine::run_native`].
+    /// Runs a command of either protocol on `shard`, and tells of what it has changed: see [`Engine::run`] and
+    /// [`Engine::run_native`].
     #[inline]
     pub(crate) fn run_any(
         &mut self,
@@ -257,15 +258,19 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) -> Option<ReplyHead> {
-        if let Some(native) = &call.native {
-            return Some(self.run_native(shard, client, (call, native), args, out));
-        }
-        self.run(shard, client, call, args, out);
-        None
+        let head = match &call.native {
+            Some(native) => Some(self.run_native(shard, client, (call, native), args, out)),
+            None => {
+                self.run(shard, client, call, args, out);
+                None
+            }
+        };
+        self.attend(shard);
+        head
     }
 
-    /// Runs a command of either protocol over several shards: see [`Engine::run_over`] and
-    /// [`Engine::run_native_over`].
+    /// Runs a command of either protocol over several shards, and tells of what it has changed: see
+    /// [`Engine::run_over`] and [`Engine::run_native_over`].
     pub(crate) fn run_any_over(
         &mut self,
         shards: &mut [Option<&mut Shard>],
@@ -274,11 +279,15 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) -> Option<ReplyHead> {
-        if let Some(native) = &call.native {
-            return Some(self.run_native_over(shards, client, (call, native), args, out));
-        }
-        self.run_over(shards, client, call, args, out);
-        None
+        let head = match &call.native {
+            Some(native) => Some(self.run_native_over(shards, client, (call, native), args, out)),
+            None => {
+                self.run_over(shards, client, call, args, out);
+                None
+            }
+        };
+        self.attend_all(shards);
+        head
     }
 
     /// Runs a request of the binary protocol whose keys all lie on `shard`: appends the body of its

@@ -13,6 +13,7 @@
 //! | `burst` | plain gets and sets of frames, run in one go |
 //! | `engine` | runs a command, counts and times it |
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
+//! | `attend` | who is to hear of what commands have changed |
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
 //! | `room` | the memory limit, shared out among the shards |
@@ -24,6 +25,7 @@
 //! | `gate` | replies that wait for the disk |
 //! | `log_waits` | clients that wait for what all logs come to |
 
+mod attend;
 mod batch;
 mod buffers;
 mod burst;

@@ -16,7 +16,6 @@ mod watch;
 
 pub(crate) use queue::Queue;
 pub(crate) use watch::Unwatched;
-pub(super) use watch::tell_observers;
 
 use super::connection::{Connection, State};
 use super::core::Core;
@@ -212,6 +211,9 @@ impl Core<'_> {
         let muted = self.is_muted(connection);
         self.unwatch(connection);
         self.run_queue(connection, call, muted);
+        if let Some(mut shards) = self.shards.all(&needed) {
+            self.engine.attend_all(&mut shards);
+        }
         self.end_exec((connection, call), args, since, Ok(()))
     }
 

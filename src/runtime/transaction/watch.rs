@@ -2,7 +2,7 @@
 //!
 //! A client is registered with the shard of each key, under its token (`cache::observe`). A change is noted
 //! there, and whoever holds the shard tells the clients before the token goes to somebody else
-//! ([`tell_observers`]): so who holds the tokens of all watched keys has been told of all changes. Clients
+//! (`attend`): so who holds the tokens of all watched keys has been told of all changes. Clients
 //! that watch no longer are taken out of the registers by whoever holds them, since nobody waits for that.
 
 use std::collections::HashSet;
@@ -12,7 +12,6 @@ use super::super::core::Core;
 use super::super::dispatch::Flow;
 use super::super::shards::Queued;
 use crate::cache::{Access, Observer};
-use crate::node::Node;
 use crate::protocol::Args;
 use crate::shard::{Call, Shard};
 use crate::types::{DbIndex, Key};
@@ -29,26 +28,6 @@ impl Unwatched {
     pub(in crate::runtime) fn forget(&self, shard: &mut Shard) {
         for (db, key) in &self.keys {
             shard.keyspace_mut().stop_observing((*db, key), self.observer);
-        }
-    }
-}
-
-/// Tells the clients that observe keys of a shard which of them have changed.
-#[inline]
-pub(in crate::runtime) fn tell_observers(node: &Node, shard: &mut Shard) {
-    if shard.keyspace().has_notes() {
-        tell(node, shard);
-    }
-}
-
-#[cold]
-fn tell(node: &Node, shard: &mut Shard) {
-    for observed in shard.keyspace_mut().take_notes() {
-        for observer in observed.observers {
-            // It may be gone.
-            if let Some(client) = node.clients.get(observer.client) {
-                client.transaction.touch(observer.serial);
-            }
         }
     }
 }
@@ -125,7 +104,7 @@ impl Core<'_> {
             for (db, key) in keys {
                 shard.keyspace_mut().contains(Key::new(*db, key), now, Access::Peek);
             }
-            tell_observers(self.node, shard);
+            self.engine.attend(shard);
         }
         connection.session.info.transaction.is_touched()
     }
