@@ -5,6 +5,7 @@
 //! scattered over the pages, each eviction also moves a few entries out of the sparsest page of its
 //! size, so that whole pages come free.
 
+use super::events::Why;
 use super::index::Table;
 use super::reclaim::BYTES_PER_ENTRY_OF_WORK;
 use super::slab::{Effort, Handle};
@@ -50,7 +51,7 @@ impl Keyspace {
         };
         let class = self.store.slab.class_of(entry);
         let expired = self.store.is_expired(entry, now);
-        self.remove_unasked(entry);
+        self.remove_unasked(entry, if expired { Why::Expired } else { Why::Evicted });
         self.counts.expired += u64::from(expired);
         self.counts.evicted += u64::from(!expired);
         self.store.slab.start_drain(class, Effort::Pressing);
@@ -78,7 +79,7 @@ impl Keyspace {
         let mut left = budget;
         while let Some(entry) = self.wheel.next_due(&mut self.store, now, &mut left) {
             let flushed = self.databases.table(self.store.table(entry)).retired;
-            let given_back = self.remove_unasked(entry);
+            let given_back = self.remove_unasked(entry, Why::Expired);
             self.counts.expired += u64::from(!flushed);
             left = left.saturating_sub(given_back / BYTES_PER_ENTRY_OF_WORK);
         }

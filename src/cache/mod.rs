@@ -28,6 +28,7 @@ mod collections;
 mod databases;
 mod directory;
 mod entry;
+mod events;
 mod evict;
 mod expiry;
 mod extent;
@@ -59,6 +60,7 @@ use crate::types::{Key, UnixMs};
 
 use databases::Databases;
 use entry::Store;
+use events::{EXPIRED, Events};
 use expiry::Wheel;
 use index::Position;
 use journal::Journal;
@@ -68,6 +70,7 @@ use slab::Handle;
 
 pub use ahead::{Place, WrongSlot};
 pub use collections::Missing;
+pub use events::{Event, EventClasses};
 pub use extent::{Extent, SharedBytes};
 pub use journal::{
     Change, Changed, Changes, NO_CHANGES, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat,
@@ -250,6 +253,7 @@ pub struct Keyspace {
     counts: KeyspaceCounts,
     journal: Journal,
     observations: Observations,
+    events: Events,
     upheavals: u64,
     sequence: u64,
     /// Where the sequence began.
@@ -289,6 +293,7 @@ impl Keyspace {
             counts: KeyspaceCounts::default(),
             journal: Journal::default(),
             observations: Observations::default(),
+            events: Events::default(),
             upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
@@ -436,6 +441,9 @@ impl Keyspace {
         let spot = self.spot(key);
         let entry = self.live(spot, key.bytes, now).map(|position| position.entry);
         self.count_lookup(entry, now, access);
+        if entry.is_none() && matches!(access, Access::Read | Access::ReadNoTouch) {
+            self.tell(EventClasses::KEY_MISS, "keymiss", key);
+        }
         entry
     }
 
@@ -501,6 +509,7 @@ impl Keyspace {
         if self.observations.are_any() {
             self.note_key(db, key);
         }
+        self.tell(EventClasses::EXPIRED, EXPIRED, Key::new(db, key));
         if self.journal.is_on() {
             self.journal.remove((db, key), false, self.sequence);
         }

@@ -108,10 +108,10 @@ impl Keyspace {
         }
     }
 
-    /// Whether observed keys have changed that nobody has been told of.
+    /// Whether there is anything that nobody has been told of: observed keys that have changed, or events.
     #[inline]
-    pub fn has_notes(&self) -> bool {
-        !self.observations.notes.is_empty()
+    pub fn has_news(&self) -> bool {
+        !self.observations.notes.is_empty() || self.events.are_any()
     }
 
     /// The observed keys that have changed, in order. They are observed no longer.

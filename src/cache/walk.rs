@@ -1,5 +1,6 @@
 //! Methods on whole databases and slots.
 
+use super::events::Why;
 use super::{EntryRef, Keyspace};
 use crate::types::{DbIndex, Slot, UnixMs};
 
@@ -81,7 +82,7 @@ impl Keyspace {
                 key.extend_from_slice(self.store.key(entry));
                 return true;
             }
-            self.remove_unasked(entry);
+            self.remove_unasked(entry, Why::Expired);
             self.counts.expired += 1;
         }
         false

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::events::{EventClasses, Why};
 use super::extent::{Extent, SharedBytes};
 use super::form::{Form, Kind, MODIFIED};
 use super::index::{Position, Table};
@@ -242,6 +243,7 @@ impl Keyspace {
         let table = self.databases.table_mut(spot.table);
         table.insert(&mut self.store, spot.slot, spot.hash, entry);
         self.link(spot, entry, at);
+        self.tell(EventClasses::NEW, "new", key);
         entry
     }
 
@@ -296,9 +298,12 @@ impl Keyspace {
 
     /// Removes an entry that expired or gives way, and notes it unless its database was flushed, which
     /// was noted then.
-    pub(super) fn remove_unasked(&mut self, entry: Handle) -> usize {
+    pub(super) fn remove_unasked(&mut self, entry: Handle, why: Why) -> usize {
         if self.observations.are_any() {
             self.note_entry(entry);
+        }
+        if self.wants_events() {
+            self.tell_of_entry(entry, why);
         }
         if self.journal.is_on()
             && let Some(db) = self.databases.db_of(self.store.table(entry))

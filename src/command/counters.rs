@@ -3,6 +3,7 @@
 //! A counter keeps its expiry when it changes, and is written as the text of the number, so that every
 //! string command works on it too.
 
+use super::events;
 use super::exec::Exec;
 use super::long_double::LongDouble;
 use super::numbers::{integer, parse_i64};
@@ -115,6 +116,7 @@ pub(super) fn add(exec: &mut Exec<'_>, key: Key<'_>, amount: i64) -> Result<i64,
         .checked_add(amount)
         .ok_or(Error::Static("ERR increment or decrement would overflow"))?;
     write(exec, key, itoa::Buffer::new().format(sum).as_bytes(), Expiry::Keep);
+    exec.tell(key, events::INCRBY);
     Ok(sum)
 }
 

@@ -3,7 +3,7 @@
 //! A key that goes elsewhere is read out whole and written anew, because its new name may belong to
 //! another shard; all shards of a command are held at once, so nobody sees the step between.
 
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, events, numbers};
 use crate::cache::{Access, Expiry, SharedBytes, Whole};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
 use crate::protocol::{Args, Reply};
@@ -123,7 +123,10 @@ pub(crate) fn db_argument(arg: &[u8]) -> Result<DbIndex, Error> {
 fn del(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let mut removed = 0;
     exec.for_each_key(args.from(1).map(|name| (name, ())), |exec, key, ()| {
-        removed += i64::from(exec.delete(key));
+        if exec.delete(key) {
+            removed += 1;
+            exec.tell(key, events::DEL);
+        }
     });
     reply.integer(removed);
     Ok(())
@@ -216,7 +219,10 @@ fn rename_key(exec: &mut Exec<'_>, args: &Args<'_>, replace: bool) -> Result<boo
     if !replace && exec.keyspace(to).contains(to, now, access) {
         return Ok(false);
     }
-    Ok(transfer(exec, from, to, Transfer::Move(access)))
+    let renamed = transfer(exec, from, to, Transfer::Move(access));
+    exec.tell(from, events::RENAME_FROM);
+    exec.tell(to, events::RENAME_TO);
+    Ok(renamed)
 }
 
 /// What becomes of a key whose value goes to another.
@@ -270,6 +276,9 @@ fn copy(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     let copied = exec.keyspace(from).contains(from, now, access)
         && (replace || !exec.keyspace(to).contains(to, now, Access::Peek))
         && transfer(exec, from, to, Transfer::Copy);
+    if copied {
+        exec.tell(to, events::COPY_TO);
+    }
     reply.integer(i64::from(copied));
     Ok(())
 }
@@ -308,6 +317,10 @@ fn move_to_db(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Re
     let moved = exec.keyspace(from).contains(from, now, access)
         && !exec.keyspace(to).contains(to, now, access)
         && transfer(exec, from, to, Transfer::Move(access));
+    if moved {
+        exec.tell(from, events::MOVE_FROM);
+        exec.tell(to, events::MOVE_TO);
+    }
     reply.integer(i64::from(moved));
     Ok(())
 }

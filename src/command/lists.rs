@@ -12,6 +12,7 @@ pub use table::COMMANDS;
 
 use super::Error;
 use super::elements::reply_element;
+use super::events::{self, Event};
 use super::exec::Exec;
 use super::numbers::integer;
 use super::strings::reply_length;
@@ -131,6 +132,7 @@ fn lmpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer 
             pop_many(list, (end, count), edit, reply);
         })?;
         if popped.is_some() {
+            exec.tell(key, popped_from(end));
             return Ok(());
         }
     }
@@ -203,8 +205,24 @@ fn move_between(
     if from != to {
         exec.change(to, Missing::Create, push)?;
     }
+    exec.tell(to, pushed_at(to_end));
+    exec.tell(from, popped_from(from_end));
     reply.bulk(&moved);
     Ok(())
+}
+
+fn pushed_at(end: End) -> Event {
+    match end {
+        End::Left => events::LPUSH,
+        End::Right => events::RPUSH,
+    }
+}
+
+fn popped_from(end: End) -> Event {
+    match end {
+        End::Left => events::LPOP,
+        End::Right => events::RPOP,
+    }
 }
 
 /// The list of a key that is going to be changed.

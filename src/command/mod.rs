@@ -16,6 +16,7 @@ pub mod details;
 pub mod dump;
 mod elements;
 pub mod error;
+mod events;
 pub mod exec;
 pub mod expire;
 pub mod glob;

@@ -7,6 +7,7 @@ mod random;
 pub(super) mod tests;
 
 use super::elements::{Scan, reply_element};
+use super::events;
 use super::exec::Exec;
 use super::scan::KeyList;
 use super::strings::reply_length;
@@ -229,6 +230,8 @@ fn smove(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
                 exec.change::<Set, _>(from, Missing::Skip, |set, edit| set.remove(member, edit))?;
             if taken == Some(true) {
                 exec.change::<Set, _>(to, Missing::Create, |set, edit| set.add(member, edit))?;
+                exec.tell(from, events::SREM);
+                exec.tell(to, events::SADD);
             }
             taken == Some(true)
         }

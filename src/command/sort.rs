@@ -9,10 +9,12 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::elements::reply_element;
+use super::events;
 use super::exec::Exec;
 use super::numbers::integer;
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
+use crate::cache::Access;
 use crate::collection::list::End;
 use crate::collection::{Digits, Element, List, Value};
 use crate::double;
@@ -194,9 +196,14 @@ fn run(exec: &mut Exec<'_>, name: &[u8], options: &Options<'_>, reply: &mut Repl
         return Ok(());
     };
     let stored = results(exec, window, &options.get);
-    exec.replace(exec.key(store), |list: &mut List, edit| {
+    let key = exec.key(store);
+    let changes = !stored.is_empty() || exec.keyspace(key).contains(key, now, Access::Peek);
+    exec.replace(key, |list: &mut List, edit| {
         list.push(End::Right, stored.iter().map(|element| &**element), edit);
     });
+    if changes {
+        exec.tell(key, events::SORTSTORE);
+    }
     reply_length(reply, stored.len());
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::events;
 use super::exec::Exec;
 use super::numbers::{ExpiryUnit, clamp_range, integer, is_backwards};
 use super::{Command, Error, Flags, Group, Handler, Keys};
@@ -252,6 +253,16 @@ pub(super) fn write(exec: &mut Exec<'_>, key: Key<'_>, value: &[u8], expiry: Exp
     }
 }
 
+/// Sets `key` as a command does that is about the whole value.
+#[inline]
+pub(super) fn set_whole(exec: &mut Exec<'_>, key: Key<'_>, value: &[u8], expiry: Expiry) {
+    write(exec, key, value, expiry);
+    exec.tell(key, events::SET);
+    if matches!(expiry, Expiry::At(_)) {
+        exec.tell(key, events::EXPIRE);
+    }
+}
+
 /// Changes the bytes in `range` of the value of `key` in place, at a length of `length`; does not count a
 /// change.
 pub(super) fn edit<R>(
@@ -319,7 +330,7 @@ fn set(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<()
         return set_with_options(exec, args, reply);
     }
     let key = exec.key(args.at(1));
-    write(exec, key, args.at(2), Expiry::Clear);
+    set_whole(exec, key, args.at(2), Expiry::Clear);
     reply.ok();
     Ok(())
 }
@@ -405,7 +416,7 @@ fn set_with_options(
         Some(Condition::Present) => present,
     };
     if sets {
-        write(exec, key, args.at(2), expiry);
+        set_whole(exec, key, args.at(2), expiry);
     }
     match (options.get, sets) {
         (true, _) => {}
@@ -425,7 +436,7 @@ fn setnx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     let key = exec.key(args.at(1));
     let sets = !is_there(exec, key);
     if sets {
-        write(exec, key, args.at(2), Expiry::Clear);
+        set_whole(exec, key, args.at(2), Expiry::Clear);
     }
     reply.integer(i64::from(sets));
     Ok(())
@@ -434,7 +445,7 @@ fn setnx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 fn setex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let expires_at = ExpiryUnit::Seconds.expires_at(args.at(2), exec.now.unix, "setex")?;
     let key = exec.key(args.at(1));
-    write(exec, key, args.at(3), Expiry::At(expires_at));
+    set_whole(exec, key, args.at(3), Expiry::At(expires_at));
     reply.ok();
     Ok(())
 }
@@ -442,7 +453,7 @@ fn setex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 fn psetex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let expires_at = ExpiryUnit::Milliseconds.expires_at(args.at(2), exec.now.unix, "psetex")?;
     let key = exec.key(args.at(1));
-    write(exec, key, args.at(3), Expiry::At(expires_at));
+    set_whole(exec, key, args.at(3), Expiry::At(expires_at));
     reply.ok();
     Ok(())
 }
@@ -450,7 +461,7 @@ fn psetex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 fn getset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
     answer(exec, key, reply)?;
-    write(exec, key, args.at(2), Expiry::Clear);
+    set_whole(exec, key, args.at(2), Expiry::Clear);
     Ok(())
 }
 
@@ -496,17 +507,15 @@ fn getex(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
         let expires_at = unit.expires_at(text, now, "getex")?;
         let keyspace = exec.keyspace(key);
         keyspace.count_change();
-        if expires_at <= now {
-            keyspace.remove(key, now);
-        } else {
-            keyspace.set_expiry(key, Some(expires_at), now);
-        }
+        keyspace.set_expiry(key, Some(expires_at), now);
+        exec.tell(key, events::EXPIRE);
     } else if options.persist {
         let keyspace = exec.keyspace(key);
         let entry = keyspace.get(key, now, Access::Peek);
         if entry.is_some_and(|entry| entry.expires_at.is_some()) {
             keyspace.set_expiry(key, None, now);
             keyspace.count_change();
+            exec.tell(key, events::PERSIST);
         }
     }
     Ok(())
@@ -535,11 +544,13 @@ fn append(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 pub(super) fn append_to(exec: &mut Exec<'_>, key: Key<'_>, tail: &[u8]) -> Result<usize, Error> {
     let Some(start) = read_to_write(exec, key)?.map(<[u8]>::len) else {
         write(exec, key, tail, Expiry::Clear);
+        exec.tell(key, events::APPEND);
         return Ok(tail.len());
     };
     let length = checked_length(exec, start, tail.len())?;
     edit(exec, key, length, start..length, |value| value[start..].copy_from_slice(tail));
     count_change(exec, key);
+    exec.tell(key, events::APPEND);
     Ok(length)
 }
 
@@ -593,7 +604,7 @@ fn pairs<'a>(
 
 fn mset(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     exec.for_each_key(pairs(args, "mset")?, |exec, key, value| {
-        write(exec, key, value, Expiry::Clear);
+        set_whole(exec, key, value, Expiry::Clear);
     });
     reply.ok();
     Ok(())
@@ -605,7 +616,7 @@ fn msetnx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     if sets {
         for (key, value) in pairs {
             let key = exec.key(key);
-            write(exec, key, value, Expiry::Clear);
+            set_whole(exec, key, value, Expiry::Clear);
         }
     }
     reply.integer(i64::from(sets));

@@ -8,6 +8,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use super::events::Event;
 use super::{Command, Error, Handler};
 use crate::limits::COMMANDS_MAX;
 use crate::protocol::Args;
@@ -72,6 +73,8 @@ pub struct Entry {
     pub full_name: &'static str,
     /// The container it belongs to, if it is a subcommand.
     pub parent: Option<CommandId>,
+    /// What it tells of its first key, if it has changed it.
+    pub event: Option<Event>,
     subcommands: Range<usize>,
 }
 
@@ -132,6 +135,7 @@ impl Table {
             id,
             full_name: command.name,
             parent: None,
+            event: Event::of(command.name),
             subcommands: first..first + rows.len(),
         });
         for row in rows {
@@ -145,6 +149,7 @@ impl Table {
                 id: self.next_id(),
                 full_name,
                 parent: Some(id),
+                event: None,
                 subcommands: 0..0,
             };
             self.entries.push(entry);

@@ -27,7 +27,7 @@ pub use value::{
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use crate::cache::EvictionPolicy;
+use crate::cache::{EventClasses, EvictionPolicy};
 use crate::collection::Thresholds;
 use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
 
@@ -79,6 +79,8 @@ pub struct Config {
     pub maxmemory_policy: EvictionPolicy,
     /// `hash-max-listpack-entries` and its like: up to which size collections are blocks.
     pub thresholds: Thresholds,
+    /// Keyspace events that are published.
+    pub notify_keyspace_events: EventClasses,
     /// `list-compress-depth`: what Redis leaves uncompressed at the ends of lists; nothing is compressed here.
     pub list_compress_depth: u32,
 
@@ -170,6 +172,7 @@ impl Config {
             maxmemory_bytes: 0,
             maxmemory_policy: EvictionPolicy::NoEviction,
             thresholds: Thresholds::default(),
+            notify_keyspace_events: EventClasses::empty(),
             list_compress_depth: 0,
             maxclients: 10_000,
             timeout_s: 0,

@@ -7,7 +7,7 @@ use super::parameter::{Bounds, Change, Form, Parameter, SIZE_MAX};
 use super::percentiles::Percentiles;
 use super::value::{format_cpus, parse_bind, parse_cpus};
 use super::{BinaryPort, Config, DebugCommand, Durability, LogLevel, Secret, ShardPorts};
-use crate::cache::EvictionPolicy;
+use crate::cache::{EventClasses, EvictionPolicy};
 use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
 
 /// All parameters, in the order of the manual.
@@ -408,6 +408,17 @@ pub const PARAMETERS: &[Parameter] = &[
         change: Change::Live,
         doc: "The percentiles of each command's histogram that INFO latencystats shows",
     },
+    Parameter {
+        name: "notify-keyspace-events",
+        alias: None,
+        form: Form::Text(
+            "letters: K and E for the channels, A or any of g$lshzxetdmn for the events",
+            |c| c.notify_keyspace_events.letters(),
+            set_events,
+        ),
+        change: Change::Live,
+        doc: "Keyspace events that are published: K on `__keyspace@db__:key`, E on `__keyevent@db__:event`",
+    },
     fixed("databases", "16", "Logical databases"),
     fixed("hz", "10", "A core looks at its clients and shards this many times a second"),
     fixed("maxmemory-clients", "0", "Clients are not evicted; maxmemory counts their buffers"),
@@ -421,7 +432,6 @@ pub const PARAMETERS: &[Parameter] = &[
     fixed("tls-port", "0", "There is no TLS"),
     fixed("aclfile", "", "There are no ACL users beside the default one"),
     fixed("replicaof", "", "The server is nobody's replica"),
-    fixed("notify-keyspace-events", "", "There are no keyspace notifications"),
     fixed("activedefrag", "no", "There is no switch for defragmentation"),
     fixed("lua-time-limit", "0", "There are no scripts to limit"),
     fixed("busy-reply-threshold", "0", "There are no scripts to limit"),
@@ -494,6 +504,12 @@ fn get_bind(config: &Config) -> String {
 
 fn set_cpus(config: &mut Config, text: &str) -> Result<(), &'static str> {
     config.cpus = parse_cpus(text).ok_or("argument must be a list of CPUs")?;
+    Ok(())
+}
+
+fn set_events(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.notify_keyspace_events =
+        EventClasses::parse(text).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
     Ok(())
 }
 

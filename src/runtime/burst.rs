@@ -196,6 +196,7 @@ impl Core<'_> {
             && !self.engine.slice_is_over()
             && !(self.config.cluster_enabled && connection.port == Port::Core)
             && !self.is_loading
+            && self.config.notify_keyspace_events.is_empty()
             && !self.logs.is_behind
             && !self.is_monitored()
             && !self.needs_auth(connection)

@@ -365,6 +365,7 @@ impl<'a> Core<'a> {
                         self.keep_freed(freed);
                         batch.gate = std::mem::replace(&mut self.engine.gate, gate);
                         self.engine.resume_slice(slice);
+                        self.spread_news();
                         self.post(batch.origin, Message::Done(batch));
                     }
                     Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
@@ -372,6 +373,7 @@ impl<'a> Core<'a> {
                         let shard = holder.value().id();
                         self.publish(holder.value());
                         self.engine.attend(holder.value());
+                        self.spread_news();
                         let grant = holder.hand_over();
                         self.post(core, Message::Granted { shard, ticket, grant });
                         return;
@@ -380,6 +382,7 @@ impl<'a> Core<'a> {
             }
             self.publish(holder.value());
             self.engine.attend(holder.value());
+            self.spread_news();
             match holder.release() {
                 Some(again) => holder = again,
                 None => return,
@@ -531,6 +534,7 @@ impl<'a> Core<'a> {
         let Some(shard) = self.shards.borrow_again(shard) else { return };
         shard.set_room(budget.room_of(shard, self.node.shard(shard.id())));
         shard.keyspace_mut().set_thresholds(self.config.thresholds);
+        shard.keyspace_mut().want_events(self.config.notify_keyspace_events);
     }
 
     // --- connections by name ---------------------------------------------------------------------

@@ -628,6 +628,7 @@ impl Core<'_> {
             let gate = std::mem::take(&mut self.engine.gate);
             self.gate_connection(connection, gate);
         }
+        self.spread_news();
         self.send_published();
         let borrowed = self.shards.foreign_borrows();
         let (metrics, leaving) = (self.engine.metrics, std::mem::take(&mut self.leaving));

@@ -368,12 +368,17 @@ impl Core<'_> {
         match route {
             Route::None => {}
             Route::One(id) => match self.shards.held(id) {
-                Some(shard) => self.engine.run(shard, &session.info, &call, args, out),
+                Some(shard) => {
+                    self.engine.run(shard, &session.info, &call, args, out);
+                    self.engine.note_events(shard);
+                }
                 None => unreachable!("the token of {id:?} was taken before"),
             },
             Route::Many(needed) => match self.shards.all(&needed) {
                 Some(mut shards) => {
                     self.engine.run_over(&mut shards, &session.info, &call, args, out);
+                    let shards = shards.iter_mut().flatten();
+                    shards.for_each(|shard| self.engine.note_events(shard));
                 }
                 None => unreachable!("the tokens of {needed:?} were taken before"),
             },

@@ -468,7 +468,11 @@ fn run<'a>(
             unreachable!("not a command on data: {}", call.entry.full_name)
         }
     };
+    let change = exec.start_of_change(call.entry, args);
     let result = handler(&mut exec, args, &mut Reply::new(out, call.proto));
+    if let Some(change) = change {
+        exec.tell_of(&change);
+    }
     if result.is_err() {
         out.truncate(start);
         exec.handover.reply = None;

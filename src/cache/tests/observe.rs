@@ -73,9 +73,9 @@ fn every_way_to_change_a_key_is_noted_once() {
     ];
     for (name, expected, change) in changes {
         let mut keyspace = observed();
-        assert!(!keyspace.has_notes(), "{name}");
+        assert!(!keyspace.has_news(), "{name}");
         change(&mut keyspace);
-        assert_eq!(keyspace.has_notes(), !expected.is_empty(), "{name}");
+        assert_eq!(keyspace.has_news(), !expected.is_empty(), "{name}");
         let mut found = noted(&mut keyspace);
         found.sort();
         assert_eq!(found, *expected, "{name}");
@@ -105,7 +105,7 @@ fn all_observers_of_a_key_are_told_and_nobody_who_has_stopped() {
     keyspace.observe(key(b"k"), ME, NOW);
     keyspace.stop_observing((DB, b"k"), ME);
     set(&mut keyspace, b"k", b"v");
-    assert!(!keyspace.has_notes());
+    assert!(!keyspace.has_news());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_key_whose_time_had_come_before_does_not_go_again() {
     // To who observed it while it was there, it has gone.
     assert_eq!(keyspace.take_notes()[0].observers, [OTHER]);
     while keyspace.expire_due(LATER, 100) {}
-    assert!(!keyspace.has_notes());
+    assert!(!keyspace.has_news());
     keyspace.set(key(b"k"), b"v", Expiry::Clear, LATER);
     assert_eq!(noted(&mut keyspace), ["k"]);
 }
@@ -146,7 +146,7 @@ fn an_exchange_changes_what_either_database_has() {
         }
         keyspace.observe(key(name), ME, NOW);
         keyspace.swap_databases(DbIndex(2), DbIndex(3), LATER);
-        assert!(!keyspace.has_notes());
+        assert!(!keyspace.has_news());
         keyspace.swap_databases(DB, second, LATER);
         assert_eq!(!noted(&mut keyspace).is_empty(), expected, "{}", name.escape_ascii());
     }

@@ -3,7 +3,7 @@
 use super::values::{expires_at, hold_back, version_of};
 use super::{Answer, Failure, Request};
 use crate::cache::Access;
-use crate::command::Exec;
+use crate::command::{Exec, events};
 use crate::protocol::binary::{RequestFlags, Status};
 
 pub(super) fn delete(
@@ -16,6 +16,7 @@ pub(super) fn delete(
         return Ok(answer);
     }
     if exec.delete(key) {
+        exec.tell(key, events::DEL);
         Ok(Answer::written(exec, key))
     } else {
         Ok(Answer::about(exec, key, Status::NotFound, 0))
@@ -53,6 +54,7 @@ pub(super) fn expire(
     if at.is_some() || present.is_some() {
         keyspace.set_expiry(key, at, now);
         keyspace.count_change();
+        exec.tell(key, if at.is_some() { events::EXPIRE } else { events::PERSIST });
         return Ok(Answer::written(exec, key));
     }
     let version = version_of(exec, key).unwrap_or(0);

@@ -5,7 +5,7 @@ use super::{Answer, Failure, Request};
 use crate::cache::Access;
 use crate::command::Exec;
 use crate::command::scan::{self, Pattern};
-use crate::command::strings::write;
+use crate::command::strings::set_whole;
 use crate::limits::{BINARY_REPLY_BODY_BYTES_MAX, SCAN_COUNT_MAX};
 use crate::protocol::binary::body::{Found, ScanStep, write_string, write_value};
 use crate::protocol::binary::{ReplyHead, RequestFlags, Status, Token};
@@ -60,7 +60,7 @@ pub(super) fn set_many(
     let mut answer = Answer::DONE;
     for (bytes, value) in pairs {
         let key = exec.key(bytes);
-        write(exec, key, value, expiry);
+        set_whole(exec, key, value, expiry);
         answer = Answer::written(exec, key);
     }
     let tokens: Vec<Token> = exec

@@ -4,7 +4,7 @@ use super::{Answer, CONDITIONS, Failure, Request};
 use crate::cache::{Access, Expiry};
 use crate::command::Exec;
 use crate::command::counters::add;
-use crate::command::strings::{append_to, write};
+use crate::command::strings::{append_to, set_whole};
 use crate::protocol::binary::{RequestFlags, Status};
 use crate::types::{Key, UnixMs};
 
@@ -37,7 +37,7 @@ pub(super) fn set(
             return Ok(answer);
         }
     }
-    write(exec, key, request.value(), expiry);
+    set_whole(exec, key, request.value(), expiry);
     Ok(Answer::written(exec, key))
 }
 

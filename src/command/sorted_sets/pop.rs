@@ -4,6 +4,7 @@ use super::Shape;
 use crate::cache::Missing;
 use crate::collection::sorted_set::View;
 use crate::collection::{Collection, Digits, Edit, Element, SortedSet};
+use crate::command::events::{self, Event};
 use crate::command::numbers::parse_i64;
 use crate::command::{Error, Exec};
 use crate::protocol::{Args, Reply};
@@ -15,6 +16,15 @@ enum End {
     Min,
     /// The highest.
     Max,
+}
+
+impl End {
+    fn event(self) -> Event {
+        match self {
+            Self::Min => events::ZPOPMIN,
+            Self::Max => events::ZPOPMAX,
+        }
+    }
 }
 
 pub(super) fn zpopmin(
@@ -151,6 +161,7 @@ pub(super) fn zmpop(
     let wanted = Wanted { end, count, shape: Shape::Pairs, with_name: true };
     for name in args.from(2).take(keys) {
         if wanted.pop_from(exec, name, reply)? {
+            exec.tell(exec.key(name), wanted.end.event());
             return Ok(());
         }
     }

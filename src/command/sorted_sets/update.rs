@@ -3,7 +3,7 @@
 use crate::cache::Missing;
 use crate::collection::{Edit, SortedSet};
 use crate::command::strings::reply_length;
-use crate::command::{Error, Exec};
+use crate::command::{Error, Exec, events};
 use crate::double;
 use crate::protocol::{Args, Reply};
 
@@ -134,7 +134,12 @@ fn add(
         }
         added
     })?;
-    added.unwrap_or_default().write(options, reply)
+    let added = added.unwrap_or_default();
+    if added.added + added.moved > 0 {
+        let is_sum = options.contains(Options::INCR);
+        exec.tell(key, if is_sum { events::ZINCR } else { events::ZADD });
+    }
+    added.write(options, reply)
 }
 
 /// What has come of a `ZADD`.
