@@ -437,3 +437,27 @@ fn writers_on_all_cores_tell_every_listener_all_of_it() {
         }
     });
 }
+
+#[test]
+fn fields_that_expire_go_and_are_told_of_with_nobody_looking() {
+    if skip_on_other_server() {
+        return;
+    }
+    let server = start(2);
+    let mut client = server.client();
+    client.ok("CONFIG SET notify-keyspace-events Ehg");
+    let mut listener = listener(&server, "__keyevent*");
+    client.words("HSET stays a 1 b 2");
+    client.words("HSET goes a 1");
+    client.words("HPEXPIRE stays 1 FIELDS 1 a");
+    client.words("HPEXPIRE goes 1 FIELDS 1 a");
+    wait_until("the fields have gone", || {
+        info_number(&mut client, "stats", "expired_subkeys") == 2
+    });
+    assert_eq!(client.words("DBSIZE").integer(), 1);
+    assert_eq!(client.words("HLEN stays").integer(), 1);
+    let mut told = events(&heard(&mut listener, &mut client));
+    assert_eq!(told[..4], ["hset stays", "hset goes", "hexpire stays", "hexpire goes"]);
+    told[4..].sort();
+    assert_eq!(told[4..], ["del goes", "hexpired goes", "hexpired stays"]);
+}

@@ -114,6 +114,7 @@ impl Keyspace {
         let entry = self.keep_changed((spot, position), key, collection, home);
         self.advance(entry);
         self.store.set_kind_and_access(entry, COLLECTION, now);
+        self.note_fields(entry, C::KIND);
         Ok(Some(answer))
     }
 
@@ -148,7 +149,7 @@ impl Keyspace {
 
     /// An entry's collection, if it is of this kind.
     #[inline]
-    fn view_of<C: Collection>(&self, entry: Handle) -> Option<C::View<'_>> {
+    pub(super) fn view_of<C: Collection>(&self, entry: Handle) -> Option<C::View<'_>> {
         if !self.store.is_collection(entry) {
             return None;
         }
@@ -304,6 +305,7 @@ impl Keyspace {
         let entry = self.keep_changed((spot, position), key, collection, home);
         self.advance(entry);
         self.store.set_kind_and_access(entry, COLLECTION, now);
+        self.note_fields(entry, C::KIND);
         result.map_err(|_| Nonsense { at: 0 })
     }
 
@@ -349,6 +351,7 @@ impl Keyspace {
             let entry = self.place(key, block.len(), expiry, NEVER);
             self.store.value_mut(entry).copy_from_slice(block);
             self.store.set_kind_and_access(entry, COLLECTION, NEVER);
+            self.note_fields(entry, kind);
         }
         if is_large {
             self.make_elements_again(key, kind, operations, NEVER)?;

@@ -83,7 +83,8 @@ impl Keyspace {
             self.counts.expired += u64::from(!flushed);
             left = left.saturating_sub(given_back / BYTES_PER_ENTRY_OF_WORK);
         }
-        !self.wheel.is_caught_up(now)
+        self.expire_fields(now, &mut left);
+        left == 0 || !self.wheel.is_caught_up(now)
     }
 
     fn victim(&mut self, policy: EvictionPolicy) -> Option<Handle> {

@@ -32,6 +32,7 @@ mod events;
 mod evict;
 mod expiry;
 mod extent;
+mod field_expiry;
 mod form;
 mod heap;
 mod index;
@@ -62,6 +63,7 @@ use databases::Databases;
 use entry::Store;
 use events::{EXPIRED, Events};
 use expiry::Wheel;
+use field_expiry::FieldExpiries;
 use index::Position;
 use journal::Journal;
 use lru::Lru;
@@ -212,6 +214,8 @@ impl MemoryUse {
 pub struct KeyspaceCounts {
     /// Keys removed because their time had come.
     pub expired: u64,
+    /// Fields of hashes removed because their time had come.
+    pub expired_fields: u64,
     /// Keys removed to make room.
     pub evicted: u64,
     /// Lookups by a read command that found the key.
@@ -254,6 +258,7 @@ pub struct Keyspace {
     journal: Journal,
     observations: Observations,
     events: Events,
+    field_expiries: FieldExpiries,
     upheavals: u64,
     sequence: u64,
     /// Where the sequence began.
@@ -294,6 +299,7 @@ impl Keyspace {
             journal: Journal::default(),
             observations: Observations::default(),
             events: Events::default(),
+            field_expiries: FieldExpiries::default(),
             upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
@@ -401,7 +407,8 @@ impl Keyspace {
             entries_bytes,
             large_bytes: self.store.large.touched_bytes(),
             heap_bytes: self.store.heap.memory_bytes(),
-            index_bytes: segments_bytes
+            index_bytes: self.field_expiries.memory_bytes()
+                + segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()
                 + self.store.slab.bookkeeping_bytes(),

@@ -100,6 +100,7 @@ impl Keyspace {
         let mut work = 1;
         for place in entries.occupied() {
             let entry = entries.handle(place);
+            self.forget_fields(entry);
             self.lru.remove(&mut self.store, entry);
             if self.store.expires(entry) {
                 self.wheel.remove(&mut self.store, entry);

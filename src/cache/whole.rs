@@ -98,6 +98,9 @@ impl Keyspace {
         let entry = self.place(key, value.len(), Expiry::Clear, now);
         self.store.value_mut(entry).copy_from_slice(value);
         self.store.set_kind_and_access(entry, COLLECTION, now);
+        if let Some(kind) = Tag(value[0]).kind() {
+            self.note_fields(entry, kind);
+        }
     }
 
     /// Writes down what makes a structure.

@@ -290,6 +290,7 @@ impl Keyspace {
     /// Removes the entry at `position`. Answers how many bytes went back to the system.
     pub(super) fn take_out(&mut self, spot: Spot, position: Position) -> usize {
         let entry = position.entry;
+        self.forget_fields(entry);
         self.unlink(spot, entry, self.store.expires(entry));
         let table = self.databases.table_mut(spot.table);
         table.remove(&mut self.store, spot.slot, spot.hash, position);

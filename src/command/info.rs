@@ -143,6 +143,7 @@ fn counts(node: &Node) -> KeyspaceCounts {
     node.shards.iter().map(|shard| shard.counts()).fold(KeyspaceCounts::default(), |sum, shard| {
         KeyspaceCounts {
             expired: sum.expired + shard.expired,
+            expired_fields: sum.expired_fields + shard.expired_fields,
             evicted: sum.evicted + shard.evicted,
             hits: sum.hits + shard.hits,
             misses: sum.misses + shard.misses,
@@ -354,6 +355,7 @@ fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.all([("instantaneous_output_repl_kbps", "0.00")]);
     lines.add("rejected_connections", sum(node, |core| &core.connections_rejected));
     lines.all([("sync_full", 0), ("sync_partial_ok", 0), ("sync_partial_err", 0)]);
+    lines.add("expired_subkeys", counts.expired_fields);
     lines.add("expired_keys", counts.expired);
     lines.add("expired_stale_perc", "0.00");
     lines.all([("expired_time_cap_reached_count", 0), ("expire_cycle_cpu_milliseconds", 0)]);

@@ -17,6 +17,7 @@ pub struct ShardStats {
     heap_bytes: Gauge,
     index_bytes: Gauge,
     expired: Counter,
+    expired_fields: Counter,
     evicted: Counter,
     hits: Counter,
     misses: Counter,
@@ -66,6 +67,7 @@ impl ShardStats {
 
     fn publish_counts(&self, counts: KeyspaceCounts) {
         self.expired.set_total(counts.expired);
+        self.expired_fields.set_total(counts.expired_fields);
         self.evicted.set_total(counts.evicted);
         self.hits.set_total(counts.hits);
         self.misses.set_total(counts.misses);
@@ -93,6 +95,7 @@ impl ShardStats {
     pub fn counts(&self) -> KeyspaceCounts {
         KeyspaceCounts {
             expired: self.expired.get(),
+            expired_fields: self.expired_fields.get(),
             evicted: self.evicted.get(),
             hits: self.hits.get(),
             misses: self.misses.get(),
@@ -102,7 +105,9 @@ impl ShardStats {
 
     /// Counts from zero again.
     pub fn reset(&self) {
-        for counter in [&self.expired, &self.evicted, &self.hits, &self.misses] {
+        for counter in
+            [&self.expired, &self.expired_fields, &self.evicted, &self.hits, &self.misses]
+        {
             counter.reset();
         }
     }
@@ -126,7 +131,14 @@ mod tests {
         let memory = MemoryUse { entries_bytes: 1, large_bytes: 2, heap_bytes: 4, index_bytes: 3 };
         stats.publish_memory(memory);
         assert_eq!(stats.memory(), memory);
-        let mut counts = KeyspaceCounts { expired: 1, evicted: 2, hits: 3, misses: 4, changes: 5 };
+        let mut counts = KeyspaceCounts {
+            expired: 1,
+            expired_fields: 6,
+            evicted: 2,
+            hits: 3,
+            misses: 4,
+            changes: 5,
+        };
         stats.publish_counts(counts);
         assert_eq!(stats.counts(), counts);
         stats.reset();

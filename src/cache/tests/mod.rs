@@ -4,6 +4,7 @@ mod ahead;
 mod collections;
 mod databases;
 mod expiry;
+mod fields;
 mod journal;
 mod memory;
 mod model;
