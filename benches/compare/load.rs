@@ -232,22 +232,32 @@ fn seen(csv: &str, verb: Verb) -> Option<Seen> {
     Some(Seen { requests_per_second, p50_ms, p99_ms })
 }
 
+fn built_in(load: Load, server: &Running) -> io::Result<Seen> {
+    let mut random = 1_u64;
+    closed_loop((load.requests, load.depth), server, |client| {
+        add(client, load.verb, || next(&mut random) % KEYS);
+    })
+}
+
 /// Each connection in turn gives up the replies to its last batch and sends the next one, so that
 /// the others' batches are on the way meanwhile.
-fn built_in(load: Load, server: &Running) -> io::Result<Seen> {
+pub(crate) fn closed_loop(
+    (requests, depth): (u64, usize),
+    server: &Running,
+    mut add: impl FnMut(&mut Client),
+) -> io::Result<Seen> {
     let mut clients = (0..CONNECTIONS)
         .map(|_| Client::connect(server.address()))
         .collect::<io::Result<Vec<_>>>()?;
-    let mut random = 1_u64;
-    let mut left = load.requests;
+    let mut left = requests;
     let start = Instant::now();
     let mut rounds = Histogram::<u64>::new(3).map_err(io::Error::other)?;
     while left > 0 {
         let round = Instant::now();
         for client in &mut clients {
             client.finish()?;
-            for _ in 0..left.min(load.depth as u64) {
-                add(client, load.verb, || next(&mut random) % KEYS);
+            for _ in 0..left.min(depth as u64) {
+                add(client);
                 left -= 1;
             }
             client.send()?;
@@ -259,7 +269,7 @@ fn built_in(load: Load, server: &Running) -> io::Result<Seen> {
         rounds.record(nanos).map_err(io::Error::other)?;
     }
     clients.iter_mut().try_for_each(Client::finish)?;
-    let requests_per_second = load.requests as f64 / start.elapsed().as_secs_f64();
+    let requests_per_second = requests as f64 / start.elapsed().as_secs_f64();
     let ms = |quantile| rounds.value_at_quantile(quantile) as f64 / 1e6;
     Ok(Seen { requests_per_second, p50_ms: ms(0.5), p99_ms: ms(0.99) })
 }

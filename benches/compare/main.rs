@@ -25,6 +25,7 @@ mod servers;
 mod speed;
 mod stalls;
 mod table;
+mod types;
 
 use load::Generator;
 use servers::Installed;
@@ -75,6 +76,8 @@ enum Part {
     Speed,
     /// Transactions on one shard.
     Transactions,
+    /// Lists, sets, hashes and sorted sets.
+    Types,
     /// Two shards on two CPUs beside one on one.
     Shards,
     /// SETs with a log on disk.
@@ -214,6 +217,7 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
     Ok(Some(match part {
         Part::Speed => speed::one_shard(setting, servers)?,
         Part::Transactions => speed::transactions(setting, servers)?,
+        Part::Types => types::table(setting, servers)?,
         Part::Shards if setting.two.server.len() < 2 => {
             progress("shards: left out, there is only one CPU");
             return Ok(None);
