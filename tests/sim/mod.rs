@@ -1,6 +1,6 @@
 //! One shard and its log, driven by one seed: no threads, no real time, no real disk.
 //!
-//! A shard changes its keys; its log's effects are performed on a fake disk in any order, some of them late;
+//! A shard changes its keys, of all types; its log's effects are performed on a fake disk in any order, some of them late;
 //! the power fails at any moment, or the process alone is killed, in the midst of a job too; the disk runs
 //! full, fails, stalls for seconds, and loses, tears and reorders what was not synced. At the end it may flip
 //! bits, serve a block as it was before it was written, or write one where another is. After each start the
@@ -14,11 +14,13 @@
 //! ```
 
 mod disk;
+mod values;
 
 use std::collections::BTreeMap;
 
 use crate::cache::EvictionPolicy;
-use crate::cache::{Access, Expiry, KeyspaceOptions, SaveCursor, Saved, SavedEntries};
+use crate::cache::{Access, Expiry, KeyspaceOptions, SaveCursor, Saved, SavedEntries, SavedWhat};
+use crate::collection::Thresholds;
 use crate::log::{
     AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Job, Manifest, Record, RecordSeed, Recovery,
     SEGMENT_HEADER_BYTES, SegmentFile, Stream, StreamOptions, create,
@@ -75,7 +77,12 @@ fn content(shard: &Shard) -> Content {
     let bytes: Vec<u8> = saved.bytes().expect("no value is long").to_vec();
     for entry in SavedEntries::of(&bytes) {
         let entry = entry.expect("what was just written");
-        let value = (entry.value.to_vec(), entry.expires_at, entry.version);
+        if entry.what == SavedWhat::More {
+            continue;
+        }
+        let held = shard.keyspace().peek(Key::new(entry.db, entry.key), UnixMs(0));
+        let held = values::content(&held.expect("it was just saved"));
+        let value = (held, entry.expires_at, entry.version);
         content.insert((entry.db.0, entry.key.to_vec()), value);
     }
     content
@@ -121,6 +128,7 @@ struct Run {
     /// Segments made ready since the last write, without the disk being full.
     prepared: usize,
     options: StreamOptions,
+    thresholds: Thresholds,
     has_faults: bool,
 }
 
@@ -133,6 +141,7 @@ impl Run {
         let align_bytes = if dice.one_in(4) { 4096 } else { 512 };
         Self {
             options: StreamOptions { segment_bytes, align_bytes, fill: dice.one_in(2) },
+            thresholds: values::thresholds(&mut dice),
             has_faults: dice.one_in(3),
             dice,
             disk: Disk::default(),
@@ -159,6 +168,7 @@ impl Run {
     /// Reads what the disk has, and goes on from there.
     fn open(&mut self) -> Outcome<Result<(), String>> {
         self.shard = new_shard(self.dice.next());
+        self.shard.keyspace_mut().set_thresholds(self.thresholds);
         let mut recovery = match Recovery::open(&mut self.disk, SHARD, SHARDS, ID) {
             Ok(recovery) => recovery,
             Err(error) => return Ok(Err(error.to_string())),
@@ -261,7 +271,9 @@ impl Run {
         };
         let fill = u8::try_from(self.dice.below(256)).expect("a byte");
         let keyspace = self.shard.keyspace_mut();
-        match self.dice.below(40) {
+        match self.dice.below(60) {
+            40..56 => values::change(keyspace, key, now, &mut self.dice),
+            56..60 => values::transfer(keyspace, key, now, &mut self.dice),
             0..16 => {
                 let expiry = match self.dice.below(4) {
                     0 => Expiry::At(later),
@@ -271,9 +283,10 @@ impl Run {
                 keyspace.set(key, &vec![fill; length], expiry, now);
             }
             16..22 => {
-                let old = keyspace
-                    .get(key, now, Access::Peek)
-                    .map_or(0, |entry| entry.string().expect("a string").len());
+                let old = keyspace.get(key, now, Access::Peek).map(|entry| entry.string());
+                let Ok(old) = old.transpose().map(|value| value.map_or(0, <[u8]>::len)) else {
+                    return;
+                };
                 let start = self.dice.below(old + 1);
                 let end = start + length.min(3_000);
                 keyspace.edit(key, old.max(end), start..end, now, |value| {
