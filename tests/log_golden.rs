@@ -6,9 +6,11 @@
 use std::collections::BTreeMap;
 
 use ringmain::cache::{
-    Access, Change, Changed, Changes, Expiry, Keyspace, KeyspaceOptions, SaveCursor, Saved,
-    SavedEntries, SavedEntry, SavedWhat,
+    Access, Change, Changed, Changes, Expiry, Keyspace, KeyspaceOptions, Missing, SaveCursor,
+    Saved, SavedEntries, SavedEntry, SavedWhat,
 };
+use ringmain::collection::list::End;
+use ringmain::collection::{Hash, List, Set, SortedSet};
 use ringmain::log::{
     HardState, MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault,
     RecordHeader, RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader,
@@ -115,6 +117,51 @@ fn changes_are_written_and_read_as_the_page_says() {
     ];
     let found: Vec<Changed<'_>> = changes.map(Result::unwrap).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn elements_are_written_and_read_as_the_page_says() {
+    let payload = block("elements");
+    let mut keyspace = keyspace();
+    let create = Missing::Create;
+    keyspace
+        .change::<List, _>(key(0, b"l"), create, TIME, |list, edit| {
+            list.push(End::Right, [&b"a"[..], b"7"].into_iter(), edit);
+        })
+        .unwrap();
+    keyspace
+        .change::<List, _>(key(0, b"l"), create, TIME, |list, edit| list.pop(End::Left, 1, edit))
+        .unwrap();
+    keyspace.change::<Set, _>(key(0, b"s"), create, TIME, |set, edit| set.add(b"m", edit)).unwrap();
+    keyspace
+        .change::<Hash, _>(key(0, b"h"), create, TIME, |hash, edit| {
+            hash.set(b"f", b"v", TIME, edit);
+            hash.set_expiry(b"f", Some(IN_A_MINUTE), edit);
+        })
+        .unwrap();
+    keyspace
+        .change::<SortedSet, _>(key(0, b"z"), create, TIME, |set, edit| set.put(b"m", 1.5, edit))
+        .unwrap();
+    let copy = keyspace.copy_collection(key(0, b"l"), TIME).unwrap();
+    keyspace.put_collection(key(0, b"c"), copy, None, TIME);
+    keyspace
+        .change::<Set, _>(key(0, b"s"), create, TIME, |set, edit| set.remove(b"m", edit))
+        .unwrap();
+    assert_eq!(keyspace.changes(TIME), Some(&payload[..]));
+
+    let mut other =
+        Keyspace::new(KeyspaceOptions { slots: 0..16_384, seed: 2, sequence: SEQUENCE });
+    assert_eq!(other.replay(&payload, false), Ok(7));
+    for name in [&b"l"[..], b"c"] {
+        let list = other.peek_at::<List>(key(0, name), TIME).unwrap();
+        assert_eq!(list.iter().map(|element| element.to_vec()).collect::<Vec<_>>(), [b"7"]);
+    }
+    let hash = other.peek_at::<Hash>(key(0, b"h"), TIME).unwrap();
+    assert_eq!(hash.soonest_expiry(), Some(IN_A_MINUTE));
+    assert_eq!(hash.get(b"f", TIME).unwrap().value.to_vec(), b"v");
+    let set = other.peek_at::<SortedSet>(key(0, b"z"), TIME).unwrap();
+    assert_eq!(set.score(b"m"), Some(1.5));
+    assert!(other.peek(key(0, b"s"), TIME).is_none());
 }
 
 #[test]
