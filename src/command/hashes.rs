@@ -21,6 +21,7 @@ use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
 const READ: Flags = Flags::READONLY;
+const READ_LONG: Flags = READ.union(Flags::LONG);
 const READ_FAST: Flags = READ.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
 const GROW_FAST: Flags = WRITE_FAST.union(Flags::DENYOOM);
@@ -69,7 +70,13 @@ pub const COMMANDS: &[Command] = &[
         "Tells the Unix times in seconds at which fields expire.",
     ),
     row("hget", (3, READ_FAST), hget, ("2.0.0", CONSTANT), "Answers the value of a field."),
-    row("hgetall", (2, READ), hgetall, ("2.0.0", WHOLE), "Answers all fields with their values."),
+    row(
+        "hgetall",
+        (2, READ_LONG),
+        hgetall,
+        ("2.0.0", WHOLE),
+        "Answers all fields with their values.",
+    ),
     row(
         "hincrby",
         (4, GROW_FAST),
@@ -84,7 +91,7 @@ pub const COMMANDS: &[Command] = &[
         ("2.6.0", CONSTANT),
         "Adds a number to the floating-point number in a field; a missing one counts as 0.",
     ),
-    row("hkeys", (2, READ), hkeys, ("2.0.0", WHOLE), "Names all fields."),
+    row("hkeys", (2, READ_LONG), hkeys, ("2.0.0", WHOLE), "Names all fields."),
     row("hlen", (2, READ_FAST), hlen, ("2.0.0", CONSTANT), "Counts the fields of a hash."),
     row("hmget", (-3, READ_FAST), hmget, ("2.0.0", EACH), "Answers the values of several fields."),
     row(
@@ -168,7 +175,7 @@ pub const COMMANDS: &[Command] = &[
         ("7.4.0", EACH),
         "Tells the seconds that fields have left.",
     ),
-    row("hvals", (2, READ), hvals, ("2.0.0", WHOLE), "Answers the values of all fields."),
+    row("hvals", (2, READ_LONG), hvals, ("2.0.0", WHOLE), "Answers the values of all fields."),
 ];
 
 /// Lets `change` change the hash of `key`, which is made if it is not there.

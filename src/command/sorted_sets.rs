@@ -16,11 +16,11 @@ use crate::protocol::{Proto, Reply};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.union(Flags::FAST);
-const READ_KEYS: Flags = READ.union(Flags::MOVABLE_KEYS);
+const READ_KEYS: Flags = READ.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
-const STORE: Flags = GROW.union(Flags::MOVABLE_KEYS);
+const STORE: Flags = GROW.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
 
 /// The number of keys is the first argument.
 const COUNTED: Keys = Keys::Counted { count: 1 };
