@@ -94,7 +94,7 @@ fn all(setting: &Setting) -> Vec<Work> {
     let huge = move |mib: usize| if is_smoke { mib * MIB / 50 } else { mib * MIB };
     let still = if is_smoke { 100 } else { 5_000 };
     let many = usize::try_from(keys / 10).unwrap_or(usize::MAX);
-    vec![
+    let mut all = vec![
         work("nothing", none(), move |_| {
             thread::sleep(Duration::from_millis(still));
             Ok(())
@@ -140,7 +140,103 @@ fn all(setting: &Setting) -> Vec<Work> {
         ),
         shrinking(keys),
         snapshot(keys),
-    ]
+    ];
+    let elements = 10 * keys;
+    all.extend(KINDS.map(|kind| growing(kind, elements)));
+    all.extend(KINDS.map(|kind| removing(kind, elements)));
+    let [_, set, hash, sorted_set] = KINDS;
+    all.extend([expiring_at_once(set, elements), evicting(hash, elements)]);
+    all.push(flushing(sorted_set, elements));
+    all
+}
+
+/// A kind of collection, the command that adds to it, and what an element is: its name, with something in front
+/// or behind.
+type Kind = (&'static str, &'static [u8], fn(Vec<u8>) -> Vec<Vec<u8>>);
+
+const KINDS: [Kind; 4] = [
+    ("list", b"RPUSH", |name| vec![name]),
+    ("set", b"SADD", |name| vec![name]),
+    ("hash", b"HSET", |name| vec![name, b"value".to_vec()]),
+    ("sorted set", b"ZADD", |name| vec![name[10..].to_vec(), name]),
+];
+
+/// Gives a collection so many elements.
+fn fill_collection(
+    client: &mut Client,
+    (_, command, element): Kind,
+    elements: u64,
+) -> io::Result<()> {
+    const AT_ONCE: usize = 50;
+    for first in (0..elements).step_by(AT_ONCE) {
+        let names = (first..elements.min(first + AT_ONCE as u64)).map(crate::load::key);
+        let elements: Vec<_> = names.flat_map(|name| element(name.to_vec())).collect();
+        let mut args: Vec<&[u8]> = vec![command, b"huge"];
+        args.extend(elements.iter().map(Vec::as_slice));
+        client.add(&args);
+        if first.is_multiple_of(10 * AT_ONCE as u64) {
+            client.send()?;
+            client.finish()?;
+        }
+    }
+    client.send()?;
+    client.finish()
+}
+
+fn growing(kind: Kind, elements: u64) -> Work {
+    let title = format!("a {} grows to {}", kind.0, thousands(elements as f64));
+    work(title, none(), move |client| fill_collection(client, kind, elements))
+}
+
+fn removing(kind: Kind, elements: u64) -> Work {
+    work(
+        format!("DEL of a {} of {}", kind.0, thousands(elements as f64)),
+        move |client| fill_collection(client, kind, elements),
+        |client| {
+            client.call(&[b"DEL", b"huge"])?;
+            wait_until_used_memory_stands(client)
+        },
+    )
+}
+
+fn expiring_at_once(kind: Kind, elements: u64) -> Work {
+    work(
+        format!("a {} of {} expires", kind.0, thousands(elements as f64)),
+        move |client| fill_collection(client, kind, elements),
+        |client| {
+            client.call(&[b"PEXPIRE", b"huge", b"100"])?;
+            wait_until(client, &[b"EXISTS", b"huge"], |reply| reply == b":0\r\n")?;
+            wait_until_used_memory_stands(client)
+        },
+    )
+}
+
+fn evicting(kind: Kind, elements: u64) -> Work {
+    work(
+        format!("a {} of {} is evicted", kind.0, thousands(elements as f64)),
+        move |client| {
+            fill_collection(client, kind, elements)?;
+            client.call(&[b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lru"]).map(drop)
+        },
+        move |client| {
+            let half = used_memory(client)? / 2;
+            client.call(&[b"CONFIG", b"SET", b"maxmemory", half.to_string().as_bytes()])?;
+            client.call(&[b"SET", b"probe", b"here"])?;
+            wait_until(client, &[b"EXISTS", b"huge"], |reply| reply == b":0\r\n")?;
+            wait_until_used_memory_stands(client)
+        },
+    )
+}
+
+fn flushing(kind: Kind, elements: u64) -> Work {
+    work(
+        format!("FLUSHALL of a {} of {}", kind.0, thousands(elements as f64)),
+        move |client| fill_collection(client, kind, elements),
+        |client| {
+            client.call(&[b"FLUSHALL"])?;
+            wait_until_used_memory_stands(client)
+        },
+    )
 }
 
 fn work(

@@ -26,6 +26,8 @@ pub use list::List;
 pub use set::Set;
 pub use sorted_set::SortedSet;
 
+use crate::types::UnixMs;
+
 /// What kind of collection, by Redis's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -277,6 +279,36 @@ impl Value<'_> {
             Self::SortedSet(view) => view.encoding(),
             Self::Hash(view) => view.encoding(),
         }
+    }
+
+    /// All that it holds, in an order that does not depend on how it lies in memory: to be compared with another.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut elements: Vec<Vec<u8>> = match self {
+            Self::String(value) => return value.to_vec(),
+            Self::List(list) => list.iter().map(|element| element.to_vec()).collect(),
+            Self::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
+            Self::SortedSet(set) => {
+                let element = |(member, score): (Element<'_>, f64)| {
+                    [&member.to_vec()[..], &score.to_bits().to_le_bytes()].concat()
+                };
+                set.elements(0..set.len()).map(element).collect()
+            }
+            Self::Hash(hash) => {
+                // At this time nothing has expired.
+                let fields = hash.live(UnixMs(0));
+                let text = |field: hash::Entry<'_>| {
+                    let [name, value] = [field.field, field.value].map(|element| element.to_vec());
+                    format!("{name:?} {value:?} {:?}", field.expires_at).into_bytes()
+                };
+                fields.map(text).collect()
+            }
+        };
+        if matches!(self, Self::Set(_) | Self::Hash(_)) {
+            elements.sort();
+        }
+        let head = format!("{} {}", self.type_name(), elements.len()).into_bytes();
+        elements.insert(0, head);
+        elements.join(&b'\n')
     }
 }
 

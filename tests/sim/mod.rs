@@ -81,7 +81,7 @@ fn content(shard: &Shard) -> Content {
             continue;
         }
         let held = shard.keyspace().peek(Key::new(entry.db, entry.key), UnixMs(0));
-        let held = values::content(&held.expect("it was just saved"));
+        let held = held.expect("it was just saved").canonical();
         let value = (held, entry.expires_at, entry.version);
         content.insert((entry.db.0, entry.key.to_vec()), value);
     }

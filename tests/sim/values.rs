@@ -1,9 +1,9 @@
-//! Values of all types: what they hold, to be compared, and how they are changed at random.
+//! Values of all types, changed at random.
 
 use super::Dice;
 use crate::cache::{Keyspace, Missing};
 use crate::collection::list::End;
-use crate::collection::{Edit, Hash, List, Set, SortedSet, Thresholds, Value};
+use crate::collection::{Collection, Edit, Hash, List, Set, SortedSet, Thresholds};
 use crate::types::{DbIndex, Key, UnixMs};
 
 /// Most elements of one change, now and then.
@@ -23,34 +23,6 @@ pub(super) fn thresholds(dice: &mut Dice) -> Thresholds {
         zset_entries: 6,
         ..usual
     }
-}
-
-/// All that a value holds, in an order that does not depend on how it lies in memory.
-pub(super) fn content(value: &Value<'_>) -> Vec<u8> {
-    let mut elements: Vec<Vec<u8>> = match value {
-        Value::String(value) => return value.to_vec(),
-        Value::List(list) => list.iter().map(|element| element.to_vec()).collect(),
-        Value::Set(set) => set.iter().map(|member| member.to_vec()).collect(),
-        Value::SortedSet(set) => {
-            let element = |(member, score): (crate::collection::Element<'_>, f64)| {
-                [&member.to_vec()[..], &score.to_bits().to_le_bytes()].concat()
-            };
-            set.elements(0..set.len()).map(element).collect()
-        }
-        Value::Hash(hash) => {
-            // At this time nothing has expired.
-            let fields = hash.live(UnixMs(0));
-            let text = |entry: crate::collection::hash::Entry<'_>| {
-                format!("{:?}={:?} until {:?}", entry.field, entry.value, entry.expires_at)
-            };
-            fields.map(|entry| text(entry).into_bytes()).collect()
-        }
-    };
-    if !matches!(value, Value::List(_) | Value::SortedSet(_)) {
-        elements.sort();
-    }
-    let head = format!("{} {} ", value.type_name(), elements.len()).into_bytes();
-    std::iter::once(head).chain(elements).collect::<Vec<_>>().join(&b'\n')
 }
 
 fn element(dice: &mut Dice) -> Vec<u8> {
@@ -87,7 +59,6 @@ fn end(dice: &mut Dice) -> End {
 }
 
 fn change_list(list: &mut List, edit: &mut Edit<'_>, dice: &mut Dice) {
-    use crate::collection::Collection;
     let length = list.view().len();
     match dice.below(8) {
         0..4 => {
@@ -140,7 +111,6 @@ fn change_hash(hash: &mut Hash, edit: &mut Edit<'_>, now: UnixMs, dice: &mut Dic
 }
 
 fn change_sorted_set(set: &mut SortedSet, edit: &mut Edit<'_>, dice: &mut Dice) {
-    use crate::collection::Collection;
     for _ in 0..count(dice) {
         let length = set.view().len();
         match dice.below(6) {
