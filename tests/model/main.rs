@@ -1,4 +1,4 @@
-//! The same random commands against the server and a simple model.
+//! The same random commands, on keys of all types, against the server and a simple model.
 //!
 //! Several connections run at once, each over keys of its own, so that each can tell what every reply
 //! must be. Their commands travel in pipelines that mix keys of all shards, commands over several keys
@@ -9,10 +9,12 @@
 //! A failure prints the seed: `RINGMAIN_MODEL_SEED=… cargo test --test model` repeats the commands.
 //! `RINGMAIN_MODEL_ROUNDS=1000` runs longer.
 
+mod collections;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod model;
 
+use collections::Collections;
 use harness::client::{Client, encode, info_number, wait_for_reply};
 use harness::random::{Random, seed};
 use harness::server::{Launch, Server, is_other_server};
@@ -76,12 +78,14 @@ fn move_shards(server: &Server, shards: u16, mut random: Random, done: &AtomicBo
 }
 
 /// When all connections rest: `DBSIZE`, `SCAN` and `KEYS` over all shards say what all models hold.
-fn check_all_keys(server: &Server, models: &[Model]) {
+fn check_all_keys(server: &Server, models: &[(Model, Collections)]) {
     let mut client = server.client();
     for database in 0..DATABASES {
         client.ok(&format!("SELECT {database}"));
+        let strings = models.iter().flat_map(|(model, _)| model.keys(database));
+        let others = models.iter().flat_map(|(_, others)| others.all(database));
         let expected: HashSet<Vec<u8>> =
-            models.iter().flat_map(|model| model.keys(database)).collect();
+            strings.chain(others.map(|(key, _)| key.clone())).collect();
         // A key that was written with a time in the past counts until it is removed.
         let count = i64::try_from(expected.len()).expect("few");
         wait_for_reply(&mut client, "DBSIZE", &Value::Integer(count));
@@ -121,16 +125,18 @@ fn texts(reply: &Value) -> impl Iterator<Item = Vec<u8>> {
 struct Player {
     client: Client,
     model: Model,
+    collections: Collections,
     random: Random,
 }
 
 impl Player {
     fn new(client: Client, connection: u64, mut random: Random) -> Self {
         let model = Model::new(&format!("c{connection}:"), random.fork());
-        Self { client, model, random }
+        let collections = Collections::new(&format!("t{connection}:"), random.fork());
+        Self { client, model, collections, random }
     }
 
-    fn play(mut self, rounds: u64) -> Model {
+    fn play(mut self, rounds: u64) -> (Model, Collections) {
         for _ in 0..rounds {
             self.pipeline();
             if self.random.one_in(4) {
@@ -138,13 +144,17 @@ impl Player {
             }
         }
         self.look_at_all_keys();
-        self.model
+        (self.model, self.collections)
     }
 
     /// A few requests, or many, in one write.
     fn pipeline(&mut self) {
         let length = *self.random.pick(&[1, 1, 2, 5, 20, 100, 400]);
-        let steps: Vec<Step> = (0..length).map(|_| self.model.step()).collect();
+        let Self { model, collections, random, .. } = self;
+        let mut step = || {
+            if random.one_in(2) { model.step() } else { collections.step(model.database()) }
+        };
+        let steps: Vec<Step> = (0..length).map(|_| step()).collect();
         let input: Vec<u8> = steps.iter().flat_map(|step| encode(&step.args)).collect();
         self.client.send(input);
         for (index, step) in steps.iter().enumerate() {
@@ -161,7 +171,7 @@ impl Player {
 
     /// Waits for the keys with a short time to live, then compares all values.
     fn look_at_all_keys(&mut self) {
-        let Self { client, model, .. } = self;
+        let Self { client, model, collections, .. } = self;
         for (database, key) in model.take_fading() {
             client.ok(&format!("SELECT {database}"));
             let request = [b"EXISTS".as_slice(), &key];
@@ -178,6 +188,11 @@ impl Player {
             for key in &expected {
                 let got = client.command(&[b"GET".as_slice(), key]);
                 assert_eq!(got, Value::bulk(model.value(database, key)), "{}", quoted(key));
+            }
+            for (key, held) in collections.all(database) {
+                let Step { args, expect } = held.shown(key);
+                let got = client.command(&args);
+                assert!(expect.holds_for(&got), "{}: {got:?}, not {expect:?}", quoted(key));
             }
         }
         client.ok(&format!("SELECT {}", model.database()));

@@ -28,6 +28,8 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Expect {
     Exactly(Value),
+    /// An array of these, a few elements each, in any order.
+    Unordered(Vec<Vec<Value>>),
     /// An integer in a range.
     Between(i64, i64),
     /// The time left until a moment in this range of milliseconds, in units of so many milliseconds.
@@ -42,6 +44,15 @@ impl Expect {
     pub(crate) fn holds_for(&self, value: &Value) -> bool {
         match (self, value) {
             (Self::Exactly(expected), value) => expected == value,
+            (Self::Unordered(expected), Value::Array(got)) => {
+                let width = expected.first().map_or(1, Vec::len);
+                let sorted = |mut all: Vec<Vec<Value>>| {
+                    all.sort_by_cached_key(|group| format!("{group:?}"));
+                    all
+                };
+                let got = got.chunks(width).map(<[Value]>::to_vec).collect();
+                sorted(expected.clone()) == sorted(got)
+            }
             (Self::Between(low, high), Value::Integer(got)) => (low..=high).contains(&got),
             (Self::Left { low_ms, high_ms, unit_ms }, Value::Integer(got)) => {
                 let Ok(left) = u64::try_from(*got) else { return false };
@@ -91,19 +102,19 @@ enum NewExpiry {
     Fading,
 }
 
-fn ok() -> Expect {
+pub(crate) fn ok() -> Expect {
     Expect::Exactly(Value::ok())
 }
 
-fn integer(value: usize) -> Expect {
+pub(crate) fn integer(value: usize) -> Expect {
     Expect::Exactly(Value::Integer(i64::try_from(value).expect("small")))
 }
 
-fn flag(value: bool) -> Expect {
+pub(crate) fn flag(value: bool) -> Expect {
     Expect::Exactly(Value::Integer(i64::from(value)))
 }
 
-fn error(text: &str) -> Expect {
+pub(crate) fn error(text: &str) -> Expect {
     Expect::Exactly(Value::Error(text.to_owned()))
 }
 
@@ -112,7 +123,7 @@ fn bulk(value: Option<&[u8]>) -> Expect {
 }
 
 /// An integer as Redis accepts it: no sign `+`, no leading zeros or blanks.
-fn parse_integer(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn parse_integer(bytes: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(bytes).ok()?;
     let value: i64 = text.parse().ok()?;
     (value.to_string() == text).then_some(value)
