@@ -90,6 +90,8 @@ enum Part {
     Protocols,
     /// Memory per key.
     Keys,
+    /// Memory per element of collections.
+    Elements,
     /// Memory per idle connection.
     Connections,
     /// CPU time when idle.
@@ -234,6 +236,7 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
             None => return Ok(None),
         },
         Part::Keys => memory::per_key(setting, servers)?,
+        Part::Elements => memory::per_element(setting, servers)?,
         Part::Connections => memory::per_connection(setting, servers)?,
         Part::Idle => memory::idle(setting, servers)?,
         Part::Long => long::table(setting, servers)?,

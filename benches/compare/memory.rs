@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::client::Client;
 use crate::load::{ENTRY_BYTES, fill};
 use crate::servers::{Installed, Running};
 use crate::table::{Table, thousands};
@@ -36,6 +37,98 @@ pub(crate) fn per_key(setting: &Setting, servers: &[Installed]) -> io::Result<Ta
             mebibytes(full),
             format!("{:.1}", per_key - ENTRY_BYTES as f64),
         ]);
+    }
+    Ok(table)
+}
+
+/// A shape of collections: what it is, the command that makes one, how many elements it has, how many elements there
+/// are in all for each key of the setting, and an element.
+struct Shape {
+    name: &'static str,
+    command: &'static [u8],
+    elements: u64,
+    thousandths: u64,
+    element: fn(u64) -> Vec<Vec<u8>>,
+}
+
+const SHAPES: [Shape; 8] = [
+    shape("hashes of 5 fields", b"HSET", 5, 1000, |n| {
+        vec![format!("field:{}", n % 5).into(), format!("{n:010}").into()]
+    }),
+    shape("lists of 20", b"RPUSH", 20, 2000, |n| vec![format!("{n:010}").into()]),
+    shape("sets of 100 integers", b"SADD", 100, 2000, |n| {
+        vec![(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44).to_string().into()]
+    }),
+    shape("sorted sets of 1,000", b"ZADD", 1000, 1000, |n| {
+        vec![(n % 977).to_string().into(), crate::load::key(n).to_vec()]
+    }),
+    shape("one sorted set", b"ZADD", u64::MAX, 1000, |n| {
+        vec![(n % 99_991).to_string().into(), crate::load::key(n).to_vec()]
+    }),
+    shape("one hash", b"HSET", u64::MAX, 1000, |n| {
+        vec![crate::load::key(n).to_vec(), format!("{n:010}").into()]
+    }),
+    shape("one set", b"SADD", u64::MAX, 1000, |n| vec![crate::load::key(n).to_vec()]),
+    shape("one list", b"RPUSH", u64::MAX, 1000, |n| vec![crate::load::key(n).to_vec()]),
+];
+
+const fn shape(
+    name: &'static str,
+    command: &'static [u8],
+    elements: u64,
+    thousandths: u64,
+    element: fn(u64) -> Vec<Vec<u8>>,
+) -> Shape {
+    Shape { name, command, elements, thousandths, element }
+}
+
+impl Shape {
+    fn fill(&self, server: &Running, count: u64) -> io::Result<()> {
+        const AT_ONCE: u64 = 100;
+        let mut client = Client::connect(server.address())?;
+        let step = AT_ONCE.min(self.elements);
+        for first in (0..count).step_by(usize::try_from(step).map_err(io::Error::other)?) {
+            let key = crate::load::key(first / self.elements);
+            let elements: Vec<_> = (first..first + step).flat_map(self.element).collect();
+            let mut args: Vec<&[u8]> = vec![self.command, &key];
+            args.extend(elements.iter().map(Vec::as_slice));
+            client.add(&args);
+            if first % (AT_ONCE * step) == 0 {
+                client.send()?;
+                client.finish()?;
+            }
+        }
+        client.send()?;
+        client.finish()
+    }
+}
+
+/// Resident memory before and after collections of several shapes are written, a server for each.
+pub(crate) fn per_element(setting: &Setting, servers: &[Installed]) -> io::Result<Table> {
+    let head =
+        ["", "server", "resident MiB, empty", "resident MiB, full", "bytes/element", "bytes/key"];
+    let title = "Collections; elements of 10 bytes in hashes and lists, of 16 where there is one"
+        .to_owned();
+    let mut table = Table::new(title, &head, setting.is_markdown);
+    for shape in &SHAPES {
+        let count = setting.keys * shape.thousandths / 1000;
+        for server in servers {
+            progress(&format!("memory per element: {}: {}", shape.name, server.name));
+            let running = server.start(&setting.one.server)?;
+            let empty = settled(setting, &running)?;
+            shape.fill(&running, count)?;
+            let full = settled(setting, &running)?;
+            let bytes = full.saturating_sub(empty) as f64;
+            let keys = count.div_ceil(shape.elements) as f64;
+            table.row(vec![
+                format!("{} ({})", shape.name, thousands(count as f64)),
+                server.title(),
+                mebibytes(empty),
+                mebibytes(full),
+                format!("{:.1}", bytes / count as f64),
+                format!("{:.0}", bytes / keys),
+            ]);
+        }
     }
     Ok(table)
 }
