@@ -21,7 +21,7 @@
 //!    there and then, a pipeline's requests shard by shard (`runtime::sorted`); if another core holds
 //!    it, the command waits in the shard's queue for that core (`runtime::batch`). A command over
 //!    several shards gathers all their tokens (`runtime::multi`), and so does a transaction
-//!    (`runtime::transaction`).
+//!    (`runtime::transaction`), or a command that may wait for its keys (`runtime::blocking`).
 //! 4. [`shard`] makes room if memory is short, and calls the command's handler
 //!    ([`command::strings`]), which decides with what [`command::Exec`] gives it: the time, the
 //!    database, the keyspaces.
@@ -79,7 +79,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: replication, commands that block, client-side caching, streams, scripts.
+//! Not there yet: replication, client-side caching, streams, scripts.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),

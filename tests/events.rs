@@ -92,6 +92,13 @@ const TABLE: &[(&str, &[&str])] = &[
     ("LMPOP 2 l m LEFT COUNT 1", &["lpop m"]),
     ("LMPOP 2 l m RIGHT COUNT 9", &["rpop m", "del m"]),
     ("LMPOP 2 l m LEFT", &[]),
+    ("RPUSH l 1 2 3 4 5", &["rpush l"]),
+    ("BLPOP m l 1", &["lpop l"]),
+    ("BRPOP m l 1", &["rpop l"]),
+    ("BLMPOP 1 2 m l LEFT", &["lpop l"]),
+    ("BLMOVE l m LEFT RIGHT 1", &["rpush m", "lpop l"]),
+    ("BRPOPLPUSH l m 1", &["lpush m", "rpop l", "del l"]),
+    ("DEL m", &["del m"]),
     ("RPUSH l 3 1 2", &["rpush l"]),
     ("SORT l STORE sorted", &["sortstore sorted"]),
     ("SORT missing STORE sorted", &["del sorted"]),
@@ -147,6 +154,10 @@ const TABLE: &[(&str, &[&str])] = &[
     ("ZPOPMIN q", &["zpopmin q"]),
     ("ZPOPMAX q", &["zpopmax q"]),
     ("ZMPOP 2 w q MIN COUNT 5", &["zpopmin q", "del q"]),
+    ("ZADD q 1 a 2 b 3 c 4 d", &["zadd q"]),
+    ("BZPOPMIN w q 1", &["zpopmin q"]),
+    ("BZPOPMAX w q 1", &["zpopmax q"]),
+    ("BZMPOP 1 2 w q MIN COUNT 9", &["zpopmin q", "del q"]),
     ("ZADD q 0 a 0 b", &["zadd q"]),
     ("ZREMRANGEBYLEX q - +", &["zremrangebylex q", "del q"]),
     // Errors tell nothing.
@@ -361,6 +372,27 @@ fn a_transaction_tells_after_its_reply_and_in_order() {
     assert_eq!(client.words("EXEC").elements().len(), 5);
     let told = events(&heard(&mut listener, &mut client));
     assert_eq!(told, ["set a", "rpush b", "lpop b", "del b", "incrby c", "del a"]);
+}
+
+#[test]
+fn who_waits_is_served_behind_what_serves_it() {
+    for shards in [1, 4] {
+        let server = start(shards);
+        let mut client = server.client();
+        client.ok("CONFIG SET notify-keyspace-events Elzg");
+        let mut listener = listener(&server, "__keyevent*");
+        let (mut waiting, mut moving) = (server.client(), server.client());
+        waiting.send("BLPOP a b 0\r\n");
+        moving.send("BLMOVE c d LEFT RIGHT 0\r\n");
+        wait_until("both wait", || info_number(&mut client, "clients", "blocked_clients") == 2);
+        client.words("RPUSH b x");
+        client.words("RPUSH c y");
+        assert_eq!(waiting.read().expect("a reply").elements()[1], Value::bulk("x"));
+        assert_eq!(moving.read().expect("a reply"), Value::bulk("y"));
+        let told = events(&heard(&mut listener, &mut client));
+        assert_eq!(told[..3], ["rpush b", "lpop b", "del b"]);
+        assert_eq!(told[3..], ["rpush c", "rpush d", "lpop c", "del c"]);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! was written, that it came, or that it went, for whatever reason. A key that is written while it is
 //! not there changes too, so what is observed need not exist. What has changed is noted here and handed
 //! to whoever holds the shard, who knows what it means to the observer: a transaction that must not run
-//! (`WATCH`).
+//! (`WATCH`), or clients that wait for it to hold something (`BLPOP`).
 //!
 //! ```text
 //! observe ──► keys ── change ──► notes ──► take_notes
@@ -23,11 +23,16 @@ use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
 /// Who observes a key. The keyspace hands it back and does not look into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Observer {
-    /// The client.
-    pub client: ClientId,
-    /// Tells what the client observes now from what it observed before.
-    pub serial: u64,
+pub enum Observer {
+    /// A transaction that must not run if the key has changed.
+    Transaction {
+        /// The client.
+        client: ClientId,
+        /// Tells what the client observes now from what it observed before.
+        serial: u64,
+    },
+    /// Clients that wait for the key to hold something; the shard knows which.
+    Waiting,
 }
 
 /// A key and who observes it; as a note, a key that has changed and who is to be told.

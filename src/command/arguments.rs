@@ -189,6 +189,18 @@ const ARGUMENTS: &[(&str, &str)] = &[
         "key.k bit.i index?{start.i end_index?{end.i index_unit@7.0.0?(byte=BYTE | bit=BIT)}}",
     ),
     (
+        "blmove",
+        "source.k destination.k1 wherefrom(left=LEFT | right=RIGHT) whereto(left=LEFT | right=RIGHT) \
+         timeout.d",
+    ),
+    ("blmpop", "timeout.d numkeys.i key.k* where(left=LEFT | right=RIGHT) count.i=COUNT?"),
+    ("blpop", "key.k* timeout.d"),
+    ("brpop", "key.k* timeout.d"),
+    ("brpoplpush", "source.k destination.k1 timeout.d"),
+    ("bzmpop", "timeout.d numkeys.i key.k* where(min=MIN | max=MAX) count.i=COUNT?"),
+    ("bzpopmax", "key.k* timeout.d"),
+    ("bzpopmin", "key.k* timeout.d"),
+    (
         "client|kill",
         "filter(ip:port.s~2.8.12 | new-format*(client-id.i=ID@2.8.12? | \
          normal_master_slave_pubsub=TYPE@2.8.12?(normal=NORMAL | master=MASTER@3.2.0 | \
@@ -403,6 +415,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("type", "key.k"),
     ("unlink", "key.k*"),
     ("unsubscribe", "channel.s?*"),
+    ("wait", "numreplicas.i timeout.i"),
     ("watch", "key.k*"),
     (
         "zadd",

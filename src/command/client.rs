@@ -307,8 +307,8 @@ fn unpause(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answe
     Ok(())
 }
 
-/// No command blocks yet, so nobody is ever unblocked; the arguments are checked all the same.
-fn unblock(_: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+/// Who ends the wait answers for it: a client that has just been served is not unblocked.
+fn unblock(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     if args.len() > 4 {
         return Err(subcommand_syntax(args));
     }
@@ -317,8 +317,14 @@ fn unblock(_: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ans
     if args.get(3).is_some_and(|word| !known(word)) {
         return Err(Error::Static("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
     }
-    integer(args.at(2))?;
-    reply.integer(0);
+    let id = integer(args.at(2))?;
+    let with_error = args.get(3).is_some_and(|word| word.eq_ignore_ascii_case(b"error"));
+    let client = u64::try_from(id).ok().and_then(|id| cx.node.clients.get(ClientId(id)));
+    let ended = client.and_then(|client| Some((client.id, client.wait.end_any()?)));
+    reply.integer(i64::from(ended.is_some()));
+    if let Some((client, number)) = ended {
+        cx.actions.push(Action::Unblock(client, number, with_error));
+    }
     Ok(())
 }
 
@@ -528,7 +534,11 @@ fn kill(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answe
         .all()
         .iter()
         .filter(|client| filter.accepts(client, me))
-        .map(|client| client.id)
+        .map(|client| {
+            // It is given nothing from now on.
+            client.wait.end_any();
+            client.id
+        })
         .collect();
     match (old_form, killed.len()) {
         (true, 0) => return Err(Error::Static("ERR No such client")),

@@ -45,6 +45,8 @@ pub struct Handover {
     pub reply: Option<SharedBytes>,
     /// Memory of a long value that another has taken the place of, for the next long request.
     pub freed: Option<Extent>,
+    /// How long the client waits, where the command has found nothing and may block; 0 for ever.
+    pub wait_ms: Option<u64>,
 }
 
 /// What a client sees of the server: settled by the port it came in on and by how the server was

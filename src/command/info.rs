@@ -196,6 +196,9 @@ fn clients(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.all([("tracking_clients", 0)]);
     lines.add("pubsub_clients", node.channels.subscribers());
     lines.all([("clients_in_timeout_table", 0)]);
+    let waited_keys: u64 = node.shards.iter().map(ShardStats::waited_keys).sum();
+    lines.add("total_blocking_keys", waited_keys);
+    lines.all([("total_blocking_keys_on_nokey", 0)]);
 }
 
 fn memory(cx: &SessionCx<'_>, lines: &mut Lines) {

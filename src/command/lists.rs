@@ -3,6 +3,7 @@
 //! Elements are written from where they lie straight into the reply. A command that moves an element from one list to
 //! another looks at both before it changes either, so that an error changes nothing.
 
+mod blocking;
 mod search;
 mod table;
 #[cfg(test)]
@@ -123,8 +124,21 @@ fn positive(text: &[u8]) -> Result<usize, Error> {
 }
 
 fn lmpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let (keys, end, count) = lmpop_options(args)?;
-    for name in args.from(2).take(keys) {
+    let (keys, end, count) = lmpop_options(args, 1)?;
+    if !pop_from_first(exec, args.from(2).take(keys), (end, count), reply)? {
+        reply.null_array();
+    }
+    Ok(())
+}
+
+/// Pops elements of the first list that has any, and answers its name and them; whether there is one.
+fn pop_from_first<'a>(
+    exec: &mut Exec<'_>,
+    names: impl Iterator<Item = &'a [u8]>,
+    (end, count): (End, usize),
+    reply: &mut Reply<'_>,
+) -> Result<bool, Error> {
+    for name in names {
         let key = exec.key(name);
         let popped = exec.change(key, Missing::Skip, |list: &mut List, edit| {
             reply.array(2);
@@ -133,21 +147,20 @@ fn lmpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer 
         })?;
         if popped.is_some() {
             exec.tell(key, popped_from(end));
-            return Ok(());
+            return Ok(true);
         }
     }
-    reply.null_array();
-    Ok(())
+    Ok(false)
 }
 
-/// How many keys there are, from which end elements are popped and how many.
-fn lmpop_options(args: &Args<'_>) -> Result<(usize, End, usize), Error> {
+/// How many keys there are, as argument `at` says, from which end elements are popped and how many.
+fn lmpop_options(args: &Args<'_>, at: usize) -> Result<(usize, End, usize), Error> {
     let at_least_one = |text: &[u8], error| match integer(text).map(usize::try_from) {
         Ok(Ok(count)) if count > 0 => Ok(count),
         _ => Err(Error::Static(error)),
     };
-    let keys = at_least_one(args.at(1), "ERR numkeys should be greater than 0")?;
-    let mut options = args.from(2).skip(keys);
+    let keys = at_least_one(args.at(at), "ERR numkeys should be greater than 0")?;
+    let mut options = args.from(at + 1).skip(keys);
     let end = end_named(options.next().ok_or(Error::Syntax)?)?;
     let mut count = None;
     while let Some(word) = options.next() {
@@ -172,25 +185,35 @@ fn end_named(word: &[u8]) -> Result<End, Error> {
 
 fn lmove(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let ends = (end_named(args.at(3))?, end_named(args.at(4))?);
-    move_between(exec, args, reply, ends)
+    move_or_nothing(exec, args, reply, ends)
 }
 
 fn rpoplpush(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    move_between(exec, args, reply, (End::Right, End::Left))
+    move_or_nothing(exec, args, reply, (End::Right, End::Left))
 }
 
-/// Moves an element from an end of the list that argument 1 names to an end of that of argument 2.
+fn move_or_nothing(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    ends: (End, End),
+) -> Answer {
+    if !move_between(exec, args, reply, ends)? {
+        reply.null();
+    }
+    Ok(())
+}
+
+/// Moves an element from an end of the list that argument 1 names to an end of that of argument 2, and answers it;
+/// whether there is one.
 fn move_between(
     exec: &mut Exec<'_>,
     args: &Args<'_>,
     reply: &mut Reply<'_>,
     (from_end, to_end): (End, End),
-) -> Answer {
+) -> Result<bool, Error> {
     let (from, to) = (exec.key(args.at(1)), exec.key(args.at(2)));
-    let Some(source) = look_at(exec, from)? else {
-        reply.null();
-        return Ok(());
-    };
+    let Some(source) = look_at(exec, from)? else { return Ok(false) };
     let moved = source.peek(from_end).map(|element| element.to_vec()).unwrap_or_default();
     look_at(exec, to)?;
     let push = |list: &mut List, edit: &mut Edit<'_>| {
@@ -208,7 +231,7 @@ fn move_between(
     exec.tell(to, pushed_at(to_end));
     exec.tell(from, popped_from(from_end));
     reply.bulk(&moved);
-    Ok(())
+    Ok(true)
 }
 
 fn pushed_at(end: End) -> Event {

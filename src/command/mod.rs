@@ -5,6 +5,7 @@ pub mod acl;
 mod arguments;
 pub mod binary;
 pub mod bitmap;
+pub mod blocking;
 pub mod client;
 pub mod cluster;
 pub mod cluster_keys;

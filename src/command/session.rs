@@ -88,6 +88,11 @@ pub enum Action {
     ConfigChanged,
     /// A shard has a new owner: every core looks, this one at its next turn.
     OwnersChanged,
+    /// Have this connection wait for so many milliseconds, or for ever if 0, before it is answered (`WAIT`).
+    Wait(u64),
+    /// The wait of this client, which has been ended, is to be answered: with an error if so asked
+    /// (`CLIENT UNBLOCK`).
+    Unblock(ClientId, u64, bool),
     /// Register this connection with the shards of all keys that it watches (`WATCH`).
     Watch,
     /// Forget the keys that this connection watches (`UNWATCH`).

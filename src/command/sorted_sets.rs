@@ -20,13 +20,52 @@ const READ_KEYS: Flags = READ.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
+const BLOCK: Flags = Flags::WRITE.union(Flags::BLOCKING);
+const BLOCK_FAST: Flags = BLOCK.union(Flags::NOSCRIPT).union(Flags::FAST);
 const STORE: Flags = GROW.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
 
 /// The number of keys is the first argument.
 const COUNTED: Keys = Keys::Counted { count: 1 };
+/// All arguments but the last, which is the timeout.
+const BUT_LAST: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 
 /// The commands of this group, all of them by name.
 pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "bzmpop",
+        arity: -5,
+        flags: BLOCK.union(Flags::MOVABLE_KEYS),
+        keys: Keys::Counted { count: 2 },
+        handler: Handler::Keyed(pop::bzmpop),
+        group: Group::SortedSet,
+        summary: "Removes and answers members as ZMPOP does, waiting for one if there is none.",
+        since: "7.0.0",
+        complexity: "O(K) + O(M*log(N)) with the keys K, the members removed M and the members there N",
+    },
+    Command {
+        name: "bzpopmax",
+        arity: -3,
+        flags: BLOCK_FAST,
+        keys: BUT_LAST,
+        handler: Handler::Keyed(pop::bzpopmax),
+        group: Group::SortedSet,
+        summary: "Removes and answers the member with the highest score of the first sorted set that has \
+                  any, or waits for one.",
+        since: "5.0.0",
+        complexity: "O(log(N)) with the members there N",
+    },
+    Command {
+        name: "bzpopmin",
+        arity: -3,
+        flags: BLOCK_FAST,
+        keys: BUT_LAST,
+        handler: Handler::Keyed(pop::bzpopmin),
+        group: Group::SortedSet,
+        summary: "Removes and answers the member with the lowest score of the first sorted set that has \
+                  any, or waits for one.",
+        since: "5.0.0",
+        complexity: "O(log(N)) with the members there N",
+    },
     Command {
         name: "zadd",
         arity: -4,

@@ -18,6 +18,7 @@ pub use crate::metrics::CommandId;
 /// The groups, in the order in which `COMMAND` lists them.
 const GROUPS: &[&[Command]] = &[
     super::connection::COMMANDS,
+    super::blocking::COMMANDS,
     super::client::COMMANDS,
     super::strings::COMMANDS,
     super::counters::COMMANDS,

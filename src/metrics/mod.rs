@@ -83,7 +83,7 @@ pub struct CoreMetrics {
     pub output_bytes_max: Gauge,
     /// Clients on this core.
     pub clients: Gauge,
-    /// Clients that a pause holds back.
+    /// Clients that a pause holds back or that wait in a blocking command.
     pub clients_blocked: Gauge,
     /// The longest step of the core's loop, in nanoseconds: one command, one piece of maintenance, or
     /// what lies between two of these. Nothing else runs on the core meanwhile.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashMap;
 
-use super::ClientTransaction;
+use super::{ClientTransaction, ClientWait};
 use crate::metrics::{CommandId, lock};
 use crate::protocol::Proto;
 use crate::types::{ClientId, CoreId, DbIndex, MonoUs};
@@ -75,6 +75,8 @@ pub struct ClientInfo {
     pub created: MonoUs,
     /// Its transaction and what it watches.
     pub transaction: ClientTransaction,
+    /// Whether it waits in a blocking command.
+    pub wait: ClientWait,
     core: AtomicU16,
     last_interaction: AtomicU64,
     db: AtomicU8,
@@ -144,6 +146,7 @@ impl ClientInfo {
             fd: options.fd,
             created: options.now,
             transaction: ClientTransaction::default(),
+            wait: ClientWait::default(),
             core: AtomicU16::new(options.core.0),
             last_interaction: AtomicU64::new(options.now.0),
             db: AtomicU8::new(0),
@@ -221,6 +224,7 @@ impl ClientInfo {
     pub fn flags(&self) -> ClientFlags {
         let mut all = self.own_flags();
         all.set(ClientFlags::MULTI, self.transaction.queued() >= 0);
+        all.set(ClientFlags::BLOCKED, self.wait.is_waiting());
         all.set(ClientFlags::DIRTY, self.transaction.is_touched());
         all
     }

@@ -15,6 +15,7 @@ pub mod shard_stats;
 pub mod slow_log;
 pub mod topology;
 pub mod transaction;
+pub mod waiting;
 
 pub use channels::Channels;
 pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
@@ -28,6 +29,7 @@ pub use shard_stats::ShardStats;
 pub use slow_log::SlowLog;
 pub use topology::Topology;
 pub use transaction::ClientTransaction;
+pub use waiting::ClientWait;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -22,6 +22,7 @@ pub struct ShardStats {
     hits: Counter,
     misses: Counter,
     changes: Counter,
+    waited_keys: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +43,16 @@ impl ShardStats {
             self.publish_memory(memory);
         }
         self.publish_counts(counts);
+    }
+
+    /// Number of keys that clients wait for.
+    pub fn waited_keys(&self) -> u64 {
+        self.waited_keys.get()
+    }
+
+    /// That number has changed. Only the holder of the shard calls it.
+    pub fn set_waited_keys(&self, count: usize) {
+        self.waited_keys.set(count as u64);
     }
 
     /// Publishes figures for database 0 that no keyspace has.

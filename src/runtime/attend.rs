@@ -1,27 +1,43 @@
 //! Who is to hear of what commands have changed.
 //!
 //! ```text
-//! command ─► cache::observe: notes ──┬► attend ─► WATCH: the transaction must not run
-//!            cache::events: events ──┘       └──► news ─► keyspace events: published
+//! command ─► cache::observe: notes ──┬► attend ─┬► WATCH: the transaction must not run
+//!            cache::events: events ──┘          ├► blocking commands: served here ─┬► news ─► their cores
+//!                                               └► keyspace events ────────────────┘        ─► subscribers
 //! ```
 //!
 //! Whoever holds a shard looks at its notes behind each command, or behind a transaction as a whole, and
 //! once more before the token goes to somebody else: so who takes a token finds that all have been told.
-//! What the engine has no means to tell becomes news, which the core spreads when the batch ends.
+//! What the engine can't tell by itself, for it has neither mail nor connections, it leaves as news to its core.
+
+use std::sync::Arc;
 
 use super::core::Core;
 use super::engine::Engine;
-use crate::cache::{Event, EventClasses};
+use super::gate::Gate;
+use super::mail::Message;
+use crate::cache::{Event, EventClasses, Observer};
 use crate::command::pubsub::address;
-use crate::node::Node;
 use crate::node::channels::Kind;
-use crate::shard::Shard;
+use crate::shard::{Shard, Wait};
+use crate::types::Key;
 
-/// What others are to hear of, and the engine can't tell them.
+/// What a core is to tell others once the engine has found it out.
 #[derive(Debug)]
 pub(crate) enum News {
     /// What has become of a key.
     Event(Event),
+    /// A client that waited has been served.
+    Served {
+        /// What it waited for.
+        wait: Arc<Wait>,
+        /// Its reply.
+        reply: Vec<u8>,
+        /// What the reply has to wait for.
+        gate: Gate,
+    },
+    /// A client that waited can be served, but not here: its command needs several shards.
+    Called(Arc<Wait>),
 }
 
 impl Engine<'_> {
@@ -29,20 +45,8 @@ impl Engine<'_> {
     #[inline]
     pub(super) fn attend(&mut self, shard: &mut Shard) {
         if shard.keyspace().has_news() {
-            self.tell(shard);
+            self.tell_all(shard);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn tell(&mut self, shard: &mut Shard) {
-        tell_observers(self.node, shard);
-        self.note_events(shard);
-    }
-
-    /// Takes over the events of a shard. Behind each command of a transaction, so that they stay in order.
-    pub(super) fn note_events(&mut self, shard: &mut Shard) {
-        self.news.extend(shard.keyspace_mut().take_events().into_iter().map(News::Event));
     }
 
     /// The same for several shards.
@@ -52,16 +56,39 @@ impl Engine<'_> {
             self.attend(shard);
         }
     }
-}
 
-/// Tells the clients that observe keys of a shard which of them have changed.
-fn tell_observers(node: &Node, shard: &mut Shard) {
-    for observed in shard.keyspace_mut().take_notes() {
-        for observer in observed.observers {
-            // It may be gone.
-            if let Some(client) = node.clients.get(observer.client) {
-                client.transaction.touch(observer.serial);
+    /// Tells who observes keys of a shard which of them have changed, and the events. Who is served changes more.
+    #[cold]
+    #[inline(never)]
+    fn tell_all(&mut self, shard: &mut Shard) {
+        loop {
+            self.note_events(shard);
+            let notes = shard.keyspace_mut().take_notes();
+            if notes.is_empty() {
+                return;
             }
+            for observed in notes {
+                for observer in &observed.observers {
+                    self.tell(shard, Key::new(observed.db, &observed.key), *observer);
+                }
+            }
+        }
+    }
+
+    /// Takes over the events of a shard. Behind each command of a transaction, so that they stay in order.
+    pub(super) fn note_events(&mut self, shard: &mut Shard) {
+        self.news.extend(shard.keyspace_mut().take_events().into_iter().map(News::Event));
+    }
+
+    fn tell(&mut self, shard: &mut Shard, key: Key<'_>, observer: Observer) {
+        match observer {
+            Observer::Transaction { client, serial } => {
+                // It may be gone.
+                if let Some(client) = self.node.clients.get(client) {
+                    client.transaction.touch(serial);
+                }
+            }
+            Observer::Waiting => self.serve(shard, key),
         }
     }
 }
@@ -81,6 +108,10 @@ impl Core<'_> {
         for news in std::mem::take(&mut self.engine.news) {
             match news {
                 News::Event(event) => self.publish_event(&event),
+                News::Served { wait, reply, gate } => {
+                    self.post(wait.client.core(), Message::Served { wait, reply, gate });
+                }
+                News::Called(wait) => self.post(wait.client.core(), Message::Called(wait)),
             }
         }
         self.send_published();

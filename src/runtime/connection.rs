@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::batch::Batch;
+use super::blocking::Waiting;
 use super::frames::BinaryState;
 use super::gate::Gate;
 use super::input::Input;
@@ -61,6 +62,8 @@ pub(crate) enum Block {
     Log,
     /// The logs of all shards have to come to something.
     Logs,
+    /// A blocking command waits for its keys.
+    Waiting,
     /// It is about to move to this core.
     Moving(CoreId),
 }
@@ -108,6 +111,8 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     /// The commands of its transaction, if there are any.
     pub(crate) queue: Option<Box<Queue>>,
+    /// What it waits for in a blocking command, if it does.
+    pub(crate) waiting: Option<Box<Waiting>>,
     /// How far the current request is parsed, if it has begun and is not whole.
     pub(crate) parser: Option<Box<Parser>>,
     /// Bytes that have not been run: the start of a request, or whatever came while blocked.
@@ -167,6 +172,7 @@ impl Connection {
             home: None,
             session,
             queue: None,
+            waiting: None,
             parser: None,
             input: Input::default(),
             wanted_bytes: 0,
@@ -278,7 +284,11 @@ impl Connection {
 
     /// Bytes of memory held for this connection, beyond its own size.
     pub(crate) fn buffer_bytes(&self) -> usize {
-        self.input.memory_bytes() + self.output.capacity_bytes() + self.transaction_bytes()
+        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.memory_bytes());
+        self.input.memory_bytes()
+            + self.output.capacity_bytes()
+            + self.transaction_bytes()
+            + waiting
     }
 
     /// Bytes of memory of its transaction, watched keys and what their shards keep of them included.
@@ -290,9 +300,17 @@ impl Connection {
     /// Shuts the socket down, which ends whatever the kernel does with it.
     pub(crate) fn shut_down(&mut self) {
         self.state = State::Closing;
+        self.end_wait();
         // SAFETY: a plain system call on a socket that is ours; its failure changes nothing.
         unsafe {
             libc::shutdown(self.fd(), libc::SHUT_RDWR);
+        }
+    }
+
+    /// Ends its wait in a blocking command, if it is in one: from now on it is given nothing.
+    pub(crate) fn end_wait(&self) {
+        if let Some(waiting) = &self.waiting {
+            self.session.info.wait.end(waiting.number());
         }
     }
 

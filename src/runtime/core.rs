@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::batch::Ran;
+use super::blocking::Blocked;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
 use super::input::SpareInput;
@@ -95,6 +96,8 @@ pub(crate) struct Core<'a> {
     pub(super) resting_listeners: Vec<usize>,
     /// Connections that `CLIENT PAUSE` holds back.
     pub(super) paused: Vec<Token>,
+    /// Clients of this core that wait in blocking commands.
+    pub(super) blocked: Blocked,
     /// Where the time of requests goes.
     pub(super) stages: Stages,
     /// The longest unfinished request, and the longest unsent output, since clients were last looked at.
@@ -151,6 +154,7 @@ impl<'a> Core<'a> {
             yielding: Vec::new(),
             resting_listeners: Vec::new(),
             paused: Vec::new(),
+            blocked: Blocked::default(),
             stages: Stages::default(),
             peaks: Peaks::default(),
             monitors: Vec::new(),
@@ -242,12 +246,15 @@ impl<'a> Core<'a> {
             self.take_turn(token);
         }
         self.read_mail();
+        self.end_waits();
         self.maintain();
         let may_end = self.look_after_logs();
         self.give_back_all();
         self.read_mail();
         self.give_back_all();
         self.release_gated();
+        self.spread_news();
+        self.set_alarm();
         self.send_published();
         self.send_dirty();
         self.note_end_of_turn();
@@ -305,7 +312,8 @@ impl<'a> Core<'a> {
             Op::Cancel => self.asked_to_end(completion),
             // A core that could not be rung is gone, or on its way out; having been rung, the core reads
             // its mail anyway.
-            Op::Rung | Op::Ring => {}
+            // Whom it was set for is looked for every turn.
+            Op::Rung | Op::Ring | Op::Alarm => {}
         }
     }
 
@@ -316,6 +324,11 @@ impl<'a> Core<'a> {
                 Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
                 Message::Adopt(connection) => self.adopt(connection),
+                Message::Served { wait, reply, gate } => self.served(&wait, &reply, gate),
+                Message::Called(wait) => self.called(wait),
+                Message::Unblocked { client, number, with_error } => {
+                    self.unblocked(client, number, with_error);
+                }
                 Message::Kill(clients) => self.kill(&clients),
                 Message::Monitored(line) => self.show_monitors(&line),
                 Message::Durable => self.logs.has_news = true,
@@ -369,6 +382,7 @@ impl<'a> Core<'a> {
                         self.post(batch.origin, Message::Done(batch));
                     }
                     Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
+                    Queued::Unwait(wait) => self.engine.forget_wait(holder.value(), &wait),
                     Queued::Claim { core, ticket } => {
                         let shard = holder.value().id();
                         self.publish(holder.value());
@@ -573,7 +587,13 @@ impl<'a> Core<'a> {
                 .get_mut(*token)
                 .is_some_and(|connection| connection.is_blocked_by(Block::Pause))
         });
-        self.engine.metrics.clients_blocked.set(self.paused.len() as u64);
+        self.count_blocked();
+    }
+
+    /// Counts all clients that are held back: by a pause, or in a blocking command.
+    pub(super) fn count_blocked(&self) {
+        let count = self.paused.len() + self.blocked.count();
+        self.engine.metrics.clients_blocked.set(count as u64);
     }
 
     /// Lets a connection go on that has had its share of the last turn.

@@ -234,7 +234,11 @@ impl Core<'_> {
         if Self::is_transactional(connection, entry) {
             return self.dispatch_transaction(connection, (request, entry), args);
         }
-        self.route_and_run(connection, &call(&connection.session, entry, request.slot), args)
+        let call = call(&connection.session, entry, request.slot);
+        if entry.command.flags.contains(Flags::BLOCKING) {
+            return self.dispatch_blocking(connection, &call, args);
+        }
+        self.route_and_run(connection, &call, args)
     }
 
     /// Runs a command where its keys are, whichever protocol it came in.
@@ -349,7 +353,7 @@ impl Core<'_> {
         }
         connection.state = State::Blocked(Block::Pause);
         self.paused.push(connection.token);
-        self.engine.metrics.clients_blocked.set(self.paused.len() as u64);
+        self.count_blocked();
         Flow::Left
     }
 

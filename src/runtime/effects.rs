@@ -85,7 +85,13 @@ impl Core<'_> {
             connection.session.reply_mode = ReplyMode::On;
         }
         for action in actions {
-            self.perform(connection, action);
+            match action {
+                // Nothing waits inside a transaction.
+                Action::Wait(_) if connection.session.transaction.is_running => {}
+                Action::Wait(_) if call.native.is_some() => {}
+                Action::Wait(wait_ms) => self.wait_for_time(connection, wait_ms, start),
+                action => self.perform(connection, action),
+            }
         }
         self.show_to_monitors(connection, call, args);
         Flow::Taken
@@ -108,6 +114,8 @@ impl Core<'_> {
             | Action::Shutdown
             | Action::AwaitSnapshots
             | Action::AwaitDurability(_)
+            | Action::Wait(_)
+            | Action::Unblock(..)
             | Action::Monitor
             | Action::EndMonitor
             | Action::Watch
@@ -134,6 +142,10 @@ impl Core<'_> {
             {
                 let proto = connection.session.proto;
                 Reply::new(connection.output.tail(), proto).ok();
+            }
+            Action::Wait(_) => {}
+            Action::Unblock(client, number, with_error) => {
+                self.tell_unblocked(client, number, with_error);
             }
             Action::AwaitSnapshots => self.wait_for_snapshots(connection),
             Action::AwaitDurability(asked) => self.wait_for_durability(connection, asked),

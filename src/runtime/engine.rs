@@ -35,8 +35,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) handover: Handover,
     /// What the replies of commands run for a connection have to wait for.
     pub(crate) gate: Gate,
-    /// What others are to hear of; empty almost always.
-    pub(super) news: Vec<News>,
+    /// What others are to be told; nearly always empty.
+    pub(crate) news: Vec<News>,
     /// The durability of whoever did not choose one.
     durability: Durability,
     /// `proto-max-bulk-len`.
@@ -249,6 +249,52 @@ impl<'a> Engine<'a> {
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
         self.count_over(shards, self.slice.ns - before);
+    }
+
+    /// Runs a command that may block, over one or more shards, all held, and appends its reply. If it finds nothing it
+    /// is not counted: answers how many milliseconds its client waits at most, 0 for ever, and how long it took, in
+    /// nanoseconds.
+    pub(crate) fn try_over(
+        &mut self,
+        shards: &mut [Option<&mut Shard>],
+        client: &ClientInfo,
+        call: &Call,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<(u64, u64)> {
+        shards
+            .iter_mut()
+            .flatten()
+            .for_each(|shard| self.widen_room(call.entry.command.flags, shard));
+        let changes = self.changes_before_over(call, shards);
+        self.handover.wait_ms = None;
+        let handover = &mut self.handover;
+        let around = Around {
+            now: self.now,
+            owners: &self.owners,
+            value_bytes_max: self.value_bytes_max,
+            handover,
+        };
+        let result = shard::execute_over(shards, call, args, around, out);
+        if let (Ok(()), Some(wait_ms)) = (&result, self.handover.wait_ms.take()) {
+            let ns = self.end_step_of(Step::Command(call.entry.id));
+            self.slice.ns += ns;
+            return Some((wait_ms, ns));
+        }
+        self.gate_changes_over(shards, changes);
+        let before = self.slice.ns;
+        self.finish(call, client, args, result, out);
+        self.count_over(shards, self.slice.ns - before);
+        None
+    }
+
+    /// Counts a command that has waited in vain after it had run for so long; with the error that ended its wait.
+    pub(crate) fn count_unserved(&self, command: CommandId, ns: u64, error: Option<&str>) {
+        if let Some(text) = error {
+            self.metrics.count_error(text);
+            self.metrics.count_failed(command);
+        }
+        self.metrics.record_command(command, ns, self.tracking);
     }
 
     /// Runs a command of either protocol on `shard`, and tells of what it has changed: see [`Engine::run`] and

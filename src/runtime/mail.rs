@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex};
 
 use super::batch::Batch;
 use super::connection::Connection;
+use super::gate::Gate;
 use super::token::Grant;
 use crate::log::DiskError;
 use crate::metrics::lock;
 use crate::node::channels::Message as Publication;
+use crate::shard::Wait;
 use crate::types::{ClientId, CoreId, ShardId};
 
 /// A message from one core to another.
@@ -37,6 +39,26 @@ pub(crate) enum Message {
     },
     /// A connection that belongs on this core.
     Adopt(Box<Connection>),
+    /// A client of this core that waited has been served.
+    Served {
+        /// What it waited for.
+        wait: Arc<Wait>,
+        /// Its reply.
+        reply: Vec<u8>,
+        /// What the reply has to wait for.
+        gate: Gate,
+    },
+    /// A client of this core that waits can be served by whoever holds all shards that its command needs.
+    Called(Arc<Wait>),
+    /// The wait of a client of this core has been ended on demand.
+    Unblocked {
+        /// The client.
+        client: ClientId,
+        /// The wait's number among the client's.
+        number: u64,
+        /// Whether it is answered with an error.
+        with_error: bool,
+    },
     /// More of a log is on disk, which a connection of this core may wait for.
     Durable,
     /// A client waits for changes to a shard of this core to be on disk.

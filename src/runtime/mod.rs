@@ -14,6 +14,7 @@
 //! | `engine` | runs a command, counts and times it |
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
 //! | `attend` | who is to hear of what commands have changed |
+//! | `blocking` | clients that wait in blocking commands |
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
 //! | `room` | the memory limit, shared out among the shards |
@@ -27,6 +28,7 @@
 
 mod attend;
 mod batch;
+mod blocking;
 mod buffers;
 mod burst;
 mod connection;

@@ -20,7 +20,7 @@ use crate::node::ClientInfo;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
 use crate::protocol::binary::ReplyHead;
-use crate::shard::Call;
+use crate::shard::{Call, Wait};
 use crate::types::ShardId;
 
 /// A command that is gathering its tokens.
@@ -42,6 +42,8 @@ enum Work {
     Command(Command),
     /// The connection's next request is dispatched again.
     Request,
+    /// The connection waits, and may be served.
+    Wait(Arc<Wait>),
 }
 
 /// An owned copy of a command.
@@ -105,12 +107,36 @@ impl<'a> Core<'a> {
         Flow::Taken
     }
 
-    /// Has the tokens at hand for the batch that is being run.
-    fn attach(&mut self, multi: Multi<'a>) {
+    /// Gathers the tokens for the command of a connection that waits, and serves it when they are here.
+    pub(super) fn claim_for_wait(&mut self, connection: Token, wait: Arc<Wait>) {
+        let needed = wait.all_shards(self.node.slots);
+        let multi = self.new_multi(connection, needed, Work::Wait(wait));
+        if let Some(multi) = self.gather(multi) {
+            self.serve_gathered(multi);
+        }
+    }
+
+    /// Has the tokens at hand for the batch that is being run. Answers whose they are, and what for.
+    fn attach(&mut self, multi: Multi<'a>) -> (Token, Vec<ShardId>, Work) {
+        let Multi { since, connection, work, needed, holders, .. } = multi;
         self.engine.start_command();
-        self.engine.record_stage(Stage::Gather, multi.since, self.engine.mark(), 1);
-        for (shard, holder) in multi.needed.into_iter().zip(multi.holders) {
-            self.shards.attach(shard, holder);
+        self.engine.record_stage(Stage::Gather, since, self.engine.mark(), 1);
+        for (shard, holder) in needed.iter().zip(holders) {
+            self.shards.attach(*shard, holder);
+        }
+        (connection, needed, work)
+    }
+
+    /// Lets the connection go on that needed the tokens.
+    fn serve_gathered(&mut self, multi: Multi<'a>) {
+        let (token, needed, work) = self.attach(multi);
+        match work {
+            Work::Wait(wait) => self.serve_called(&wait, &needed),
+            Work::Command(_) | Work::Request => {
+                self.unblock(token, Block::Tokens);
+                // Where the request was not run after all, nobody has given them back.
+                self.give_back_borrowed();
+            }
         }
     }
 
@@ -149,10 +175,7 @@ impl<'a> Core<'a> {
         let Some(multi) = self.gather(multi) else { return };
         let token = multi.connection;
         let Multi { since, work: Work::Command(command), holders, .. } = multi else {
-            self.attach(multi);
-            self.unblock(token, Block::Tokens);
-            // Where the request was not run after all, nobody has given them back.
-            return self.give_back_borrowed();
+            return self.serve_gathered(multi);
         };
         let (head, reply, gate) = self.run_gathered(since, command, holders);
         // The client may be gone; its command was run all the same.
@@ -196,6 +219,7 @@ impl<'a> Core<'a> {
         let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
         let gate = std::mem::replace(&mut self.engine.gate, before);
+        self.spread_news();
         for holder in holders {
             self.give_back(holder);
         }

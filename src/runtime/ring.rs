@@ -36,11 +36,13 @@ pub(crate) enum Op {
     Event,
     /// A write to a file or a sync of one is done.
     File,
+    /// The time that was asked for has passed.
+    Alarm,
 }
 
 impl Op {
     fn of(code: u64) -> Option<Self> {
-        const ALL: [Op; 9] = [
+        const ALL: [Op; 10] = [
             Op::Accept,
             Op::Receive,
             Op::Send,
@@ -50,6 +52,7 @@ impl Op {
             Op::Ring,
             Op::Event,
             Op::File,
+            Op::Alarm,
         ];
         ALL.into_iter().find(|op| *op as u64 == code)
     }
@@ -113,6 +116,7 @@ pub(crate) struct Completion {
 pub(crate) struct Ring {
     ring: IoUring,
     tick: Box<types::Timespec>,
+    alarm: Box<types::Timespec>,
     /// Sockets that can be registered.
     registered_max: u32,
     /// Submissions queued and not handed to the kernel yet.
@@ -137,10 +141,11 @@ impl Ring {
             .build(RING_SUBMISSIONS)?;
         let buffers = Buffers::register(&ring)?;
         let tick = Box::new(types::Timespec::new().nsec(TICK_MS * 1_000_000));
+        let alarm = Box::default();
         // A process with fewer descriptors than that does without.
         let registers = ring.submitter().register_files_sparse(REGISTERED_SOCKETS_MAX).is_ok();
         let registered_max = if registers { REGISTERED_SOCKETS_MAX } else { 0 };
-        Ok((Self { ring, tick, registered_max, waiting: 0, backlog: Vec::new() }, buffers))
+        Ok((Self { ring, tick, alarm, registered_max, waiting: 0, backlog: Vec::new() }, buffers))
     }
 
     /// The descriptor by which other cores ring this one.
@@ -354,6 +359,15 @@ impl Ring {
             .flags(types::TimeoutFlags::MULTISHOT)
             .build();
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Tick)));
+    }
+
+    /// Completes once, when so much time has passed, less than a second. Once a turn: the kernel reads the time when
+    /// it is entered.
+    pub(crate) fn alarm(&mut self, us: u64) {
+        let ns = u32::try_from(us.saturating_mul(1000)).unwrap_or(u32::MAX).min(999_999_999);
+        *self.alarm = types::Timespec::new().nsec(ns);
+        let entry = opcode::Timeout::new(&raw const *self.alarm).count(0).build();
+        self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Alarm)));
     }
 
     /// Wakes the core that sleeps on `ring`.

@@ -3,10 +3,12 @@
 //! A token is borrowed for one batch of one connection, or for the part of it that needs the shard; one
 //! core alone holds all tokens while it is not in the kernel.
 
+use std::sync::Arc;
+
 use super::batch::Batch;
 use super::token::{Holder, Lent};
 use super::transaction::Unwatched;
-use crate::shard::Shard;
+use crate::shard::{Shard, Wait};
 use crate::types::{CoreId, ShardId};
 
 /// A shard behind its token.
@@ -28,6 +30,8 @@ pub(crate) enum Queued {
     },
     /// A client's keys here that it watches no longer.
     Unwatch(Unwatched),
+    /// A client that waits for keys here no longer.
+    Unwait(Arc<Wait>),
 }
 
 /// The tokens of one core.

@@ -114,6 +114,10 @@ impl Core<'_> {
             connection.timeline.gathers(Answered { requests: 1, ..answered });
             answered.requests = answered.requests.saturating_sub(1);
         }
+        if connection.is_blocked_by(Block::Waiting) {
+            // The last is not answered, and how long it waits tells nothing of the server.
+            answered.requests = answered.requests.saturating_sub(1);
+        }
         if answered.requests > 0 {
             connection.timeline.answered(answered);
         }

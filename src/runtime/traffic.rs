@@ -42,11 +42,19 @@ impl Core<'_> {
             }
         } else if completion.result == 0 {
             connection.half_closed = true;
+            self.close_if_waiting(&mut connection);
         } else if !is_passing(-completion.result) {
             connection.shut_down();
         }
         self.mark_dirty(&mut connection);
         self.connections.put(connection);
+    }
+
+    /// Closes a connection whose client has ended its side while it waits in a blocking command: it is gone.
+    fn close_if_waiting(&mut self, connection: &mut Connection) {
+        if connection.half_closed && connection.is_blocked_by(Block::Waiting) {
+            connection.shut_down();
+        }
     }
 
     /// The kernel has written new bytes of a client where they belong: runs the request once it is whole.
@@ -190,8 +198,10 @@ impl Core<'_> {
         if connection.half_closed && connection.is_running() {
             connection.state = State::Draining;
         }
+        self.close_if_waiting(&mut connection);
         if matches!(connection.state, State::Draining | State::Closing) {
             self.end_subscriptions(&mut connection);
+            self.abandon_wait(&mut connection);
         }
         if connection.state != State::Closing {
             if !connection.gate.is_empty() || connection.output.is_held() {
@@ -346,7 +356,8 @@ impl Core<'_> {
             let timeout = u64::from(self.config.timeout_s);
             let request_timeout = u64::from(self.config.request_timeout_s);
             let session = &connection.session;
-            let hears = session.monitor || session.subscriptions.is_some();
+            let hears =
+                session.monitor || session.subscriptions.is_some() || connection.waiting.is_some();
             let idle = timeout > 0 && idle_s >= timeout && !hears;
             let half = request_timeout > 0 && is_too_slow(&connection, request_timeout, now);
             if idle || half {

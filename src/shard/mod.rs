@@ -5,6 +5,7 @@
 
 mod durable;
 mod plain;
+mod waiting;
 
 use crate::cache::{Access, EvictionPolicy, Held, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
@@ -20,6 +21,8 @@ use crate::types::{DbIndex, Key, Now, ShardId, Slot};
 use durable::Durable;
 pub use durable::SnapshotPolicy;
 pub(crate) use durable::payload;
+pub use waiting::Wait;
+use waiting::Waiting;
 
 /// A command and what it needs to know of the client that sent it.
 #[derive(Clone, Copy, Debug)]
@@ -97,13 +100,21 @@ pub struct Shard {
     /// Bytes given back while over the limit, less what was written meanwhile.
     earned_bytes: usize,
     log: Option<Box<Durable>>,
+    waiting: Waiting,
 }
 
 impl Shard {
     /// An empty shard without a memory limit.
     pub fn new(id: ShardId, options: KeyspaceOptions) -> Self {
         let room = Room { limit_bytes: usize::MAX, policy: EvictionPolicy::NoEviction };
-        Self { id, keyspace: Keyspace::new(options), room, earned_bytes: 0, log: None }
+        Self {
+            id,
+            keyspace: Keyspace::new(options),
+            room,
+            earned_bytes: 0,
+            log: None,
+            waiting: Waiting::default(),
+        }
     }
 
     /// Which shard this is.

@@ -4,8 +4,8 @@ use super::{DB, NOW, key, keyspace, set};
 use crate::cache::{Access, EvictionPolicy, Expiry, Keyspace, Observer};
 use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
-const ME: Observer = Observer { client: ClientId(1), serial: 1 };
-const OTHER: Observer = Observer { client: ClientId(2), serial: 1 };
+const ME: Observer = Observer::Transaction { client: ClientId(1), serial: 1 };
+const OTHER: Observer = Observer::Transaction { client: ClientId(2), serial: 1 };
 const LATER: UnixMs = UnixMs(NOW.0 + 1000);
 
 /// The keys that have changed, as text.
@@ -90,7 +90,7 @@ fn every_way_to_change_a_key_is_noted_once() {
 #[test]
 fn all_observers_of_a_key_are_told_and_nobody_who_has_stopped() {
     let mut keyspace = keyspace();
-    let newer = Observer { serial: 2, ..ME };
+    let newer = Observer::Transaction { client: ClientId(1), serial: 2 };
     for observer in [ME, OTHER, newer, ME] {
         keyspace.observe(key(b"k"), observer, NOW);
     }

@@ -1,5 +1,6 @@
 //! The rows of the list commands.
 
+use super::blocking::{blmove, blmpop, blpop, brpop, brpoplpush};
 use super::search::lpos;
 use super::{
     lindex, linsert, llen, lmove, lmpop, lpop, lpush, lpushx, lrange, lrem, lset, ltrim, rpop,
@@ -12,9 +13,32 @@ const READ_FAST: Flags = READ.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.union(Flags::FAST);
+const BLOCK: Flags = Flags::WRITE.union(Flags::BLOCKING);
+const BLOCK_NOSCRIPT: Flags = BLOCK.union(Flags::NOSCRIPT);
+const BLOCK_GROW: Flags = BLOCK_NOSCRIPT.union(Flags::DENYOOM);
+/// All arguments but the last, which is the timeout.
+const BUT_LAST: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 
 /// The commands of this group, all of them by name.
 pub const COMMANDS: &[Command] = &[
+    row("blmove", 6, BLOCK_GROW, blmove)
+        .on(Keys::TWO)
+        .doc("6.2.0", "Moves an element as LMOVE does, waiting for one if there is none."),
+    row("blmpop", -5, BLOCK.union(Flags::MOVABLE_KEYS), blmpop)
+        .on(Keys::Counted { count: 2 })
+        .doc("7.0.0", "Removes elements as LMPOP does, waiting for one if there is none.")
+        .cost("O(N + M) with the number of keys and the number of elements answered"),
+    row("blpop", -3, BLOCK_NOSCRIPT, blpop)
+        .on(BUT_LAST)
+        .doc("2.0.0", "Removes the first element of the first list that has any, or waits for one.")
+        .cost("O(N) with the number of keys"),
+    row("brpop", -3, BLOCK_NOSCRIPT, brpop)
+        .on(BUT_LAST)
+        .doc("2.0.0", "Removes the last element of the first list that has any, or waits for one.")
+        .cost("O(N) with the number of keys"),
+    row("brpoplpush", 4, BLOCK_GROW, brpoplpush)
+        .on(Keys::TWO)
+        .doc("2.2.0", "Moves an element as RPOPLPUSH does, waiting for one if there is none."),
     row("lindex", 3, READ, lindex)
         .doc("1.0.0", "Answers the element at a position.")
         .cost("O(N) with the number of elements to skip, in large steps"),

@@ -1,9 +1,10 @@
-//! `ZPOPMIN`, `ZPOPMAX`, `ZMPOP`: members are answered and removed.
+//! `ZPOPMIN`, `ZPOPMAX`, `ZMPOP`, and those that wait for a member: members are answered and removed.
 
 use super::Shape;
 use crate::cache::Missing;
 use crate::collection::sorted_set::View;
 use crate::collection::{Collection, Digits, Edit, Element, SortedSet};
+use crate::command::blocking::timeout_ms;
 use crate::command::events::{self, Event};
 use crate::command::numbers::parse_i64;
 use crate::command::{Error, Exec};
@@ -54,7 +55,7 @@ fn pop(exec: &mut Exec<'_>, args: &Args<'_>, end: End, reply: &mut Reply<'_>) ->
             (at_least(count, 0, text)?, Shape::of(true, reply.proto()))
         }
     };
-    let wanted = Wanted { end, count, shape, with_name: false };
+    let wanted = Wanted { end, count, shape, form: Form::Members };
     if !wanted.pop_from(exec, args.at(1), reply)? {
         reply.array(0);
     }
@@ -74,8 +75,18 @@ struct Wanted {
     /// At most.
     count: usize,
     shape: Shape,
-    /// Whether the key is answered too.
-    with_name: bool,
+    form: Form,
+}
+
+/// What is answered besides members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Nothing.
+    Members,
+    /// The key, and then an array of members.
+    Named,
+    /// The key, and one member in the same array.
+    One,
 }
 
 impl Wanted {
@@ -131,9 +142,16 @@ impl Wanted {
     }
 
     fn write_head(self, count: usize, name: &[u8], reply: &mut Reply<'_>) {
-        if self.with_name {
-            reply.array(2);
-            reply.bulk(name);
+        match self.form {
+            Form::Members => {}
+            Form::Named => {
+                reply.array(2);
+                reply.bulk(name);
+            }
+            Form::One => {
+                reply.array(3);
+                return reply.bulk(name);
+            }
         }
         self.shape.write_head(count, reply);
     }
@@ -144,13 +162,22 @@ pub(super) fn zmpop(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    let keys = at_least(args.at(1), 1, "ERR numkeys should be greater than 0")?;
-    let end = match keys.checked_add(2).and_then(|at| args.get(at)) {
+    let (keys, wanted) = zmpop_options(args, 1)?;
+    if !pop_from_first(exec, args.from(2).take(keys), wanted, reply)? {
+        reply.null_array();
+    }
+    Ok(())
+}
+
+/// How many keys there are, as argument `at` says, and what is popped.
+fn zmpop_options(args: &Args<'_>, at: usize) -> Result<(usize, Wanted), Error> {
+    let keys = at_least(args.at(at), 1, "ERR numkeys should be greater than 0")?;
+    let end = match keys.checked_add(at + 1).and_then(|at| args.get(at)) {
         Some(word) if word.eq_ignore_ascii_case(b"min") => End::Min,
         Some(word) if word.eq_ignore_ascii_case(b"max") => End::Max,
         Some(_) | None => return Err(Error::Syntax),
     };
-    let mut rest = args.from(keys + 3);
+    let mut rest = args.from(keys + at + 2);
     let mut count = None;
     while let Some(word) = rest.next() {
         let number = rest.next().filter(|_| count.is_none() && word.eq_ignore_ascii_case(b"count"));
@@ -158,13 +185,72 @@ pub(super) fn zmpop(
         count = Some(at_least(number, 1, "ERR count should be greater than 0")?);
     }
     let count = count.unwrap_or(1);
-    let wanted = Wanted { end, count, shape: Shape::Pairs, with_name: true };
-    for name in args.from(2).take(keys) {
+    Ok((keys, Wanted { end, count, shape: Shape::Pairs, form: Form::Named }))
+}
+
+/// Pops from the first sorted set that is there; whether there is one.
+fn pop_from_first<'a>(
+    exec: &mut Exec<'_>,
+    names: impl Iterator<Item = &'a [u8]>,
+    wanted: Wanted,
+    reply: &mut Reply<'_>,
+) -> Result<bool, Error> {
+    for name in names {
         if wanted.pop_from(exec, name, reply)? {
             exec.tell(exec.key(name), wanted.end.event());
-            return Ok(());
+            return Ok(true);
         }
     }
-    reply.null_array();
+    Ok(false)
+}
+
+pub(super) fn bzmpop(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let (keys, wanted) = zmpop_options(args, 2)?;
+    let wait_ms = timeout_ms(args.at(1))?;
+    pop_or_wait(exec, args.from(3).take(keys), (wanted, wait_ms), reply)
+}
+
+pub(super) fn bzpopmin(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    pop_one(exec, args, End::Min, reply)
+}
+
+pub(super) fn bzpopmax(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    pop_one(exec, args, End::Max, reply)
+}
+
+fn pop_one(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    end: End,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let last = args.len() - 1;
+    let wait_ms = timeout_ms(args.at(last))?;
+    let wanted = Wanted { end, count: 1, shape: Shape::Flat, form: Form::One };
+    pop_or_wait(exec, args.from(1).take(last - 1), (wanted, wait_ms), reply)
+}
+
+fn pop_or_wait<'a>(
+    exec: &mut Exec<'_>,
+    names: impl Iterator<Item = &'a [u8]>,
+    (wanted, wait_ms): (Wanted, u64),
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    if !pop_from_first(exec, names, wanted, reply)? {
+        exec.handover.wait_ms = Some(wait_ms);
+        reply.null_array();
+    }
     Ok(())
 }

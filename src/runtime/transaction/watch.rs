@@ -34,7 +34,7 @@ impl Unwatched {
 
 fn observer(connection: &Connection) -> Observer {
     let session = &connection.session;
-    Observer { client: session.id, serial: session.info.transaction.serial() }
+    Observer::Transaction { client: session.id, serial: session.info.transaction.serial() }
 }
 
 impl Core<'_> {
