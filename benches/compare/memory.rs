@@ -55,8 +55,8 @@ const SHAPES: [Shape; 8] = [
     shape("hashes of 5 fields", b"HSET", 5, 1000, |n| {
         vec![format!("field:{}", n % 5).into(), format!("{n:010}").into()]
     }),
-    shape("lists of 20", b"RPUSH", 20, 2000, |n| vec![format!("{n:010}").into()]),
-    shape("sets of 100 integers", b"SADD", 100, 2000, |n| {
+    shape("lists of 20", b"RPUSH", 20, 4000, |n| vec![format!("{n:010}").into()]),
+    shape("sets of 100 integers", b"SADD", 100, 20_000, |n| {
         vec![(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44).to_string().into()]
     }),
     shape("sorted sets of 1,000", b"ZADD", 1000, 1000, |n| {
@@ -69,7 +69,7 @@ const SHAPES: [Shape; 8] = [
         vec![crate::load::key(n).to_vec(), format!("{n:010}").into()]
     }),
     shape("one set", b"SADD", u64::MAX, 1000, |n| vec![crate::load::key(n).to_vec()]),
-    shape("one list", b"RPUSH", u64::MAX, 1000, |n| vec![crate::load::key(n).to_vec()]),
+    shape("one list", b"RPUSH", u64::MAX, 10_000, |n| vec![crate::load::key(n).to_vec()]),
 ];
 
 const fn shape(
