@@ -79,7 +79,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: replication, commands that block, keyspace events, client-side caching, streams, scripts.
+//! Not there yet: replication, commands that block, keyspace events, streams, scripts.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),

@@ -7,7 +7,7 @@
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
 //!      ├──────── journal, recall                   changes as bytes, and bytes as changes
-//!      ├──────── observe                           changes that somebody wants to be told of
+//!      ├──────── observe, track                    changes that somebody wants to be told of
 //!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
 //!                                       large ── extent, region
 //! ```
@@ -45,6 +45,7 @@ mod reform;
 mod region;
 mod scan;
 mod slab;
+mod track;
 #[cfg(any(test, debug_assertions))]
 mod verify;
 mod walk;
@@ -77,6 +78,7 @@ pub use observe::{Observed, Observer};
 pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
+pub use track::{Outdated, OutdatedKey};
 pub use whole::Whole;
 
 /// About what the index takes for an entry: a handle, a tag, and the share of what is free.

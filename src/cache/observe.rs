@@ -19,6 +19,7 @@ use hashbrown::HashTable;
 
 use super::Keyspace;
 use super::slab::Handle;
+use super::track::Tracking;
 use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
 /// Who observes a key. The keyspace hands it back and does not look into it.
@@ -47,13 +48,14 @@ pub struct Observed {
 pub(super) struct Observations {
     keys: HashTable<Observed>,
     notes: Vec<Observed>,
+    pub(super) tracking: Tracking,
 }
 
 impl Observations {
-    /// Whether any key is observed.
+    /// Whether any key is observed or tracked.
     #[inline]
     pub(super) fn are_any(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || self.tracking.is_any()
     }
 
     fn add(&mut self, hash: u64, (db, key): (DbIndex, &[u8]), observer: Observer) {
@@ -83,6 +85,7 @@ impl Observations {
         if let Ok(found) = self.keys.find_entry(hash, is_it) {
             self.notes.push(found.remove().0);
         }
+        self.tracking.note(hash, key);
     }
 
     /// A copy of the names of what is observed in some databases.
@@ -143,6 +146,11 @@ impl Keyspace {
                 self.note_key(db, &key);
             }
         }
+    }
+
+    /// Notes that whatever clients keep copies of may have gone.
+    pub(super) fn note_all_tracked(&mut self) {
+        self.observations.tracking.note_all();
     }
 
     /// Notes what exchanging two databases is about to change: all keys that one of them has at least.

@@ -50,6 +50,7 @@ pub mod strings;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod tracking;
 pub mod transactions;
 
 pub use error::Error;

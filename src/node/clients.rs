@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hashbrown::HashMap;
 
 use super::ClientTransaction;
+use super::tracking::{TrackingCell, TrackingMode};
 use crate::metrics::{CommandId, lock};
 use crate::protocol::Proto;
 use crate::types::{ClientId, CoreId, DbIndex, MonoUs};
@@ -40,6 +41,12 @@ bitflags::bitflags! {
         const DIRTY = 1 << 9;
         /// `P`: listens to channels.
         const PUBSUB = 1 << 8;
+        /// `t`: is told of keys that change.
+        const TRACKING = 1 << 10;
+        /// `R`: somebody else was to be told for it, and is gone.
+        const TRACKING_BROKEN = 1 << 11;
+        /// `B`: is told of all keys with some prefix.
+        const BROADCAST = 1 << 12;
     }
 }
 
@@ -75,6 +82,8 @@ pub struct ClientInfo {
     pub created: MonoUs,
     /// Its transaction and what it watches.
     pub transaction: ClientTransaction,
+    /// What it is told of keys that change.
+    pub tracking: TrackingCell,
     core: AtomicU16,
     last_interaction: AtomicU64,
     db: AtomicU8,
@@ -144,6 +153,7 @@ impl ClientInfo {
             fd: options.fd,
             created: options.now,
             transaction: ClientTransaction::default(),
+            tracking: TrackingCell::default(),
             core: AtomicU16::new(options.core.0),
             last_interaction: AtomicU64::new(options.now.0),
             db: AtomicU8::new(0),
@@ -222,6 +232,11 @@ impl ClientInfo {
         let mut all = self.own_flags();
         all.set(ClientFlags::MULTI, self.transaction.queued() >= 0);
         all.set(ClientFlags::DIRTY, self.transaction.is_touched());
+        if let Some(tracking) = self.tracking.get() {
+            all |= ClientFlags::TRACKING;
+            all.set(ClientFlags::TRACKING_BROKEN, tracking.is_broken);
+            all.set(ClientFlags::BROADCAST, tracking.mode == TrackingMode::Broadcast);
+        }
         all
     }
 

@@ -14,6 +14,7 @@ pub mod shard_load;
 pub mod shard_stats;
 pub mod slow_log;
 pub mod topology;
+pub mod tracking;
 pub mod transaction;
 
 pub use channels::Channels;
@@ -27,6 +28,7 @@ pub use shard_load::{ShardLoad, ShardLoadSum};
 pub use shard_stats::ShardStats;
 pub use slow_log::SlowLog;
 pub use topology::Topology;
+pub use tracking::Tracking;
 pub use transaction::ClientTransaction;
 
 use std::sync::Mutex;
@@ -68,6 +70,8 @@ pub struct Node {
     pub clients: Clients,
     /// What they are subscribed to.
     pub channels: Channels,
+    /// Who tracks keys.
+    pub tracking: Tracking,
     /// Slow commands.
     pub slow_log: SlowLog,
     /// Latency spikes.
@@ -116,6 +120,7 @@ impl Node {
             owners: OwnerTable::new(slots),
             clients: Clients::default(),
             channels: Channels::default(),
+            tracking: Tracking::default(),
             slow_log: SlowLog::default(),
             latency_events: LatencyEvents::default(),
             topology,

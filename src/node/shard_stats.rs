@@ -21,6 +21,8 @@ pub struct ShardStats {
     hits: Counter,
     misses: Counter,
     changes: Counter,
+    tracked_keys: Gauge,
+    tracked_items: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,14 @@ impl ShardStats {
             self.publish_memory(memory);
         }
         self.publish_counts(counts);
+        let (keys, items) = keyspace.tracked();
+        self.tracked_keys.set(keys as u64);
+        self.tracked_items.set(items as u64);
+    }
+
+    /// Tracked keys, and clients registered with them.
+    pub fn tracked(&self) -> (u64, u64) {
+        (self.tracked_keys.get(), self.tracked_items.get())
     }
 
     /// Publishes figures for database 0 that no keyspace has.

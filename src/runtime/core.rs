@@ -28,6 +28,7 @@ use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
 use super::table::Connections;
+use super::tracking::Tracked;
 use super::transaction::Queue;
 use super::window::Scratch;
 use crate::cache::{Extent, PREFETCH_KEYS_MAX};
@@ -103,6 +104,8 @@ pub(crate) struct Core<'a> {
     pub(super) monitors: Vec<Token>,
     /// Clients of this core that listen to channels, and messages for them and others.
     pub(super) pubsub: PubSub,
+    /// Clients of this core that are told of keys that change, and messages for them and others.
+    pub(super) tracked: Tracked,
     pub(super) stop: flume::Sender<()>,
     pub(super) peers: &'a Arc<Vec<Peer>>,
     /// The shards' logs.
@@ -155,6 +158,7 @@ impl<'a> Core<'a> {
             peaks: Peaks::default(),
             monitors: Vec::new(),
             pubsub: PubSub::new(),
+            tracked: Tracked::default(),
             stop,
             peers,
             logs: Logs::new(log_files, recovering),
@@ -220,6 +224,7 @@ impl<'a> Core<'a> {
         self.note_return(completions);
         self.engine.metrics.turns.increment();
         self.read_published();
+        self.read_told();
         // Whoever was told that a setting or an owner holds finds it so on every core.
         if self.has_new_owners() {
             self.follow_owners();
@@ -248,6 +253,8 @@ impl<'a> Core<'a> {
         self.read_mail();
         self.give_back_all();
         self.release_gated();
+        self.spread_news();
+        self.deliver_missed();
         self.send_published();
         self.send_dirty();
         self.note_end_of_turn();
@@ -365,13 +372,19 @@ impl<'a> Core<'a> {
                         self.keep_freed(freed);
                         batch.gate = std::mem::replace(&mut self.engine.gate, gate);
                         self.engine.resume_slice(slice);
+                        // Before the reply to who has changed something can leave.
+                        self.spread_news();
                         self.post(batch.origin, Message::Done(batch));
                     }
                     Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
+                    Queued::Untrack(observer) => {
+                        holder.value().keyspace_mut().stop_tracking_prefixes(observer);
+                    }
                     Queued::Claim { core, ticket } => {
                         let shard = holder.value().id();
                         self.publish(holder.value());
                         self.engine.attend(holder.value());
+                        self.spread_news();
                         let grant = holder.hand_over();
                         self.post(core, Message::Granted { shard, ticket, grant });
                         return;
@@ -380,6 +393,7 @@ impl<'a> Core<'a> {
             }
             self.publish(holder.value());
             self.engine.attend(holder.value());
+            self.spread_news();
             match holder.release() {
                 Some(again) => holder = again,
                 None => return,
@@ -531,6 +545,11 @@ impl<'a> Core<'a> {
         let Some(shard) = self.shards.borrow_again(shard) else { return };
         shard.set_room(budget.room_of(shard, self.node.shard(shard.id())));
         shard.keyspace_mut().set_thresholds(self.config.thresholds);
+        let shards = u64::from(self.node.slots.shard_count());
+        let tracked = self.config.tracked_keys_max;
+        // Zero is no limit, so that none becomes zero.
+        let tracked = if tracked == 0 { 0 } else { (tracked / shards).max(1) };
+        shard.keyspace_mut().set_tracked_keys_max(usize::try_from(tracked).unwrap_or(usize::MAX));
     }
 
     // --- connections by name ---------------------------------------------------------------------

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quanta::Clock;
 
+use super::attend::{News, Ran};
 use super::gate::Gate;
 use super::room::{Budget, MemoryLimit};
 use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
@@ -34,6 +35,8 @@ pub(crate) struct Engine<'a> {
     pub(crate) handover: Handover,
     /// What the replies of commands run for a connection have to wait for.
     pub(crate) gate: Gate,
+    /// What the core is to tell clients.
+    pub(crate) news: Vec<News>,
     /// The durability of whoever did not choose one.
     durability: Durability,
     /// `proto-max-bulk-len`.
@@ -105,6 +108,7 @@ impl<'a> Engine<'a> {
             loads: vec![ShardLoad::default(); node.loads.len()].into(),
             handover: Handover::default(),
             gate: Gate::default(),
+            news: Vec::new(),
             durability: Durability::Memory,
             value_bytes_max: BULK_BYTES_MAX,
             memory_limit: MemoryLimit::default(),
@@ -265,7 +269,7 @@ impl<'a> Engine<'a> {
                 None
             }
         };
-        self.attend(shard);
+        self.attend_to(shard, Ran { client, call, args });
         head
     }
 
@@ -286,7 +290,7 @@ impl<'a> Engine<'a> {
                 None
             }
         };
-        self.attend_all(shards);
+        self.attend_to_all(shards, Ran { client, call, args });
         head
     }
 

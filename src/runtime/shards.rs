@@ -6,6 +6,7 @@
 use super::batch::Batch;
 use super::token::{Holder, Lent};
 use super::transaction::Unwatched;
+use crate::cache::Observer;
 use crate::shard::Shard;
 use crate::types::{CoreId, ShardId};
 
@@ -28,6 +29,8 @@ pub(crate) enum Queued {
     },
     /// A client's keys here that it watches no longer.
     Unwatch(Unwatched),
+    /// A client that has no prefixes to be told of any longer.
+    Untrack(Observer),
 }
 
 /// The tokens of one core.

@@ -246,6 +246,9 @@ impl Core<'_> {
         let mut needed: Vec<ShardId> =
             connection.session.transaction.watches.keys().copied().collect();
         let Some(queue) = &connection.queue else { return Ok(needed) };
+        if queue.commands.iter().any(|command| command.entry.full_name == "client|tracking") {
+            needed.extend((0..self.node.slots.shard_count()).map(ShardId));
+        }
         let mut slot = None;
         for command in &queue.commands {
             let call = call(&connection.session, command.entry, command.slot);
@@ -368,12 +371,14 @@ impl Core<'_> {
         match route {
             Route::None => {}
             Route::One(id) => match self.shards.held(id) {
-                Some(shard) => self.engine.run(shard, &session.info, &call, args, out),
+                Some(shard) => {
+                    self.engine.run_any(shard, &session.info, &call, args, out);
+                }
                 None => unreachable!("the token of {id:?} was taken before"),
             },
             Route::Many(needed) => match self.shards.all(&needed) {
                 Some(mut shards) => {
-                    self.engine.run_over(&mut shards, &session.info, &call, args, out);
+                    self.engine.run_any_over(&mut shards, &session.info, &call, args, out);
                 }
                 None => unreachable!("the tokens of {needed:?} were taken before"),
             },
