@@ -3,12 +3,14 @@
 
 mod harness;
 
+use harness::binary::{BinaryClient, Request};
 use harness::client::{Client, encode, info_number};
 use harness::random::Random;
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::slots::keys_over_shards;
 use harness::value::Value;
 use harness::{number_from_env, skip, wait_until};
+use ringmain::protocol::binary::Opcode;
 use std::collections::HashMap;
 use std::thread;
 
@@ -407,6 +409,61 @@ fn a_client_whose_listener_is_gone_is_told_so() {
         let info = reader.words("CLIENT TRACKINGINFO");
         let Value::Set(flags) = info.field("flags") else { panic!("{info:?}") };
         assert!(flags.contains(&Value::bulk("broken_redirect")), "{info:?}");
+    }
+}
+
+/// A client finds its core with the first key that it names, and what it is told finds the client.
+#[test]
+fn a_client_is_told_while_it_moves_to_its_core() {
+    let server = start(4);
+    let (mut reader, mut writer) = reader_and_writer(&server);
+    let keys = keys_over_shards("k", 4, 40);
+    for key in &keys {
+        let mut other = server.client_resp3();
+        let id = other.words("CLIENT ID").integer();
+        reader.ok("CLIENT TRACKING OFF");
+        reader.ok(&format!("CLIENT TRACKING ON REDIRECT {id}"));
+        run(&mut reader, &format!("GET {key}"));
+        writer.request(&["SET", key, "1"]);
+        other.request(&["STRLEN", key]);
+        assert_eq!(writer.read(), Ok(Value::ok()));
+        other.request(&["PING"]);
+        let mut messages = Vec::new();
+        loop {
+            match other.read().expect("a reply") {
+                Value::Integer(_) => {}
+                Value::Simple(_) => break,
+                push => messages.extend(shown(&push)),
+            }
+        }
+        assert_eq!(messages, [key.as_str()]);
+    }
+}
+
+/// What clients of the binary protocol write is told of as well, one by one and in bursts. They are not
+/// told of anything themselves: it has no message for that.
+#[test]
+fn what_is_written_in_the_binary_protocol() {
+    if skip_on_other_server() {
+        return;
+    }
+    for shards in SHARDS {
+        let server = start(shards);
+        let (mut reader, _) = reader_and_writer(&server);
+        let mut writer = BinaryClient::connect(server.core_address(0));
+        reader.ok("CLIENT TRACKING ON");
+        let mut keys = keys_over_shards("k", shards, 40);
+        keys.iter().for_each(|key| run(&mut reader, &format!("GET {key}")));
+        let requests: Vec<_> =
+            keys.iter().map(|key| Request::keyed(Opcode::Set, key, "1")).collect();
+        writer.all(&requests).into_iter().for_each(|reply| drop(reply.ok()));
+        keys.sort();
+        assert_eq!(told(&mut reader), keys.join(" "));
+        run(&mut reader, "GET k0");
+        writer.set("k0", "2").ok();
+        assert_eq!(told(&mut reader), "k0");
+        let refused = writer.one(Request::command("CLIENT TRACKING ON"));
+        assert!(refused.text().starts_with("NOTALLOWED"));
     }
 }
 

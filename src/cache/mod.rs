@@ -401,6 +401,7 @@ impl Keyspace {
             index_bytes: segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()
+                + self.observations.tracking.memory_bytes()
                 + self.store.slab.bookkeeping_bytes(),
         }
     }

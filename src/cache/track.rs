@@ -50,6 +50,8 @@ pub(super) struct Tracking {
     index: HashTable<usize>,
     /// Clients registered with keys, those registered with several keys several times.
     items: usize,
+    /// Bytes of the names of all keys.
+    name_bytes: usize,
     /// Most keys; 0 for no limit.
     keys_max: usize,
     /// The place of the key that is given up next.
@@ -59,12 +61,10 @@ pub(super) struct Tracking {
 }
 
 impl Tracking {
-    #[inline]
     pub(super) fn is_any(&self) -> bool {
         !(self.keys.is_empty() && self.prefixes.is_empty())
     }
 
-    #[inline]
     pub(super) fn has_changes(&self) -> bool {
         self.changes.is_flushed || !self.changes.keys.is_empty()
     }
@@ -88,12 +88,21 @@ impl Tracking {
         self.index.insert_unique(hash, keys.len(), |place| keys[*place].hash);
         self.keys.push(Tracked { hash, key: key.into(), readers: vec![reader] });
         self.items += 1;
+        self.name_bytes += key.len();
+    }
+
+    /// About the memory that the table takes.
+    #[inline]
+    pub(super) fn memory_bytes(&self) -> usize {
+        const KEY_BYTES: usize = size_of::<Tracked>() + 2 * size_of::<usize>();
+        self.name_bytes + self.keys.len() * KEY_BYTES + self.items * size_of::<Observer>()
     }
 
     /// Takes the key at a place out; the last takes its place.
     fn take(&mut self, place: usize) -> Tracked {
         let taken = self.keys.swap_remove(place);
         self.items -= taken.readers.len();
+        self.name_bytes -= taken.key.len();
         if let Ok(entry) = self.index.find_entry(taken.hash, |other| *other == place) {
             entry.remove();
         }
@@ -132,6 +141,7 @@ impl Tracking {
         self.keys = Vec::new();
         self.index = HashTable::new();
         self.items = 0;
+        self.name_bytes = 0;
         self.changes.is_flushed = true;
     }
 }
@@ -142,16 +152,19 @@ impl Keyspace {
     pub fn track(&mut self, key: &[u8], reader: Observer) {
         let hash = self.store.hash_key(key);
         self.observations.tracking.add(hash, key, reader);
+        self.observations.settle();
     }
 
     /// Has `client` told of every change of a key that begins with `prefix`.
     pub fn track_prefix(&mut self, prefix: Arc<[u8]>, client: Observer) {
         self.observations.tracking.prefixes.push((prefix, client));
+        self.observations.settle();
     }
 
     /// Ends what [`track_prefix`](Self::track_prefix) began.
     pub fn stop_tracking_prefixes(&mut self, client: Observer) {
         self.observations.tracking.prefixes.retain(|(_, other)| *other != client);
+        self.observations.settle();
     }
 
     /// Sets how many keys may be tracked; 0 for no limit.
@@ -161,6 +174,7 @@ impl Keyspace {
         while keys_max > 0 && tracking.keys.len() > keys_max {
             tracking.give_up_one();
         }
+        self.observations.settle();
     }
 
     /// Tracked keys, and clients registered with them.
@@ -168,14 +182,10 @@ impl Keyspace {
         (self.observations.tracking.keys.len(), self.observations.tracking.items)
     }
 
-    /// Whether copies are old and nobody has been told.
-    #[inline]
-    pub fn has_outdated(&self) -> bool {
-        self.observations.tracking.has_changes()
-    }
-
     /// What has changed that nobody has been told of.
     pub fn take_outdated(&mut self) -> Outdated {
-        std::mem::take(&mut self.observations.tracking.changes)
+        let outdated = std::mem::take(&mut self.observations.tracking.changes);
+        self.observations.settle();
+        outdated
     }
 }

@@ -46,7 +46,10 @@ impl Ran<'_> {
     fn wrote(&self, key: &[u8]) -> bool {
         let command = self.call.entry.command;
         command.flags.contains(Flags::WRITE)
-            && command.keys.positions(self.args).any(|position| self.args.at(position) == key)
+            && command
+                .keys
+                .positions(self.args)
+                .any(|position| self.args.get(position) == Some(key))
     }
 
     /// As whom the client is to be registered with the keys that it has read, if it is.
@@ -62,7 +65,7 @@ impl Engine<'_> {
     /// Tells all who are to hear of what has changed on a shard.
     #[inline]
     pub(super) fn attend(&mut self, shard: &mut Shard) {
-        if has_news(shard) {
+        if shard.keyspace().has_news() {
             self.tell(shard, None);
         }
     }
@@ -78,7 +81,7 @@ impl Engine<'_> {
     /// Tells all who are to hear of what a command has changed, and notes who has read what.
     #[inline]
     pub(super) fn attend_to(&mut self, shard: &mut Shard, ran: Ran<'_>) {
-        if has_news(shard) {
+        if shard.keyspace().has_news() {
             self.tell(shard, Some(ran));
         }
         if let Some(reader) = ran.reader() {
@@ -89,7 +92,7 @@ impl Engine<'_> {
     /// The same for a command over several shards.
     pub(super) fn attend_to_all(&mut self, shards: &mut [Option<&mut Shard>], ran: Ran<'_>) {
         for shard in shards.iter_mut().flatten() {
-            if has_news(shard) {
+            if shard.keyspace().has_news() {
                 self.tell(shard, Some(ran));
             }
         }
@@ -130,11 +133,6 @@ impl Engine<'_> {
             self.news.push(News::Changed { changed, by });
         }
     }
-}
-
-#[inline]
-fn has_news(shard: &Shard) -> bool {
-    shard.keyspace().has_notes() || shard.keyspace().has_outdated()
 }
 
 /// Tells the clients that observe keys of a shard which of them have changed.
