@@ -79,7 +79,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: replication, client-side caching, streams, scripts.
+//! Not there yet: replication, streams, scripts.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),

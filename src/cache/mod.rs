@@ -7,7 +7,7 @@
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
 //!      ├──────── journal, recall                   changes as bytes, and bytes as changes
-//!      ├──────── observe                           changes that somebody wants to be told of
+//!      ├──────── observe, track                    changes that somebody wants to be told of
 //!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
 //!                                       large ── extent, region
 //! ```
@@ -47,6 +47,7 @@ mod reform;
 mod region;
 mod scan;
 mod slab;
+mod track;
 #[cfg(any(test, debug_assertions))]
 mod verify;
 mod walk;
@@ -82,6 +83,7 @@ pub use observe::{Observed, Observer};
 pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::return_freed_buffers_to_system;
+pub use track::{Outdated, OutdatedKey, Tracker};
 pub use whole::Whole;
 
 /// About what the index takes for an entry: a handle, a tag, and the share of what is free.
@@ -411,6 +413,7 @@ impl Keyspace {
                 + segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()
+                + self.observations.tracking.memory_bytes()
                 + self.store.slab.bookkeeping_bytes(),
         }
     }

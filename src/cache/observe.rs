@@ -19,6 +19,7 @@ use hashbrown::HashTable;
 
 use super::Keyspace;
 use super::slab::Handle;
+use super::track::Tracking;
 use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
 /// Who observes a key. The keyspace hands it back and does not look into it.
@@ -52,13 +53,24 @@ pub struct Observed {
 pub(super) struct Observations {
     keys: HashTable<Observed>,
     notes: Vec<Observed>,
+    pub(super) tracking: Tracking,
+    /// Whether any key is observed or tracked: all that a change looks at.
+    is_any: bool,
+    /// Whether there is something to be taken: all that a command looks at.
+    has_news: bool,
 }
 
 impl Observations {
-    /// Whether any key is observed.
+    /// Whether any key is observed or tracked.
     #[inline]
     pub(super) fn are_any(&self) -> bool {
-        !self.keys.is_empty()
+        self.is_any
+    }
+
+    /// Something was added or taken.
+    pub(super) fn settle(&mut self) {
+        self.is_any = !self.keys.is_empty() || self.tracking.is_any();
+        self.has_news = !self.notes.is_empty() || self.tracking.has_changes();
     }
 
     fn add(&mut self, hash: u64, (db, key): (DbIndex, &[u8]), observer: Observer) {
@@ -71,6 +83,7 @@ impl Observations {
                 self.keys.insert_unique(hash, observed, |observed| observed.hash);
             }
         }
+        self.settle();
     }
 
     fn remove(&mut self, hash: u64, (db, key): (DbIndex, &[u8]), observer: Observer) {
@@ -80,6 +93,7 @@ impl Observations {
         if found.get().observers.is_empty() {
             found.remove();
         }
+        self.settle();
     }
 
     /// A key has changed.
@@ -88,6 +102,8 @@ impl Observations {
         if let Ok(found) = self.keys.find_entry(hash, is_it) {
             self.notes.push(found.remove().0);
         }
+        self.tracking.note(hash, key);
+        self.settle();
     }
 
     /// A copy of the names of what is observed in some databases.
@@ -113,15 +129,17 @@ impl Keyspace {
         }
     }
 
-    /// Whether there is anything that nobody has been told of: observed keys that have changed, or events.
+    /// Whether somebody is to be told of something: of keys that have changed, or of events.
     #[inline]
     pub fn has_news(&self) -> bool {
-        !self.observations.notes.is_empty() || self.events.are_any()
+        self.observations.has_news || self.events.are_any()
     }
 
     /// The observed keys that have changed, in order. They are observed no longer.
     pub fn take_notes(&mut self) -> Vec<Observed> {
-        std::mem::take(&mut self.observations.notes)
+        let notes = std::mem::take(&mut self.observations.notes);
+        self.observations.settle();
+        notes
     }
 
     /// Notes that an entry has changed or is about to go.
@@ -148,6 +166,12 @@ impl Keyspace {
                 self.note_key(db, &key);
             }
         }
+    }
+
+    /// Notes that whatever clients keep copies of may have gone.
+    pub(super) fn note_all_tracked(&mut self) {
+        self.observations.tracking.note_all();
+        self.observations.settle();
     }
 
     /// Notes what exchanging two databases is about to change: all keys that one of them has at least.

@@ -93,6 +93,7 @@ impl Keyspace {
     /// Constant as long as fewer than 239 flushed databases wait to be cleared; with more, the
     /// oldest of them is cleared first.
     pub fn flush(&mut self, db: DbIndex) {
+        self.note_all_tracked();
         if self.databases.of(db).len == 0 {
             return;
         }
@@ -110,6 +111,7 @@ impl Keyspace {
 
     /// Exchanges two databases; constant time, where none of their keys is observed.
     pub fn swap_databases(&mut self, a: DbIndex, b: DbIndex, now: UnixMs) {
+        self.note_all_tracked();
         if self.observations.are_any() {
             self.note_swap(a, b, now);
         }

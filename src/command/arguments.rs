@@ -188,6 +188,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
         "bitpos",
         "key.k bit.i index?{start.i end_index?{end.i index_unit@7.0.0?(byte=BYTE | bit=BIT)}}",
     ),
+    ("client|caching", "mode(yes=YES | no=NO)"),
     (
         "blmove",
         "source.k destination.k1 wherefrom(left=LEFT | right=RIGHT) whereto(left=LEFT | right=RIGHT) \
@@ -218,6 +219,11 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("client|reply", "on_off_skip(on=ON | off=OFF | skip=SKIP)"),
     ("client|setinfo", "attr(libname.s=LIB-NAME | libver.s=LIB-VER)"),
     ("client|setname", "connection-name.s"),
+    (
+        "client|tracking",
+        "status(on=ON | off=OFF) client-id.i=REDIRECT? prefix.s=PREFIX?*+ bcast=BCAST? optin=OPTIN? \
+         optout=OPTOUT? noloop=NOLOOP?",
+    ),
     ("client|unblock", "client-id.i timeout_error?(timeout=TIMEOUT | error=ERROR)"),
     ("cluster|countkeysinslot", "slot.i"),
     ("cluster|getkeysinslot", "slot.i count.i"),

@@ -8,6 +8,7 @@ use super::numbers::{integer, parse_i64};
 use super::row::{subcommand_syntax, write_help};
 use super::session::ReplyMode;
 use super::table::Table;
+use super::tracking::{self, caching, getredir, trackinginfo};
 use super::{Action, Command, Error, Flags, Group, SessionCx};
 use crate::config::Durability;
 use crate::node::{ClientFlags, ClientInfo, PauseMode};
@@ -32,6 +33,8 @@ const fn row(name: &'static str, arity: i8, handler: super::SessionHandler) -> C
 }
 
 const ROWS: &[Command] = &[
+    row("caching", 3, caching)
+        .doc("6.0.0", "Whether this connection is told of changes of what its next command reads."),
     row("durability", -2, durability)
         .doc("7.0.0", "What writes of this connection survive before they are acknowledged."),
     row("getname", 2, getname).doc("2.6.9", "Answers the name of this connection."),
@@ -59,6 +62,9 @@ const ROWS: &[Command] = &[
     row("setname", 3, setname).doc("2.6.9", "Names this connection."),
     row("topology", 3, topology)
         .doc("7.0.0", "Whether this connection is told when slots change their node."),
+    row("tracking", -3, tracking::tracking)
+        .doc("6.0.0", "Whether this connection is told of keys that change.")
+        .cost("O(1). Some options may introduce additional complexity."),
     row("trackinginfo", 2, trackinginfo)
         .doc("6.2.0", "Tells what this connection is told of keys that change."),
     row("unblock", -3, unblock).with(ADMIN).doc("5.0.0", "Ends the wait of a blocked client."),
@@ -66,12 +72,14 @@ const ROWS: &[Command] = &[
 ];
 
 const HELP_LINES: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    With OPTIN or OPTOUT: whether to be told of changes of what the next command reads.",
     "DURABILITY [MEMORY|ASYNC|SYNC|DEFAULT]",
     "    What writes of this connection survive before they are acknowledged.",
     "GETNAME",
     "    The name of this connection.",
     "GETREDIR",
-    "    The client that gets invalidation messages for this one: always -1.",
+    "    The client that gets invalidation messages for this one; 0: itself, -1: none.",
     "ID",
     "    The id of this connection.",
     "INFO",
@@ -99,8 +107,10 @@ const HELP_LINES: &[&str] = &[
     "    Name this connection.",
     "TOPOLOGY (ON|OFF)",
     "    Tell this connection, in RESP3, which node serves which slots: now, and at every change.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Tell this connection of keys that it has read, or that begin with a prefix, when they change.",
     "TRACKINGINFO",
-    "    What this connection is told of keys that change: nothing.",
+    "    What this connection is told of keys that change.",
     "UNBLOCK <id> [TIMEOUT|ERROR]",
     "    End the wait of a client in a blocking command.",
     "UNPAUSE",
@@ -116,24 +126,6 @@ fn help(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
 
 fn id(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     reply.integer(i64::try_from(cx.session.id.0).unwrap_or(i64::MAX));
-    Ok(())
-}
-
-fn getredir(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    reply.integer(-1);
-    Ok(())
-}
-
-/// Nobody tracks keys, so every client's answer is the same.
-fn trackinginfo(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(())
 }
 
@@ -415,7 +407,7 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
         out,
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} psub={patterns} \
          ssub={shard_channels} multi={} watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={omem} oll=0 \
-         omem={omem} tot-mem={} events={} cmd={command} user={DEFAULT_USER} redir=-1 resp={} \
+         omem={omem} tot-mem={} events={} cmd={command} user={DEFAULT_USER} redir={} resp={} \
          lib-name={} lib-ver={}",
         client.id.0,
         client.addr,
@@ -436,6 +428,7 @@ fn describe(cx: &SessionCx<'_>, client: &ClientInfo, command: &str, out: &mut St
         held.reply_peak,
         held.total,
         if omem > 0 { "rw" } else { "r" },
+        tracking::redirect(client.tracking.get().as_ref()),
         client.resp(),
         names.lib_name,
         names.lib_ver,
@@ -449,6 +442,9 @@ fn letters(flags: ClientFlags) -> String {
         (ClientFlags::MULTI, 'x'),
         (ClientFlags::PUBSUB, 'P'),
         (ClientFlags::BLOCKED, 'b'),
+        (ClientFlags::TRACKING, 't'),
+        (ClientFlags::TRACKING_BROKEN, 'R'),
+        (ClientFlags::BROADCAST, 'B'),
         (ClientFlags::DIRTY, 'd'),
         (ClientFlags::CLOSE_AFTER_REPLY, 'c'),
         (ClientFlags::CLOSE_ASAP, 'A'),

@@ -93,6 +93,7 @@ fn reset(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
         cx.actions.push(Action::EndTransaction);
     }
     super::pubsub::leave_everything(cx);
+    super::tracking::end_tracking(cx);
     cx.session.authenticated = cx.node.config.load().requirepass.is_none();
     cx.session.no_touch = false;
     cx.session.durability = None;

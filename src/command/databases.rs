@@ -64,8 +64,10 @@ fn check_mode(args: &Args<'_>) -> Result<(), Error> {
 fn flush(exec: &mut Exec<'_>, dbs: impl Iterator<Item = DbIndex> + Clone) {
     for (_, keyspace) in exec.each() {
         for db in dbs.clone() {
-            if keyspace.len(db) > 0 {
-                keyspace.flush(db);
+            let had_keys = keyspace.len(db) > 0;
+            // Clients that keep copies are told even of an empty one.
+            keyspace.flush(db);
+            if had_keys {
                 keyspace.count_change();
             }
         }

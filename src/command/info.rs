@@ -193,7 +193,7 @@ fn clients(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("client_recent_max_input_buffer", input);
     lines.add("client_recent_max_output_buffer", output);
     lines.add("blocked_clients", blocked);
-    lines.all([("tracking_clients", 0)]);
+    lines.add("tracking_clients", node.tracking.clients());
     lines.add("pubsub_clients", node.channels.subscribers());
     lines.all([("clients_in_timeout_table", 0)]);
     let waited_keys: u64 = node.shards.iter().map(ShardStats::waited_keys).sum();
@@ -374,6 +374,11 @@ fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
     ] {
         lines.add(name, node.channels.count(kind));
     }
+    let tracked = node.shards.iter().map(|shard| shard.tracked());
+    let (keys, items) = tracked.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    lines.add("tracking_total_keys", keys);
+    lines.add("tracking_total_items", items);
+    lines.add("tracking_total_prefixes", node.tracking.prefixes());
     lines.all(UNUSED_STATS.iter().map(|name| (*name, 0)));
     lines.all([
         ("unexpected_error_replies", 0),
@@ -401,9 +406,6 @@ const UNUSED_STATS: &[&str] = &[
     "active_defrag_key_misses",
     "total_active_defrag_time",
     "current_active_defrag_time",
-    "tracking_total_keys",
-    "tracking_total_items",
-    "tracking_total_prefixes",
 ];
 
 fn replication(cx: &SessionCx<'_>, lines: &mut Lines) {

@@ -52,6 +52,7 @@ pub mod strings;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod tracking;
 pub mod transactions;
 
 pub use error::Error;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::View;
 use super::pubsub::{Published, Subscriptions};
+use super::tracking::SessionTracking;
 use super::transactions::Transaction;
+use crate::cache::Tracker;
 use crate::config::Durability;
 use crate::node::channels::{Kind, Name};
 use crate::node::{ClientInfo, Node};
@@ -54,6 +56,8 @@ pub struct Session {
     pub durability: Option<Durability>,
     /// What it has begun with `MULTI` and `WATCH`.
     pub transaction: Transaction,
+    /// Whether it is told of keys that change, and of which (`CLIENT TRACKING`).
+    pub tracking: Option<SessionTracking>,
     /// What other connections may see of this one (`CLIENT LIST`).
     pub info: Arc<ClientInfo>,
 }
@@ -99,6 +103,10 @@ pub enum Action {
     Unwatch,
     /// Forget its transaction, and the keys that it watches (`DISCARD`).
     EndTransaction,
+    /// This connection is now told of keys that change; of those with these prefixes, each time.
+    Track(Vec<Arc<[u8]>>),
+    /// The client that shards knew as this one is not any more.
+    EndTracking(Tracker),
     /// `CLIENT PAUSE` or `UNPAUSE` changed the node's pause: every core looks at it again.
     PauseChanged,
 }

@@ -105,6 +105,7 @@ impl<'a> Client<'a> {
             subscriptions: None,
             durability: None,
             transaction: Default::default(),
+            tracking: None,
             info,
         };
         Self { node, session, actions: Vec::new(), now: node.started_at }

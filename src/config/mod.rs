@@ -110,6 +110,8 @@ pub struct Config {
     pub slowlog_log_slower_than_us: i64,
     /// `slowlog-max-len`: entries kept.
     pub slowlog_max_len: u64,
+    /// `tracking-table-max-keys`: keys that clients are registered with; 0 for no limit.
+    pub tracked_keys_max: u64,
     /// `latency-monitor-threshold`: milliseconds from which an event is kept; 0 keeps none.
     pub latency_monitor_threshold_ms: u64,
     /// `latency-tracking`: a histogram per command.
@@ -186,6 +188,7 @@ impl Config {
             log_level: LogLevel::Notice,
             slowlog_log_slower_than_us: 10_000,
             slowlog_max_len: 128,
+            tracked_keys_max: 1_000_000,
             latency_monitor_threshold_ms: 0,
             latency_tracking: true,
             latency_percentiles: Percentiles::default(),

@@ -380,6 +380,17 @@ pub const PARAMETERS: &[Parameter] = &[
         doc: "Entries that the slow log keeps",
     },
     Parameter {
+        name: "tracking-table-max-keys",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, i64::MAX),
+            |c| narrow(c.tracked_keys_max),
+            |c, v| c.tracked_keys_max = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Keys of which the server remembers who has read them, for CLIENT TRACKING; 0 sets no limit",
+    },
+    Parameter {
         name: "latency-monitor-threshold",
         alias: None,
         form: Form::Integer(

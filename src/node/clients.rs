@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use hashbrown::HashMap;
 
+use super::tracking::{TrackingCell, TrackingMode};
 use super::{ClientTransaction, ClientWait};
 use crate::metrics::{CommandId, lock};
 use crate::protocol::Proto;
@@ -40,6 +41,12 @@ bitflags::bitflags! {
         const DIRTY = 1 << 9;
         /// `P`: listens to channels.
         const PUBSUB = 1 << 8;
+        /// `t`: is told of keys that change.
+        const TRACKING = 1 << 10;
+        /// `R`: somebody else was to be told for it, and is gone.
+        const TRACKING_BROKEN = 1 << 11;
+        /// `B`: is told of all keys with some prefix.
+        const BROADCAST = 1 << 12;
     }
 }
 
@@ -77,6 +84,8 @@ pub struct ClientInfo {
     pub transaction: ClientTransaction,
     /// Whether it waits in a blocking command.
     pub wait: ClientWait,
+    /// What it is told of keys that change.
+    pub tracking: TrackingCell,
     core: AtomicU16,
     last_interaction: AtomicU64,
     db: AtomicU8,
@@ -147,6 +156,7 @@ impl ClientInfo {
             created: options.now,
             transaction: ClientTransaction::default(),
             wait: ClientWait::default(),
+            tracking: TrackingCell::default(),
             core: AtomicU16::new(options.core.0),
             last_interaction: AtomicU64::new(options.now.0),
             db: AtomicU8::new(0),
@@ -226,6 +236,11 @@ impl ClientInfo {
         all.set(ClientFlags::MULTI, self.transaction.queued() >= 0);
         all.set(ClientFlags::BLOCKED, self.wait.is_waiting());
         all.set(ClientFlags::DIRTY, self.transaction.is_touched());
+        if let Some(tracking) = self.tracking.get() {
+            all |= ClientFlags::TRACKING;
+            all.set(ClientFlags::TRACKING_BROKEN, tracking.is_broken);
+            all.set(ClientFlags::BROADCAST, tracking.mode == TrackingMode::Broadcast);
+        }
         all
     }
 

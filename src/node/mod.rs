@@ -14,6 +14,7 @@ pub mod shard_load;
 pub mod shard_stats;
 pub mod slow_log;
 pub mod topology;
+pub mod tracking;
 pub mod transaction;
 pub mod waiting;
 
@@ -28,6 +29,7 @@ pub use shard_load::{ShardLoad, ShardLoadSum};
 pub use shard_stats::ShardStats;
 pub use slow_log::SlowLog;
 pub use topology::Topology;
+pub use tracking::Tracking;
 pub use transaction::ClientTransaction;
 pub use waiting::ClientWait;
 
@@ -70,6 +72,8 @@ pub struct Node {
     pub clients: Clients,
     /// What they are subscribed to.
     pub channels: Channels,
+    /// Who tracks keys.
+    pub tracking: Tracking,
     /// Slow commands.
     pub slow_log: SlowLog,
     /// Latency spikes.
@@ -118,6 +122,7 @@ impl Node {
             owners: OwnerTable::new(slots),
             clients: Clients::default(),
             channels: Channels::default(),
+            tracking: Tracking::default(),
             slow_log: SlowLog::default(),
             latency_events: LatencyEvents::default(),
             topology,

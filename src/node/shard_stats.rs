@@ -23,6 +23,8 @@ pub struct ShardStats {
     misses: Counter,
     changes: Counter,
     waited_keys: Gauge,
+    tracked_keys: Gauge,
+    tracked_items: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,14 @@ impl ShardStats {
             self.publish_memory(memory);
         }
         self.publish_counts(counts);
+        let (keys, items) = keyspace.tracked();
+        self.tracked_keys.set(keys as u64);
+        self.tracked_items.set(items as u64);
+    }
+
+    /// Tracked keys, and clients registered with them.
+    pub fn tracked(&self) -> (u64, u64) {
+        (self.tracked_keys.get(), self.tracked_items.get())
     }
 
     /// Number of keys that clients wait for.

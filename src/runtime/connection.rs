@@ -378,6 +378,7 @@ mod tests {
             subscriptions: None,
             durability: None,
             transaction: Default::default(),
+            tracking: None,
             info: Arc::new(ClientInfo::new(options)),
         };
         let token = Token { index: 0, generation: 0 };

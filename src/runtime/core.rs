@@ -29,6 +29,7 @@ use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
 use super::table::Connections;
+use super::tracking::Tracked;
 use super::transaction::Queue;
 use super::window::Scratch;
 use crate::cache::{Extent, PREFETCH_KEYS_MAX};
@@ -106,6 +107,8 @@ pub(crate) struct Core<'a> {
     pub(super) monitors: Vec<Token>,
     /// Clients of this core that listen to channels, and messages for them and others.
     pub(super) pubsub: PubSub,
+    /// Clients of this core that are told of keys that change, and messages for them and others.
+    pub(super) tracked: Tracked,
     pub(super) stop: flume::Sender<()>,
     pub(super) peers: &'a Arc<Vec<Peer>>,
     /// The shards' logs.
@@ -159,6 +162,7 @@ impl<'a> Core<'a> {
             peaks: Peaks::default(),
             monitors: Vec::new(),
             pubsub: PubSub::new(),
+            tracked: Tracked::default(),
             stop,
             peers,
             logs: Logs::new(log_files, recovering),
@@ -224,6 +228,7 @@ impl<'a> Core<'a> {
         self.note_return(completions);
         self.engine.metrics.turns.increment();
         self.read_published();
+        self.read_told();
         // Whoever was told that a setting or an owner holds finds it so on every core.
         if self.has_new_owners() {
             self.follow_owners();
@@ -255,6 +260,7 @@ impl<'a> Core<'a> {
         self.release_gated();
         self.spread_news();
         self.set_alarm();
+        self.deliver_missed();
         self.send_published();
         self.send_dirty();
         self.note_end_of_turn();
@@ -378,11 +384,15 @@ impl<'a> Core<'a> {
                         self.keep_freed(freed);
                         batch.gate = std::mem::replace(&mut self.engine.gate, gate);
                         self.engine.resume_slice(slice);
+                        // Before the reply to who has changed something can leave.
                         self.spread_news();
                         self.post(batch.origin, Message::Done(batch));
                     }
                     Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
                     Queued::Unwait(wait) => self.engine.forget_wait(holder.value(), &wait),
+                    Queued::Untrack(observer) => {
+                        holder.value().keyspace_mut().stop_tracking_prefixes(observer);
+                    }
                     Queued::Claim { core, ticket } => {
                         let shard = holder.value().id();
                         self.publish(holder.value());
@@ -549,6 +559,11 @@ impl<'a> Core<'a> {
         shard.set_room(budget.room_of(shard, self.node.shard(shard.id())));
         shard.keyspace_mut().set_thresholds(self.config.thresholds);
         shard.keyspace_mut().want_events(self.config.notify_keyspace_events);
+        let shards = u64::from(self.node.slots.shard_count());
+        let tracked = self.config.tracked_keys_max;
+        // Zero is no limit, so that none becomes zero.
+        let tracked = if tracked == 0 { 0 } else { (tracked / shards).max(1) };
+        shard.keyspace_mut().set_tracked_keys_max(usize::try_from(tracked).unwrap_or(usize::MAX));
     }
 
     // --- connections by name ---------------------------------------------------------------------

@@ -168,6 +168,13 @@ impl Core<'_> {
                 stopped_at = Some(index);
                 break;
             }
+            if let Some(tracking) = &mut connection.session.tracking {
+                let is_kept = connection.session.transaction.is_open
+                    || request.entry.is_some_and(|entry| entry.full_name.starts_with("client|"));
+                if !is_kept {
+                    tracking.end_caching();
+                }
+            }
             count += 1;
             last = request.entry.or(last);
         }
@@ -250,6 +257,9 @@ impl Core<'_> {
         args: &Args<'_>,
     ) -> Flow {
         match self.route(connection, call, args) {
+            Ok(Route::None) if call.entry.full_name == "client|tracking" => {
+                self.run_tracking(connection, call, args)
+            }
             Ok(Route::None) => self.run_session(connection, call, args),
             Ok(Route::One(shard)) => self.run_on(connection, call, args, shard),
             Ok(Route::Many(shards)) => self.run_over(connection, call, args, shards),
@@ -759,6 +769,7 @@ pub(super) fn call(session: &Session, entry: &'static Entry, slot: Slot) -> Call
         view: session.view,
         native: None,
         durability: session.durability,
+        tracker: session.tracking.map_or(0, |tracking| tracking.serial_for_reads()),
         admission: Admission::default(),
     }
 }

@@ -122,6 +122,8 @@ impl Core<'_> {
             | Action::Unwatch
             | Action::EndTransaction
             | Action::OwnersChanged
+            | Action::Track(_)
+            | Action::EndTracking(_)
             | Action::PauseChanged => {}
         }
     }
@@ -152,6 +154,8 @@ impl Core<'_> {
             Action::Watch => self.register_watches(connection),
             Action::Unwatch => self.unwatch(connection),
             Action::EndTransaction => self.end_transaction(connection),
+            Action::Track(prefixes) => self.begin_tracking(connection, &prefixes),
+            Action::EndTracking(observer) => self.forget_prefixes(observer),
             Action::Monitor => {
                 connection.placed = true;
                 connection.session.monitor = true;

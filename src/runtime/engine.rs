@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quanta::Clock;
 
-use super::attend::News;
+use super::attend::{News, Ran};
 use super::gate::Gate;
 use super::room::{Budget, MemoryLimit};
 use crate::command::binary::{Answer, Failure, Native, TOO_LATE};
@@ -315,7 +315,7 @@ impl<'a> Engine<'a> {
                 None
             }
         };
-        self.attend(shard);
+        self.attend_to(shard, Ran { client, call, args });
         head
     }
 
@@ -336,7 +336,7 @@ impl<'a> Engine<'a> {
                 None
             }
         };
-        self.attend_all(shards);
+        self.attend_to_all(shards, Ran { client, call, args });
         head
     }
 

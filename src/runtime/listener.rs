@@ -129,6 +129,7 @@ impl Core<'_> {
             subscriptions: None,
             durability: None,
             transaction: Default::default(),
+            tracking: None,
             info,
         }
     }

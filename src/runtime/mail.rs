@@ -15,6 +15,7 @@ use super::batch::Batch;
 use super::connection::Connection;
 use super::gate::Gate;
 use super::token::Grant;
+use super::tracking::Told;
 use crate::log::DiskError;
 use crate::metrics::lock;
 use crate::node::channels::Message as Publication;
@@ -87,6 +88,8 @@ pub(crate) struct Peer {
     inbox: flume::Receiver<Message>,
     published: Mutex<Vec<Arc<Publication>>>,
     has_published: AtomicBool,
+    told: Mutex<Vec<Told>>,
+    has_told: AtomicBool,
     asleep: AtomicBool,
     ring: AtomicI32,
     event: OwnedFd,
@@ -106,7 +109,8 @@ impl Peer {
         };
         let (asleep, ring) = (AtomicBool::new(false), AtomicI32::new(-1));
         let (published, has_published) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { mail, inbox, published, has_published, asleep, ring, event })
+        let (told, has_told) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { mail, inbox, published, has_published, told, has_told, asleep, ring, event })
     }
 
     /// Sends from a thread that is no core.
@@ -198,6 +202,28 @@ impl<'a> Mail<'a> {
         std::mem::swap(&mut *lock(&own.published), empty);
     }
 
+    /// Has another core tell its clients of keys that have changed; answers the ring to ring if it sleeps.
+    pub(crate) fn tell(&mut self, to: CoreId, told: Vec<Told>) -> Option<RawFd> {
+        let peer = &self.peers[usize::from(to.0)];
+        lock(&peer.told).extend(told);
+        // As in `publish`.
+        peer.has_told.store(true, Ordering::SeqCst);
+        peer.wake_if_asleep()
+    }
+
+    /// Whether other cores have something to tell this core's clients.
+    #[inline]
+    pub(crate) fn has_told(&self) -> bool {
+        self.own().has_told.load(Ordering::SeqCst)
+    }
+
+    /// What they have to tell.
+    pub(crate) fn take_told(&mut self) -> Vec<Told> {
+        let own = self.own();
+        own.has_told.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *lock(&own.told))
+    }
+
     /// The next message.
     pub(crate) fn take(&mut self) -> Option<Message> {
         self.local.pop_front().or_else(|| self.own().inbox.try_recv().ok())
@@ -207,7 +233,7 @@ impl<'a> Mail<'a> {
     pub(crate) fn fall_asleep(&self) -> bool {
         let own = self.own();
         own.asleep.store(true, Ordering::SeqCst);
-        self.local.is_empty() && own.inbox.is_empty() && !self.has_published()
+        self.local.is_empty() && own.inbox.is_empty() && !self.has_published() && !self.has_told()
     }
 
     /// Says that this core is awake.

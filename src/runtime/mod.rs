@@ -15,6 +15,7 @@
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
 //! | `attend` | who is to hear of what commands have changed |
 //! | `blocking` | clients that wait in blocking commands |
+//! | `tracking` | clients that keep copies of values are told when keys change |
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
 //! | `room` | the memory limit, shared out among the shards |
@@ -58,6 +59,7 @@ mod table;
 mod timeline;
 mod token;
 mod topology;
+mod tracking;
 mod traffic;
 mod transaction;
 mod turn;

@@ -55,6 +55,16 @@ struct Command {
     muted: bool,
 }
 
+/// What came of a command that was run with all its tokens.
+struct Gathered {
+    /// Of a reply of the binary protocol.
+    head: Option<ReplyHead>,
+    /// The reply, or the body of one; nothing if nobody wants it.
+    reply: Vec<u8>,
+    /// What it has to wait for.
+    gate: Gate,
+}
+
 impl<'a> Core<'a> {
     /// Starts to gather the tokens for a command, and blocks its connection until it has run.
     pub(super) fn claim(
@@ -72,10 +82,10 @@ impl<'a> Core<'a> {
         let multi = self.new_multi(connection.token, needed, Work::Command(command));
         if let Some(Multi { since, work: Work::Command(command), holders, .. }) = self.gather(multi)
         {
-            let (head, reply, gate) = self.run_gathered(since, command, holders);
-            self.answer_gathered(connection, head, &reply);
-            self.gate_connection(connection, gate);
+            let (gathered, holders) = self.run_gathered(since, command, holders);
+            self.answer_gathered(connection, gathered);
             connection.state = State::Running;
+            self.give_back_gathered(holders);
         }
     }
 
@@ -177,33 +187,42 @@ impl<'a> Core<'a> {
         let Multi { since, work: Work::Command(command), holders, .. } = multi else {
             return self.serve_gathered(multi);
         };
-        let (head, reply, gate) = self.run_gathered(since, command, holders);
+        let (gathered, holders) = self.run_gathered(since, command, holders);
         // The client may be gone; its command was run all the same.
         if let Some(mut connection) = self.connections.take(token) {
-            self.answer_gathered(&mut connection, head, &reply);
-            self.gate_connection(&mut connection, gate);
+            self.answer_gathered(&mut connection, gathered);
             connection.timeline.gathered();
             self.connections.put(connection);
         }
+        self.give_back_gathered(holders);
         self.unblock(token, Block::Shards);
     }
 
-    /// Gives a connection the reply to its command.
-    fn answer_gathered(&self, connection: &mut Connection, head: Option<ReplyHead>, reply: &[u8]) {
+    /// Gives a connection the reply to its command. It has it before the tokens go on, and with them the news
+    /// that what it has read has changed.
+    fn answer_gathered(&mut self, connection: &mut Connection, gathered: Gathered) {
+        let Gathered { head, reply, gate } = gathered;
         match head {
-            None => connection.output.tail().extend_from_slice(reply),
-            Some(head) => self.deliver(connection, head, reply),
+            None => connection.output.tail().extend_from_slice(&reply),
+            Some(head) => self.deliver(connection, head, &reply),
+        }
+        self.gate_connection(connection, gate);
+    }
+
+    fn give_back_gathered(&mut self, holders: Vec<ShardHolder<'a>>) {
+        self.spread_news();
+        for holder in holders {
+            self.give_back(holder);
         }
     }
 
-    /// Runs a command that holds all it needs; answers its reply, nothing if nobody wants it. With a head
-    /// it is the body of a reply of the binary protocol. The gate is what it has to wait for.
+    /// Runs a command that holds all it needs.
     fn run_gathered(
         &mut self,
         since: u64,
         command: Command,
         mut holders: Vec<ShardHolder<'a>>,
-    ) -> (Option<ReplyHead>, Vec<u8>, Gate) {
+    ) -> (Gathered, Vec<ShardHolder<'a>>) {
         let mut reply = Vec::new();
         let count = usize::from(self.node.slots.shard_count());
         let mut shards: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
@@ -219,13 +238,9 @@ impl<'a> Core<'a> {
         let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
         let gate = std::mem::replace(&mut self.engine.gate, before);
-        self.spread_news();
-        for holder in holders {
-            self.give_back(holder);
-        }
         if command.muted {
             reply.clear();
         }
-        (head, reply, gate)
+        (Gathered { head, reply, gate }, holders)
     }
 }

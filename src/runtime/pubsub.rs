@@ -120,7 +120,12 @@ impl Delivery<'_> {
 
 /// Appends a message, in RESP2, to the output of a connection that goes on. One that would have more
 /// waiting than `limit_bytes` is closed instead: nobody waits for it.
-fn push(connection: &mut Connection, bytes: &[u8], limit_bytes: u64, metrics: &CoreMetrics) {
+pub(super) fn push(
+    connection: &mut Connection,
+    bytes: &[u8],
+    limit_bytes: u64,
+    metrics: &CoreMetrics,
+) {
     if !matches!(connection.state, State::Running | State::Blocked(_)) {
         return;
     }
@@ -225,6 +230,7 @@ impl Core<'_> {
     /// Gives a connection the messages that it missed while it was served.
     #[inline]
     pub(super) fn give_missed(&mut self, connection: &mut Connection) {
+        self.give_missed_told(connection);
         if !self.pubsub.missed.is_empty() {
             let metrics = self.engine.metrics;
             let limit_bytes = self.config.client_output_buffer_limits.pubsub.hard_bytes;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::token::{Holder, Lent};
 use super::transaction::Unwatched;
+use crate::cache::Tracker;
 use crate::shard::{Shard, Wait};
 use crate::types::{CoreId, ShardId};
 
@@ -32,6 +33,8 @@ pub(crate) enum Queued {
     Unwatch(Unwatched),
     /// A client that waits for keys here no longer.
     Unwait(Arc<Wait>),
+    /// A client that has no prefixes to be told of any longer.
+    Untrack(Tracker),
 }
 
 /// The tokens of one core.

@@ -113,6 +113,7 @@ impl Core<'_> {
             && !connection.session.transaction.is_open
             && connection.session.reply_mode == ReplyMode::On
             && !connection.session.only_listens()
+            && !connection.session.tracking.is_some_and(|tracking| tracking.is_caching_given())
             && connection.output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
             && !(self.config.cluster_enabled && connection.port == Port::Core)
             && !self.is_monitored()

@@ -48,6 +48,11 @@ impl Connections {
         if slot.token == token { slot.connection.as_deref_mut() } else { None }
     }
 
+    /// Whether a token is that of a connection, in the table or taken out of it.
+    pub(crate) fn is_current(&self, token: Token) -> bool {
+        self.slots.get(token.index as usize).is_some_and(|slot| slot.token == token)
+    }
+
     /// Ends the use of a token whose connection was taken out for good.
     pub(crate) fn release(&mut self, token: Token) {
         let slot = &mut self.slots[token.index as usize];

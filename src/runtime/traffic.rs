@@ -202,6 +202,7 @@ impl Core<'_> {
         if matches!(connection.state, State::Draining | State::Closing) {
             self.end_subscriptions(&mut connection);
             self.abandon_wait(&mut connection);
+            self.end_tracking(&mut connection);
         }
         if connection.state != State::Closing {
             if !connection.gate.is_empty() || connection.output.is_held() {
@@ -312,6 +313,7 @@ impl Core<'_> {
         self.engine.metrics.connections_moved_in.increment();
         connection.token = self.connections.reserve();
         self.read_published();
+        self.read_told();
         self.resume(&mut connection);
         self.settle(connection);
     }
@@ -346,6 +348,7 @@ impl Core<'_> {
     /// Once a second: timeouts, buffers of idle clients, what all of them hold, and whether they are
     /// where they belong.
     pub(super) fn check_clients(&mut self) {
+        self.forget_tracked();
         let now = self.engine.now.mono;
         let tokens: Vec<_> = self.connections.tokens().collect();
         let tokens_len = tokens.len() as u64;

@@ -17,6 +17,7 @@ mod watch;
 pub(crate) use queue::Queue;
 pub(crate) use watch::Unwatched;
 
+use super::attend::Ran;
 use super::connection::{Connection, State};
 use super::core::Core;
 use super::dispatch::{CROSS_SLOT, Flow, Route, call};
@@ -246,6 +247,9 @@ impl Core<'_> {
         let mut needed: Vec<ShardId> =
             connection.session.transaction.watches.keys().copied().collect();
         let Some(queue) = &connection.queue else { return Ok(needed) };
+        if queue.commands.iter().any(|command| command.entry.full_name == "client|tracking") {
+            needed.extend((0..self.node.slots.shard_count()).map(ShardId));
+        }
         let mut slot = None;
         for command in &queue.commands {
             let call = call(&connection.session, command.entry, command.slot);
@@ -369,16 +373,17 @@ impl Core<'_> {
             Route::None => {}
             Route::One(id) => match self.shards.held(id) {
                 Some(shard) => {
+                    let ran = Ran { client: &session.info, call: &call, args };
                     self.engine.run(shard, &session.info, &call, args, out);
-                    self.engine.note_events(shard);
+                    self.engine.note_within(shard, ran);
                 }
                 None => unreachable!("the token of {id:?} was taken before"),
             },
             Route::Many(needed) => match self.shards.all(&needed) {
                 Some(mut shards) => {
+                    let ran = Ran { client: &session.info, call: &call, args };
                     self.engine.run_over(&mut shards, &session.info, &call, args, out);
-                    let shards = shards.iter_mut().flatten();
-                    shards.for_each(|shard| self.engine.note_events(shard));
+                    self.engine.note_within_all(&mut shards, ran);
                 }
                 None => unreachable!("the tokens of {needed:?} were taken before"),
             },

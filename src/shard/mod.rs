@@ -43,6 +43,8 @@ pub struct Call {
     pub native: Option<Native>,
     /// What its reply is to survive, if the client chose; else it is the server's `durability`.
     pub durability: Option<Durability>,
+    /// The number under which the client is registered with keys that it reads; 0 if it is not.
+    pub tracker: u64,
     /// Whether there is memory for it.
     pub admission: Admission,
 }

@@ -236,6 +236,7 @@ mod tests {
             native: None,
             durability: None,
             admission: Admission::default(),
+            tracker: 0,
         };
         let number = client.wait.begin();
         Arc::new(Wait::new(client, number, &call, &args))

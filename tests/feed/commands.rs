@@ -254,6 +254,7 @@ fn run_one(
         native: None,
         durability: None,
         admission: Admission::default(),
+        tracker: 0,
     };
     let mut handover = Handover::default();
     let around = Around { now, owners, value_bytes_max: VALUE_BYTES_MAX, handover: &mut handover };

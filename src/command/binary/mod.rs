@@ -439,6 +439,8 @@ const SPEAKING: &[&str] = &[
     "unwatch",
     "client|reply",
     "client|topology",
+    "client|tracking",
+    "client|caching",
     "subscribe",
     "psubscribe",
     "ssubscribe",

@@ -141,7 +141,7 @@ fn docs_are_maps_of_maps() {
         ),
     ]);
     let client_docs = client.run("COMMAND DOCS client");
-    assert!(client_docs.contains("$11⏎subcommands⏎%18⏎$17⏎client|durability⏎%4⏎"));
+    assert!(client_docs.contains("$11⏎subcommands⏎%20⏎$14⏎client|caching⏎%5⏎"));
 }
 
 #[test]
