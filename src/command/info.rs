@@ -195,7 +195,8 @@ fn clients(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("blocked_clients", blocked);
     lines.add("tracking_clients", node.tracking.clients());
     lines.add("pubsub_clients", node.channels.subscribers());
-    lines.all([("clients_in_timeout_table", 0)]);
+    let timed: u64 = node.cores.iter().map(|core| core.clients_timed.get()).sum();
+    lines.add("clients_in_timeout_table", timed);
     let waited_keys: u64 = node.shards.iter().map(ShardStats::waited_keys).sum();
     lines.add("total_blocking_keys", waited_keys);
     lines.all([("total_blocking_keys_on_nokey", 0)]);

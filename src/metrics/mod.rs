@@ -85,6 +85,8 @@ pub struct CoreMetrics {
     pub clients: Gauge,
     /// Clients that a pause holds back or that wait in a blocking command.
     pub clients_blocked: Gauge,
+    /// Clients that wait in a blocking command with a timeout.
+    pub clients_timed: Gauge,
     /// The longest step of the core's loop, in nanoseconds: one command, one piece of maintenance, or
     /// what lies between two of these. Nothing else runs on the core meanwhile.
     pub longest_step_ns: Peak,

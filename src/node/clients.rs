@@ -23,7 +23,7 @@ bitflags::bitflags! {
     pub struct ClientFlags: u32 {
         /// `O`: gets every command the server runs.
         const MONITOR = 1 << 0;
-        /// `b`: waits in a blocking command.
+        /// `b`: waits in a blocking command, or is held back by a pause.
         const BLOCKED = 1 << 1;
         /// `c`: is closed once its replies are sent.
         const CLOSE_AFTER_REPLY = 1 << 2;
@@ -234,7 +234,7 @@ impl ClientInfo {
     pub fn flags(&self) -> ClientFlags {
         let mut all = self.own_flags();
         all.set(ClientFlags::MULTI, self.transaction.queued() >= 0);
-        all.set(ClientFlags::BLOCKED, self.wait.is_waiting());
+        all |= if self.wait.is_waiting() { ClientFlags::BLOCKED } else { ClientFlags::empty() };
         all.set(ClientFlags::DIRTY, self.transaction.is_touched());
         if let Some(tracking) = self.tracking.get() {
             all |= ClientFlags::TRACKING;

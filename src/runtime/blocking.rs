@@ -17,13 +17,13 @@
 //!   the shard; in the order in which clients came to wait for the key.
 //! * An element that moves to a key on another shard needs that shard's token too. Its client stays the first in its
 //!   queue until it has been served, and nobody behind it is served meanwhile.
-//! * A connection that waits stays on its core.
+//! * A connection that waits stays on its core. It takes no requests meanwhile, so there is one wait a connection.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::attend::News;
-use super::connection::{Block, Connection, State};
+use super::connection::{Block, Connection, Port, State};
 use super::core::Core;
 use super::dispatch::Flow;
 use super::engine::Engine;
@@ -31,7 +31,6 @@ use super::gate::Gate;
 use super::mail::Message;
 use super::ring::Token;
 use super::shards::Queued;
-use crate::command::session::ReplyMode;
 use crate::limits::TICK_MS;
 use crate::protocol::{Args, Reply};
 use crate::shard::{Call, Shard, Wait};
@@ -74,6 +73,8 @@ pub(super) struct Blocked {
     deadlines: BTreeSet<(MonoUs, ClientId)>,
     /// When the ring completes something for the first deadline, if it does.
     alarm: Option<MonoUs>,
+    /// Whether shards have changed owners since the clients were last looked at.
+    pub(super) has_new_owners: bool,
 }
 
 impl Blocked {
@@ -237,7 +238,8 @@ impl Core<'_> {
     ) {
         let at_deadline = connection.output.tail().split_off(start);
         let number = connection.session.info.wait.begin();
-        let is_muted = connection.session.reply_mode != ReplyMode::On;
+        // Who is to get no reply has none here.
+        let is_muted = at_deadline.is_empty();
         let waiting = Waiting { number, deadline: None, at_deadline, is_muted, keys: None };
         self.block(connection, waiting, wait_ms);
     }
@@ -253,6 +255,11 @@ impl Core<'_> {
         self.blocked.clients.insert(id, connection.token);
         connection.waiting = Some(Box::new(waiting));
         connection.state = State::Blocked(Block::Waiting);
+        self.count_waits();
+    }
+
+    fn count_waits(&self) {
+        self.engine.metrics.clients_timed.set(self.blocked.deadlines.len() as u64);
         self.count_blocked();
     }
 
@@ -321,9 +328,12 @@ impl Core<'_> {
         reply
     }
 
-    /// Ends the waits whose time is over.
+    /// Ends the waits whose time is over, and those whose keys are served elsewhere now.
     #[inline]
     pub(super) fn end_waits(&mut self) {
+        if std::mem::take(&mut self.blocked.has_new_owners) {
+            self.redirect_waits();
+        }
         if !self.blocked.deadlines.is_empty() {
             self.end_due_waits();
         }
@@ -351,6 +361,38 @@ impl Core<'_> {
         }
     }
 
+    /// As in Redis Cluster, who waits on a core's own port for keys that the core serves no longer is told where they
+    /// are. Elsewhere it goes on waiting: it is served wherever the shard is.
+    #[cold]
+    fn redirect_waits(&mut self) {
+        if !self.config.cluster_enabled {
+            return;
+        }
+        let tokens: Vec<Token> = self.blocked.clients.values().copied().collect();
+        for token in tokens {
+            let Some(connection) = self.connections.take(token) else { continue };
+            match self.redirection(&connection) {
+                None => self.connections.put(connection),
+                Some(reply) => self.go_on(connection, &reply),
+            }
+        }
+    }
+
+    /// What a connection is answered whose wait ends because its keys have moved; none if it goes on.
+    fn redirection(&self, connection: &Connection) -> Option<Vec<u8>> {
+        let (wait, ns) = connection.waiting.as_ref()?.keys.as_ref()?;
+        let has_moved = connection.port == Port::Core
+            && wait.all_shards(self.node.slots).iter().any(|shard| !self.is_owner(*shard));
+        if !has_moved || !wait.end() {
+            return None;
+        }
+        let error = self.moved(connection, wait.call.slot).to_string();
+        self.engine.count_unserved(wait.call.entry.id, *ns, Some(&error));
+        let mut reply = Vec::new();
+        Reply::new(&mut reply, wait.call.proto).error(&error);
+        Some(reply)
+    }
+
     /// Has the core wake up for the next deadline if it comes before the next tick.
     #[inline]
     pub(super) fn set_alarm(&mut self) {
@@ -374,6 +416,9 @@ impl Core<'_> {
                 connection.output.tail().extend_from_slice(reply);
             }
             connection.state = State::Running;
+            // The client may take its time with a request that it began meanwhile.
+            connection.request_since =
+                connection.request_since.is_some().then_some(self.engine.now.mono);
             self.resume(&mut connection);
         }
         self.settle(connection);
@@ -396,7 +441,7 @@ impl Core<'_> {
         if let Some(deadline) = waiting.deadline {
             self.blocked.deadlines.remove(&(deadline, id));
         }
-        self.count_blocked();
+        self.count_waits();
         let Some((wait, _)) = waiting.keys else { return };
         for id in wait.waited_shards(self.node.slots) {
             if let Some(shard) = self.shards.held(id) {

@@ -37,7 +37,7 @@ use crate::command::table::Table;
 use crate::config::Config;
 use crate::limits::DISCARD_BYTES_MAX;
 use crate::metrics::Step;
-use crate::node::Node;
+use crate::node::{ClientFlags, Node};
 use crate::types::{ClientId, CoreId, ShardId};
 
 /// What a core is started with.
@@ -589,6 +589,9 @@ impl<'a> Core<'a> {
             return;
         }
         for token in std::mem::take(&mut self.paused) {
+            if let Some(connection) = self.connections.get_mut(token) {
+                connection.session.info.set_flags(ClientFlags::BLOCKED, false);
+            }
             self.unblock(token, Block::Pause);
         }
         self.count_paused();

@@ -22,7 +22,7 @@ use crate::config::DebugCommand;
 use crate::limits::{
     LEFT_BYTES_MAX, OWED_REPLIES_MAX, PENDING_OUTPUT_BYTES_MAX, WINDOW_REQUESTS_MAX,
 };
-use crate::node::PauseMode;
+use crate::node::{ClientFlags, PauseMode};
 use crate::protocol::resp::Limits;
 use crate::protocol::{Args, Reply};
 use crate::shard::{Admission, Call};
@@ -362,6 +362,7 @@ impl Core<'_> {
             return Flow::Taken;
         }
         connection.state = State::Blocked(Block::Pause);
+        connection.session.info.set_flags(ClientFlags::BLOCKED, true);
         self.paused.push(connection.token);
         self.count_blocked();
         Flow::Left

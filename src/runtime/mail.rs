@@ -1,8 +1,8 @@
 //! What cores tell one another, and how a core that sleeps is woken for it.
 //!
 //! Mailboxes are unbounded channels, but what is in them is bounded: what a connection has left to
-//! other cores is (`limits`), it waits for one grant at a time, and everything else is sent once per
-//! command of an administrator. Messages that clients publish have an inbox of their own, which is looked
+//! other cores is (`limits`), it waits for one grant at a time, a client that waits for its keys is served
+//! once, and everything else is sent once per command of an administrator. Messages that clients publish have an inbox of their own, which is looked
 //! into before anything else; publishers wait when there is too much in the inboxes.
 
 use std::collections::VecDeque;

@@ -36,6 +36,7 @@ impl Core<'_> {
         self.maintaining.extend_from_slice(self.shards.own());
         self.tell_subscribers();
         self.end_moved_subscriptions();
+        self.blocked.has_new_owners = true;
     }
 
     /// Whether this core is the owner of `shard`.

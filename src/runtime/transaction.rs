@@ -211,9 +211,10 @@ impl Core<'_> {
         }
         let muted = self.is_muted(connection);
         self.unwatch(connection);
-        self.run_queue(connection, call, muted);
-        if let Some(mut shards) = self.shards.all(&needed) {
-            self.engine.attend_all(&mut shards);
+        for shard in self.run_queue(connection, call, &needed, muted) {
+            if let Some(shard) = self.shards.held(shard) {
+                self.engine.attend(shard);
+            }
         }
         self.end_exec((connection, call), args, since, Ok(()))
     }
@@ -321,7 +322,16 @@ impl Core<'_> {
         })
     }
 
-    fn run_queue(&mut self, connection: &mut Connection, exec: &Call, muted: bool) {
+    /// Runs the commands of a transaction. Answers the shards on which somebody is to be told of it, in the order in
+    /// which they were changed: so it is the first of its keys that serves a client which waits for several.
+    fn run_queue(
+        &mut self,
+        connection: &mut Connection,
+        exec: &Call,
+        needed: &[ShardId],
+        muted: bool,
+    ) -> Vec<ShardId> {
+        let mut noted = Vec::new();
         let queue = connection.queue.take().unwrap_or_default();
         if !muted {
             Reply::new(connection.output.tail(), exec.proto).array(queue.commands.len());
@@ -332,11 +342,19 @@ impl Core<'_> {
         for command in &queue.commands {
             self.engine.handover.request = command.request.as_ref().map(|(of, _)| of.clone());
             self.run_queued(connection, (command.entry, command.slot), &queue.args(command), muted);
+            for id in needed {
+                let shard = self.shards.held(*id);
+                let has_notes = shard.is_some_and(|shard| shard.keyspace().has_notes());
+                if has_notes && !noted.contains(id) {
+                    noted.push(*id);
+                }
+            }
         }
         connection.session.transaction.is_running = false;
         self.engine.handover.request = request;
         self.keep_queue(queue);
         self.give_missed(connection);
+        noted
     }
 
     /// Runs one command of a transaction; the tokens of its shards are at hand.

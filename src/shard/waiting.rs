@@ -170,7 +170,10 @@ impl Shard {
         for key in wait.keys() {
             let name = (wait.call.db, Box::from(key));
             let Some(queue) = self.waiting.0.get_mut(&name) else { continue };
-            queue.retain(|other| !Arc::ptr_eq(other, wait));
+            // Who has been served, or has waited for longest, stands in front.
+            if let Some(at) = queue.iter().position(|other| Arc::ptr_eq(other, wait)) {
+                queue.remove(at);
+            }
             if queue.is_empty() {
                 self.waiting.0.remove(&name);
                 self.keyspace.stop_observing((name.0, key), Observer::Waiting);

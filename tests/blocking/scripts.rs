@@ -28,7 +28,11 @@ fn what_is_there_is_answered_at_once_from_the_first_key_that_has_any() {
 #[test]
 fn who_waits_is_served_by_who_comes() {
     check(
-        "0~ BLPOP K0 K1 K2 0
+        "0~ BLPOP K0 K0 K0 0
+         1: RPUSH K0 x y => :2
+         0= [K0 x]
+         1: DEL K0 => :1
+         0~ BLPOP K0 K1 K2 0
          1: RPUSH K1 x y => :2
          0= [K1 x]
          1: LRANGE K1 0 -1 => [y]
@@ -149,7 +153,15 @@ fn a_transaction_is_looked_at_as_a_whole() {
          1: LLEN K0 => +QUEUED
          1: EXEC => [:2 :3 :3]
          0= [K0 z]
-         1: LRANGE K0 0 -1 => [a b]",
+         1: LRANGE K0 0 -1 => [a b]
+         1: DEL K0 => :1
+         0~ BLPOP K0 K1 K2 0
+         1: MULTI => +OK
+         1: RPUSH K2 c => +QUEUED
+         1: RPUSH K0 a => +QUEUED
+         1: RPUSH K1 b => +QUEUED
+         1: EXEC => [:1 :1 :1]
+         0= [K2 c]",
     );
 }
 

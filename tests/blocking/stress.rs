@@ -2,16 +2,16 @@
 //!
 //! `BLOCKING_SECONDS=60` has them go on for that long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Player;
-use super::harness::client::{encode_words, info_number};
+use super::harness::client::{Client, encode_words, info_number};
 use super::harness::random::Random;
-use super::harness::server::{Launch, Server, is_other_server};
+use super::harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use super::harness::slots::keys_over_shards;
 use super::harness::value::Value;
 use super::harness::{number_from_env, wait_until};
@@ -166,5 +166,73 @@ fn disturb(server: &Server, tally: &Tally, ids: &Mutex<BTreeMap<usize, i64>>) {
             let how = if random.one_in(2) { "TIMEOUT" } else { "ERROR" };
             client.words(&format!("CLIENT UNBLOCK {id} {how}"));
         }
+    }
+}
+
+/// With `sync`, what a client has been given is not there any more after a crash, and what has been pushed is, or has
+/// been given to somebody: at most the last of each, whose reply did not get there.
+#[test]
+fn what_was_given_does_not_come_back_after_a_crash() {
+    if skip_on_other_server() {
+        return;
+    }
+    const CONSUMERS: usize = 4;
+    for shards in [1, 4] {
+        let dir = tempfile::TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
+        let launch = Launch::shards(shards).durable("sync").dir(dir.path());
+        let mut server = launch.start();
+        let keys = keys_over_shards("k", shards, 3);
+        let (pushed, popped) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
+        let address = server.address();
+        thread::scope(|scope| {
+            let (keys, pushed, popped) = (&keys, &pushed, &popped);
+            for _ in 0..CONSUMERS {
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    let request = encode_words(&format!("BLPOP {} 0.5", keys.join(" ")));
+                    while client.try_send(&request).is_ok() {
+                        match client.read() {
+                            Ok(Value::Array(parts)) => {
+                                let item: u64 = parts[1].text().parse().expect("a number");
+                                popped.lock().expect("a lock").insert(item);
+                            }
+                            Ok(_) => {}
+                            Err(_) => break,
+                        }
+                    }
+                });
+            }
+            for number in 0..2 {
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    for item in (number..).step_by(2) {
+                        let key = &keys[usize::try_from(item).expect("small") % keys.len()];
+                        let request = encode_words(&format!("RPUSH {key} {item}"));
+                        if client.try_send(&request).is_err() || client.read().is_err() {
+                            break;
+                        }
+                        pushed.lock().expect("a lock").insert(item);
+                    }
+                });
+            }
+            wait_until("some are popped", || popped.lock().expect("a lock").len() >= 300);
+            server.kill();
+        });
+        drop(server);
+        let server = launch.start();
+        let mut client = server.client();
+        let (pushed, popped) =
+            (pushed.into_inner().expect("a lock"), popped.into_inner().expect("a lock"));
+        let mut there = BTreeSet::new();
+        for key in &keys {
+            let Value::Array(left) = client.words(&format!("LRANGE {key} 0 -1")) else {
+                panic!("a list")
+            };
+            there.extend(left.iter().map(|item| item.text().parse::<u64>().expect("a number")));
+        }
+        assert!(there.is_disjoint(&popped), "given, and there again");
+        let known: BTreeSet<u64> = there.union(&popped).copied().collect();
+        let unknown = pushed.difference(&known).count();
+        assert!(unknown <= CONSUMERS, "{unknown} of {} are lost", pushed.len());
     }
 }

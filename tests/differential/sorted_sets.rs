@@ -36,8 +36,6 @@ static SORTED_SETS: Stream = Stream {
         "ZREMRANGEBYRANK k n n",
         "ZREMRANGEBYSCORE k < <",
         "ZPOPMIN/ZPOPMAX k ?n",
-        "BZPOPMIN/BZPOPMAX k ?k 0.001",
-        "BZMPOP 0.001 2 k k MIN/MAX COUNT n",
         "ZMPOP 2 k k MIN/MAX",
         "ZMPOP 1 k MIN/MAX COUNT n",
         "ZUNION/ZINTER 2 k k ?WITHSCORES",
