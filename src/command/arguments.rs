@@ -188,7 +188,6 @@ const ARGUMENTS: &[(&str, &str)] = &[
         "bitpos",
         "key.k bit.i index?{start.i end_index?{end.i index_unit@7.0.0?(byte=BYTE | bit=BIT)}}",
     ),
-    ("client|caching", "mode(yes=YES | no=NO)"),
     (
         "blmove",
         "source.k destination.k1 wherefrom(left=LEFT | right=RIGHT) whereto(left=LEFT | right=RIGHT) \
@@ -201,6 +200,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("bzmpop", "timeout.d numkeys.i key.k* where(min=MIN | max=MAX) count.i=COUNT?"),
     ("bzpopmax", "key.k* timeout.d"),
     ("bzpopmin", "key.k* timeout.d"),
+    ("client|caching", "mode(yes=YES | no=NO)"),
     (
         "client|kill",
         "filter(ip:port.s~2.8.12 | new-format*(client-id.i=ID@2.8.12? | \

@@ -344,7 +344,7 @@ impl Core<'_> {
             self.run_queued(connection, (command.entry, command.slot), &queue.args(command), muted);
             for id in needed {
                 let shard = self.shards.held(*id);
-                let has_notes = shard.is_some_and(|shard| shard.keyspace().has_notes());
+                let has_notes = shard.is_some_and(|shard| shard.keyspace().has_news());
                 if has_notes && !noted.contains(id) {
                     noted.push(*id);
                 }

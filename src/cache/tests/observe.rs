@@ -75,7 +75,6 @@ fn every_way_to_change_a_key_is_noted_once() {
         let mut keyspace = observed();
         assert!(!keyspace.has_news(), "{name}");
         change(&mut keyspace);
-        assert_eq!(keyspace.has_news(), !expected.is_empty(), "{name}");
         let mut found = noted(&mut keyspace);
         found.sort();
         assert_eq!(found, *expected, "{name}");
@@ -146,7 +145,7 @@ fn an_exchange_changes_what_either_database_has() {
         }
         keyspace.observe(key(name), ME, NOW);
         keyspace.swap_databases(DbIndex(2), DbIndex(3), LATER);
-        assert!(!keyspace.has_news());
+        assert!(noted(&mut keyspace).is_empty());
         keyspace.swap_databases(DB, second, LATER);
         assert_eq!(!noted(&mut keyspace).is_empty(), expected, "{}", name.escape_ascii());
     }
