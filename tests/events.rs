@@ -8,7 +8,7 @@ use harness::binary::{BinaryClient, Request};
 use harness::client::{Client, info_number};
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::value::Value;
-use harness::wait_until;
+use harness::{Raise, wait_until};
 use ringmain::protocol::binary::Opcode;
 use std::collections::HashSet;
 use std::thread;
@@ -88,6 +88,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("LMOVE l m LEFT RIGHT", &["rpush m", "lpop l"]),
     ("RPOPLPUSH l l", &["lpush l", "rpop l"]),
     ("LTRIM l 0 0", &["ltrim l"]),
+    ("LTRIM l 0 9", &["ltrim l"]),
+    ("LTRIM missing 0 9", &[]),
     ("RPOPLPUSH l m", &["lpush m", "rpop l", "del l"]),
     ("LMPOP 2 l m LEFT COUNT 1", &["lpop m"]),
     ("LMPOP 2 l m RIGHT COUNT 9", &["rpop m", "del m"]),
@@ -372,6 +374,57 @@ fn a_transaction_tells_after_its_reply_and_in_order() {
     assert_eq!(client.words("EXEC").elements().len(), 5);
     let told = events(&heard(&mut listener, &mut client));
     assert_eq!(told, ["set a", "rpush b", "lpop b", "del b", "incrby c", "del a"]);
+}
+
+#[test]
+fn what_is_published_comes_behind_the_events_before_it() {
+    for shards in [1, 4] {
+        let server = start(shards);
+        let mut client = server.client();
+        client.ok("CONFIG SET notify-keyspace-events E$");
+        let mut listener = server.client();
+        listener.command(&["PSUBSCRIBE", "*"]);
+        let mut next = || listener.read().expect("a message").elements()[3].text();
+        client.send("SET a 1\r\nPUBLISH channel first\r\n");
+        assert_eq!([next(), next()], ["a", "first"]);
+        client.send("MULTI\r\nSET b 1\r\nPUBLISH channel second\r\nSET c 1\r\nEXEC\r\n");
+        assert_eq!([next(), next(), next()], ["b", "second", "c"]);
+    }
+}
+
+#[test]
+fn from_its_reply_on_config_set_holds_on_every_shard() {
+    const ROUNDS: usize = 200;
+    let server = start(4);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _stops = Raise(&done);
+        // Readers that borrow shards all the time.
+        for reader in 0..3 {
+            let (server, done) = (&server, &done);
+            scope.spawn(move || {
+                let mut client = server.client();
+                let gets: String = (0..50).map(|n| format!("GET {reader}:{n}\r\n")).collect();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    client.send(&gets);
+                    for _ in 0..50 {
+                        client.read().expect("a reply");
+                    }
+                }
+            });
+        }
+        let mut client = server.client();
+        let mut listener = listener(&server, "__keyevent@0__:set");
+        for round in 0..ROUNDS {
+            client.ok("CONFIG SET notify-keyspace-events E$");
+            let key = format!("key:{round}");
+            client.command(&["SET", &key, "v"]);
+            assert_eq!(events(&heard(&mut listener, &mut client)), [format!("set {key}")]);
+            client.command(&["CONFIG", "SET", "notify-keyspace-events", ""]);
+            client.command(&["SET", &key, "v"]);
+            assert!(heard(&mut listener, &mut client).is_empty(), "{key}");
+        }
+    });
 }
 
 #[test]

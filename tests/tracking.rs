@@ -152,6 +152,23 @@ fn own_writes_are_told_of_behind_their_replies() {
 }
 
 #[test]
+fn with_noloop_a_blocking_command_of_ones_own_is_not_told_of() {
+    if skip_on_other_server() {
+        return;
+    }
+    for shards in [1, 4] {
+        let server = start(shards);
+        let (mut reader, mut writer) = reader_and_writer(&server);
+        reader.ok("CLIENT TRACKING ON BCAST NOLOOP");
+        reader.words("RPUSH l x");
+        reader.words("BLPOP l 1");
+        assert_eq!(told(&mut reader), "");
+        writer.words("RPUSH l x");
+        assert_eq!(told(&mut reader), "l");
+    }
+}
+
+#[test]
 fn with_noloop_what_others_do_and_what_expires_is_told_of() {
     check(
         "CLIENT TRACKING ON NOLOOP",

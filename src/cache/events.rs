@@ -45,6 +45,7 @@ bitflags::bitflags! {
 }
 
 impl EventClasses {
+    const CHANNELS: Self = Self::KEYSPACE.union(Self::KEYEVENT);
     /// In the order in which Redis shows them.
     const LETTERS: [(char, Self); 14] = [
         ('g', Self::GENERIC),
@@ -87,8 +88,7 @@ impl EventClasses {
 
     /// Whether anybody could be told of anything.
     pub fn are_wanted(self) -> bool {
-        let channels = Self::KEYSPACE | Self::KEYEVENT;
-        self.intersects(channels) && self.intersects(channels.complement())
+        self.intersects(Self::CHANNELS) && self.intersects(Self::CHANNELS.complement())
     }
 }
 
@@ -101,6 +101,8 @@ pub struct Event {
     pub key: Box<[u8]>,
     /// The event's name.
     pub name: &'static str,
+    /// The channels that it is wanted on.
+    pub channels: EventClasses,
 }
 
 /// The name of the event that a key's time has come.
@@ -124,6 +126,11 @@ impl Events {
     #[inline]
     pub(super) fn are_any(&self) -> bool {
         !self.happened.is_empty()
+    }
+
+    fn add(&mut self, db: DbIndex, key: &[u8], name: &'static str) {
+        let channels = self.wanted & EventClasses::CHANNELS;
+        self.happened.push(Event { db, key: key.into(), name, channels });
     }
 }
 
@@ -150,7 +157,7 @@ impl Keyspace {
     #[cold]
     #[inline(never)]
     fn note_event(&mut self, name: &'static str, (db, key): (DbIndex, &[u8])) {
-        self.events.happened.push(Event { db, key: key.into(), name });
+        self.events.add(db, key, name);
     }
 
     /// Notes that an entry is about to go unasked, unless its database was flushed.
@@ -164,8 +171,7 @@ impl Keyspace {
         if self.events.wanted.intersects(class)
             && let Some(db) = self.databases.db_of(self.store.table(entry))
         {
-            let key: Box<[u8]> = self.store.key(entry).into();
-            self.events.happened.push(Event { db, key, name });
+            self.events.add(db, self.store.key(entry), name);
         }
     }
 

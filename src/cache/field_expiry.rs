@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 
 use super::slab::Handle;
 use super::{EventClasses, Keyspace, Missing};
@@ -22,6 +22,16 @@ const BYTES_PER_HASH: usize = 112;
 
 /// A table and a key in it.
 type Name = (u8, Arc<[u8]>);
+
+/// The same, not owned: to look it up.
+#[derive(Hash)]
+struct NameRef<'a>(u8, &'a [u8]);
+
+impl Equivalent<Name> for NameRef<'_> {
+    fn equivalent(&self, (table, key): &Name) -> bool {
+        self.0 == *table && *self.1 == **key
+    }
+}
 
 /// All hashes with fields that expire.
 #[derive(Debug, Default)]
@@ -55,8 +65,7 @@ impl FieldExpiries {
     }
 
     pub(super) fn remove(&mut self, table: u8, key: &[u8]) {
-        let name: Name = (table, key.into());
-        if let Some(at) = self.times.remove(&name) {
+        if let Some((name, at)) = self.times.remove_entry(&NameRef(table, key)) {
             self.by_time.remove(&(at, name));
             self.keys_bytes -= key.len();
         }

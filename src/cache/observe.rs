@@ -11,7 +11,7 @@
 //!               └── stop_observing
 //! ```
 //!
-//! Where nothing is observed a change costs a look at one counter. Every change of an entry passes
+//! Where nothing is observed a change costs a look at one flag. Every change of an entry passes
 //! `advance`, and every removal one of three places; so nothing that changes keys need know of this.
 //! Flushing and exchanging databases take time by the keys that are observed.
 

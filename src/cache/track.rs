@@ -49,6 +49,7 @@ pub struct Outdated {
 struct Tracked {
     hash: u64,
     key: Box<[u8]>,
+    /// In the order of their clients.
     readers: Vec<Tracker>,
 }
 
@@ -82,12 +83,13 @@ impl Tracking {
     fn add(&mut self, hash: u64, key: &[u8], reader: Tracker) {
         if let Some(place) = self.index.find(hash, |place| *self.keys[*place].key == *key) {
             let readers = &mut self.keys[*place].readers;
-            if !readers.contains(&reader) {
-                // What the same client has registered before it began anew.
-                let before = readers.len();
-                readers.retain(|other| other.client != reader.client);
-                readers.push(reader);
-                self.items = self.items + readers.len() - before;
+            match readers.binary_search_by_key(&reader.client, |other| other.client) {
+                // What the client has registered before may be from before it began anew.
+                Ok(at) => readers[at] = reader,
+                Err(at) => {
+                    readers.insert(at, reader);
+                    self.items += 1;
+                }
             }
             return;
         }

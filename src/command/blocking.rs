@@ -5,6 +5,8 @@
 //! ([`Handover::wait_ms`](super::Handover)): whether the client waits is the runtime's to decide
 //! (`runtime::blocking`). `WAIT` is here too.
 
+use std::collections::HashSet;
+
 use super::numbers::{integer, parse_i64};
 use super::table::Entry;
 use super::{Action, Command, Error, Flags, Group, Keys, SessionCx};
@@ -60,13 +62,8 @@ fn wait(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
 pub fn waited_keys(entry: &Entry, args: &Args<'_>) -> Vec<usize> {
     let keys = entry.command.keys;
     let most = if keys == Keys::TWO { 1 } else { usize::MAX };
-    let mut positions: Vec<usize> = Vec::new();
-    for at in keys.positions(args).take(most) {
-        if !positions.iter().any(|other| args[*other] == args[at]) {
-            positions.push(at);
-        }
-    }
-    positions
+    let mut names = HashSet::new();
+    keys.positions(args).take(most).filter(|at| names.insert(args.at(*at))).collect()
 }
 
 /// The arguments of a command that pops from the first of several keys with one of these keys only. `bytes` is
@@ -76,8 +73,9 @@ pub fn narrow(entry: &Entry, at: usize, bytes: &mut Vec<u8>, ranges: &[ArgRange]
     if keys == Keys::TWO {
         return ranges.to_vec();
     }
+    // In ascending order.
     let positions: Vec<usize> = keys.positions(&Args::new(bytes, ranges)).collect();
-    let is_other = |index: &usize| *index != at && positions.contains(index);
+    let is_other = |index: &usize| *index != at && positions.binary_search(index).is_ok();
     let mut narrowed: Vec<ArgRange> =
         (0..ranges.len()).filter(|index| !is_other(index)).map(|index| ranges[index]).collect();
     if let Keys::Counted { count } = keys {

@@ -103,6 +103,8 @@ pub(super) const RPUSH: Event = list("rpush");
 pub(super) const LPOP: Event = list("lpop");
 /// See [`LPUSH`].
 pub(super) const RPOP: Event = list("rpop");
+/// A list was cut to a range.
+pub(super) const LTRIM: Event = list("ltrim");
 /// What was sorted is stored.
 pub(super) const SORTSTORE: Event = list("sortstore").unless_gone();
 /// A member was added to a set.
@@ -143,7 +145,6 @@ const TABLE: &[(&str, Event)] = &[
     ("lpushx", LPUSH),
     ("lrem", list("lrem")),
     ("lset", list("lset")),
-    ("ltrim", list("ltrim")),
     ("persist", PERSIST),
     ("pexpire", EXPIRE),
     ("pexpireat", EXPIRE),

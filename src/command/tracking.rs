@@ -138,23 +138,30 @@ impl<'a> Options<'a> {
     }
 
     fn check_prefixes(&self, old: &[Arc<[u8]>]) -> Answer {
-        for (index, prefix) in self.prefixes.iter().enumerate() {
-            let with_old = old.iter().find(|old| overlap(old, prefix));
-            if let Some(old) = with_old {
-                return Err(overlapping(prefix, "an existing prefix", old));
+        if let (Some(first), true) = (self.prefixes.first(), old.iter().any(|old| old.is_empty())) {
+            return Err(overlapping(first, "an existing prefix", b""));
+        }
+        // In order, what begins with another stands right behind it, or behind others that do. What was there
+        // before has no place among those given.
+        let new = self.prefixes.iter().enumerate().map(|(place, prefix)| (*prefix, Some(place)));
+        let mut all: Vec<(&[u8], Option<usize>)> =
+            old.iter().map(|prefix| (&**prefix, None)).chain(new).collect();
+        all.sort_unstable();
+        for pair in all.windows(2) {
+            let [shorter, longer] = [pair[0], pair[1]];
+            if !longer.0.starts_with(shorter.0) {
+                continue;
             }
-            let with_other = self.prefixes[index + 1..].iter().find(|other| overlap(other, prefix));
-            if let Some(other) = with_other {
-                return Err(overlapping(prefix, "another provided prefix", other));
-            }
+            let [first, second] =
+                if shorter.1 < longer.1 { [shorter, longer] } else { [longer, shorter] };
+            return Err(match (first.1, second.1) {
+                (None, None) => continue,
+                (None, Some(_)) => overlapping(second.0, "an existing prefix", first.0),
+                _ => overlapping(first.0, "another provided prefix", second.0),
+            });
         }
         Ok(())
     }
-}
-
-/// Whether one of the two begins with the other.
-fn overlap(a: &[u8], b: &[u8]) -> bool {
-    a.starts_with(b) || b.starts_with(a)
 }
 
 fn overlapping(prefix: &[u8], what: &str, other: &[u8]) -> Error {
@@ -226,14 +233,14 @@ impl Session {
         self.tracking.map(|tracking| Tracker { client: self.id, serial: tracking.serial })
     }
 
-    /// Ends tracking; answers as whom shards with prefixes know the connection.
+    /// Ends tracking; answers as whom shards know the connection that has given them prefixes.
     pub fn end_tracking(&mut self, node: &crate::node::Node) -> Option<Tracker> {
-        let observer = self.tracker()?;
-        self.tracking = None;
+        let tracker = self.tracker();
+        let is_broadcast = self.tracking.take()?.mode == TrackingMode::Broadcast;
         if let Some(tracking) = self.info.tracking.clear() {
             node.tracking.remove(&tracking);
         }
-        Some(observer)
+        tracker.filter(|_| is_broadcast)
     }
 }
 

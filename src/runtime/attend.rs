@@ -13,7 +13,9 @@
 
 use std::sync::Arc;
 
+use super::connection::{Block, Connection, State};
 use super::core::Core;
+use super::dispatch::Flow;
 use super::engine::Engine;
 use super::gate::Gate;
 use super::mail::Message;
@@ -21,6 +23,7 @@ use super::tracking::ByPrefix;
 use crate::cache::{Event, EventClasses, Observer, OutdatedKey, Tracker};
 use crate::command::Flags;
 use crate::command::pubsub::address;
+use crate::limits::PUBLISHED_BYTES_MAX;
 use crate::node::ClientInfo;
 use crate::node::channels::Kind;
 use crate::protocol::Args;
@@ -220,6 +223,24 @@ impl Engine<'_> {
 }
 
 impl Core<'_> {
+    /// Whether writes have to wait, because what others are told of them piles up in the inbox of some core.
+    #[inline]
+    pub(super) fn is_flooded(&self) -> bool {
+        self.node.channels.undelivered_bytes() > PUBLISHED_BYTES_MAX
+            && (!self.config.notify_keyspace_events.is_empty() || self.node.tracking.clients() > 0)
+    }
+
+    /// Has a command wait for a turn if it is a write that has to wait so.
+    #[inline]
+    pub(super) fn hold_teller(&mut self, connection: &mut Connection, flags: Flags) -> Flow {
+        if !(flags.contains(Flags::WRITE) && self.is_flooded()) {
+            return Flow::Taken;
+        }
+        connection.state = State::Blocked(Block::Turn);
+        self.yielding.push(connection.token);
+        Flow::Left
+    }
+
     /// Tells all who are to hear of it what the commands have changed that this core has run.
     #[inline]
     pub(super) fn spread_news(&mut self) {
@@ -247,13 +268,12 @@ impl Core<'_> {
         self.send_published();
     }
 
-    fn publish_event(&mut self, Event { db, key, name }: &Event) {
-        let classes = self.config.notify_keyspace_events;
-        if classes.contains(EventClasses::KEYSPACE) {
+    fn publish_event(&mut self, Event { db, key, name, channels }: &Event) {
+        if channels.contains(EventClasses::KEYSPACE) {
             let channel = [format!("__keyspace@{}__:", db.0).as_bytes(), key].concat();
             self.publish_news(&channel, name.as_bytes());
         }
-        if classes.contains(EventClasses::KEYEVENT) {
+        if channels.contains(EventClasses::KEYEVENT) {
             self.publish_news(format!("__keyevent@{}__:{name}", db.0).as_bytes(), key);
         }
     }

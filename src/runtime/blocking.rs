@@ -16,13 +16,14 @@
 //! * A client is served behind the command, or the transaction, that changed the key, before anybody else can touch
 //!   the shard; in the order in which clients came to wait for the key.
 //! * An element that moves to a key on another shard needs that shard's token too. Its client stays the first in its
-//!   queue until it has been served, and nobody behind it is served meanwhile.
+//!   queue until it has been served, and nobody behind it is served meanwhile. Whoever comes anew, and asks for the
+//!   element before the tokens are together, gets it first.
 //! * A connection that waits stays on its core. It takes no requests meanwhile, so there is one wait a connection.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::attend::News;
+use super::attend::{News, Ran};
 use super::connection::{Block, Connection, Port, State};
 use super::core::Core;
 use super::dispatch::Flow;
@@ -210,7 +211,7 @@ impl Core<'_> {
         let start = out.len();
         self.engine.start_command();
         let tried = self.engine.try_over(&mut shards, &session.info, call, args, out);
-        self.engine.attend_all(&mut shards);
+        self.engine.attend_to_all(&mut shards, Ran { client: &session.info, call, args });
         if tried.is_some() || is_muted {
             out.truncate(start);
         }

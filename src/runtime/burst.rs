@@ -198,6 +198,7 @@ impl Core<'_> {
             && !self.is_loading
             && self.config.notify_keyspace_events.is_empty()
             && !self.logs.is_behind
+            && !self.is_flooded()
             && !self.is_monitored()
             && !self.needs_auth(connection)
             && self.node.pause_until(self.engine.now.unix).is_none()

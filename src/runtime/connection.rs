@@ -336,6 +336,7 @@ impl Connection {
             // Which of its requests are concerned can't be told any more.
             return self.shut_down();
         }
+        self.end_wait();
         self.output.end_with(TEXT);
         self.state = State::Draining;
     }

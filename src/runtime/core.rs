@@ -579,7 +579,9 @@ impl<'a> Core<'a> {
         for token in tokens {
             if let Some(mut connection) = self.connections.take(token) {
                 connection.shut_down();
-                self.settle(connection);
+                // The rest at the end of the turn: the tokens of a transaction may be held now.
+                self.mark_dirty(&mut connection);
+                self.connections.put(connection);
             }
         }
     }

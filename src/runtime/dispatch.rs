@@ -260,6 +260,16 @@ impl Core<'_> {
             Ok(Route::None) if call.entry.full_name == "client|tracking" => {
                 self.run_tracking(connection, call, args)
             }
+            // From its reply on every change is told of.
+            Ok(Route::None)
+                if call.entry.full_name == "config|set"
+                    && args
+                        .from(2)
+                        .any(|word| word.eq_ignore_ascii_case(b"notify-keyspace-events"))
+                    && self.hold_all_shards(connection) == Flow::Left =>
+            {
+                Flow::Left
+            }
             Ok(Route::None) => self.run_session(connection, call, args),
             Ok(Route::One(shard)) => self.run_on(connection, call, args, shard),
             Ok(Route::Many(shards)) => self.run_over(connection, call, args, shards),
@@ -480,6 +490,9 @@ impl Core<'_> {
         shard: ShardId,
     ) -> Flow {
         if !connection.placed && self.place(connection, shard) == Flow::Left {
+            return Flow::Left;
+        }
+        if self.hold_teller(connection, call.entry.command.flags) == Flow::Left {
             return Flow::Left;
         }
         let mut call = *call;
@@ -727,7 +740,9 @@ impl Core<'_> {
         {
             return Flow::Left;
         }
-        if self.wait_for_replies(connection) == Flow::Left {
+        if self.wait_for_replies(connection) == Flow::Left
+            || self.hold_teller(connection, call.entry.command.flags) == Flow::Left
+        {
             return Flow::Left;
         }
         self.show_to_monitors(connection, call, args);

@@ -108,7 +108,11 @@ impl Core<'_> {
             }
             Action::Listen(kind, name) => self.pubsub.add(*kind, name.clone(), token),
             Action::Leave(kind, name) => self.pubsub.remove(*kind, name, token),
-            Action::Publish(published) => self.publish_message(published),
+            Action::Publish(published) => {
+                // What came before is heard of before.
+                self.spread_news();
+                self.publish_message(published);
+            }
             Action::CloseAfterReply
             | Action::Kill(_)
             | Action::Shutdown

@@ -2,8 +2,9 @@
 //!
 //! Mailboxes are unbounded channels, but what is in them is bounded: what a connection has left to
 //! other cores is (`limits`), it waits for one grant at a time, a client that waits for its keys is served
-//! once, and everything else is sent once per command of an administrator. Messages that clients publish have an inbox of their own, which is looked
-//! into before anything else; publishers wait when there is too much in the inboxes.
+//! once, and everything else is sent once per command of an administrator. Messages that clients publish, keyspace
+//! events and what clients that keep copies are told have inboxes of their own, which are looked into before anything
+//! else; publishers, and writers where they make others hear of their writes, wait when there is too much in them.
 
 use std::collections::VecDeque;
 use std::io;

@@ -105,6 +105,15 @@ impl<'a> Core<'a> {
         self.claim_for_request(connection, needed)
     }
 
+    /// The same for all shards: what the request changes holds for every command after its reply.
+    pub(super) fn hold_all_shards(&mut self, connection: &mut Connection) -> Flow {
+        let all: Vec<ShardId> = (0..self.node.slots.shard_count()).map(ShardId).collect();
+        if self.wait_for_replies(connection) == Flow::Left {
+            return Flow::Left;
+        }
+        self.hold_shards(connection, &all)
+    }
+
     /// Gathers the tokens for the request that is being dispatched; if not all are free it is left, and
     /// dispatched again when they are here.
     fn claim_for_request(&mut self, connection: &mut Connection, needed: &[ShardId]) -> Flow {

@@ -120,6 +120,7 @@ impl Core<'_> {
             && !self.needs_auth(connection)
             && !self.is_loading
             && !self.logs.is_behind
+            && !self.is_flooded()
             && self.node.pause_until(self.engine.now.unix).is_none()
     }
 

@@ -48,6 +48,15 @@ pub(crate) struct Told {
     what: What,
 }
 
+/// Bytes of messages on their way to a core.
+fn bytes_of(all: &[Told]) -> usize {
+    let names = |told: &Told| match &told.what {
+        What::Keys(keys) => keys.iter().map(|key| size_of_val(key) + key.len()).sum(),
+        What::All | What::Broken(_) => 0,
+    };
+    all.iter().map(|told| size_of::<Told>() + names(told)).sum()
+}
+
 #[derive(Debug)]
 enum What {
     /// These keys have changed.
@@ -175,6 +184,7 @@ impl Core<'_> {
     /// Puts messages for other cores' clients into those cores' inboxes.
     fn send_told(&mut self) {
         for (core, told) in std::mem::take(&mut self.tracked.leaving) {
+            self.node.channels.note_sent(bytes_of(&told));
             if let Some(ring) = self.mail.tell(core, told) {
                 self.engine.metrics.wake_ups.increment();
                 self.ring.ring(ring);
@@ -194,9 +204,9 @@ impl Core<'_> {
 
     #[cold]
     fn deliver_all_told(&mut self) {
-        for told in self.mail.take_told() {
-            self.deliver_told(told);
-        }
+        let told = self.mail.take_told();
+        self.node.channels.note_arrived(bytes_of(&told));
+        told.into_iter().for_each(|told| self.deliver_told(told));
         self.send_told();
     }
 
@@ -314,13 +324,8 @@ impl Core<'_> {
         args: &Args<'_>,
     ) -> Flow {
         let has_prefixes = args.from(3).any(|word| word.eq_ignore_ascii_case(b"bcast"));
-        if has_prefixes {
-            let all: Vec<ShardId> = (0..self.node.slots.shard_count()).map(ShardId).collect();
-            if self.wait_for_replies(connection) == Flow::Left
-                || self.hold_shards(connection, &all) == Flow::Left
-            {
-                return Flow::Left;
-            }
+        if has_prefixes && self.hold_all_shards(connection) == Flow::Left {
+            return Flow::Left;
         }
         self.run_session(connection, call, args)
     }

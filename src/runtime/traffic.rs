@@ -238,7 +238,10 @@ impl Core<'_> {
     /// Receives as long as the connection can use what comes.
     fn arm_receive(&mut self, connection: &mut Connection) {
         let (fd, token) = (connection.fd(), connection.token);
-        let full = connection.input.len() > STALLED_INPUT_BYTES_MAX && !connection.is_running();
+        // Of one that waits in a blocking command it must be seen that it is gone.
+        let full = connection.input.len() > STALLED_INPUT_BYTES_MAX
+            && !connection.is_running()
+            && !connection.is_blocked_by(Block::Waiting);
         let moving = matches!(connection.state, State::Blocked(Block::Moving(_)));
         // Nothing runs and nothing is appended until what is missing has come.
         let wanted = connection.wanted_bytes;

@@ -283,7 +283,9 @@ impl Core<'_> {
         if has_session && self.wait_for_replies(connection) == Flow::Left {
             return true;
         }
-        if self.hold_shards(connection, needed) == Flow::Left {
+        if self.hold_teller(connection, flags) == Flow::Left
+            || self.hold_shards(connection, needed) == Flow::Left
+        {
             return true;
         }
         let writes = flags.contains(Flags::WRITE);

@@ -371,3 +371,57 @@ fn in_a_cluster_who_waits_is_told_where_a_slot_has_gone() {
     assert_eq!(show(&common.client.read().expect("it is served")), format!("[{key} x]"));
     assert_eq!(one.client.words("PING"), Value::Simple("PONG".into()));
 }
+
+// --- what must not happen ------------------------------------------------------------------------
+
+#[test]
+fn a_kill_in_a_transaction_serves_nobody_in_the_midst_of_it() {
+    for shards in [1, 4] {
+        let server = Launch::shards(shards).start();
+        let [mut first, mut second] = [(); 2].map(|()| Player::of(server.client()));
+        let mut client = server.client();
+        for waiting in [&mut first, &mut second] {
+            waiting.client.send("BLPOP q 0\r\n");
+            let id = waiting.id;
+            wait_until("it waits", || is_blocked(&mut client, id));
+        }
+        client.ok("MULTI");
+        client.words("RPUSH q v");
+        client.words(&format!("CLIENT KILL ID {}", first.id));
+        client.words("DEL q");
+        assert_eq!(show(&client.words("EXEC")), "[:1 :1 :1]");
+        first.client.expect_close();
+        assert!(is_blocked(&mut client, second.id), "it was served what was deleted");
+        client.words("RPUSH q w");
+        assert_eq!(show(&second.client.read().expect("a reply")), "[q w]");
+    }
+}
+
+#[test]
+fn a_client_that_is_gone_is_given_nothing_however_much_it_had_sent() {
+    let server = Launch::shards(2).start();
+    let mut client = server.client();
+    let mut gone = Player::of(server.client());
+    let sent = ["BLPOP q 0\r\n".to_owned(), "PING\r\n".repeat(120_000)].concat();
+    gone.client.send(sent);
+    wait_until("it waits", || is_blocked(&mut client, gone.id));
+    drop(gone);
+    wait_until("it is seen to be gone", || {
+        info_number(&mut client, "clients", "blocked_clients") == 0
+    });
+    assert_eq!(client.words("RPUSH q v").integer(), 1);
+    assert_eq!(client.words("LLEN q").integer(), 1);
+}
+
+#[test]
+fn a_wait_for_very_many_keys_holds_nobody_up() {
+    let server = Launch::shards(2).start();
+    let mut client = server.client();
+    let mut waiting = Player::of(server.client());
+    let keys: Vec<String> = (0..200_000).map(|number| format!("key:{number}")).collect();
+    let words = ["BLPOP"].into_iter().chain(keys.iter().map(String::as_str)).chain(["0"]);
+    waiting.client.request(&words.collect::<Vec<_>>());
+    wait_until("it waits", || is_blocked(&mut client, waiting.id));
+    client.words("RPUSH key:150000 v");
+    assert_eq!(show(&waiting.client.read().expect("a reply")), "[key:150000 v]");
+}
