@@ -18,16 +18,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::process::Command;
 use std::thread;
 
-/// A connection to core `index`, or to one that the machine has.
-fn on_core(server: &Server, index: usize) -> Client {
-    if is_other_server() {
-        return server.client();
-    }
-    let cores = info_number(&mut server.client(), "ringmain", "cores");
-    let core = u16::try_from(index as u64 % cores).expect("few cores");
-    Client::connect(server.core_address(core))
-}
-
 fn start() -> Server {
     Launch::shards(2).core_ports().start()
 }
@@ -63,7 +53,7 @@ type Step<'s> = (usize, &'s str, &'s [(usize, &'s str)]);
 fn check(steps: &[Step<'_>]) {
     for resp in [Resp::Two, Resp::Three] {
         let server = start();
-        let mut clients: Vec<Client> = (0..4).map(|index| on_core(&server, index)).collect();
+        let mut clients: Vec<Client> = (0..4).map(|index| server.client_on_core(index)).collect();
         clients.iter_mut().for_each(|client| greet(client, resp));
         for (who, request, replies) in steps {
             println!("{resp:?}, client {who}: {request}");
@@ -213,7 +203,7 @@ fn a_publisher_hears_itself_behind_the_reply() {
         return;
     }
     let server = start();
-    let mut client = on_core(&server, 1);
+    let mut client = server.client_on_core(1);
     client.words("HELLO 3");
     let requests = ["SUBSCRIBE a", "PSUBSCRIBE ?", "PUBLISH a 1", "SET k v", "PUBLISH a 2", "PING"];
     client.send(requests.map(encode_words).concat());
@@ -240,8 +230,8 @@ fn a_publisher_hears_itself_behind_the_reply() {
 #[test]
 fn pushes_are_not_held_back() {
     let server = start();
-    let mut publisher = on_core(&server, 0);
-    let mut client = on_core(&server, 1);
+    let mut publisher = server.client_on_core(0);
+    let mut client = server.client_on_core(1);
     client.words("HELLO 3");
     client.send(encode_words("CLIENT REPLY OFF"));
     client.send(encode_words("SUBSCRIBE a"));
@@ -260,7 +250,7 @@ fn every_message_comes_once_and_in_the_order_of_its_publisher() {
     const PUBLISHERS: usize = 4;
     const CHANNELS: usize = 3;
     let server = start();
-    let mut subscribers: Vec<Client> = (0..6).map(|index| on_core(&server, index)).collect();
+    let mut subscribers: Vec<Client> = (0..6).map(|index| server.client_on_core(index)).collect();
     for (index, client) in subscribers.iter_mut().enumerate() {
         greet(client, if index % 3 == 0 { Resp::Three } else { Resp::Two });
         for channel in 0..CHANNELS {
@@ -270,7 +260,7 @@ fn every_message_comes_once_and_in_the_order_of_its_publisher() {
     let count = i64::try_from(subscribers.len()).expect("few");
     thread::scope(|scope| {
         for publisher in 0..PUBLISHERS {
-            let mut client = on_core(&server, publisher);
+            let mut client = server.client_on_core(publisher);
             scope.spawn(move || {
                 let mut random = Random::new(publisher as u64);
                 let mut sent = 0;
@@ -306,9 +296,9 @@ fn every_message_comes_once_and_in_the_order_of_its_publisher() {
 #[test]
 fn subscriptions_begin_and_end_between_messages() {
     let server = start();
-    let mut publisher = on_core(&server, 0);
-    let mut client = on_core(&server, 1);
-    let mut bystander = on_core(&server, 1);
+    let mut publisher = server.client_on_core(0);
+    let mut client = server.client_on_core(1);
+    let mut bystander = server.client_on_core(1);
     bystander.words("SUBSCRIBE a");
     for turn in 0..300 {
         assert_eq!(publisher.words(&format!("PUBLISH a before{turn}")), Value::Integer(1));
@@ -365,7 +355,7 @@ fn who_is_gone_listens_to_nothing() {
         ("killed", |_, watcher| drop(watcher.words("CLIENT KILL TYPE pubsub"))),
     ];
     for (end, act) in ends {
-        let mut clients: Vec<Client> = (0..4).map(|index| on_core(&server, index)).collect();
+        let mut clients: Vec<Client> = (0..4).map(|index| server.client_on_core(index)).collect();
         for client in &mut clients {
             client
                 .send(["SUBSCRIBE a", "PSUBSCRIBE b*", "SSUBSCRIBE c"].map(encode_words).concat());
@@ -421,9 +411,9 @@ fn clients_and_info_tell_of_subscriptions() {
 #[test]
 fn subscribers_are_not_timed_out() {
     let server = Launch::shards(2).core_ports().flag("--timeout", "1").start();
-    let mut subscriber = on_core(&server, 1);
+    let mut subscriber = server.client_on_core(1);
     subscriber.words("SUBSCRIBE a");
-    let mut idle = on_core(&server, 1);
+    let mut idle = server.client_on_core(1);
     idle.words("PING");
     idle.expect_close();
     assert_eq!(server.client().words("PUBLISH a x"), Value::Integer(1));
@@ -443,11 +433,11 @@ fn a_slow_subscriber_is_cut_and_nobody_else_is_hurt() {
     let server = start();
     let mut operator = server.client();
     set_limit(&mut operator, "pubsub 1mb 0 0");
-    let mut slow = on_core(&server, 1);
+    let mut slow = server.client_on_core(1);
     slow.words("SUBSCRIBE a");
-    let mut readers: Vec<Client> = (0..3).map(|index| on_core(&server, index)).collect();
+    let mut readers: Vec<Client> = (0..3).map(|index| server.client_on_core(index)).collect();
     readers.iter_mut().for_each(|client| drop(client.words("SUBSCRIBE a")));
-    let mut publisher = on_core(&server, 0);
+    let mut publisher = server.client_on_core(0);
     let payload = "x".repeat(PAYLOAD_BYTES);
     let mut published = 0;
     // The kernel's buffers take some megabytes before the server has to keep anything.
@@ -478,7 +468,7 @@ fn the_soft_limit_holds_for_a_time() {
     let server = start();
     let mut operator = server.client();
     set_limit(&mut operator, "pubsub 0 64kb 1");
-    let mut slow = on_core(&server, 1);
+    let mut slow = server.client_on_core(1);
     slow.words("SUBSCRIBE a");
     let payload = "x".repeat(1 << 20);
     // More than the kernel's buffers take.
@@ -493,7 +483,7 @@ fn the_soft_limit_holds_for_a_time() {
 fn long_messages_are_whole() {
     const LENGTH: usize = 5 << 20;
     let server = start();
-    let mut clients: Vec<Client> = (0..4).map(|index| on_core(&server, index)).collect();
+    let mut clients: Vec<Client> = (0..4).map(|index| server.client_on_core(index)).collect();
     clients.iter_mut().for_each(|client| drop(client.words("SUBSCRIBE a")));
     let payload: Vec<u8> =
         (0..LENGTH).map(|at| b'a' + u8::try_from(at % 23).expect("small")).collect();
@@ -519,12 +509,12 @@ fn messages_between_cores_are_bounded() {
     if info_number(&mut operator, "ringmain", "cores") < 2 {
         return skip("messages go between cores, and this machine has one");
     }
-    let mut subscriber = on_core(&server, 1);
+    let mut subscriber = server.client_on_core(1);
     subscriber.words("SUBSCRIBE a");
-    let mut publisher = on_core(&server, 0);
+    let mut publisher = server.client_on_core(0);
     let mut sender = publisher.stream().try_clone().expect("a second handle");
     let before = server.resident_bytes();
-    let mut sleeper = on_core(&server, 1);
+    let mut sleeper = server.client_on_core(1);
     sleeper.send(encode_words("DEBUG SLEEP 1.5"));
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -598,9 +588,9 @@ fn latencies_know_nothing_of_messages() {
         return;
     }
     let server = start();
-    let mut subscribers: Vec<Client> = (0..10).map(|index| on_core(&server, index)).collect();
+    let mut subscribers: Vec<Client> = (0..10).map(|index| server.client_on_core(index)).collect();
     subscribers.iter_mut().for_each(|client| drop(client.words("SUBSCRIBE a")));
-    let mut publisher = on_core(&server, 0);
+    let mut publisher = server.client_on_core(0);
     publisher.ok("LATENCY STAGES RESET");
     for _ in 0..20 {
         assert_eq!(publisher.words("PUBLISH a x"), Value::Integer(10));
@@ -622,7 +612,7 @@ fn the_binary_protocol_publishes_and_does_not_listen() {
         return;
     }
     let server = Launch::shards(2).core_ports().binary().start();
-    let mut subscriber = on_core(&server, 1);
+    let mut subscriber = server.client_on_core(1);
     subscriber.words("SUBSCRIBE a");
     let mut client = BinaryClient::connect(server.binary_address());
     assert_eq!(client.one(Request::command("PUBLISH a x")).ok().text(), ":1\r\n");
@@ -774,7 +764,7 @@ fn everything_is_as_redis_has_it() {
         let mut random = Random::new(seed);
         let mut held = HashMap::new();
         let mut sides = [
-            Side { clients: (0..4).map(|index| on_core(&own, index)).collect() },
+            Side { clients: (0..4).map(|index| own.client_on_core(index)).collect() },
             Side { clients: (0..4).map(|_| redis.client()).collect() },
         ];
         let clients = sides.iter_mut().flat_map(|side| &mut side.clients);

@@ -16,25 +16,15 @@ use std::thread;
 
 const SHARDS: [u16; 2] = [1, 4];
 
-/// A connection to core `index`, or to one that the machine has.
-fn on_core(server: &Server, index: usize) -> Client {
-    if is_other_server() {
-        return server.client();
-    }
-    let cores = info_number(&mut server.client(), "ringmain", "cores");
-    let core = u16::try_from(index as u64 % cores).expect("few cores");
-    Client::connect(server.core_address(core))
-}
-
 fn start(shards: u16) -> Server {
     Launch::shards(shards).core_ports().start()
 }
 
 /// A reader in RESP3 and a writer, on different cores if there are several.
 fn reader_and_writer(server: &Server) -> (Client, Client) {
-    let mut reader = on_core(server, 0);
+    let mut reader = server.client_on_core(0);
     reader.words("HELLO 3");
-    (reader, on_core(server, 1))
+    (reader, server.client_on_core(1))
 }
 
 /// A message as a word: the keys, `*` for all, or what else it says.
@@ -377,7 +367,7 @@ fn another_client_is_told_instead() {
         let server = start(shards);
         let (mut reader, mut writer) = reader_and_writer(&server);
         run(&mut reader, "HELLO 2");
-        let mut listener = on_core(&server, 1);
+        let mut listener = server.client_on_core(1);
         let id = listener.words("CLIENT ID").integer();
         run(&mut listener, "SUBSCRIBE __redis__:invalidate");
         reader.ok(&format!("CLIENT TRACKING ON REDIRECT {id}"));
@@ -392,7 +382,7 @@ fn another_client_is_told_instead() {
         run(&mut writer, "MSET a 1 b 1");
         assert_eq!(told(&mut listener), "a");
         // In RESP3 it need not listen to anything, and its own messages are no different.
-        let mut other = on_core(&server, 0);
+        let mut other = server.client_on_core(0);
         run(&mut other, "HELLO 3");
         let id = other.words("CLIENT ID").integer();
         reader.ok("CLIENT TRACKING OFF");
@@ -408,7 +398,7 @@ fn a_client_whose_listener_is_gone_is_told_so() {
     for shards in SHARDS {
         let server = start(shards);
         let (mut reader, mut writer) = reader_and_writer(&server);
-        let mut listener = on_core(&server, 1);
+        let mut listener = server.client_on_core(1);
         let id = listener.words("CLIENT ID").integer();
         run(&mut listener, "SUBSCRIBE __redis__:invalidate");
         reader.ok(&format!("CLIENT TRACKING ON REDIRECT {id}"));
@@ -492,7 +482,7 @@ fn who_tracks_is_counted_until_he_is_gone() {
     let prefixes = |writer: &mut Client| info_number(writer, "stats", "tracking_total_prefixes");
     reader.ok("CLIENT TRACKING ON");
     reader.ok("CLIENT TRACKING ON NOLOOP");
-    let mut other = on_core(&server, 1);
+    let mut other = server.client_on_core(1);
     other.ok("CLIENT TRACKING ON BCAST PREFIX a PREFIX b");
     writer.ok("CLIENT TRACKING ON BCAST PREFIX a");
     assert_eq!((clients(&mut writer), prefixes(&mut writer)), (3, 2));
@@ -514,7 +504,7 @@ fn what_is_refused() {
     const NO_OPT_SWITCH: &str = "-ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for \
                                  this client, and then re-enabling it with a different mode.";
     let server = start(4);
-    let mut client = on_core(&server, 0);
+    let mut client = server.client_on_core(0);
     for (line, expected) in [
         ("CLIENT TRACKING", "-ERR wrong number of arguments for 'client|tracking' command"),
         ("CLIENT TRACKING x", "-ERR syntax error"),
@@ -622,7 +612,7 @@ impl Cache {
 fn keep_up(mode: &str, seed: u64) {
     let server = start(4);
     let keys = keys_over_shards("key:", 4, 24);
-    let mut client = on_core(&server, 0);
+    let mut client = server.client_on_core(0);
     run(&mut client, "HELLO 3");
     client.ok(mode);
     let mut cache = Cache { client, values: HashMap::new() };
@@ -632,7 +622,7 @@ fn keep_up(mode: &str, seed: u64) {
                 let (keys, server) = (&keys, &server);
                 scope.spawn(move || {
                     let mut random = Random::new(seed + 100 * round + writer as u64);
-                    let mut client = on_core(server, writer);
+                    let mut client = server.client_on_core(writer);
                     for step in 0..120 {
                         let mut bytes = Vec::new();
                         let count = 1 + random.below(6);
@@ -658,7 +648,7 @@ fn keep_up(mode: &str, seed: u64) {
                 if random.below(3) == 0 { cache.read_together(&some) } else { cache.read(&some) }
             }
         });
-        let mut other = on_core(&server, 1);
+        let mut other = server.client_on_core(1);
         // What is to expire has, and is told of, when somebody looks.
         wait_until("nothing is left to expire", || {
             keys.iter().all(|key| other.words(&format!("PTTL {key}")).integer() < 0)

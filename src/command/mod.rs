@@ -143,6 +143,8 @@ impl Keys {
     pub const ONE: Self = Self::Range { first: 1, last: 1, step: 1 };
     /// The first two arguments are keys.
     pub const TWO: Self = Self::Range { first: 1, last: 2, step: 1 };
+    /// All arguments but the last are keys.
+    pub const BUT_LAST: Self = Self::Range { first: 1, last: -2, step: 1 };
     /// All arguments are keys.
     pub const ALL: Self = Self::Range { first: 1, last: -1, step: 1 };
     /// Keys and values by turns.

@@ -26,8 +26,6 @@ const STORE: Flags = GROW.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
 
 /// The number of keys is the first argument.
 const COUNTED: Keys = Keys::Counted { count: 1 };
-/// All arguments but the last, which is the timeout.
-const BUT_LAST: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 
 /// The commands of this group, all of them by name.
 pub const COMMANDS: &[Command] = &[
@@ -46,7 +44,7 @@ pub const COMMANDS: &[Command] = &[
         name: "bzpopmax",
         arity: -3,
         flags: BLOCK_FAST,
-        keys: BUT_LAST,
+        keys: Keys::BUT_LAST,
         handler: Handler::Keyed(pop::bzpopmax),
         group: Group::SortedSet,
         summary: "Removes and answers the member with the highest score of the first sorted set that has \
@@ -58,7 +56,7 @@ pub const COMMANDS: &[Command] = &[
         name: "bzpopmin",
         arity: -3,
         flags: BLOCK_FAST,
-        keys: BUT_LAST,
+        keys: Keys::BUT_LAST,
         handler: Handler::Keyed(pop::bzpopmin),
         group: Group::SortedSet,
         summary: "Removes and answers the member with the lowest score of the first sorted set that has \

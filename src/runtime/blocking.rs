@@ -447,9 +447,8 @@ impl Core<'_> {
         for id in wait.waited_shards(self.node.slots) {
             if let Some(shard) = self.shards.held(id) {
                 self.engine.forget_wait(shard, &wait);
-            } else if let Some(holder) = self.shards.cell(id).enqueue(Queued::Unwait(wait.clone()))
-            {
-                self.give_back(holder);
+            } else {
+                self.leave_in_queue(id, Queued::Unwait(wait.clone()));
             }
         }
         self.spread_news();

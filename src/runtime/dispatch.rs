@@ -683,8 +683,12 @@ impl Core<'_> {
 
     /// Leaves a batch in the queue of its shard, or runs it if nobody holds the shard.
     pub(super) fn enqueue(&mut self, batch: Box<Batch>) {
-        let cell = self.shards.cell(batch.shard);
-        if let Some(holder) = cell.enqueue(Queued::Batch(batch)) {
+        self.leave_in_queue(batch.shard, Queued::Batch(batch));
+    }
+
+    /// The same for anything that whoever holds the shard sees to.
+    pub(super) fn leave_in_queue(&mut self, shard: ShardId, queued: Queued) {
+        if let Some(holder) = self.shards.cell(shard).enqueue(queued) {
             self.give_back(holder);
         }
     }

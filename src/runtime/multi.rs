@@ -176,10 +176,8 @@ impl<'a> Core<'a> {
             }
             let ticket = multi.ticket;
             self.multis.push(multi);
-            if let Some(holder) = cell.enqueue(Queued::Claim { core: self.id, ticket }) {
-                // It became free meanwhile; our own claim waits in its queue.
-                self.give_back(holder);
-            }
+            // Should it have become free meanwhile, our own claim waits in its queue.
+            self.leave_in_queue(shard, Queued::Claim { core: self.id, ticket });
             return None;
         }
         Some(multi)

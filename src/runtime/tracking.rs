@@ -350,8 +350,8 @@ impl Core<'_> {
         for id in (0..self.node.slots.shard_count()).map(ShardId) {
             if let Some(shard) = self.shards.held(id) {
                 shard.keyspace_mut().stop_tracking_prefixes(tracker);
-            } else if let Some(holder) = self.shards.cell(id).enqueue(Queued::Untrack(tracker)) {
-                self.give_back(holder);
+            } else {
+                self.leave_in_queue(id, Queued::Untrack(tracker));
             }
         }
     }

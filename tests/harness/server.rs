@@ -1,6 +1,6 @@
 //! Starting a server on ports of its own and stopping it, whatever happens to the test.
 
-use super::client::Client;
+use super::client::{Client, info_number};
 use super::{PATIENCE, wait_until};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -349,6 +349,16 @@ impl Server {
     /// A new connection to the common port.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address())
+    }
+
+    /// A new connection to core `index`, or to one that the machine has.
+    pub(crate) fn client_on_core(&self, index: usize) -> Client {
+        if is_other_server() {
+            return self.client();
+        }
+        let cores = info_number(&mut self.client(), "ringmain", "cores");
+        let core = u16::try_from(index as u64 % cores).expect("few cores");
+        Client::connect(self.core_address(core))
     }
 
     /// A new connection that speaks RESP3.

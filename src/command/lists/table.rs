@@ -16,8 +16,6 @@ const GROW_FAST: Flags = GROW.union(Flags::FAST);
 const BLOCK: Flags = Flags::WRITE.union(Flags::BLOCKING);
 const BLOCK_NOSCRIPT: Flags = BLOCK.union(Flags::NOSCRIPT);
 const BLOCK_GROW: Flags = BLOCK_NOSCRIPT.union(Flags::DENYOOM);
-/// All arguments but the last, which is the timeout.
-const BUT_LAST: Keys = Keys::Range { first: 1, last: -2, step: 1 };
 
 /// The commands of this group, all of them by name.
 pub const COMMANDS: &[Command] = &[
@@ -29,11 +27,11 @@ pub const COMMANDS: &[Command] = &[
         .doc("7.0.0", "Removes elements as LMPOP does, waiting for one if there is none.")
         .cost("O(N + M) with the number of keys and the number of elements answered"),
     row("blpop", -3, BLOCK_NOSCRIPT, blpop)
-        .on(BUT_LAST)
+        .on(Keys::BUT_LAST)
         .doc("2.0.0", "Removes the first element of the first list that has any, or waits for one.")
         .cost("O(N) with the number of keys"),
     row("brpop", -3, BLOCK_NOSCRIPT, brpop)
-        .on(BUT_LAST)
+        .on(Keys::BUT_LAST)
         .doc("2.0.0", "Removes the last element of the first list that has any, or waits for one.")
         .cost("O(N) with the number of keys"),
     row("brpoplpush", 4, BLOCK_GROW, brpoplpush)

@@ -90,8 +90,8 @@ impl Core<'_> {
             let unwatched = Unwatched { keys, observer };
             if let Some(shard) = self.shards.held(id) {
                 unwatched.forget(shard);
-            } else if let Some(holder) = self.shards.cell(id).enqueue(Queued::Unwatch(unwatched)) {
-                self.give_back(holder);
+            } else {
+                self.leave_in_queue(id, Queued::Unwatch(unwatched));
             }
         }
     }
