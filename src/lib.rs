@@ -46,6 +46,7 @@
 //! | [`collection`] | values with elements: lists, sets, sorted sets, hashes; their changes as operations |
 //! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
 //! | [`log`] | one shard's log: records, segments, snapshots, recovery; no I/O of its own |
+//! | [`replica`] | one shard's replica on this node: Raft over the log, what replicas tell each other; no I/O of its own |
 //! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |
 //! | [`protocol`] | bytes to requests, replies to bytes |
 //! | [`metrics`] | per-core counters, one writer each |
@@ -113,6 +114,8 @@ pub mod node;
 #[cfg(feature = "server")]
 mod plant;
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod replica;
 #[cfg(feature = "server")]
 pub mod reshard;
 #[cfg(feature = "server")]

@@ -8,8 +8,10 @@ pub mod clients;
 pub mod host;
 pub mod latency;
 pub mod log_stats;
+pub mod members;
 pub mod owners;
 pub mod pause;
+pub mod replica_stats;
 pub mod shard_load;
 pub mod shard_stats;
 pub mod slow_log;
@@ -23,8 +25,10 @@ pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOpt
 pub use host::{CpuTimes, Host, Process};
 pub use latency::LatencyEvents;
 pub use log_stats::LogStats;
+pub use members::{Member, Members};
 pub use owners::{OwnerTable, Owners};
 pub use pause::{Pause, PauseMode};
+pub use replica_stats::{ReplicaStats, Role};
 pub use shard_load::{ShardLoad, ShardLoadSum};
 pub use shard_stats::ShardStats;
 pub use slow_log::SlowLog;
@@ -96,6 +100,10 @@ pub struct Node {
     pub loads: Vec<ShardLoadSum>,
     /// How far the logs are on disk, indexed by shard.
     pub logs: Vec<LogStats>,
+    /// How replicas of this node do, indexed by shard.
+    pub replicas: Vec<ReplicaStats>,
+    /// The nodes of the cluster; none where there is no cluster.
+    pub members: Members,
     /// Shards that are being recovered.
     pub loading: AtomicUsize,
     /// Why the server can't go on starting, if it can't.
@@ -134,6 +142,8 @@ impl Node {
             shards: (0..slots.shard_count()).map(|_| ShardStats::default()).collect(),
             loads: (0..slots.shard_count()).map(|_| ShardLoadSum::default()).collect(),
             logs: (0..slots.shard_count()).map(|_| LogStats::default()).collect(),
+            replicas: (0..slots.shard_count()).map(|_| ReplicaStats::default()).collect(),
+            members: Members::default(),
             loading: AtomicUsize::new(0),
             start_failure: Mutex::default(),
             monitors: AtomicUsize::new(0),
@@ -159,6 +169,12 @@ impl Node {
     #[inline]
     pub fn log(&self, shard: ShardId) -> &LogStats {
         &self.logs[usize::from(shard.0)]
+    }
+
+    /// How this node's replica of `shard` does.
+    #[inline]
+    pub fn replica(&self, shard: ShardId) -> &ReplicaStats {
+        &self.replicas[usize::from(shard.0)]
     }
 
     /// Whether data is being recovered.

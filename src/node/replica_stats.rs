@@ -1,0 +1,157 @@
+//! What is known of a shard's replica on this node without holding the shard: whether it leads, how far its
+//! log is committed, until when it may answer reads. The shard's owner publishes it whenever it steps the
+//! replica; a shard that is not replicated has none.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metrics::lock;
+use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Term};
+
+/// What a replica is in its term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The shard is not replicated.
+    #[default]
+    None,
+    /// It follows a leader, or waits for one.
+    Follower,
+    /// It does not vote, and catches up.
+    Learner,
+    /// It asks for votes.
+    Candidate,
+    /// It leads, and is not ready to serve yet.
+    Elected,
+    /// It leads and serves.
+    Leader,
+}
+
+/// How far one of a leader's other replicas is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerProgress {
+    /// On which node.
+    pub node: NodeId,
+    /// It has all entries up to this one.
+    pub matched: LogIndex,
+    /// It has all up to this one on disk.
+    pub synced: LogIndex,
+    /// Bytes of the snapshot sent so far, while one is being sent.
+    pub snapshot_bytes: Option<u64>,
+}
+
+/// What a replica has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaState {
+    /// What it is.
+    pub role: Role,
+    /// The current term.
+    pub term: Term,
+    /// The leader, if one is known.
+    pub leader: Option<NodeId>,
+    /// The last entry of its log.
+    pub last: LogIndex,
+    /// The last entry that is known to be committed.
+    pub committed: LogIndex,
+    /// The last one that its keyspace has seen.
+    pub applied: LogIndex,
+    /// How often it has become a leader since the start.
+    pub elections_won: u64,
+    /// Nodes that vote on this shard.
+    pub voters: Vec<NodeId>,
+    /// Nodes that only learn.
+    pub learners: Vec<NodeId>,
+    /// How far the others are; of a leader only.
+    pub peers: Vec<PeerProgress>,
+}
+
+/// One shard's replica on this node, as of the last step.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ReplicaStats {
+    /// Odd while this node leads the shard and serves it; it rises by one when that begins or ends. What a
+    /// reply waits for belongs to one reign: see `runtime::gate`.
+    reign: AtomicU64,
+    /// The last entry that a quorum has.
+    committed: AtomicU64,
+    /// The last entry that a quorum has on disk.
+    synced: AtomicU64,
+    /// Nobody else can lead the shard before then, by this node's monotonic clock.
+    lease_until_us: AtomicU64,
+    /// The leader as far as this node knows; 0 for none.
+    leader: AtomicU64,
+    /// Cores that want to hear of news, by bit: core modulo 64.
+    waiting: AtomicU64,
+    state: Mutex<ReplicaState>,
+}
+
+impl ReplicaStats {
+    /// Whether the shard is replicated.
+    pub fn is_replicated(&self) -> bool {
+        lock(&self.state).role != Role::None
+    }
+
+    /// What the replica had come to at the last step.
+    pub fn state(&self) -> ReplicaState {
+        lock(&self.state).clone()
+    }
+
+    /// The node that leads the shard, as far as this one knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.leader.load(Ordering::Acquire))).filter(|leader| leader.0 != 0)
+    }
+
+    /// The number of the current reign; odd if this node leads the shard and serves it.
+    #[inline]
+    pub fn reign(&self) -> u64 {
+        self.reign.load(Ordering::SeqCst)
+    }
+
+    /// Whether this node leads the shard and serves it, as far as it knows.
+    #[inline]
+    pub fn is_serving(&self) -> bool {
+        self.reign() % 2 == 1
+    }
+
+    /// Whether a quorum has this entry, on disk or not.
+    #[inline]
+    pub fn has_quorum(&self, index: LogIndex, on_disk: bool) -> bool {
+        let reached = if on_disk { &self.synced } else { &self.committed };
+        reached.load(Ordering::SeqCst) >= index.0
+    }
+
+    /// Whether nobody else can lead the shard at `now`.
+    #[inline]
+    pub fn has_lease(&self, now: MonoUs) -> bool {
+        now.0 < self.lease_until_us.load(Ordering::SeqCst)
+    }
+
+    /// Asks for word to `core` when there is news. Look again afterwards: it may have been meanwhile.
+    pub fn wait(&self, core: CoreId) {
+        self.waiting.fetch_or(1u64 << (core.0 % 64), Ordering::SeqCst);
+    }
+
+    /// Publishes what the replica has come to; answers the cores that wait to hear of it, as bits.
+    pub fn publish(&self, published: Published) -> u64 {
+        let Published { state, reign, synced, lease_until } = published;
+        let mut is_news = self.reign.swap(reign, Ordering::SeqCst) != reign;
+        is_news |= self.committed.swap(state.committed.0, Ordering::SeqCst) != state.committed.0;
+        is_news |= self.synced.swap(synced.0, Ordering::SeqCst) != synced.0;
+        is_news |= self.lease_until_us.swap(lease_until.0, Ordering::SeqCst) != lease_until.0;
+        self.leader.store(state.leader.map_or(0, |leader| leader.0), Ordering::Release);
+        *lock(&self.state) = state;
+        if is_news { self.waiting.swap(0, Ordering::SeqCst) } else { 0 }
+    }
+}
+
+/// What is published of a replica.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// For who wants to know.
+    pub state: ReplicaState,
+    /// Odd while it leads and serves.
+    pub reign: u64,
+    /// The last entry that a quorum has on disk.
+    pub synced: LogIndex,
+    /// Nobody else can lead before then.
+    pub lease_until: MonoUs,
+}

@@ -1,0 +1,98 @@
+//! What replicas of a shard tell each other, as bytes.
+
+use bytes::Bytes;
+use raft::eraftpb;
+
+use crate::types::{LogIndex, ShardId, Term};
+
+/// A message between two replicas of a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardMessage {
+    /// The shard.
+    pub shard: ShardId,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What a replica tells another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// A message of Raft's.
+    Raft(Box<eraftpb::Message>),
+    /// How far the sender is on disk with entries that it has from the leader of this term.
+    Synced {
+        /// The term.
+        term: Term,
+        /// The last entry that is on disk, as is all before it.
+        index: LogIndex,
+    },
+    /// Somebody waits for all entries up to this one to be on disk.
+    WantSync {
+        /// The term.
+        term: Term,
+        /// The entry.
+        index: LogIndex,
+    },
+    /// The sender has been started anew, and lacks what it had told to have beyond this entry.
+    Restarted {
+        /// Its term.
+        term: Term,
+        /// Its last entry.
+        last: LogIndex,
+    },
+    /// A piece of a snapshot of the shard.
+    Snapshot(SnapshotPiece),
+    /// How many pieces of a snapshot have been taken in.
+    SnapshotTaken {
+        /// The snapshot's number.
+        number: u64,
+        /// Pieces.
+        pieces: u64,
+    },
+}
+
+/// A piece of a snapshot that a leader sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPiece {
+    /// The leader's term.
+    pub term: Term,
+    /// Tells the snapshots of a term apart.
+    pub number: u64,
+    /// Its place in the snapshot, from 0 on.
+    pub place: u64,
+    /// What is in it.
+    pub content: SnapshotContent,
+}
+
+/// What is in a piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotContent {
+    /// Entries of the keyspace, as in a snapshot on disk.
+    Part(Bytes),
+    /// The end.
+    End {
+        /// The snapshot is of the log up to this entry, ...
+        index: LogIndex,
+        /// ... which has this term, ...
+        term: Term,
+        /// ... but some of it has seen entries up to this one.
+        seen: LogIndex,
+        /// Entries of the keyspace that were sent.
+        entries: u64,
+        /// Nodes that vote on the shard as of `index`.
+        voters: Vec<u64>,
+        /// Nodes that learn.
+        learners: Vec<u64>,
+    },
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// They end too early, or go on behind the end.
+    #[error("the message has another length than it says")]
+    Length,
+    /// A number stands for nothing.
+    #[error("the message has a field that makes no sense")]
+    Field,
+}
