@@ -17,6 +17,23 @@ pub const LONG_BYTES_MIN: usize = 1024 * 1024;
 pub const DATABASES: u8 = 16;
 /// Most shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
+/// Most nodes that vote on a shard, and most that learn.
+pub const CLUSTER_NODES_MAX: usize = 32;
+/// Entries that are proposed and not committed, beyond which changes gather for the next.
+pub const REPLICA_ENTRY_WINDOW: u64 = 8;
+/// Bytes of entries in one message to another replica, unless one entry is longer.
+pub const REPLICA_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of entries that a replica keeps in memory for others that are behind, beyond those that it needs itself.
+pub const REPLICA_TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of entries that it keeps while a snapshot is on its way, beyond which that is given up.
+pub const REPLICA_PINNED_BYTES_MAX: usize = 256 * 1024 * 1024;
+const _: () = assert!(REPLICA_TAIL_BYTES_MAX < REPLICA_PINNED_BYTES_MAX);
+/// Pieces of a snapshot that are on their way to another replica at a time.
+pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 8;
+/// Bytes of entries that a follower applies in one step.
+pub const REPLICA_APPLY_BYTES: usize = 256 * 1024;
+/// Milliseconds between notes, for a start after a crash, of how far a log is committed.
+pub const REPLICA_COMMIT_EVERY_MS: u64 = 1000;
 /// Most commands and subcommands of the table.
 pub const COMMANDS_MAX: usize = 512;
 /// Most entries that one `SCAN` visits, whatever its `COUNT` asks for.

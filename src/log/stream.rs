@@ -20,6 +20,7 @@
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
 
+mod replicated;
 mod segments;
 mod snapshots;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::limits::{
 };
 use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
+pub use replicated::{LogEntry, RecordStart, entry_bytes};
 use segments::{Active, Closed, Spare};
 
 /// Something for the runtime to do.
@@ -236,6 +238,16 @@ pub struct Stream {
     /// Bytes of segments since the snapshot.
     log_bytes: u64,
     closed_cleanly: bool,
+    // Of a replicated log.
+    is_replicated: bool,
+    /// All records up to this one stay; in a log that is not replicated all do.
+    committed: LogIndex,
+    /// Where the records behind it begin.
+    starts: VecDeque<RecordStart>,
+    /// Whether the active segment ends before what was written to it: the next has to be begun.
+    is_cut: bool,
+    /// Segments that another will take the place of.
+    given_up: Vec<SegmentFile>,
 }
 
 /// Where a log goes on after what was recovered.
@@ -335,6 +347,11 @@ impl Stream {
             figures: StreamFigures::default(),
             log_bytes,
             closed_cleanly: false,
+            is_replicated: false,
+            committed: LogIndex(u64::MAX),
+            starts: VecDeque::new(),
+            is_cut: false,
+            given_up: Vec::new(),
         }
     }
 
@@ -342,6 +359,11 @@ impl Stream {
     #[inline]
     pub fn next_index(&self) -> LogIndex {
         LogIndex(self.sealed.0 + 1)
+    }
+
+    /// The last record.
+    pub fn last_index(&self) -> LogIndex {
+        self.sealed
     }
 
     /// All records up to this one are on disk.

@@ -11,7 +11,7 @@ use crate::limits::{LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, SNAPSHOT_PART_BY
 use crate::log::{
     AlignedBuffer, DiskError, Effect, Item, LogState, Payload, Piece, Refusal, SegmentFile, Stream,
 };
-use crate::types::{LogIndex, Now};
+use crate::types::{LogIndex, Now, Term};
 
 /// When a snapshot is taken unasked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,7 +281,7 @@ impl Shard {
         // The snapshot's first record is the next: all changes before are in the keyspace and in records.
         if log.wants_snapshot
             && self.keyspace.changes_len() == 0
-            && log.stream.start_snapshot(effects)
+            && log.stream.start_snapshot((log.stream.last_index(), Term(0)), effects)
         {
             log.wants_snapshot = false;
             let upheavals = self.keyspace.upheavals();
@@ -313,8 +313,9 @@ impl Shard {
         }
         if cursor.is_done() {
             *part = Saved::default();
-            let waiting = self.keyspace.changes_len();
-            let last_index = log.stream.end_snapshot(now, waiting, effects);
+            let waits = self.keyspace.changes_len() > 0;
+            let last_index = LogIndex(log.stream.last_index().0 + u64::from(waits));
+            log.stream.end_snapshot(now, last_index, effects);
             log.wanted = log.wanted.max(last_index);
         }
     }
