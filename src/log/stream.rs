@@ -30,6 +30,7 @@ use std::collections::VecDeque;
 
 use super::buffer::{ALIGN_BYTES, AlignedBuffer};
 use super::directory::Job;
+use super::hard_state::HardState;
 use super::long::{LongRecord, Payload};
 use super::manifest::Manifest;
 use super::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordSeed, record_bytes};
@@ -65,6 +66,11 @@ pub enum Effect {
     Job(Job),
     /// A file is not written any more.
     Close(SegmentFile),
+    /// Save a replica's hard state; the answer is [`Shard::hard_state_saved`](crate::shard::Shard::hard_state_saved).
+    SaveHardState(Box<HardState>),
+    /// Begin the log anew behind this entry, which has this term; the answer is
+    /// [`Shard::restart_log`](crate::shard::Shard::restart_log).
+    StartOver(LogIndex, Term),
 }
 
 /// What the disk answered instead of doing as it was told.

@@ -45,7 +45,7 @@ use bytes::Bytes;
 use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
-use crate::limits::{REPLICA_ENTRY_WINDOW, REPLICA_MESSAGE_BYTES_MAX, REPLICA_TAIL_BYTES_MAX};
+use crate::limits::{REPLICA_ENTRY_WINDOW, REPLICA_MESSAGE_BYTES_MAX, REPLICA_PINNED_BYTES_MAX, REPLICA_TAIL_BYTES_MAX};
 use crate::log::{HardState, LogEntry, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -524,19 +524,30 @@ impl Replica {
     pub(crate) fn note_applied(&mut self, made_sense: bool) {
         self.applied.0 += 1;
         self.is_tainted |= !made_sense;
-        if !self.is_leader() {
-            let kept = self.applied.min(self.staging.as_ref().map_or(self.applied, Staging::begins));
-            self.raw.mut_store().trim(kept, REPLICA_TAIL_BYTES_MAX);
-        }
+    }
+
+    /// How much the keyspace has seen, and the term of that; nothing where it can't be told.
+    pub(crate) fn seen_by_keyspace(&self) -> Option<(LogIndex, Term)> {
+        let is_whole = !self.is_tainted && self.applied >= self.overlap;
+        let term = self.raw.store().term_of(self.applied)?;
+        is_whole.then_some((self.applied, term))
+    }
+
+    /// Whether another part of a snapshot for another replica is to be made now.
+    pub(crate) fn wants_part(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(Outgoing::wants_part)
     }
 
     /// Forgets entries that others need not be sent any more, or that are too many to keep.
     fn trim(&mut self) {
         let mut kept = self.applied.min(self.committed());
+        // Who waits for a snapshot does not know yet which entry it begins behind.
+        let waits = self.is_tainted || self.staging.is_some();
+        let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { REPLICA_TAIL_BYTES_MAX };
         if let Some(outgoing) = &self.outgoing {
             kept = kept.min(outgoing.begins());
         }
-        self.raw.mut_store().trim(kept, REPLICA_TAIL_BYTES_MAX);
+        self.raw.mut_store().trim(kept, bytes_max);
     }
 
     // --- what is on disk -----------------------------------------------------------------------

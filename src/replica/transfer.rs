@@ -81,16 +81,10 @@ pub(crate) struct Staging {
     number: u64,
     next: u64,
     entries: u64,
-    begun_at: LogIndex,
     keyspace: Box<Keyspace>,
 }
 
 impl Staging {
-    /// Entries behind this one may be needed when it is complete.
-    pub(crate) fn begins(&self) -> LogIndex {
-        self.begun_at
-    }
-
     pub(crate) fn memory_bytes(&self) -> usize {
         self.keyspace.memory().total_bytes()
     }
@@ -245,9 +239,7 @@ impl Replica {
         }
         if place == 0 {
             let keyspace = Box::new(fresh());
-            let (next, entries, begun_at) = (0, 0, self.raw.store().base());
-            self.staging =
-                Some(Staging { from, term, number, next, entries, begun_at, keyspace });
+            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace });
         }
         let staging = self.staging.as_mut()?;
         if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place) {

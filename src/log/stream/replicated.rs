@@ -156,6 +156,16 @@ impl Stream {
         self.given_up.append(&mut given_up);
     }
 
+    /// Gives up what has not begun; true once nothing is under way any more.
+    pub fn come_to_rest(&mut self, effects: &mut Vec<Effect>) -> bool {
+        self.abandon_snapshot(effects);
+        self.jobs.clear();
+        self.flights.is_empty()
+            && self.syncing.is_none()
+            && self.job.is_none()
+            && self.snapshot.is_none()
+    }
+
     /// The segment that replaces others has been begun: removes those.
     pub(super) fn remove_given_up(&mut self, effects: &mut Vec<Effect>) {
         if !self.given_up.is_empty() {
