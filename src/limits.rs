@@ -157,6 +157,19 @@ const _: () = assert!(LOG_SHORT_BYTES_MAX + 8192 <= LOG_BUFFER_BYTES);
 const _: () = assert!(LOG_WRITE_BYTES_MIN < LOG_BUFFER_BYTES);
 const _: () = assert!(LOG_BUFFER_BYTES < LOG_WAITING_BYTES_MAX);
 
+// Between nodes.
+
+/// Most nodes of a cluster, those on their way in or out included.
+pub const NODES_MAX: usize = 128;
+/// Indexes, terms and other counts that replicas tell each other are less.
+pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
+/// Longest context of a message or an entry of Raft's, in bytes.
+pub const REPLICA_CONTEXT_BYTES_MAX: usize = 1024;
+/// Longest content of an entry that is copied out of what was received; longer ones share its memory.
+pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
+const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(NODES_MAX <= u16::MAX as usize);
+
 // The binary protocol.
 
 /// Most requests or replies of one frame.

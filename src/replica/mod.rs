@@ -15,6 +15,9 @@
 //!
 //! An entry of Raft is a record of the log, with the same index. No I/O, no clock and no randomness here.
 
+mod codec;
+mod fields;
 pub mod message;
+mod sense;
 
-pub use message::{Body, Fault, ShardMessage};
+pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
