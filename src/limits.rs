@@ -17,6 +17,14 @@ pub const LONG_BYTES_MIN: usize = 1024 * 1024;
 pub const DATABASES: u8 = 16;
 /// Most shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
+/// Highest id of a node of a cluster.
+pub const NODE_ID_MAX: u64 = 1 << 31;
+/// Shortest secret that the nodes of a cluster may share, in bytes.
+pub const CLUSTER_SECRET_BYTES_MIN: usize = 32;
+/// Longest one.
+pub const CLUSTER_SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Heartbeats that may go missing before another node may lead.
+pub const ELECTION_HEARTBEATS_MIN: u64 = 5;
 /// Most commands and subcommands of the table.
 pub const COMMANDS_MAX: usize = 512;
 /// Most entries that one `SCAN` visits, whatever its `COUNT` asks for.

@@ -118,7 +118,7 @@ impl Core<'_> {
 
     /// Begins or ends the logs of this core's shards as the configuration says.
     pub(super) fn follow_durability(&mut self) {
-        let wants_log = self.config.durability != Durability::Memory;
+        let wants_log = self.config.keeps_logs();
         self.logs.is_unsettled = false;
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
