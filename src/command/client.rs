@@ -200,7 +200,8 @@ fn no_evict(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> A
 }
 
 fn durability(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    let of_server = cx.node.config.load().durability;
+    let config = cx.node.config.load();
+    let of_server = config.durability;
     let Some(word) = args.get(2) else {
         reply.bulk(cx.session.durability.unwrap_or(of_server).name().as_bytes());
         return Ok(());
@@ -214,7 +215,7 @@ fn durability(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
         Some(Durability::from_name(word).ok_or(Error::Syntax)?)
     };
     // Where nothing is written down, nothing survives: that is said, not promised.
-    if of_server == Durability::Memory && cx.session.durability > Some(Durability::Memory) {
+    if !config.keeps_logs() && cx.session.durability > Some(Durability::Memory) {
         cx.session.durability = None;
         return Err(Error::Static(
             "NODURABILITY there is no log: the server's durability is memory",

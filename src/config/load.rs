@@ -216,6 +216,9 @@ impl Loader {
         if !self.given.contains("shard-port-base") {
             self.config.shard_ports = self.config.defaults_beside().shard_ports;
         }
+        if self.config.cluster_port == 0 {
+            self.config.cluster_port = self.config.defaults_beside().cluster_port;
+        }
         self.config
     }
 }
@@ -398,6 +401,22 @@ mod tests {
     }
 
     #[test]
+    fn links_are_taken_where_the_peers_expect_them() {
+        const PEERS: &str = "1@10.0.0.1:7000 2@cache.example:7000@9000,3@[::1]:60000";
+        for (flags, port) in [
+            (&["--node-id", "1"][..], 27_000),
+            (&["--node-id", "2"], 9000),
+            (&["--node-id", "3"], 40_000),
+            (&["--node-id", "3", "--cluster-port", "9"], 9),
+            (&["--node-id", "4"], 0),
+            (&[], 0),
+        ] {
+            let config = with_flags(&[&["--cluster-peers", PEERS], flags].concat()).unwrap();
+            assert_eq!(config.cluster_port, port, "{flags:?}");
+        }
+    }
+
+    #[test]
     fn redis_s_own_flags_are_taken_where_they_are_true() {
         assert_eq!(
             with_flags(&["--save", "", "--appendonly", "no", "--loglevel", "notice"]).unwrap(),
@@ -425,6 +444,11 @@ mod tests {
             (
                 ["--durability", "always"],
                 "--durability can't be 'always': it takes one of memory, async, sync.",
+            ),
+            (
+                ["--cluster-peers", "1@10.0.0.1"],
+                "--cluster-peers can't be '1@10.0.0.1': it takes nodes as ID@HOST:PORT or \
+                 ID@HOST:PORT@CLUSTER-PORT, separated by spaces.",
             ),
             (["--appendonly", "yes"], "--appendonly can't be 'yes': it takes no only."),
             (["--save", "60 1"], "--save can't be '60 1': it takes the empty text only."),

@@ -20,8 +20,8 @@ pub use live::{Host, Live, Refusal};
 pub use load::{ConfigError, command_line, load, read};
 pub use percentiles::{Percentile, Percentiles};
 pub use value::{
-    BinaryPort, Bind, DebugCommand, Durability, LogLevel, OutputLimit, OutputLimits, Secret,
-    ShardPorts, available_cpus,
+    BinaryPort, Bind, ClusterPeer, DebugCommand, Durability, LogLevel, OutputLimit, OutputLimits,
+    Secret, ShardPorts, available_cpus,
 };
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -58,6 +58,22 @@ pub struct Config {
     pub cpus: Vec<u16>,
     /// `cluster-enabled`: answer `MOVED` and `CROSSSLOT` instead of hopping.
     pub cluster_enabled: bool,
+
+    /// `node-id`: which node of a cluster this is; 0 for a server on its own.
+    pub node_id: u64,
+    /// `cluster-peers`: the nodes that a new cluster begins with.
+    pub cluster_peers: Vec<ClusterPeer>,
+    /// `cluster-secret-file`: where the secret is that the nodes share, absolute.
+    pub cluster_secret_file: Option<PathBuf>,
+    /// `cluster-port`: core `i` takes links on this port + `i`. Of a node of a cluster it is never 0: see
+    /// [`ClusterPeer::cluster_port`].
+    pub cluster_port: u16,
+    /// `heartbeat-ms`: how often a leader is heard from.
+    pub heartbeat_ms: u64,
+    /// `election-timeout-ms`: silence after which another node may lead.
+    pub election_timeout_ms: u64,
+    /// `follower-read-max-lag-ms`: how far a follower may be behind and still answer reads.
+    pub follower_read_max_lag_ms: u64,
 
     /// `dir`: the directory that data lives in.
     pub dir: PathBuf,
@@ -132,6 +148,22 @@ impl Config {
         &self.cpus[..usize::from(self.core_count())]
     }
 
+    /// Whether this is a node of a cluster.
+    pub fn is_in_cluster(&self) -> bool {
+        self.node_id != 0
+    }
+
+    /// Whether there are logs: where writes are to survive something, and always on a node of a cluster,
+    /// which must not forget how it has voted.
+    pub fn keeps_logs(&self) -> bool {
+        self.durability != Durability::Memory || self.is_in_cluster()
+    }
+
+    /// What `cluster-peers` says of this node.
+    pub fn own_peer(&self) -> Option<&ClusterPeer> {
+        self.cluster_peers.iter().find(|peer| peer.id.0 == self.node_id)
+    }
+
     /// Whether every bound address is a loopback address.
     pub fn binds_loopback_only(&self) -> bool {
         self.bind.iter().all(|bind| bind.ip.is_loopback())
@@ -148,6 +180,7 @@ impl Config {
         };
         let mut defaults = Self::defaults(PORT_DEFAULT, machine, shards);
         defaults.shard_ports = ShardPorts::beside(self.port, self.core_count());
+        defaults.cluster_port = self.own_peer().map_or(0, ClusterPeer::cluster_port);
         defaults
     }
 
@@ -165,6 +198,13 @@ impl Config {
             shards_given: false,
             cpus,
             cluster_enabled: false,
+            node_id: 0,
+            cluster_peers: Vec::new(),
+            cluster_secret_file: None,
+            cluster_port: 0,
+            heartbeat_ms: 50,
+            election_timeout_ms: 300,
+            follower_read_max_lag_ms: 1000,
             dir: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")).join(DIR_DEFAULT),
             durability: Durability::Async,
             segment_bytes: 64 << 20,

@@ -189,6 +189,7 @@ const FOLLOWED: &[(&str, &str)] = &[
     ("shard-port-base", "port + 10000"),
     ("shards", "one per CPU"),
     ("cpus", "all that the process may use"),
+    ("cluster-port", "port + 20000 on a node of a cluster"),
     ("dir", "ringmain-data in the current directory"),
 ];
 

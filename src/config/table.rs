@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::parameter::{Bounds, Change, Form, Parameter, SIZE_MAX};
 use super::percentiles::Percentiles;
-use super::value::{format_cpus, parse_bind, parse_cpus};
+use super::value::{format_cpus, parse_bind, parse_cluster_peers, parse_cpus};
 use super::{BinaryPort, Config, DebugCommand, Durability, LogLevel, Secret, ShardPorts};
 use crate::cache::{EventClasses, EvictionPolicy};
-use crate::limits::{BULK_BYTES_MAX, SHARDS_MAX};
+use crate::limits::{BULK_BYTES_MAX, NODE_ID_MAX, SHARDS_MAX};
 
 /// All parameters, in the order of the manual.
 pub const PARAMETERS: &[Parameter] = &[
@@ -105,6 +105,83 @@ pub const PARAMETERS: &[Parameter] = &[
               Redis Cluster does, instead of serving them",
     },
     Parameter {
+        name: "node-id",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, NODE_ID_MAX as i64),
+            |c| narrow(c.node_id),
+            |c, v| c.node_id = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Which node of a cluster this is, a number that no other node has or had; 0 for a server on \
+              its own",
+    },
+    Parameter {
+        name: "cluster-peers",
+        alias: None,
+        form: Form::List(
+            "nodes as ID@HOST:PORT or ID@HOST:PORT@CLUSTER-PORT, separated by spaces",
+            get_cluster_peers,
+            set_cluster_peers,
+        ),
+        change: Change::AtStart,
+        doc: "The nodes that a new cluster begins with, this one among them, with their common ports: the \
+              same on all nodes",
+    },
+    Parameter {
+        name: "cluster-secret-file",
+        alias: None,
+        form: Form::Text("a file", get_cluster_secret_file, set_cluster_secret_file),
+        change: Change::AtStart,
+        doc: "The secret by which the nodes of a cluster know each other, 32 bytes or more: the same on all \
+              nodes",
+    },
+    Parameter {
+        name: "cluster-port",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, 65_535),
+            |c| c.cluster_port.into(),
+            |c, v| c.cluster_port = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Core i takes links from other nodes on this port + i; 0 for the one that cluster-peers says",
+    },
+    Parameter {
+        name: "heartbeat-ms",
+        alias: None,
+        form: Form::Integer(
+            Bounds(1, 60_000),
+            |c| narrow(c.heartbeat_ms),
+            |c, v| c.heartbeat_ms = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Milliseconds after which a leader that has nothing to say lets its followers hear from it",
+    },
+    Parameter {
+        name: "election-timeout-ms",
+        alias: None,
+        form: Form::Integer(
+            Bounds(5, 600_000),
+            |c| narrow(c.election_timeout_ms),
+            |c, v| c.election_timeout_ms = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Milliseconds of silence after which another node may lead, at least five heartbeats",
+    },
+    Parameter {
+        name: "follower-read-max-lag-ms",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, I32_MAX),
+            |c| narrow(c.follower_read_max_lag_ms),
+            |c, v| c.follower_read_max_lag_ms = narrow(v),
+        ),
+        change: Change::Live,
+        doc: "Milliseconds that a follower may be behind and still answer the reads of clients that have said \
+              READONLY",
+    },
+    Parameter {
         name: "dir",
         alias: None,
         form: Form::Text("a directory", |c| c.dir.display().to_string(), set_dir),
@@ -121,7 +198,7 @@ pub const PARAMETERS: &[Parameter] = &[
         ),
         change: Change::Live,
         doc: "What an acknowledged write survives: with sync, the loss of power; with async that too, but \
-              for the last second; with memory, nothing: then there is no log",
+              for the last second; with memory, nothing: then there is no log, but on a node of a cluster",
     },
     Parameter {
         name: "segment-bytes",
@@ -558,6 +635,28 @@ fn get_binary_port(config: &Config) -> String {
         BinaryPort::Auto => "auto".to_owned(),
         BinaryPort::At(port) => port.to_string(),
     }
+}
+
+fn set_cluster_peers(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.cluster_peers =
+        parse_cluster_peers(text).ok_or("argument must be nodes as ID@HOST:PORT")?;
+    Ok(())
+}
+
+fn get_cluster_peers(config: &Config) -> String {
+    config.cluster_peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn set_cluster_secret_file(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.cluster_secret_file = match text {
+        "" => None,
+        text => Some(absolute(Path::new(text)).ok_or("argument must be a file")?),
+    };
+    Ok(())
+}
+
+fn get_cluster_secret_file(config: &Config) -> String {
+    config.cluster_secret_file.as_ref().map(|file| file.display().to_string()).unwrap_or_default()
 }
 
 fn set_dir(config: &mut Config, text: &str) -> Result<(), &'static str> {

@@ -4,6 +4,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::limits::{NODE_ID_MAX, SHARDS_MAX};
+use crate::types::NodeId;
+
 /// An address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bind {
@@ -93,6 +96,77 @@ pub enum BinaryPort {
     Auto,
     /// On this port.
     At(u16),
+}
+
+/// A node that a new cluster begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterPeer {
+    /// Which.
+    pub id: NodeId,
+    /// Its name or address, without brackets.
+    pub host: String,
+    /// Its common port.
+    pub port: u16,
+    /// Where its first core takes links, if that is said.
+    pub link_port: Option<u16>,
+}
+
+/// How far the ports for links stand from the common port when nothing else is said: as far from the core's
+/// own ports as those from the common port, and as Redis's nodes have it.
+const CLUSTER_PORT_DISTANCE: u16 = 20_000;
+
+impl ClusterPeer {
+    /// Where its first core takes links: unless it is said, 20,000 above the common port or, where not all
+    /// cores that a node may have find room, 20,000 below. Never 0.
+    pub fn cluster_port(&self) -> u16 {
+        const HIGHEST: u16 = u16::MAX - CLUSTER_PORT_DISTANCE - SHARDS_MAX;
+        self.link_port.unwrap_or(if self.port <= HIGHEST {
+            self.port + CLUSTER_PORT_DISTANCE
+        } else {
+            self.port - CLUSTER_PORT_DISTANCE
+        })
+    }
+
+    /// Reads `ID@HOST:PORT` and `ID@HOST:PORT@CLUSTER-PORT`; a host with colons has brackets.
+    fn parse(word: &str) -> Option<Self> {
+        let (id, address) = word.split_once('@')?;
+        let (address, link_port) = match address.split_once('@') {
+            Some((address, port)) => (address, Some(parse_port(port)?)),
+            None => (address, None),
+        };
+        let (host, port) = address.rsplit_once(':')?;
+        let bare = host.strip_prefix('[').map(|rest| rest.strip_suffix(']'));
+        let host = match bare {
+            Some(bare) => bare?,
+            None if host.contains(':') => return None,
+            None => host,
+        };
+        let id = NodeId(id.parse().ok().filter(|id| (1..=NODE_ID_MAX).contains(id))?);
+        (!host.is_empty()).then_some(())?;
+        Some(Self { id, host: host.to_owned(), port: parse_port(port)?, link_port })
+    }
+}
+
+impl fmt::Display for ClusterPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, host, port, link_port } = self;
+        if host.contains(':') {
+            write!(f, "{}@[{host}]:{port}", id.0)?;
+        } else {
+            write!(f, "{}@{host}:{port}", id.0)?;
+        }
+        link_port.map_or(Ok(()), |port| write!(f, "@{port}"))
+    }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port != 0)
+}
+
+/// Nodes separated by spaces or commas; `None` if one of them is none.
+pub fn parse_cluster_peers(text: &str) -> Option<Vec<ClusterPeer>> {
+    let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+    words.map(ClusterPeer::parse).collect()
 }
 
 /// What an acknowledged write has survived.
@@ -313,7 +387,8 @@ fn cpus_by_count() -> Vec<u16> {
 #[cfg(test)]
 mod tests {
     use super::{
-        OutputLimits, ShardPorts, available_cpus, format_cpus, parse_bind, parse_cpus, parse_memory,
+        OutputLimits, ShardPorts, available_cpus, format_cpus, parse_bind, parse_cluster_peers,
+        parse_cpus, parse_memory,
     };
 
     #[test]
@@ -414,6 +489,32 @@ mod tests {
         assert_eq!(ShardPorts::beside(0, 1), ShardPorts::OsChosen);
         assert_eq!(ShardPorts::From(16379).of_core(3), Some(16382));
         assert_eq!(ShardPorts::From(65535).of_core(1), None);
+    }
+
+    #[test]
+    fn peers_are_read_as_they_are_shown() {
+        for (text, shown) in [
+            ("", Some("")),
+            ("1@10.0.0.1:6379,2@cache-2:6379", Some("1@10.0.0.1:6379 2@cache-2:6379")),
+            ("1@[::1]:6379@7000", Some("1@[::1]:6379@7000")),
+            ("1@::1:6379", None),
+            ("1@[::1:6379", None),
+            ("1@:6379", None),
+            ("1@host", None),
+            ("1@host:0", None),
+            ("1@host:1@0", None),
+            ("0@host:1", None),
+            ("2147483649@host:1", None),
+            ("host:1", None),
+        ] {
+            let peers = parse_cluster_peers(text);
+            let words = peers.map(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>());
+            assert_eq!(words.map(|w| w.join(" ")).as_deref(), shown, "{text}");
+        }
+        for (port, cluster_port) in [(6379, 26_379), (44_511, 64_511), (44_512, 24_512)] {
+            let peers = parse_cluster_peers(&format!("1@host:{port}")).unwrap();
+            assert_eq!(peers[0].cluster_port(), cluster_port);
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use std::io;
 use super::directory::Directory;
 use super::record::{u32_at, u64_at};
 use super::segment::{DirectoryId, NUMBERS_END};
-use crate::limits::CLUSTER_NODES_MAX;
+use crate::limits::NODES_MAX;
 use crate::types::{LogIndex, NodeId, ShardId, Term};
 
 /// Name of the file in the shard's folder.
@@ -36,7 +36,7 @@ pub const HARD_STATE_COPY_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"RINGRFT1";
 const NODES_AT: usize = 128;
 
-const _: () = assert!(NODES_AT + 2 * 8 * CLUSTER_NODES_MAX <= HARD_STATE_COPY_BYTES);
+const _: () = assert!(NODES_AT + 2 * 8 * NODES_MAX <= HARD_STATE_COPY_BYTES);
 
 /// A replica's hard state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl HardState {
     /// # Panics
     /// If there are more nodes than a cluster may have.
     pub fn encode(&self) -> (u64, [u8; HARD_STATE_COPY_BYTES]) {
-        assert!(self.voters.len().max(self.learners.len()) <= CLUSTER_NODES_MAX);
+        assert!(self.voters.len().max(self.learners.len()) <= NODES_MAX);
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).unwrap_or(u8::MAX);
         let mut page = [0; HARD_STATE_COPY_BYTES];
         page[..8].copy_from_slice(MAGIC);
@@ -100,7 +100,7 @@ impl HardState {
         }
         let word = |index: usize| u64_at(page, 16 + index * 8);
         let (voters, learners) = (usize::from(page[14]), usize::from(page[15]));
-        if voters.max(learners) > CLUSTER_NODES_MAX {
+        if voters.max(learners) > NODES_MAX {
             return None;
         }
         let nodes = page[NODES_AT..].chunks_exact(8).map(|bytes| NodeId(u64_at(bytes, 0)));

@@ -7,6 +7,11 @@
 //! must come, and it has come so far. Where a quorum of replicas is in doubt there is nothing left to protect that
 //! was not on disk: then they all vote again.
 //!
+//! A replica that finds nothing at all can't tell whether its shard is new or its disk is: it is in doubt as well,
+//! and a quorum of such is none. Only where all voters find nothing is the shard new. So a replica that lost its disk
+//! never votes against what it once said: it votes again when it has everything, and counts as having voted for
+//! the leader that told it so.
+//!
 //! Besides, whoever is started anew has forgotten which leader's sign it had heard last, and so sits out one
 //! election timeout (see `lease`).
 
@@ -20,23 +25,25 @@ use crate::types::{LogIndex, NodeId, Term};
 #[derive(Debug)]
 pub(super) struct Doubt {
     is_doubtful: bool,
+    /// Whether nothing at all was found.
+    is_first: bool,
     /// Ticks to sit out.
     deaf_ticks: u64,
     /// Ticks since the start.
     ticks: u64,
     /// How long others' doubts are believed.
     believed_ticks: u64,
-    /// When others said last that they are in doubt.
-    others: BTreeMap<NodeId, u64>,
+    /// When others said last that they are in doubt, and whether they had found nothing.
+    others: BTreeMap<NodeId, (u64, bool)>,
     /// What the leader of a term had when it was told of the doubt.
     goal: Option<(Term, LogIndex)>,
 }
 
 impl Doubt {
     pub(super) fn new(is_first: bool, is_doubtful: bool, election_ticks: u64) -> Self {
-        let is_doubtful = is_doubtful && !is_first && !is_planted(Fault::VoteInDoubt);
         Self {
-            is_doubtful,
+            is_doubtful: (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt),
+            is_first,
             deaf_ticks: if is_first { 0 } else { election_ticks + 1 },
             ticks: 0,
             believed_ticks: 2 * election_ticks,
@@ -54,25 +61,26 @@ impl Doubt {
         !self.is_doubtful && self.deaf_ticks == 0
     }
 
-    /// Whether so many are in doubt, this replica among them.
-    fn are(&self, quorum: usize) -> bool {
+    /// Whether so many of so many voters are in doubt that there is nothing left to protect.
+    fn is_void(&self, voters: usize) -> bool {
         let since = self.ticks.saturating_sub(self.believed_ticks);
-        let others = self.others.values().filter(|heard| **heard >= since).count();
-        self.is_doubtful && others + 1 >= quorum
+        let needed = if self.is_first { voters } else { voters / 2 + 1 };
+        let alike = |(heard, is_first): &&(u64, bool)| *heard >= since && *is_first == self.is_first;
+        self.is_doubtful && self.others.values().filter(alike).count() + 1 >= needed
     }
 }
 
 impl Replica {
     /// Tells all others of the doubt, as long as there is one.
     pub(super) fn tell_doubt(&mut self) {
-        let voters = &self.hard_state.voters;
-        if self.doubt.are(voters.len() / 2 + 1) {
+        if self.doubt.is_void(self.hard_state.voters.len()) {
             self.doubt.is_doubtful = false;
         }
-        if !self.doubt.is_doubtful {
+        let (term, last) = (self.term(), self.last());
+        // In a new shard all must hear it of all.
+        if !self.doubt.is_doubtful && term != Term(0) {
             return;
         }
-        let (term, last) = (self.term(), self.last());
         for node in self.others() {
             self.outbox.push((node, Body::Restarted { term, last }));
         }
@@ -80,7 +88,8 @@ impl Replica {
 
     /// Another replica has been started anew: it has no more than this, whatever it had said before.
     pub(super) fn note_restarted(&mut self, from: NodeId, term: Term, last: LogIndex) {
-        self.doubt.others.insert(from, self.doubt.ticks);
+        let is_first = (term, last) == (Term(0), LogIndex(0));
+        self.doubt.others.insert(from, (self.doubt.ticks, is_first));
         if !self.is_leader() || term > self.term() {
             return;
         }
@@ -113,6 +122,10 @@ impl Replica {
             && self.agreed.1 >= index
         {
             self.doubt.is_doubtful = false;
+            let raft = &mut self.raw.raft;
+            if raft.vote == raft::INVALID_ID {
+                raft.vote = raft.leader_id;
+            }
         }
     }
 }

@@ -31,11 +31,14 @@
 //!
 //! No I/O, no clock and no randomness here: time comes in, entries to write and messages to send come out.
 
+mod codec;
 mod doubt;
+mod fields;
 mod guard;
 mod lease;
 pub mod message;
 mod ready;
+mod sense;
 mod tail;
 mod transfer;
 
@@ -51,7 +54,7 @@ use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 use doubt::Doubt;
 use lease::Lease;
-pub use message::{Body, Fault, ShardMessage};
+pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use ready::Held;
 pub(crate) use ready::LogOrder;
 use tail::Tail;
@@ -233,6 +236,11 @@ impl Replica {
         self.applied
     }
 
+    /// The node that leads, if it is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+    }
+
     /// The current term.
     pub fn term(&self) -> Term {
         Term(self.raw.raft.term)
@@ -300,7 +308,7 @@ impl Replica {
         ReplicaState {
             role,
             term: self.term(),
-            leader: Some(NodeId(raft.leader_id)).filter(|leader| leader.0 != 0),
+            leader: self.leader(),
             last: self.last(),
             committed: self.committed(),
             applied: self.applied,

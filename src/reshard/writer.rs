@@ -131,7 +131,8 @@ impl Writer {
                 self.stream.done(told(&result), self.now, more);
                 result
             }
-            Effect::Close(_) => Ok(()),
+            // The last two are a replica's.
+            Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => Ok(()),
         }
     }
 }

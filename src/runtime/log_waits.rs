@@ -82,7 +82,8 @@ impl Core<'_> {
 
     /// The same for who waits for the durability that was set.
     fn durability_line(&self, asked: Durability) -> Option<String> {
-        let durability = self.node.config.load().durability;
+        let config = self.node.config.load();
+        let durability = config.durability;
         if durability != asked {
             let name = durability.name();
             let not_begun = self.node.logs.iter().find_map(LogStats::not_begun);
@@ -95,7 +96,7 @@ impl Core<'_> {
         }
         // A shard that is still loading will have looked before it takes a write.
         let mut logs = self.node.logs.iter().filter(|log| !log.is_loading());
-        let wants_log = durability != Durability::Memory;
+        let wants_log = config.keeps_logs();
         logs.all(|log| log.state().is_some() == wants_log).then(|| "+OK\r\n".to_owned())
     }
 }

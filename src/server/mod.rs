@@ -54,7 +54,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
 /// Opens the data directory, unless nothing is kept: who names no number of shards gets as many as it
 /// holds.
 fn open_data(config: &mut Config) -> Result<Option<DataDir>, StartError> {
-    if config.durability == Durability::Memory {
+    if !config.keeps_logs() {
         return Ok(None);
     }
     let data = DataDir::open(&config.dir, config.shards)?;
@@ -297,8 +297,14 @@ fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
         bytes => format!("{bytes} bytes"),
     };
     let durability = match config.durability {
-        Durability::Memory => "memory: data does not survive a restart".to_owned(),
+        Durability::Memory if !config.keeps_logs() => {
+            "memory: data does not survive a restart".to_owned()
+        }
         level => format!("{}, in {}", level.name(), config.dir.display()),
+    };
+    let cluster = match config.node_id {
+        0 => String::new(),
+        id => format!("  cluster     node {id}, links from port {} on\n", config.cluster_port),
     };
     format!(
         "ringmain {} serves on {}\n  \
@@ -306,7 +312,8 @@ fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
          core ports  {core_ports}\n  \
          binary port {binary_port}\n  \
          memory      {maxmemory}\n  \
-         durability  {durability}\n  \
+         durability  {durability}\n\
+         {cluster}  \
          try         redis-cli -p {port} set hello world\n",
         env!("CARGO_PKG_VERSION"),
         addresses.join(", "),

@@ -3,11 +3,13 @@
 //!
 //! Runs once, on the main thread. [`Machine`] does the same for changes at run time.
 
+mod cluster;
 mod descriptors;
 mod error;
 mod io_uring;
 mod memory;
 
+pub use cluster::read_secret;
 pub use error::{StartError, bind_error, executor_error, ring_error};
 pub use memory::{GLOMMIO_RING_DEPTH, glommio_io_memory_bytes};
 
@@ -20,7 +22,7 @@ use super::data_dir::DataDir;
 use super::log::Log;
 use crate::config::rewrite::rewrite;
 use crate::config::value::format_cpus;
-use crate::config::{Config, Durability, Host, Refusal, ShardPorts, available_cpus};
+use crate::config::{Config, Host, Refusal, ShardPorts, available_cpus};
 use crate::metrics::lock;
 use crate::runtime::LogFiles;
 
@@ -32,9 +34,10 @@ use crate::runtime::LogFiles;
 /// The first thing that keeps the server from starting.
 pub fn check(config: &mut Config) -> Result<(), StartError> {
     check_shard_ports(config)?;
+    cluster::check(config)?;
     check_cpus(config, &available_cpus())?;
     make_default_directory(config)?;
-    if config.durability != Durability::Memory || config.dir.exists() || !is_default(&config.dir) {
+    if config.keeps_logs() || config.dir.exists() || !is_default(&config.dir) {
         check_directory(&config.dir)?;
     }
     memory::raise_limit(config.core_count())?;
@@ -77,7 +80,7 @@ fn is_default(dir: &Path) -> bool {
 /// Makes the directory that nobody named, if something is to be kept there.
 fn make_default_directory(config: &Config) -> Result<(), StartError> {
     let dir = &config.dir;
-    if config.durability == Durability::Memory || !is_default(dir) || dir.exists() {
+    if !config.keeps_logs() || !is_default(dir) || dir.exists() {
         return Ok(());
     }
     // On disk is a directory when the one that it is in is.
@@ -161,7 +164,7 @@ impl Host for Machine {
         if new.maxclients > old.maxclients {
             make_room_for_clients(new)?;
         }
-        if new.durability != Durability::Memory {
+        if new.keeps_logs() {
             let reason = self.open_data(new);
             reason.map_err(|reason| Refusal { parameter: "durability", reason })?;
         }

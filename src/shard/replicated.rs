@@ -162,13 +162,15 @@ impl Shard {
         self.replicated.as_mut().map(|it| it.replica.take_messages()).unwrap_or_default()
     }
 
-    /// What others are told of the replica.
-    pub fn replica_published(&self) -> Option<Published> {
+    /// What others are told of the replica; everything if `whole`.
+    pub fn replica_published(&self, whole: bool) -> Option<Published> {
         let replica = &self.replicated.as_ref()?.replica;
         let durable = self.log.as_ref().map_or(LogIndex(0), |log| log.durable());
         Some(Published {
-            state: replica.state(),
+            state: whole.then(|| replica.state()),
             reign: replica.reign(),
+            committed: replica.committed(),
+            leader: replica.leader(),
             synced: replica.synced(durable),
             lease_until: replica.lease_until(),
         })

@@ -3,7 +3,6 @@
 use super::{Answer, Failure, Request};
 use crate::command::connection::{DEFAULT_USER, authenticate};
 use crate::command::{SessionCx, client, cluster, info};
-use crate::config::Durability;
 use crate::limits::BINARY_KEY_BYTES_MAX;
 use crate::node::{ClientFlags, ClientInfo, Node, Owners};
 use crate::protocol::binary::body::{Address, Features, SlotRange};
@@ -41,7 +40,7 @@ pub(super) fn hello(
     }
     let mut features = Features::TOPOLOGY_PUSH;
     features.set(Features::CLUSTER, config.cluster_enabled);
-    let has_log = config.durability != Durability::Memory;
+    let has_log = config.keeps_logs();
     features.set(Features::DURABILITY_ASYNC | Features::DURABILITY_SYNC, has_log);
     let greeting = Greeting {
         version: VERSION,

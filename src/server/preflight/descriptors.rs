@@ -11,6 +11,8 @@ const PROCESS_FILES: u64 = 32;
 /// Descriptors of a core besides its listeners: four rings, the eventfds that wake it, glommio's
 /// blocking thread.
 const CORE_FILES: u64 = 16;
+/// Links that a core has with one other node, old ones that are on their way out among them.
+const LINK_FILES: u64 = 4;
 /// A server that can't serve this many clients is not worth starting.
 const CLIENTS_MIN: u64 = 32;
 
@@ -44,9 +46,13 @@ pub(super) fn clients_possible(config: &Config) -> u32 {
 
 /// Descriptors that are not for clients.
 fn reserved(config: &Config) -> u64 {
-    // A core listens twice on each address: on the common port and on its own.
-    let listeners = 2 * config.bind.len() as u64;
-    PROCESS_FILES + u64::from(config.core_count()) * (CORE_FILES + listeners)
+    // A core listens twice on each address: on the common port and on its own. In a cluster it takes links
+    // besides, and has one to each other node; theirs may all end at the same core.
+    let (listeners, links) = match config.is_in_cluster() {
+        false => (2 * config.bind.len() as u64, 0),
+        true => (3 * config.bind.len() as u64, LINK_FILES * config.cluster_peers.len() as u64),
+    };
+    PROCESS_FILES + u64::from(config.core_count()) * (CORE_FILES + listeners + links)
 }
 
 /// Raises the limit towards `needed`, beyond the hard limit if the user may; what it is then.

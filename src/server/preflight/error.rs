@@ -62,6 +62,9 @@ pub enum StartError {
         /// The last one.
         last: u16,
     },
+    /// A node of a cluster lacks something, or is told what can't be.
+    #[error("{0}")]
+    Cluster(String),
     /// `--cpus` names CPUs that are not there or not for this process.
     #[error(
         "This process may not use CPU {missing} that --cpus names, only {available}: name some \
@@ -186,7 +189,7 @@ impl StartError {
     /// what they ask for.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::ShardPortsTooHigh { .. } | Self::ShardPortsCollide { .. } => 2,
+            Self::ShardPortsTooHigh { .. } | Self::ShardPortsCollide { .. } | Self::Cluster(_) => 2,
             Self::PortTaken(_)
             | Self::PortPrivileged(_)
             | Self::AddressMissing(_)

@@ -1,0 +1,273 @@
+//! What a node of a cluster must be told: who it is and who the others are, where links are taken, and the
+//! secret that the nodes share.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::StartError;
+use crate::config::{Config, ShardPorts};
+use crate::limits::{CLUSTER_SECRET_BYTES_MAX, CLUSTER_SECRET_BYTES_MIN, ELECTION_HEARTBEATS_MIN};
+
+/// Checks what a node of a cluster was told; other servers are told nothing of the kind.
+pub(super) fn check(config: &Config) -> Result<(), StartError> {
+    let told = if config.is_in_cluster() { check_node(config) } else { check_alone(config) };
+    told.map_err(StartError::Cluster)
+}
+
+/// Who names peers means a cluster, and would be surprised by a server on its own.
+fn check_alone(config: &Config) -> Result<(), String> {
+    if config.cluster_peers.is_empty() {
+        return Ok(());
+    }
+    Err("There are --cluster-peers but no --node-id: say which of them this node is, or leave them out for \
+         a server on its own."
+        .to_owned())
+}
+
+fn check_node(config: &Config) -> Result<(), String> {
+    check_peers(config)?;
+    check_ports(config)?;
+    if !config.shards_given {
+        return Err("A node of a cluster needs --shards: give all nodes the same number, one for each core \
+                    of the largest of them or more."
+            .to_owned());
+    }
+    let least_ms = ELECTION_HEARTBEATS_MIN * config.heartbeat_ms;
+    if config.election_timeout_ms < least_ms {
+        return Err(format!(
+            "--election-timeout-ms is {} with heartbeats every {} ms: make it {least_ms} or more, or \
+             --heartbeat-ms less.",
+            config.election_timeout_ms, config.heartbeat_ms
+        ));
+    }
+    let Some(file) = &config.cluster_secret_file else {
+        return Err("A node of a cluster needs --cluster-secret-file: name a file that all nodes have, made \
+                    for example with `openssl rand -hex 32`."
+            .to_owned());
+    };
+    read_secret(file).map(drop)
+}
+
+fn check_peers(config: &Config) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    if let Some(twice) = config.cluster_peers.iter().find(|peer| !seen.insert(peer.id)) {
+        return Err(format!(
+            "--cluster-peers names node {} twice: give every node an id of its own.",
+            twice.id.0
+        ));
+    }
+    let Some(own) = config.own_peer() else {
+        return Err(format!(
+            "--node-id is {0}, and --cluster-peers names no such node: add {0}@HOST:PORT, with an address at \
+             which the others reach this node.",
+            config.node_id
+        ));
+    };
+    if own.port != config.port {
+        return Err(format!(
+            "--cluster-peers says that node {} is at port {}, but --port is {}: make them the same.",
+            config.node_id, own.port, config.port
+        ));
+    }
+    if own.cluster_port() != config.cluster_port {
+        return Err(format!(
+            "--cluster-port is {0}, but the others look for links at port {1}: leave it out, or write \
+             {2}@{3}:{4}@{0} among the --cluster-peers of all nodes.",
+            config.cluster_port,
+            own.cluster_port(),
+            config.node_id,
+            own.host,
+            own.port
+        ));
+    }
+    Ok(())
+}
+
+fn check_ports(config: &Config) -> Result<(), String> {
+    let cores = config.core_count();
+    let base = config.cluster_port;
+    let Some(last) = base.checked_add(cores.saturating_sub(1)) else {
+        return Err(format!(
+            "{cores} cores that take links from port {base} on go beyond port 65535: choose a lower \
+             --cluster-port, or fewer --cpus."
+        ));
+    };
+    if (base..=last).contains(&config.port) {
+        return Err(format!(
+            "The ports {base} to {last} for links take in the common port {}: choose another --cluster-port.",
+            config.port
+        ));
+    }
+    match config.shard_ports {
+        ShardPorts::Off => {
+            Err("A node of a cluster needs ports for its cores, which clients are sent to: \
+                                leave --shard-port-base out, or give it a port."
+                .to_owned())
+        }
+        ShardPorts::From(first)
+            if first <= last && base <= first.saturating_add(cores.saturating_sub(1)) =>
+        {
+            Err(format!(
+                "The ports for links from {base} on and those of the cores from {first} on overlap: choose \
+                 another --cluster-port or --shard-port-base."
+            ))
+        }
+        ShardPorts::From(_) | ShardPorts::OsChosen => Ok(()),
+    }
+}
+
+/// The secret that the nodes of a cluster share; a line end behind it does not count.
+///
+/// # Errors
+/// If it can't be read, is too short or too long, or is anybody's to read; one sentence that names the mend.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| {
+        format!(
+            "The file '{shown}' after --cluster-secret-file can't be read ({error}): name a file that is there \
+             and that this user may read."
+        )
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    // The rights are those of the file that was opened, whatever the name stands for by now.
+    let rights = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+    if rights & 0o007 != 0 {
+        return Err(format!(
+            "Everybody on this machine may use the cluster's secret in '{shown}' (its rights are {rights:03o}): \
+             run `chmod 600 '{shown}'`."
+        ));
+    }
+    let mut secret = Vec::new();
+    file.take(CLUSTER_SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut secret).map_err(unreadable)?;
+    // Editors and `openssl rand -hex` end a line that printf does not: the secret is the same.
+    if secret.len() > CLUSTER_SECRET_BYTES_MIN && secret.last() == Some(&b'\n') {
+        secret.pop();
+    }
+    if !(CLUSTER_SECRET_BYTES_MIN..=CLUSTER_SECRET_BYTES_MAX).contains(&secret.len()) {
+        return Err(format!(
+            "The cluster's secret in '{shown}' has {} bytes and must have {CLUSTER_SECRET_BYTES_MIN} to \
+             {CLUSTER_SECRET_BYTES_MAX}: make one with `openssl rand -hex 32`, the same for all nodes.",
+            secret.len()
+        ));
+    }
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{check, read_secret};
+    use crate::config::load;
+
+    /// Why a node with these flags does not start, besides those that it needs.
+    fn refusal(flags: &str, secret: &[u8], rights: u32) -> Option<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, secret).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(rights)).unwrap();
+        let path = path.to_str().unwrap();
+        let flags = flags.replace("SECRET", path);
+        let config = load(std::iter::once("ringmain").chain(flags.split(' '))).unwrap();
+        let error = check(&config).err()?;
+        assert_eq!(error.exit_code(), 2);
+        let text = error.to_string().replace(path, "SECRET");
+        assert!(text.ends_with('.') && !text.contains("  "), "{text}");
+        Some(text)
+    }
+
+    #[test]
+    fn a_node_is_told_what_it_lacks() {
+        const PEERS: &str =
+            "--cpus 0-1 --cluster-peers 1@127.0.0.1:7001 --cluster-peers 2@127.0.0.1:7002";
+        const ALL: &str = "--node-id 1 --port 7001 --shards 2 --cluster-secret-file SECRET";
+        for (flags, start) in [
+            (ALL, None),
+            ("", Some("There are --cluster-peers but no --node-id: say")),
+            (
+                "--node-id 3",
+                Some("--node-id is 3, and --cluster-peers names no such node: add 3@HOST:PORT"),
+            ),
+            (
+                "--node-id 1",
+                Some("--cluster-peers says that node 1 is at port 7001, but --port is 6379: make"),
+            ),
+            (
+                "--node-id 1 --port 7001 --cluster-peers 1@10.0.0.1:1",
+                Some("--cluster-peers names node 1 twice: give"),
+            ),
+            (
+                "--node-id 1 --port 7001 --cluster-port 9000",
+                Some("--cluster-port is 9000, but the others look for links at port 27001: leave"),
+            ),
+            ("--node-id 1 --port 7001", Some("A node of a cluster needs --shards: give all")),
+            (
+                "--node-id 1 --port 7001 --shards 2",
+                Some("A node of a cluster needs --cluster-secret-file: name"),
+            ),
+            (
+                "--node-id 1 --port 7001 --shards 2 --shard-port-base 0",
+                Some("A node of a cluster needs ports for its cores"),
+            ),
+            (
+                "--node-id 1 --port 7001 --shards 2 --shard-port-base 27002",
+                Some(
+                    "The ports for links from 27001 on and those of the cores from 27002 on overlap",
+                ),
+            ),
+            (
+                "--node-id 1 --port 7001 --shards 2 --heartbeat-ms 100",
+                Some(
+                    "--election-timeout-ms is 300 with heartbeats every 100 ms: make it 500 or more",
+                ),
+            ),
+        ] {
+            let flags = format!("{PEERS} {flags}");
+            let text = refusal(flags.trim(), &[7; 32], 0o600);
+            let begins = text.as_deref().zip(start).is_some_and(|(text, s)| text.starts_with(s));
+            assert!(begins || (text.is_none() && start.is_none()), "{flags}: {text:?}");
+        }
+        for (peer, start) in [
+            ("1@127.0.0.1:7001@65535", "2 cores that take links from port 65535 on go beyond"),
+            (
+                "1@127.0.0.1:7001@7000",
+                "The ports 7000 to 7001 for links take in the common port 7001",
+            ),
+        ] {
+            let flags = format!("--cpus 0-1 {ALL} --cluster-peers {peer}");
+            let text = refusal(&flags, &[7; 32], 0o600).unwrap();
+            assert!(text.starts_with(start), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_long_and_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        for (secret, rights, message) in [
+            (&[7; 32][..], 0o600, None),
+            (&[b'\n'; 32], 0o640, None),
+            (&[7; 31], 0o400, Some("has 31 bytes and must have 32 to 65536: make one")),
+            (&[7; 65_537], 0o600, Some("has 65537 bytes and must have 32")),
+            (&[7; 32], 0o604, Some("(its rights are 604): run `chmod 600 '")),
+        ] {
+            let _ = fs::remove_file(&path);
+            fs::write(&path, secret).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(rights)).unwrap();
+            match (read_secret(&path), message) {
+                (Ok(read), None) => assert_eq!(read, secret),
+                (Err(text), Some(part)) => assert!(text.contains(part), "{text}"),
+                (result, _) => panic!("{result:?}"),
+            }
+        }
+        fs::write(&path, [&[b'x'; 64][..], b"\n"].concat()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read_secret(&path).unwrap(), [b'x'; 64]);
+        let missing = read_secret(&directory.path().join("missing")).unwrap_err();
+        assert!(missing.contains("can't be read"), "{missing}");
+    }
+}
