@@ -12,9 +12,8 @@ use ringmain::cache::{
 use ringmain::collection::list::End;
 use ringmain::collection::{Hash, List, Set, SortedSet};
 use ringmain::log::{
-    MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault,
-    RecordHeader, RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader,
-    SnapshotEnd,
+    MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader,
+    RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SnapshotEnd,
 };
 use ringmain::types::{ByteOffset, DbIndex, Key, LogIndex, SegmentId, ShardId, Term, UnixMs};
 

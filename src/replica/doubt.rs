@@ -65,7 +65,8 @@ impl Doubt {
     fn is_void(&self, voters: usize) -> bool {
         let since = self.ticks.saturating_sub(self.believed_ticks);
         let needed = if self.is_first { voters } else { voters / 2 + 1 };
-        let alike = |(heard, is_first): &&(u64, bool)| *heard >= since && *is_first == self.is_first;
+        let alike =
+            |(heard, is_first): &&(u64, bool)| *heard >= since && *is_first == self.is_first;
         self.is_doubtful && self.others.values().filter(alike).count() + 1 >= needed
     }
 }

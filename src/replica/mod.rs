@@ -48,7 +48,10 @@ use bytes::Bytes;
 use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
-use crate::limits::{REPLICA_ENTRY_WINDOW, REPLICA_MESSAGE_BYTES_MAX, REPLICA_PINNED_BYTES_MAX, REPLICA_TAIL_BYTES_MAX};
+use crate::limits::{
+    REPLICA_ENTRY_WINDOW, REPLICA_MESSAGE_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
+    REPLICA_TAIL_BYTES_MAX,
+};
 use crate::log::{HardState, LogEntry, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -142,14 +145,22 @@ impl Replica {
     ///
     /// # Errors
     /// If what was found makes no sense.
-    pub fn new(shard: ShardId, options: ReplicaOptions, restored: Restored) -> Result<Self, String> {
+    pub fn new(
+        shard: ShardId,
+        options: ReplicaOptions,
+        restored: Restored,
+    ) -> Result<Self, String> {
         let Restored { hard_state, applied, entries, is_doubtful } = restored;
-        let mut tail = Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state));
+        let mut tail =
+            Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state));
         for (start, entry) in entries {
             tail.push(raft_entry(start.index, entry));
         }
         let commit = hard_state.commit.max(applied.0).0.min(tail.last());
-        tail.set_hard_state(&eraftpb::HardState { commit, ..raft_hard_state(&hard_state, applied.0) });
+        tail.set_hard_state(&eraftpb::HardState {
+            commit,
+            ..raft_hard_state(&hard_state, applied.0)
+        });
         let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
         let election_tick = usize::try_from(election_ticks).unwrap_or(usize::MAX / 4);
@@ -367,7 +378,8 @@ impl Replica {
             // The first leaders are spread over the nodes.
             if self.heir() == self.options.node { least / 3 + 1 } else { 2 * least - 1 }
         } else {
-            let dice = mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
+            let dice =
+                mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
             least + usize::try_from(dice % least as u64).unwrap_or(0)
         };
         self.raw.raft.set_randomized_election_timeout(timeout);
@@ -480,11 +492,12 @@ impl Replica {
         }
         let heir = self.heir();
         let last = self.last().0;
-        let keeps_up = self.is_serving()
-            && heir != self.options.node
-            && self.raw.raft.prs().get(heir.0).is_some_and(|progress| {
-                progress.recent_active && progress.matched + SLACK >= last
-            });
+        let keeps_up =
+            self.is_serving()
+                && heir != self.options.node
+                && self.raw.raft.prs().get(heir.0).is_some_and(|progress| {
+                    progress.recent_active && progress.matched + SLACK >= last
+                });
         if !keeps_up {
             self.heir_ready_since = None;
             return;
@@ -523,8 +536,11 @@ impl Replica {
             return None;
         }
         let entry = self.raw.store().get(next)?;
-        let data =
-            if entry.data.is_empty() { Bytes::from_static(&NO_CHANGES) } else { entry.data.clone() };
+        let data = if entry.data.is_empty() {
+            Bytes::from_static(&NO_CHANGES)
+        } else {
+            entry.data.clone()
+        };
         Some((data, next <= self.overlap))
     }
 

@@ -71,7 +71,8 @@ impl Replica {
             self.orders.push(LogOrder::Restart(index, term));
         }
         let entries = ready.take_entries();
-        if let Some(first) = entries.first().filter(|first| first.index <= self.raw.store().last()) {
+        if let Some(first) = entries.first().filter(|first| first.index <= self.raw.store().last())
+        {
             let index = LogIndex(first.index);
             let before = self.raw.store().term_of(LogIndex(index.0 - 1)).unwrap_or_default();
             self.raw.mut_store().truncate(index.0);

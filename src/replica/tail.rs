@@ -182,8 +182,7 @@ mod tests {
         let (index, term) = (LogIndex(base.0), Term(base.1));
         let mut tail = Tail::new((index, term), HardState::default(), ConfState::default());
         for (index, term) in (base.0 + 1..).zip(terms) {
-            let entry =
-                Entry { index, term: *term, data: vec![0; 100].into(), ..Entry::default() };
+            let entry = Entry { index, term: *term, data: vec![0; 100].into(), ..Entry::default() };
             tail.push(entry);
         }
         tail

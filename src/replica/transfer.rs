@@ -242,7 +242,8 @@ impl Replica {
             self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace });
         }
         let staging = self.staging.as_mut()?;
-        if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place) {
+        if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place)
+        {
             return None;
         }
         staging.next += 1;

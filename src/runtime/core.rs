@@ -24,8 +24,8 @@ use super::logger::Logs;
 use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
 use super::pubsub::PubSub;
-use super::ring::{Completion, Op, Ring, Token};
 use super::replicas::Replicas;
+use super::ring::{Completion, Op, Ring, Token};
 use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
@@ -169,7 +169,7 @@ impl<'a> Core<'a> {
             stop,
             peers,
             logs: Logs::new(log_files, recovering),
-            replicas: Replicas::default(),
+            replicas: Replicas::new(&node.config.load()),
             is_loading: true,
             leaving: Vec::new(),
             scratch: None,

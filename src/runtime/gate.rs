@@ -129,9 +129,11 @@ impl Gate {
     }
 }
 
-const LOG_FAILED: &[u8] = b"-MISCONF Errors writing to the log: this write and those after it may be \
+const LOG_FAILED: &[u8] =
+    b"-MISCONF Errors writing to the log: this write and those after it may be \
     lost. Closing the connection.\r\n";
-const DEPOSED: &[u8] = b"-CLUSTERDOWN This node has ceased to lead the shard: whether this command and those after \
+const DEPOSED: &[u8] =
+    b"-CLUSTERDOWN This node has ceased to lead the shard: whether this command and those after \
     it have been carried out is not known. Closing the connection.\r\n";
 
 impl Core<'_> {
@@ -160,14 +162,15 @@ impl Core<'_> {
     /// Lets go what need not wait any more.
     fn release_output(&mut self, connection: &mut Connection) {
         let (node, core, engine) = (self.node, self.id, &self.engine);
-        let has_failed = connection.output.release(|gate| match gate.passage(node, engine.mono_now()) {
-            Passage::Shut => {
-                gate.wait(node, core);
-                // It may have opened before that was noted.
-                gate.passage(node, engine.mono_now())
-            }
-            passage => passage,
-        });
+        let has_failed =
+            connection.output.release(|gate| match gate.passage(node, engine.mono_now()) {
+                Passage::Shut => {
+                    gate.wait(node, core);
+                    // It may have opened before that was noted.
+                    gate.passage(node, engine.mono_now())
+                }
+                passage => passage,
+            });
         if has_failed {
             connection.fail_output(if self.replicas.is_on { DEPOSED } else { LOG_FAILED });
         }

@@ -14,8 +14,8 @@ use memmap2::Mmap;
 use crate::config::{Config, Durability};
 use crate::limits::LOG_BUFFER_BYTES;
 use crate::log::{
-    ALIGN_BYTES, AlignedBuffer, BLOCK_BYTES, Directory, DirectoryId, DiskError, HardState, Job, OpenError,
-    Recovery, Resume, SegmentFile, StreamOptions, start_over,
+    ALIGN_BYTES, AlignedBuffer, BLOCK_BYTES, Directory, DirectoryId, DiskError, HardState, Job,
+    OpenError, Recovery, Resume, SegmentFile, StreamOptions, start_over,
 };
 use crate::metrics::lock;
 use crate::types::{LogIndex, ShardId, Term};

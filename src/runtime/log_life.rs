@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::core::Core;
+use super::replicas::RecoveringReplica;
 use crate::config::Durability;
 use crate::limits::RECOVERY_STEP_US;
-use super::replicas::RecoveringReplica;
 use crate::log::{Item, LogEntry, OpenError, RecordStart, Recovery, Stream};
 use crate::metrics::Step;
 use crate::shard::{Shard, SnapshotPolicy};
@@ -139,7 +139,8 @@ impl Core<'_> {
         if let Some(replica) = replica
             && let Err(error) = self.start_replica(id, replica, is_doubtful)
         {
-            self.node.fail_start(format!("The replica of shard {} can't be started: {error}.", id.0));
+            self.node
+                .fail_start(format!("The replica of shard {} can't be started: {error}.", id.0));
             self.ask_to_stop();
         }
         self.node.log(id).set_loading(false);
@@ -186,7 +187,11 @@ impl Core<'_> {
                 self.logs.is_unsettled = true;
                 continue;
             }
-            match self.logs.files.start_over(id, self.node.slots.shard_count(), (stats.ended_at(), Term(0))) {
+            match self.logs.files.start_over(
+                id,
+                self.node.slots.shard_count(),
+                (stats.ended_at(), Term(0)),
+            ) {
                 Ok(resume) => {
                     stats.note_begun(None);
                     let stream = Stream::new(resume, self.logs.files.options(&self.config));

@@ -8,6 +8,7 @@
 use super::attend::News;
 use super::core::Core;
 use super::mail::Message;
+use crate::config::Config;
 use crate::log::{HardState, LogEntry, RecordStart, Stream};
 use crate::replica::{Replica, ReplicaOptions, Restored, ShardMessage};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -26,6 +27,10 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { is_on: config.is_in_cluster(), ..Self::default() }
+    }
+
     /// Whether something is to be done before the core may sleep.
     pub(super) fn is_busy(&self) -> bool {
         !self.waiting.is_empty() || !self.restarts.is_empty()
@@ -85,6 +90,11 @@ impl Core<'_> {
     }
 
     // --- every turn -----------------------------------------------------------------------------------
+
+    /// Sends something to another node.
+    fn send_to_node(&mut self, _: NodeId, _: &ShardMessage) {}
+
+    fn unblock_clients_of(&mut self, _: ShardId) {}
 
     /// Counts time, and lets replicas hear what has been said; before the logs are stepped.
     pub(super) fn attend_replicas(&mut self) {

@@ -149,7 +149,10 @@ impl Ring {
         // A process with fewer descriptors than that does without.
         let registers = ring.submitter().register_files_sparse(REGISTERED_SOCKETS_MAX).is_ok();
         let registered_max = if registers { REGISTERED_SOCKETS_MAX } else { 0 };
-        Ok((Self { ring, tick, alarm, pulse, registered_max, waiting: 0, backlog: Vec::new() }, buffers))
+        Ok((
+            Self { ring, tick, alarm, pulse, registered_max, waiting: 0, backlog: Vec::new() },
+            buffers,
+        ))
     }
 
     /// The descriptor by which other cores ring this one.

@@ -22,8 +22,8 @@ use crate::types::{DbIndex, Key, Now, ShardId, Slot};
 use durable::Durable;
 pub use durable::SnapshotPolicy;
 pub(crate) use durable::payload;
-use replicated::Replicated;
 pub use replicated::Awaited;
+use replicated::Replicated;
 pub use waiting::Wait;
 use waiting::Waiting;
 

@@ -216,14 +216,13 @@ impl Shard {
 
     /// Bytes of memory for entries and messages.
     pub(super) fn replica_memory_bytes(&self) -> usize {
-        self.replicated
-            .as_ref()
-            .map_or(0, |it| it.replica.memory_bytes() + it.unwritten_bytes)
+        self.replicated.as_ref().map_or(0, |it| it.replica.memory_bytes() + it.unwritten_bytes)
     }
 
     /// Does what is due.
     pub(super) fn step_replica(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let (Some(mut replicated), Some(mut log)) = (self.replicated.take(), self.log.take()) else {
+        let (Some(mut replicated), Some(mut log)) = (self.replicated.take(), self.log.take())
+        else {
             return;
         };
         let it = &mut *replicated;
@@ -236,7 +235,9 @@ impl Shard {
         carry_out_orders(it, &mut log, effects);
         self.apply(it);
         self.send_parts(it, now);
-        effects.extend(it.replica.take_hard_state().map(|state| Effect::SaveHardState(Box::new(state))));
+        effects.extend(
+            it.replica.take_hard_state().map(|state| Effect::SaveHardState(Box::new(state))),
+        );
         if it.restart.is_none() {
             let committed = it.replica.committed().min(log.stream.last_index());
             log.stream.commit(committed, effects);
@@ -302,9 +303,7 @@ impl Shard {
     /// Makes parts of a snapshot that another replica is sent.
     fn send_parts(&mut self, it: &mut Replicated, now: Now) {
         let upheavals = self.keyspace.upheavals();
-        let seen = LogIndex(
-            it.replica.last().0 + u64::from(self.keyspace.changes_len() > 0),
-        );
+        let seen = LogIndex(it.replica.last().0 + u64::from(self.keyspace.changes_len() > 0));
         let Some(outgoing) = it.replica.outgoing().filter(|outgoing| outgoing.wants_part()) else {
             return;
         };

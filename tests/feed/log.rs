@@ -6,10 +6,10 @@
 use ringmain::cache::{Expiry, KeyspaceOptions};
 use ringmain::limits::DATABASES;
 use ringmain::log::{
-    BLOCK_BYTES, Directory, Effect, Item, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest,
-    Next, OpenError, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader,
-    RecordKind, RecordSeed, Recovery, SEGMENT_HEADER_BYTES, Salvage, Scan, SegmentFile,
-    SegmentHeader, Stop, Stream, StreamOptions, rebuild_manifest, record_bytes, start_over,
+    BLOCK_BYTES, Directory, Effect, Item, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest, Next,
+    OpenError, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader, RecordKind,
+    RecordSeed, Recovery, SEGMENT_HEADER_BYTES, Salvage, Scan, SegmentFile, SegmentHeader, Stop,
+    Stream, StreamOptions, rebuild_manifest, record_bytes, start_over,
 };
 use ringmain::shard::Shard;
 use ringmain::types::{
