@@ -372,11 +372,10 @@ impl Replica {
     /// The crate chooses election timeouts at random; here they follow from the node, the shard and the term, so
     /// that a run can be repeated.
     fn set_timeout(&mut self) {
-        let raft = &mut self.raw.raft;
-        let least = raft.election_timeout();
-        let timeout = if raft.term == 0 {
+        let least = self.raw.raft.election_timeout();
+        let timeout = if self.raw.raft.term == 0 {
             // The first leaders are spread over the nodes.
-            if self.heir() == self.options.node { least / 3 + 1 } else { 2 * least - 1 }
+            if self.heir() == self.options.node { least } else { 2 * least - 1 }
         } else {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
