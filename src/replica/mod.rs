@@ -17,6 +17,7 @@
 
 mod codec;
 mod fields;
+pub mod link;
 pub mod message;
 mod sense;
 
