@@ -197,7 +197,9 @@ impl Sending<'_> {
                 self.link.refresh();
                 Ok(self.later(&answer))
             }
-            Ok(answer) if answer.status() == Status::TokenNotReached => Ok(self.later(&answer)),
+            Ok(answer) if matches!(answer.status(), Status::TokenNotReached | Status::NoLeader) => {
+                Ok(self.later(&answer))
+            }
             Ok(answer) => Ok(Next::Answer(answer)),
             Err(Failure::Lost(lost)) => self.lost(lost),
             Err(Failure::TimedOut { sent, trouble }) => Err(self.late(sent, trouble)),

@@ -169,7 +169,13 @@ impl Error {
             | Self::TimedOut { .. }
             | Self::UnknownFate { .. } => true,
             Self::Rejected { status, .. } => {
-                matches!(status, Status::OutOfMemory | Status::TokenNotReached | Status::Moved)
+                matches!(
+                    status,
+                    Status::OutOfMemory
+                        | Status::TokenNotReached
+                        | Status::Moved
+                        | Status::NoLeader
+                )
             }
             Self::Invalid(_) | Self::TooLong { .. } | Self::BadReply { .. } => false,
         }

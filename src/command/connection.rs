@@ -98,6 +98,7 @@ fn reset(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     cx.session.no_touch = false;
     cx.session.durability = None;
     cx.session.no_evict = false;
+    cx.session.reads_followers = false;
     cx.session.reply_mode = ReplyMode::On;
     cx.session.info.set_flags(ClientFlags::all(), false);
     cx.session.info.names().name.clear();

@@ -1,8 +1,11 @@
 //! What a command can answer instead of a result, in Redis's words.
 
+use std::net::IpAddr;
+
 use crate::cache::WrongType;
 use crate::config::Durability;
 use crate::log::Refusal;
+use crate::types::Slot;
 
 impl From<WrongType> for Error {
     fn from(WrongType: WrongType) -> Self {
@@ -52,6 +55,19 @@ pub enum Error {
     /// Authentication is required.
     #[error("NOAUTH Authentication required.")]
     NoAuth,
+    /// Another core, or another node of the cluster, serves the slot.
+    #[error("MOVED {} {ip}:{port}", slot.0)]
+    Moved {
+        /// The slot.
+        slot: Slot,
+        /// Where to ask: the address, ...
+        ip: IpAddr,
+        /// ... and the port.
+        port: u16,
+    },
+    /// No node of the cluster is known to lead the slot's shard.
+    #[error("CLUSTERDOWN Hash slot not served")]
+    SlotNotServed,
     /// Any other text that never changes, code included.
     #[error("{0}")]
     Static(&'static str),

@@ -63,7 +63,7 @@ pub struct View {
 
 impl View {
     /// The shards that a command over all keys covers, in order; none on the port of a core that has
-    /// none.
+    /// none. In a cluster only those that this node serves.
     pub fn shards(self, owners: &Owners) -> impl Iterator<Item = ShardId> + '_ {
         let all = (0..owners.slots().shard_count()).map(ShardId);
         all.filter(move |shard| self.covers(owners, *shard))
@@ -76,7 +76,7 @@ impl View {
     }
 
     fn covers(self, owners: &Owners, shard: ShardId) -> bool {
-        self.core.is_none_or(|core| owners.core_of(shard) == core)
+        owners.serves(shard) && self.core.is_none_or(|core| owners.core_of(shard) == core)
     }
 }
 

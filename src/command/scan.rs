@@ -180,7 +180,9 @@ impl Cursor {
         if shard >= owners.slots().shard_count() || self.local >> LOCAL_BITS != 0 {
             return None;
         }
-        if self.local == 0 { view.shard_from(owners, shard) } else { Some(ShardId(shard)) }
+        // Where another node of the cluster serves the shard by now, the rest of its keys is there.
+        let is_within = self.local != 0 && owners.serves(ShardId(shard));
+        if is_within { Some(ShardId(shard)) } else { view.shard_from(owners, shard) }
     }
 
     /// Where the walk goes on when `shard`'s keyspace answered `local`; the start is the end.
@@ -301,7 +303,9 @@ pub(super) fn walk(
     match exec.each().next() {
         None => 0,
         Some((shard, keyspace)) => {
-            let local = keyspace.scan(db, cursor.local, count, now, &mut visit);
+            let is_within = u64::from(shard.0) == cursor.shard;
+            let local = if is_within { cursor.local } else { 0 };
+            let local = keyspace.scan(db, local, count, now, &mut visit);
             Cursor::after(shard, local, view, owners).number()
         }
     }

@@ -44,6 +44,8 @@ pub struct Session {
     pub no_touch: bool,
     /// `CLIENT NO-EVICT`.
     pub no_evict: bool,
+    /// `READONLY`: it would have what a follower has, which may be behind.
+    pub reads_followers: bool,
     /// `CLIENT REPLY`.
     pub reply_mode: ReplyMode,
     /// In `MONITOR` mode.

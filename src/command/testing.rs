@@ -99,6 +99,7 @@ impl<'a> Client<'a> {
             authenticated: node.config.load().requirepass.is_none(),
             no_touch: false,
             no_evict: false,
+            reads_followers: false,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

@@ -37,12 +37,12 @@ pub use tracking::Tracking;
 pub use transaction::ClientTransaction;
 pub use waiting::ClientWait;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::config::Live;
 use crate::metrics::{CoreMetrics, Rates, Totals, lock};
-use crate::types::{CoreId, Now, ShardId, SlotMap, UnixMs};
+use crate::types::{CoreId, NodeId, Now, ShardId, SlotMap, UnixMs};
 
 /// What a node is built with.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub struct NodeOptions {
 /// The server as its commands see it.
 #[derive(Debug)]
 pub struct Node {
+    /// Which node of a cluster it is; `None` for a server on its own.
+    pub id: Option<NodeId>,
     /// The current configuration.
     pub config: Live,
     /// Slots to shards.
@@ -124,7 +126,9 @@ impl Node {
     /// A node without clients.
     pub fn new(options: NodeOptions) -> Self {
         let NodeOptions { slots, topology, run_id, started_at, process, host, config } = options;
+        let id = Some(NodeId(config.load().node_id)).filter(|id| id.0 != 0);
         Self {
+            id,
             config,
             slots,
             owners: OwnerTable::new(slots),
@@ -175,6 +179,27 @@ impl Node {
     #[inline]
     pub fn replica(&self, shard: ShardId) -> &ReplicaStats {
         &self.replicas[usize::from(shard.0)]
+    }
+
+    /// Rises with every change of what clients are told: owners of shards and, in a cluster, its members and
+    /// the leaders of its shards. Comparable within one run of the server.
+    #[inline]
+    pub fn topology_epoch(&self) -> u64 {
+        // Both only rise, and so does their sum. Without a cluster the second is 0 for good.
+        self.owners.epoch() + self.members.epoch()
+    }
+
+    /// The owners of all shards and, in a cluster, which of them this node serves, as of
+    /// [`topology_epoch`](Self::topology_epoch) or later.
+    pub fn served_owners(&self) -> Arc<Owners> {
+        // Read first, so that what is read then is as new.
+        let members_epoch = self.members.epoch();
+        let owners = self.owners.load();
+        if self.id.is_none() {
+            return owners;
+        }
+        let epoch = owners.epoch() + members_epoch;
+        Arc::new(owners.in_cluster(epoch, |shard| self.replica(shard).is_serving()))
     }
 
     /// Whether data is being recovered.

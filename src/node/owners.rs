@@ -23,6 +23,8 @@ pub struct Owners {
     cores: Box<[CoreId]>,
     /// The epoch that last gave a core a shard, indexed by core.
     core_epochs: Box<[u64]>,
+    /// Whether this node serves the shard, indexed by shard; empty where it serves all of them.
+    served: Box<[bool]>,
 }
 
 impl Owners {
@@ -32,12 +34,25 @@ impl Owners {
         let cores = (0..slots.shard_count()).map(|shard| slots.first_core_of(ShardId(shard)));
         let core_epochs = (1..=u64::from(slots.core_count())).collect();
         let epoch = u64::from(slots.core_count());
-        Self { slots, epoch, cores: cores.collect(), core_epochs }
+        Self { slots, epoch, cores: cores.collect(), core_epochs, served: Box::default() }
     }
 
     /// Rises with every change. Comparable within one run of the server.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The same owners on a node of a cluster, whose topology has another epoch, with the shards that it
+    /// serves.
+    pub fn in_cluster(&self, epoch: u64, serves: impl FnMut(ShardId) -> bool) -> Self {
+        let shards = (0..self.slots.shard_count()).map(ShardId);
+        Self { epoch, served: shards.map(serves).collect(), ..self.clone() }
+    }
+
+    /// Whether this node serves `shard`: in a cluster another one may.
+    #[inline]
+    pub fn serves(&self, shard: ShardId) -> bool {
+        self.served.get(usize::from(shard.0)).is_none_or(|serves| *serves)
     }
 
     /// Slots to shards.

@@ -39,6 +39,9 @@ use crate::types::{ClientId, Key, MonoUs, ShardId};
 
 /// What the client of a command is answered whose wait `CLIENT UNBLOCK` ends with an error.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+/// What Redis tells clients who wait at a primary that has become a replica.
+const DEPOSED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
+                       (master -> replica?)";
 
 /// A connection's wait.
 #[derive(Debug)]
@@ -363,10 +366,10 @@ impl Core<'_> {
     }
 
     /// As in Redis Cluster, who waits on a core's own port for keys that the core serves no longer is told where they
-    /// are. Elsewhere it goes on waiting: it is served wherever the shard is.
+    /// are. Elsewhere it goes on waiting: it is served wherever the shard is, unless that is on another node.
     #[cold]
     fn redirect_waits(&mut self) {
-        if !self.config.cluster_enabled {
+        if !self.config.cluster_enabled && !self.is_in_cluster() {
             return;
         }
         let tokens: Vec<Token> = self.blocked.clients.values().copied().collect();
@@ -382,12 +385,18 @@ impl Core<'_> {
     /// What a connection is answered whose wait ends because its keys have moved; none if it goes on.
     fn redirection(&self, connection: &Connection) -> Option<Vec<u8>> {
         let (wait, ns) = connection.waiting.as_ref()?.keys.as_ref()?;
-        let has_moved = connection.port == Port::Core
-            && wait.all_shards(self.node.slots).iter().any(|shard| !self.is_owner(*shard));
-        if !has_moved || !wait.end() {
+        let shards = wait.all_shards(self.node.slots);
+        let is_deposed = shards.iter().any(|shard| !self.serves(*shard));
+        let has_moved = self.config.cluster_enabled
+            && connection.port == Port::Core
+            && shards.iter().any(|shard| !self.is_owner(*shard));
+        if !(is_deposed || has_moved) || !wait.end() {
             return None;
         }
-        let error = self.moved(connection, wait.call.slot).to_string();
+        let error = match is_deposed {
+            true => DEPOSED.to_owned(),
+            false => self.moved(connection, wait.call.slot).to_string(),
+        };
         self.engine.count_unserved(wait.call.entry.id, *ns, Some(&error));
         let mut reply = Vec::new();
         Reply::new(&mut reply, wait.call.proto).error(&error);

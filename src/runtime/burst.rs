@@ -164,7 +164,8 @@ impl Core<'_> {
         }
         let mut end = burst.gather(frames, (bytes, at), limits, self.node.slots);
         let Some(first) = burst.requests.first() else { return RanBurst { end, count: 0 } };
-        if burst.requests.len() < BURST_REQUESTS_MIN {
+        let is_elsewhere = burst.left.iter().any(|shard| !self.serves(*shard));
+        if burst.requests.len() < BURST_REQUESTS_MIN || is_elsewhere {
             frames.rewind(first.index);
             return RanBurst { end: first.start, count: 0 };
         }

@@ -373,6 +373,7 @@ mod tests {
             authenticated: true,
             no_touch: false,
             no_evict: false,
+            reads_followers: false,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

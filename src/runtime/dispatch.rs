@@ -399,7 +399,8 @@ impl Core<'_> {
             Handler::KeyedOrAll(_, is_for_all)
                 if !self.config.cluster_enabled && is_for_all(args) =>
             {
-                Ok(route_over((0..slots.shard_count()).map(ShardId).collect()))
+                let all = route_over((0..slots.shard_count()).map(ShardId).collect());
+                self.admit_route(connection, call.slot, all)
             }
             Handler::KeyedOrAll(..) => self.route_keys(connection, call.entry, args, call.slot),
             Handler::Cursor(_, position) => {
@@ -448,12 +449,12 @@ impl Core<'_> {
             return Err(self.moved(connection, slot));
         }
         if others.is_empty() {
-            return Ok(Route::One(shard));
+            return self.admit_route(connection, slot, Route::One(shard));
         }
         others.push(shard);
         others.sort_unstable();
         others.dedup();
-        Ok(Route::Many(others))
+        self.admit_route(connection, slot, Route::Many(others))
     }
 
     /// All shards that the client sees.
@@ -461,11 +462,16 @@ impl Core<'_> {
         route_over(connection.session.view.shards(&self.engine.owners).collect())
     }
 
+    /// Another core serves a slot; or another node, which then is the one to tell of.
     pub(super) fn moved(&self, connection: &Connection, slot: Slot) -> Error {
-        let core = self.engine.owners.core_of(self.node.slots.shard_of(slot));
+        let shard = self.node.slots.shard_of(slot);
+        if !self.serves(shard) {
+            return self.served_elsewhere(slot);
+        }
+        let core = self.engine.owners.core_of(shard);
         let topology = &self.node.topology;
         let ip = topology.announce_ip.unwrap_or(connection.session.info.laddr.ip());
-        Error::Text(format!("MOVED {} {ip}:{}", slot.0, topology.port_of(core)))
+        Error::Moved { slot, ip, port: topology.port_of(core) }
     }
 
     /// Sends a connection that has not found its core yet to the owner of `shard`.

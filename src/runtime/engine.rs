@@ -103,7 +103,7 @@ impl<'a> Engine<'a> {
         Self {
             node,
             metrics,
-            owners: node.owners.load(),
+            owners: node.served_owners(),
             now: Now::default(),
             loads: vec![ShardLoad::default(); node.loads.len()].into(),
             handover: Handover::default(),

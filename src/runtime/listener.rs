@@ -123,6 +123,7 @@ impl Core<'_> {
             authenticated: self.config.requirepass.is_none(),
             no_touch: false,
             no_evict: false,
+            reads_followers: false,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

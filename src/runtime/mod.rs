@@ -19,6 +19,7 @@
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
 //! | `room` | the memory limit, shared out among the shards |
+//! | `redirect` | in a cluster: what this node does not serve, and who does |
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
 //! | `mail` | messages between cores |
@@ -49,6 +50,7 @@ mod mail;
 mod multi;
 mod output;
 mod pubsub;
+mod redirect;
 mod ring;
 mod room;
 mod shards;

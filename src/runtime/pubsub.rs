@@ -271,7 +271,7 @@ impl Core<'_> {
         entry: &Entry,
         args: &Args<'_>,
     ) -> Result<(), Error> {
-        if !self.config.cluster_enabled {
+        if !self.config.cluster_enabled && !self.is_in_cluster() {
             return Ok(());
         }
         let mut slots = entry.command.keys.positions(args).map(|at| key_slot(args.at(at)));
@@ -279,20 +279,26 @@ impl Core<'_> {
         if slots.any(|other| other != slot) {
             return Err(CROSS_SLOT);
         }
-        let is_here =
-            connection.port != Port::Core || self.is_owner(self.node.slots.shard_of(slot));
+        let shard = self.node.slots.shard_of(slot);
+        let is_here = self.serves(shard)
+            && (!self.config.cluster_enabled
+                || connection.port != Port::Core
+                || self.is_owner(shard));
         if is_here { Ok(()) } else { Err(self.moved(connection, slot)) }
     }
 
     /// Shards have new owners: whoever listens, on this core's own port, to a channel whose slot is no
-    /// longer served there is told that he does not any more, as by a Redis Cluster.
+    /// longer served there is told that he does not any more, as by a Redis Cluster; and so is, on any port,
+    /// whose channel another node of the cluster serves now.
     pub(super) fn end_moved_subscriptions(&mut self) {
-        if !self.config.cluster_enabled {
+        if !self.config.cluster_enabled && !self.is_in_cluster() {
             return;
         }
         let channels = self.pubsub.shard_channels.iter();
-        let moved =
-            channels.filter(|(name, _)| !self.is_owner(self.node.slots.shard_of(key_slot(name))));
+        let moved = channels.filter(|(name, _)| {
+            let shard = self.node.slots.shard_of(key_slot(name));
+            !self.is_owner(shard) || !self.serves(shard)
+        });
         let moved: Vec<(Name, Vec<Token>)> =
             moved.map(|(name, tokens)| (name.clone(), tokens.iter().copied().collect())).collect();
         for (name, tokens) in moved {
@@ -302,7 +308,8 @@ impl Core<'_> {
 
     fn end_moved_subscription(&mut self, token: Token, channel: &[u8]) {
         let Some(mut connection) = self.connections.take(token) else { return };
-        if connection.port == Port::Core {
+        let is_served = self.serves(self.node.slots.shard_of(key_slot(channel)));
+        if !is_served || (self.config.cluster_enabled && connection.port == Port::Core) {
             let (session, node) = (&mut connection.session, self.node);
             session.leave(node, self.id, Kind::Shard, channel);
             self.pubsub.remove(Kind::Shard, channel, token);

@@ -84,8 +84,12 @@ impl Core<'_> {
             return 0;
         }
         for request in &requests.window.requests {
+            let shard = self.node.slots.shard_of(request.slot);
             let Some(call) = self.plain_call(connection, request, requests) else { break };
-            sorted.add(call, self.node.slots.shard_of(request.slot));
+            if !self.serves(shard) {
+                break;
+            }
+            sorted.add(call, shard);
         }
         let mut left = std::mem::take(&mut sorted.left);
         sorted.is_direct = left.len() == 1 || connection.binary.is_some();

@@ -19,16 +19,16 @@ use crate::protocol::{Proto, Reply};
 use crate::types::ShardId;
 
 impl Core<'_> {
-    /// Whether shards have changed owners since this core last looked.
+    /// Whether shards have changed owners since this core last looked, or the cluster what is told of it.
     #[inline]
     pub(super) fn has_new_owners(&self) -> bool {
-        self.node.owners.epoch() != self.engine.owners.epoch()
+        self.node.topology_epoch() != self.engine.owners.epoch()
     }
 
     /// Looks at the owners again, between turns. Shards that left are simply not taken any more; those
     /// that came are looked after from this turn on: their room, and what they do unasked.
     pub(super) fn follow_owners(&mut self) {
-        self.engine.owners = self.node.owners.load();
+        self.engine.owners = self.node.served_owners();
         self.shards.set_own(self.engine.owners.shards_of(self.id).collect());
         self.shards.take_own();
         self.update_room();

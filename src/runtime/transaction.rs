@@ -110,7 +110,8 @@ impl Core<'_> {
         if entry.command.flags.contains(Flags::NO_MULTI) {
             return self.refuse(connection, Some(entry), &NOT_IN_TRANSACTION);
         }
-        if self.config.cluster_enabled || !connection.placed || self.config.maxmemory_bytes > 0 {
+        let is_to_route = self.config.cluster_enabled || self.is_in_cluster();
+        if is_to_route || !connection.placed || self.config.maxmemory_bytes > 0 {
             let route = self.route(connection, &call(&connection.session, entry, slot), args);
             let shard = match route {
                 Err(error) => return self.refuse(connection, Some(entry), &error),
@@ -200,6 +201,13 @@ impl Core<'_> {
         if self.is_to_wait(connection, &needed) {
             return Flow::Left;
         }
+        // From here on no shard is served by another node without its token's holder knowing.
+        if self.is_in_cluster()
+            && let Err(error) = self.shards_of_transaction(connection)
+        {
+            self.end_transaction(connection);
+            return self.reject(connection, Some(call.entry), &error);
+        }
         if self.has_changed(connection) {
             if !self.is_muted(connection) {
                 Reply::new(connection.output.tail(), call.proto).null_array();
@@ -247,6 +255,9 @@ impl Core<'_> {
     fn shards_of_transaction(&self, connection: &Connection) -> Result<Vec<ShardId>, Error> {
         let mut needed: Vec<ShardId> =
             connection.session.transaction.watches.keys().copied().collect();
+        if let Some(shard) = needed.iter().find(|shard| !self.serves(**shard)) {
+            return Err(self.served_elsewhere(Slot(self.node.slots.slots_of(*shard).start)));
+        }
         let Some(queue) = &connection.queue else { return Ok(needed) };
         if queue.commands.iter().any(|command| command.entry.full_name == "client|tracking") {
             needed.extend((0..self.node.slots.shard_count()).map(ShardId));

@@ -117,7 +117,8 @@ impl From<Error> for Failure {
             Error::NotDurable(_) => Status::DurabilityUnavailable,
             Error::Static(text) if text.starts_with("WRONGPASS") => Status::AuthFailed,
             Error::Static(text) if text.contains("would overflow") => Status::Overflow,
-            Error::Text(text) if text.starts_with("MOVED ") => Status::Moved,
+            Error::Moved { .. } => Status::Moved,
+            Error::SlotNotServed => Status::NoLeader,
             Error::Syntax
             | Error::DbIndex
             | Error::NoSuchKey

@@ -54,8 +54,10 @@ pub enum Status {
     AuthFailed = 0x38,
     /// The command would change the connection's protocol.
     NotAllowed = 0x39,
-    /// Another core serves this slot (cluster mode).
+    /// Another core, or another node of the cluster, serves this slot.
     Moved = 0x3a,
+    /// No node of the cluster is known to serve this slot now.
+    NoLeader = 0x3b,
     /// What came is no frame. The connection is closed.
     BadFrame = 0x40,
     /// A version that is not spoken here. The connection is closed.
@@ -72,7 +74,7 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Ok,
         Self::NotFound,
         Self::Exists,
@@ -94,6 +96,7 @@ impl Status {
         Self::AuthFailed,
         Self::NotAllowed,
         Self::Moved,
+        Self::NoLeader,
         Self::BadFrame,
         Self::BadVersion,
         Self::BadChecksum,
