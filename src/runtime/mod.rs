@@ -27,6 +27,8 @@
 //! | `log_life` | logs are read at the start, begun and ended while the server runs, closed |
 //! | `gate` | replies that wait for the disk |
 //! | `log_waits` | clients that wait for what all logs come to |
+//! | `links`, `link`, `link_traffic` | connections between nodes: who is linked to, one of them, their bytes |
+//! | `replicas` | what comes over them for the shards of this core |
 
 mod attend;
 mod batch;
@@ -41,6 +43,9 @@ mod engine;
 mod frames;
 mod gate;
 mod input;
+mod link;
+mod link_traffic;
+mod links;
 mod listener;
 mod log_files;
 mod log_life;
@@ -51,6 +56,7 @@ mod multi;
 mod output;
 mod pubsub;
 mod redirect;
+mod replicas;
 mod ring;
 mod room;
 mod shards;
@@ -69,6 +75,7 @@ mod window;
 
 pub(crate) use connection::Port;
 pub(crate) use core::CoreParts;
+pub(crate) use links::LinkOptions;
 pub(crate) use listener::Listener;
 pub(crate) use log_files::{
     Content, Folder, LogFiles, direct_align_bytes, disk_error, free_bytes, shard_folder,

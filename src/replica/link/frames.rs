@@ -51,6 +51,11 @@ impl FrameWriter {
         self.out.len()
     }
 
+    /// Bytes of memory held for it.
+    pub fn memory_bytes(&self) -> usize {
+        self.out.capacity()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
