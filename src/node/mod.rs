@@ -37,8 +37,8 @@ pub use tracking::Tracking;
 pub use transaction::ClientTransaction;
 pub use waiting::ClientWait;
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::config::Live;
 use crate::metrics::{CoreMetrics, Rates, Totals, lock};
