@@ -17,6 +17,21 @@ pub const LONG_BYTES_MIN: usize = 1024 * 1024;
 pub const DATABASES: u8 = 16;
 /// Most shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
+/// Entries that are proposed and not committed, beyond which changes gather for the next.
+pub const REPLICA_ENTRY_WINDOW: u64 = 8;
+/// Bytes of entries in one message to another replica, unless one entry is longer.
+pub const REPLICA_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Bytes of entries that a replica keeps in memory for others that are behind, beyond those that it needs itself.
+pub const REPLICA_TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of entries that it keeps while a snapshot is on its way, beyond which that is given up.
+pub const REPLICA_PINNED_BYTES_MAX: usize = 256 * 1024 * 1024;
+const _: () = assert!(REPLICA_TAIL_BYTES_MAX < REPLICA_PINNED_BYTES_MAX);
+/// Pieces of a snapshot that are on their way to another replica at a time.
+pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 8;
+/// Bytes of entries that a follower applies in one step.
+pub const REPLICA_APPLY_BYTES: usize = 256 * 1024;
+/// Milliseconds between notes, for a start after a crash, of how far a log is committed.
+pub const REPLICA_COMMIT_EVERY_MS: u64 = 1000;
 /// Highest id of a node of a cluster.
 pub const NODE_ID_MAX: u64 = 1 << 31;
 /// Shortest secret that the nodes of a cluster may share, in bytes.
@@ -164,6 +179,19 @@ const _: () = assert!(SNAPSHOT_PART_BYTES < LOG_SHORT_BYTES_MAX);
 const _: () = assert!(LOG_SHORT_BYTES_MAX + 8192 <= LOG_BUFFER_BYTES);
 const _: () = assert!(LOG_WRITE_BYTES_MIN < LOG_BUFFER_BYTES);
 const _: () = assert!(LOG_BUFFER_BYTES < LOG_WAITING_BYTES_MAX);
+
+// Between nodes.
+
+/// Most nodes of a cluster, those on their way in or out included.
+pub const NODES_MAX: usize = 128;
+/// Indexes, terms and other counts that replicas tell each other are less.
+pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
+/// Longest context of a message or an entry of Raft's, in bytes.
+pub const REPLICA_CONTEXT_BYTES_MAX: usize = 1024;
+/// Longest content of an entry that is copied out of what was received; longer ones share its memory.
+pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
+const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(NODES_MAX <= u16::MAX as usize);
 
 // The binary protocol.
 

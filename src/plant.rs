@@ -15,6 +15,10 @@ pub(crate) enum Fault {
     SnapshotBeforeLog,
     /// Build on what a start has found without syncing it.
     TrustWhatWasFound,
+    /// Vote, and be counted, before the vote is on disk.
+    ForgetVote,
+    /// Vote after a crash as if nothing had been lost.
+    VoteInDoubt,
     /// Count what a start has found as on disk before it was synced.
     CountWhatWasFound,
 }

@@ -12,9 +12,8 @@ use ringmain::cache::{
 use ringmain::collection::list::End;
 use ringmain::collection::{Hash, List, Set, SortedSet};
 use ringmain::log::{
-    HardState, MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault,
-    RecordHeader, RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader,
-    SnapshotEnd,
+    MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader,
+    RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SnapshotEnd,
 };
 use ringmain::types::{ByteOffset, DbIndex, Key, LogIndex, SegmentId, ShardId, Term, UnixMs};
 
@@ -238,7 +237,7 @@ fn a_manifest_is_as_the_page_says() {
         first_index: LogIndex(42),
         first_segment: SegmentId(7),
         clean_index: Some(LogIndex(43)),
-        hard_state: HardState::default(),
+        base_term: Term(0),
         directory: DIRECTORY,
         base_missing: false,
     };

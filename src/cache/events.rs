@@ -122,6 +122,14 @@ pub(super) struct Events {
     happened: Vec<Event>,
 }
 
+impl Keyspace {
+    /// Notes the same events, and tracks as many keys, as another keyspace.
+    pub(super) fn take_settings_of(&mut self, other: &Self) {
+        self.events.wanted = other.events.wanted;
+        self.set_tracked_keys_max(other.observations.tracking.keys_max);
+    }
+}
+
 impl Events {
     #[inline]
     pub(super) fn are_any(&self) -> bool {

@@ -311,6 +311,17 @@ impl Keyspace {
         }
     }
 
+    /// An empty keyspace for the same slots, with the same settings, which begins with the same random numbers as this
+    /// one goes on with.
+    pub fn fresh(&self) -> Self {
+        let seed = self.random.clone().next();
+        let options = KeyspaceOptions { slots: self.slots.clone(), seed, sequence: 0 };
+        let mut fresh = Self::new(options);
+        fresh.thresholds = self.thresholds;
+        fresh.take_settings_of(self);
+        fresh
+    }
+
     /// Looks `key` up. An expired key is removed (counted as expired) and answers `None`.
     #[inline]
     pub fn get(&mut self, key: Key<'_>, now: UnixMs, access: Access) -> Option<EntryRef<'_>> {

@@ -169,6 +169,13 @@ impl Keyspace {
     }
 
     /// Notes that whatever clients keep copies of may have gone.
+    /// Tells all who observe or track keys that these may have changed: the keyspace is about to be somebody else's to
+    /// change.
+    pub fn outdate_all(&mut self) {
+        (0..crate::limits::DATABASES).for_each(|db| self.note_flush(DbIndex(db)));
+        self.note_all_tracked();
+    }
+
     pub(super) fn note_all_tracked(&mut self) {
         self.observations.tracking.note_all();
         self.observations.settle();

@@ -64,7 +64,7 @@ pub(super) struct Tracking {
     /// Bytes of the names of all keys.
     name_bytes: usize,
     /// Most keys; 0 for no limit.
-    keys_max: usize,
+    pub(super) keys_max: usize,
     /// The place of the key that is given up next.
     hand: usize,
     prefixes: Vec<(Arc<[u8]>, Tracker)>,

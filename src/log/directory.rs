@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Deref;
 
+use super::hard_state::HardState;
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::segment::SegmentFile;
 use crate::plant::{Fault, is_planted};
@@ -87,6 +88,8 @@ pub enum Job {
     SaveManifest(Manifest),
     /// Removes files that no manifest names.
     Remove(Vec<SegmentFile>),
+    /// Replaces a replica's hard state.
+    SaveHardState(Box<HardState>),
 }
 
 impl Job {
@@ -117,6 +120,7 @@ impl Job {
                 directory.sync_directory()
             }
             Self::SaveManifest(manifest) => save_manifest(directory, manifest),
+            Self::SaveHardState(state) => state.save(directory),
             Self::Remove(files) => {
                 files.iter().try_for_each(|file| match directory.remove(&file.name()) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

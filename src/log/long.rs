@@ -15,7 +15,8 @@ pub enum Piece {
 }
 
 impl Piece {
-    fn bytes(&self) -> &[u8] {
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Bytes(bytes) => bytes,
             Self::Shared(value) => value.bytes(),
@@ -43,6 +44,11 @@ impl Payload {
             Piece::Shared(value) => value.own_memory_bytes(),
         };
         self.pieces.iter().map(own).sum()
+    }
+
+    /// All of it in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.pieces.iter().map(Piece::bytes).collect::<Vec<_>>().concat()
     }
 
     /// Whether there are none.

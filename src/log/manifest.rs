@@ -13,9 +13,8 @@
 //! 32  first_index    u64      the first record that is not in the snapshot
 //! 40  first_segment  u64      the segment of that record, or the one to be begun for it
 //! 48  clean_index    u64      after a clean stop the last record, else 0
-//! 56  term           u64      Raft's hard state: the current term,
-//! 64  vote           u64      whom this replica voted for in it,
-//! 72  commit         u64      and how far the log is known to be committed
+//! 56  base_term      u64      Raft's term of the record before the first; 0 if it is not replicated
+//! 64                 16 bytes zero
 //! 80  directory      16 bytes names the data directory
 //! 96  base_missing   u8       1: the log was begun while the server ran, and its first snapshot, without
 //!                             which it means nothing, was not finished
@@ -24,7 +23,7 @@
 
 use super::record::{u32_at, u64_at};
 use super::segment::{DirectoryId, NUMBERS_END};
-use crate::types::{LogIndex, SegmentId, ShardId};
+use crate::types::{LogIndex, SegmentId, ShardId, Term};
 
 /// Name of the file in the shard's folder.
 pub const MANIFEST_NAME: &str = "manifest";
@@ -50,23 +49,12 @@ pub struct Manifest {
     pub first_segment: SegmentId,
     /// After a clean stop, the last record: then nothing may be missing.
     pub clean_index: Option<LogIndex>,
-    /// Raft's hard state.
-    pub hard_state: HardState,
+    /// Raft's term of the record before the first; 0 in a log that is not replicated.
+    pub base_term: Term,
     /// The data directory.
     pub directory: DirectoryId,
     /// Whether the log means nothing before its first snapshot is finished.
     pub base_missing: bool,
-}
-
-/// What Raft must not forget beside its log; zero in a log that is not replicated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HardState {
-    /// The current term.
-    pub term: u64,
-    /// Whom this replica voted for in it.
-    pub vote: u64,
-    /// How far the log is known to be committed.
-    pub commit: u64,
 }
 
 impl Manifest {
@@ -80,7 +68,7 @@ impl Manifest {
             first_index: LogIndex(1),
             first_segment: SegmentId(1),
             clean_index: None,
-            hard_state: HardState::default(),
+            base_term: Term(0),
             directory,
             base_missing: false,
         }
@@ -98,9 +86,9 @@ impl Manifest {
             self.first_index.0,
             self.first_segment.0,
             self.clean_index.map_or(0, |index| index.0),
-            self.hard_state.term,
-            self.hard_state.vote,
-            self.hard_state.commit,
+            self.base_term.0,
+            0,
+            0,
         ];
         for (bytes, word) in page[16..80].chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
@@ -163,7 +151,7 @@ impl Manifest {
             first_index: LogIndex(word(2)),
             first_segment: SegmentId(word(3)),
             clean_index: Some(LogIndex(word(4))).filter(|index| index.0 > 0),
-            hard_state: HardState { term: word(5), vote: word(6), commit: word(7) },
+            base_term: Term(word(5)),
             directory: *page[80..].first_chunk()?,
             base_missing: page[96] == 1,
         };

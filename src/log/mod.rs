@@ -14,6 +14,7 @@
 
 mod buffer;
 mod directory;
+mod hard_state;
 mod long;
 mod manifest;
 mod open;
@@ -31,8 +32,9 @@ mod tests;
 
 pub use buffer::{ALIGN_BYTES, AlignedBuffer};
 pub use directory::{Directory, Job, save_manifest};
+pub use hard_state::{HARD_STATE_COPY_BYTES, HARD_STATE_NAME, HardState};
 pub use long::{Payload, Piece};
-pub use manifest::{HardState, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
+pub use manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
 pub use open::{Cut, FileRead, Item, OpenError, Place, Recovery, create, start_over};
 pub use record::{
     BLOCK_BYTES, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault,
@@ -46,5 +48,6 @@ pub use segment::{
 pub use snapshot::{SNAPSHOT_END_BYTES, Snapshot, SnapshotEnd};
 pub use state::LogState;
 pub use stream::{
-    DiskError, Effect, Refusal, Resume, ResumeSegment, Stream, StreamFigures, StreamOptions,
+    DiskError, Effect, LogEntry, RecordStart, Refusal, Resume, ResumeSegment, Stream,
+    StreamFigures, StreamOptions, entry_bytes,
 };

@@ -40,7 +40,7 @@ pub use error::OpenError;
 pub enum Item<'a> {
     /// Entries of the keyspace, from a snapshot.
     Part(&'a [u8]),
-    /// Changes.
+    /// Changes: one entry of the log.
     Changes {
         /// As the journal wrote them.
         payload: &'a [u8],

@@ -43,6 +43,8 @@ pub struct Snapshot {
     shard: ShardId,
     id: SegmentId,
     first_index: LogIndex,
+    /// The term of the record before.
+    base_term: Term,
     /// The last record whose changes an entry may have seen; once all have been added.
     last_index: LogIndex,
     phase: Phase,
@@ -85,11 +87,16 @@ impl SnapshotEnd {
 }
 
 impl Snapshot {
-    pub(super) fn new(shard: ShardId, id: SegmentId, first_index: LogIndex) -> Self {
+    pub(super) fn new(
+        shard: ShardId,
+        id: SegmentId,
+        (first_index, base_term): (LogIndex, Term),
+    ) -> Self {
         Self {
             shard,
             id,
             first_index,
+            base_term,
             last_index: LogIndex(0),
             phase: Phase::Preparing,
             end: ByteOffset(0),
@@ -122,6 +129,10 @@ impl Snapshot {
 
     pub(super) fn first_index(&self) -> LogIndex {
         self.first_index
+    }
+
+    pub(super) fn base_term(&self) -> Term {
+        self.base_term
     }
 
     pub(super) fn wants_part(&self) -> bool {

@@ -20,6 +20,7 @@
 //! No I/O here: [`Stream::step`] and the completions append [`Effect`]s, which the runtime performs in
 //! any order, and answers.
 
+mod replicated;
 mod segments;
 mod snapshots;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::collections::VecDeque;
 
 use super::buffer::{ALIGN_BYTES, AlignedBuffer};
 use super::directory::Job;
+use super::hard_state::HardState;
 use super::long::{LongRecord, Payload};
 use super::manifest::Manifest;
 use super::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, RecordSeed, record_bytes};
@@ -41,6 +43,7 @@ use crate::limits::{
 };
 use crate::plant::{Fault, is_planted};
 use crate::types::{ByteOffset, LogIndex, MonoUs, Now, SegmentId, Term};
+pub use replicated::{LogEntry, RecordStart, entry_bytes};
 use segments::{Active, Closed, Spare};
 
 /// Something for the runtime to do.
@@ -63,6 +66,11 @@ pub enum Effect {
     Job(Job),
     /// A file is not written any more.
     Close(SegmentFile),
+    /// Save a replica's hard state; the answer is [`Shard::hard_state_saved`](crate::shard::Shard::hard_state_saved).
+    SaveHardState(Box<HardState>),
+    /// Begin the log anew behind this entry, which has this term; the answer is
+    /// [`Shard::restart_log`](crate::shard::Shard::restart_log).
+    StartOver(LogIndex, Term),
 }
 
 /// What the disk answered instead of doing as it was told.
@@ -236,6 +244,16 @@ pub struct Stream {
     /// Bytes of segments since the snapshot.
     log_bytes: u64,
     closed_cleanly: bool,
+    // Of a replicated log.
+    is_replicated: bool,
+    /// All records up to this one stay; in a log that is not replicated all do.
+    committed: LogIndex,
+    /// Where the records behind it begin.
+    starts: VecDeque<RecordStart>,
+    /// Whether the active segment ends before what was written to it: the next has to be begun.
+    is_cut: bool,
+    /// Segments that another will take the place of.
+    given_up: Vec<SegmentFile>,
 }
 
 /// Where a log goes on after what was recovered.
@@ -335,6 +353,11 @@ impl Stream {
             figures: StreamFigures::default(),
             log_bytes,
             closed_cleanly: false,
+            is_replicated: false,
+            committed: LogIndex(u64::MAX),
+            starts: VecDeque::new(),
+            is_cut: false,
+            given_up: Vec::new(),
         }
     }
 
@@ -342,6 +365,11 @@ impl Stream {
     #[inline]
     pub fn next_index(&self) -> LogIndex {
         LogIndex(self.sealed.0 + 1)
+    }
+
+    /// The last record.
+    pub fn last_index(&self) -> LogIndex {
+        self.sealed
     }
 
     /// All records up to this one are on disk.

@@ -13,7 +13,7 @@ use crate::log::{
 };
 use crate::runtime::Folder;
 use crate::server::data_dir::{DataDir, LostLayout};
-use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, Term, UnixMs};
+use crate::types::{ByteOffset, LogIndex, SegmentId, ShardId, UnixMs};
 
 /// What there is to do for one shard.
 #[derive(Debug, PartialEq, Eq)]
@@ -253,7 +253,7 @@ fn catch_up(
         shard: survey.shard,
         first_index,
         previous,
-        previous_term: Term(manifest.hard_state.term),
+        previous_term: manifest.base_term,
         created: now(),
         directory: data.layout().id,
     };

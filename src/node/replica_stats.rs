@@ -132,13 +132,15 @@ impl ReplicaStats {
 
     /// Publishes what the replica has come to; answers the cores that wait to hear of it, as bits.
     pub fn publish(&self, published: Published) -> u64 {
-        let Published { state, reign, synced, lease_until } = published;
+        let Published { state, reign, committed, synced, lease_until, leader } = published;
         let mut is_news = self.reign.swap(reign, Ordering::SeqCst) != reign;
-        is_news |= self.committed.swap(state.committed.0, Ordering::SeqCst) != state.committed.0;
+        is_news |= self.committed.swap(committed.0, Ordering::SeqCst) != committed.0;
         is_news |= self.synced.swap(synced.0, Ordering::SeqCst) != synced.0;
         is_news |= self.lease_until_us.swap(lease_until.0, Ordering::SeqCst) != lease_until.0;
-        self.leader.store(state.leader.map_or(0, |leader| leader.0), Ordering::Release);
-        *lock(&self.state) = state;
+        self.leader.store(leader.map_or(0, |leader| leader.0), Ordering::Release);
+        if let Some(state) = state {
+            *lock(&self.state) = state;
+        }
         if is_news { self.waiting.swap(0, Ordering::SeqCst) } else { 0 }
     }
 }
@@ -146,12 +148,16 @@ impl ReplicaStats {
 /// What is published of a replica.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
-    /// For who wants to know.
-    pub state: ReplicaState,
+    /// For who wants to know it all; not every time.
+    pub state: Option<ReplicaState>,
     /// Odd while it leads and serves.
     pub reign: u64,
+    /// The last entry that a quorum has.
+    pub committed: LogIndex,
     /// The last entry that a quorum has on disk.
     pub synced: LogIndex,
+    /// The leader, if one is known.
+    pub leader: Option<NodeId>,
     /// Nobody else can lead before then.
     pub lease_until: MonoUs,
 }

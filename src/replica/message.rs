@@ -40,6 +40,18 @@ pub enum Body {
         /// Its last entry.
         last: LogIndex,
     },
+    /// The answer to that: the leader of this term had entries up to this one when it heard of it.
+    CatchUp {
+        /// The term.
+        term: Term,
+        /// The entry.
+        index: LogIndex,
+    },
+    /// The sender needs a snapshot: its keyspace has seen what never happened.
+    SnapshotWanted {
+        /// Its term.
+        term: Term,
+    },
     /// A piece of a snapshot of the shard.
     Snapshot(SnapshotPiece),
     /// How many pieces of a snapshot have been taken in.

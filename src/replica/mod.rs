@@ -10,11 +10,694 @@
 //!
 //! What is replicated is what the journal writes down: results, never commands. The leader runs commands at
 //! once, before their entry is committed; replies wait (`runtime::gate`). So its keyspace is ahead of what is
-//! committed, and a leader that is deposed with entries that others never got has to be given a snapshot.
-//! Followers make changes again when they are committed.
+//! committed. A leader that is deposed with entries that others never got is *tainted*: its log is right, its
+//! keyspace has seen what never happened, and it asks for a snapshot. Followers make changes again when they are
+//! committed.
 //!
-//! An entry of Raft is a record of the log, with the same index. No I/O, no clock and no randomness here.
+//! An entry of Raft is a record of the log, with the same index. A quorum that has an entry in memory commits
+//! it; how far a quorum is on disk is told beside (`Body::Synced`), for replies that wait for that. What a replica
+//! must never forget, its term and its vote, is on disk before any message that relies on it leaves.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | terms, reigns, ticks, proposals: what a replica is and does |
+//! | `ready` | what the `raft` crate wants done, in the order in which it may be |
+//! | `tail` | the last entries, in memory |
+//! | `guard` | messages that can't be true |
+//! | `lease` | until when a leader may answer reads |
+//! | `doubt` | after a crash: whether this replica may vote |
+//! | `transfer` | snapshots of the keyspace, piece by piece |
+//! | `message` | what replicas tell each other, as bytes |
+//!
+//! No I/O, no clock and no randomness here: time comes in, entries to write and messages to send come out.
 
+mod codec;
+mod doubt;
+mod fields;
+mod guard;
+mod lease;
 pub mod message;
+mod ready;
+mod sense;
+mod tail;
+mod transfer;
 
-pub use message::{Body, Fault, ShardMessage};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raft::eraftpb::{self, ConfState, Entry, MessageType};
+use raft::{RawNode, StateRole};
+
+use crate::limits::{
+    REPLICA_ENTRY_WINDOW, REPLICA_MESSAGE_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
+    REPLICA_TAIL_BYTES_MAX,
+};
+use crate::log::{HardState, LogEntry, RecordStart};
+use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
+use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
+use doubt::Doubt;
+use lease::Lease;
+pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
+use ready::Held;
+pub(crate) use ready::LogOrder;
+use tail::Tail;
+pub(crate) use transfer::{Outgoing, Staging};
+
+/// What a replica is started with.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// This node.
+    pub node: NodeId,
+    /// How often a leader gives a sign, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// How long others wait for one at least.
+    pub election_timeout_ms: u64,
+}
+
+/// What a replica found on disk.
+#[derive(Debug)]
+pub struct Restored {
+    /// Its hard state, as read or made for a shard that begins.
+    pub hard_state: HardState,
+    /// The last entry that the keyspace has seen, and its term.
+    pub applied: (LogIndex, Term),
+    /// The entries behind it, and where they are in the log.
+    pub entries: Vec<(RecordStart, LogEntry)>,
+    /// Whether the process that wrote it may have told others of more than is here.
+    pub is_doubtful: bool,
+}
+
+/// The changes of an entry that brings none: a journal that is empty.
+pub const NO_CHANGES: [u8; 16] = [0; 16];
+
+/// One replica.
+pub struct Replica {
+    shard: ShardId,
+    options: ReplicaOptions,
+    raw: RawNode<Tail>,
+    tick_us: u64,
+    next_tick: MonoUs,
+    ticks: u64,
+    /// Odd while this replica leads and serves.
+    reign: u64,
+    elections_won: u64,
+    was_leader: bool,
+    /// The last entry that the keyspace has seen: on a leader the last there is, on others a committed one.
+    applied: LogIndex,
+    /// Whether the keyspace has seen what never happened.
+    is_tainted: bool,
+    /// Entries up to this one are needed to make sense of the snapshot that the keyspace was made from.
+    overlap: LogIndex,
+    doubt: Doubt,
+    lease: Lease,
+    hard_state: HardState,
+    held: Held,
+    outbox: Vec<(NodeId, Body)>,
+    orders: Vec<LogOrder>,
+    /// How far others are on disk with entries of this leader's.
+    synced: BTreeMap<NodeId, LogIndex>,
+    /// The last entry that others were asked to have on disk, and the last that they are to be.
+    sync_asked: LogIndex,
+    sync_wanted: LogIndex,
+    /// Of a follower: the last entry that it has as this term's leader has it, and how far of that it has told
+    /// the leader to be on disk.
+    agreed: (Term, LogIndex),
+    synced_told: (Term, LogIndex),
+    /// Snapshots sent since the start.
+    transfers: u64,
+    outgoing: Option<Outgoing>,
+    staging: Option<Staging>,
+    /// When leadership is given away, and by when it should have been taken.
+    leaving_until: Option<MonoUs>,
+    /// Since when the replica that should lead could.
+    heir_ready_since: Option<MonoUs>,
+    has_failed: bool,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// A replica that goes on from what was found.
+    ///
+    /// # Errors
+    /// If what was found makes no sense.
+    pub fn new(
+        shard: ShardId,
+        options: ReplicaOptions,
+        restored: Restored,
+    ) -> Result<Self, String> {
+        let Restored { hard_state, applied, entries, is_doubtful } = restored;
+        let mut tail =
+            Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state));
+        for (start, entry) in entries {
+            tail.push(raft_entry(start.index, entry));
+        }
+        let commit = hard_state.commit.max(applied.0).0.min(tail.last());
+        tail.set_hard_state(&eraftpb::HardState {
+            commit,
+            ..raft_hard_state(&hard_state, applied.0)
+        });
+        let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
+        let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
+        let election_tick = usize::try_from(election_ticks).unwrap_or(usize::MAX / 4);
+        let config = raft::Config {
+            id: options.node.0,
+            election_tick,
+            // Rounds of the lease are the heartbeats; the crate's own come where there are none.
+            heartbeat_tick: election_tick - 1,
+            applied: applied.0.0,
+            max_size_per_msg: REPLICA_MESSAGE_BYTES_MAX,
+            max_inflight_msgs: MESSAGES_IN_FLIGHT,
+            check_quorum: true,
+            pre_vote: true,
+            // A commit is told with the next entry, or the next heartbeat.
+            skip_bcast_commit: true,
+            batch_append: true,
+            ..raft::Config::default()
+        };
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())?;
+        let is_first = hard_state.term == Term(0);
+        let mut replica = Self {
+            shard,
+            raw,
+            tick_us,
+            next_tick: MonoUs(0),
+            ticks: 0,
+            reign: 0,
+            elections_won: 0,
+            was_leader: false,
+            applied: applied.0,
+            is_tainted: false,
+            overlap: LogIndex(0),
+            doubt: Doubt::new(is_first, is_doubtful, election_ticks),
+            lease: Lease::new(tick_us, election_ticks),
+            hard_state,
+            held: Held::default(),
+            outbox: Vec::new(),
+            orders: Vec::new(),
+            synced: BTreeMap::new(),
+            sync_asked: LogIndex(0),
+            sync_wanted: LogIndex(0),
+            agreed: (Term(0), LogIndex(0)),
+            synced_told: (Term(0), LogIndex(0)),
+            transfers: 0,
+            outgoing: None,
+            staging: None,
+            leaving_until: None,
+            heir_ready_since: None,
+            has_failed: false,
+            options,
+        };
+        replica.set_timeout();
+        Ok(replica)
+    }
+
+    // --- what others see -----------------------------------------------------------------------
+
+    /// The number of the reign; odd while this replica leads and serves.
+    pub fn reign(&self) -> u64 {
+        self.reign
+    }
+
+    /// Whether this replica leads and serves.
+    #[inline]
+    pub fn is_serving(&self) -> bool {
+        self.reign % 2 == 1
+    }
+
+    /// The last entry that a quorum has.
+    #[inline]
+    pub fn committed(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.committed)
+    }
+
+    /// The last entry.
+    #[inline]
+    pub fn last(&self) -> LogIndex {
+        LogIndex(self.raw.raft.raft_log.last_index())
+    }
+
+    /// The last entry that the keyspace has seen.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// The node that leads, if it is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+    }
+
+    /// The current term.
+    pub fn term(&self) -> Term {
+        Term(self.raw.raft.term)
+    }
+
+    /// Nobody else can lead before then.
+    #[inline]
+    pub fn lease_until(&self) -> MonoUs {
+        self.lease.until()
+    }
+
+    /// Bytes of memory that entries and messages take.
+    pub fn memory_bytes(&self) -> usize {
+        self.raw.store().bytes() + self.staging.as_ref().map_or(0, Staging::memory_bytes)
+    }
+
+    /// The term of an entry that is in memory, or right before.
+    pub fn term_of(&self, index: LogIndex) -> Option<Term> {
+        self.raw.store().term_of(index)
+    }
+
+    /// The last entry that a quorum has on disk, of which this replica has all up to `durable`.
+    pub fn synced(&self, durable: LogIndex) -> LogIndex {
+        if !self.is_leader() {
+            return LogIndex(0);
+        }
+        let voters = &self.hard_state.voters;
+        let mut synced: Vec<LogIndex> = voters
+            .iter()
+            .map(|node| match *node == self.options.node {
+                true => durable,
+                false => self.synced.get(node).copied().unwrap_or_default(),
+            })
+            .collect();
+        synced.sort_unstable_by(|a, b| b.cmp(a));
+        let quorum = voters.len() / 2;
+        synced.get(quorum).copied().unwrap_or_default().min(self.committed())
+    }
+
+    /// What there is to tell of it.
+    pub fn state(&self) -> ReplicaState {
+        let raft = &self.raw.raft;
+        let is_learner = raft.prs().conf().learners().contains(&self.options.node.0);
+        let role = match raft.state {
+            StateRole::Leader if self.is_serving() => Role::Leader,
+            StateRole::Leader => Role::Elected,
+            StateRole::Candidate | StateRole::PreCandidate => Role::Candidate,
+            StateRole::Follower if is_learner => Role::Learner,
+            StateRole::Follower => Role::Follower,
+        };
+        let others = |(node, progress): (&u64, &raft::Progress)| PeerProgress {
+            node: NodeId(*node),
+            matched: LogIndex(progress.matched),
+            synced: self.synced.get(&NodeId(*node)).copied().unwrap_or_default(),
+            snapshot_bytes: self
+                .outgoing
+                .as_ref()
+                .filter(|outgoing| outgoing.to() == NodeId(*node))
+                .map(Outgoing::bytes),
+        };
+        let progress = raft.prs().iter().filter(|(node, _)| **node != self.options.node.0);
+        let mut peers: Vec<PeerProgress> =
+            if self.is_leader() { progress.map(others).collect() } else { Vec::new() };
+        peers.sort_unstable_by_key(|peer| peer.node);
+        ReplicaState {
+            role,
+            term: self.term(),
+            leader: self.leader(),
+            last: self.last(),
+            committed: self.committed(),
+            applied: self.applied,
+            elections_won: self.elections_won,
+            voters: self.hard_state.voters.clone(),
+            learners: self.hard_state.learners.clone(),
+            peers,
+        }
+    }
+
+    fn is_leader(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let me = self.options.node;
+        let nodes = self.hard_state.voters.iter().chain(&self.hard_state.learners);
+        nodes.copied().filter(|node| *node != me).collect::<Vec<_>>().into_iter()
+    }
+
+    // --- time ----------------------------------------------------------------------------------
+
+    /// When [`Replica::tick`] has something to do next.
+    pub fn next_tick(&self) -> MonoUs {
+        self.next_tick
+    }
+
+    /// Counts time: at most one tick at once, however long ago the last was, since what a follower promises a
+    /// leader must not run out sooner than the leader thinks.
+    pub fn tick(&mut self, now: MonoUs) {
+        if now < self.next_tick || self.has_failed {
+            return;
+        }
+        self.next_tick = MonoUs(now.0 + self.tick_us);
+        self.ticks += 1;
+        self.doubt.tick();
+        // Who has no keyspace to serve with stands for no election.
+        if self.is_leader() || !self.is_tainted && self.staging.is_none() && self.doubt.may_vote() {
+            self.raw.tick();
+            self.set_timeout();
+        }
+        if self.ticks.is_multiple_of(TICKS_PER_HEARTBEAT) {
+            self.send_round(now);
+            self.tell_doubt();
+        }
+        self.look_after_transfer(now);
+        self.look_after_heir(now);
+    }
+
+    /// The crate chooses election timeouts at random; here they follow from the node, the shard and the term, so
+    /// that a run can be repeated.
+    fn set_timeout(&mut self) {
+        let raft = &mut self.raw.raft;
+        let least = raft.election_timeout();
+        let timeout = if raft.term == 0 {
+            // The first leaders are spread over the nodes.
+            if self.heir() == self.options.node { least / 3 + 1 } else { 2 * least - 1 }
+        } else {
+            let dice =
+                mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
+            least + usize::try_from(dice % least as u64).unwrap_or(0)
+        };
+        self.raw.raft.set_randomized_election_timeout(timeout);
+    }
+
+    /// The replica that should lead, so that every node leads as many shards.
+    fn heir(&self) -> NodeId {
+        let voters = &self.hard_state.voters;
+        voters.get(usize::from(self.shard.0) % voters.len().max(1)).copied().unwrap_or_default()
+    }
+
+    /// Asks all others for a sign.
+    fn send_round(&mut self, now: MonoUs) {
+        if !self.is_leader() {
+            return;
+        }
+        if self.raw.raft.commit_to_current_term() && self.leaving_until.is_none() {
+            let round = self.lease.send(now);
+            self.raw.read_index(round.to_le_bytes().to_vec());
+        } else {
+            self.raw.ping();
+        }
+    }
+
+    // --- leadership ----------------------------------------------------------------------------
+
+    /// Ends a reign that is over; true if one has ended. The shard makes no more changes then, and changes that
+    /// are in no entry yet are lost (`lost`).
+    pub(crate) fn end_reign(&mut self, lost: bool) -> bool {
+        let is_over = !self.is_leader() || self.leaving_until.is_some();
+        if !self.is_serving() || !is_over {
+            return false;
+        }
+        self.reign += 1;
+        self.lease.end();
+        self.is_tainted |= lost;
+        true
+    }
+
+    /// Begins a reign if this replica has been elected, knows all that is committed, and its keyspace has seen it.
+    pub(crate) fn begin_reign(&mut self) -> bool {
+        let raft = &self.raw.raft;
+        let is_ready = raft.state == StateRole::Leader
+            && raft.commit_to_current_term()
+            && self.applied == self.last()
+            && self.applied >= self.overlap
+            && self.leaving_until.is_none()
+            && !self.is_tainted
+            && !self.has_failed;
+        if self.is_serving() || !is_ready {
+            return false;
+        }
+        self.reign += 1;
+        true
+    }
+
+    /// Notes changes of the role that others must hear of.
+    fn follow_role(&mut self) {
+        let is_leader = self.is_leader();
+        if is_leader && !self.was_leader {
+            self.elections_won += 1;
+            self.synced.clear();
+            self.sync_asked = LogIndex(0);
+        }
+        if !is_leader && self.was_leader {
+            self.lease.end();
+            self.outgoing = None;
+            self.raw.mut_store().may_send_snapshot = true;
+            self.leaving_until = None;
+            self.heir_ready_since = None;
+        }
+        self.was_leader = is_leader;
+    }
+
+    /// Gives leadership to another replica that has everything, if there is one; for who is about to stop.
+    pub fn resign(&mut self, now: MonoUs) {
+        let last = self.last().0;
+        let progress = self.raw.raft.prs();
+        let voters = &self.hard_state.voters;
+        let best = progress
+            .iter()
+            .filter(|(node, _)| **node != self.options.node.0 && voters.contains(&NodeId(**node)))
+            .filter(|(_, progress)| progress.recent_active && progress.matched + SLACK >= last)
+            .max_by_key(|(node, progress)| (progress.matched, **node));
+        if let Some((node, _)) = best {
+            let node = NodeId(*node);
+            self.hand_over(node, now);
+        }
+    }
+
+    fn hand_over(&mut self, to: NodeId, now: MonoUs) {
+        if !self.is_leader() || self.leaving_until.is_some() {
+            return;
+        }
+        let timeout_us = self.options.election_timeout_ms * 1000;
+        self.leaving_until = Some(MonoUs(now.0 + timeout_us));
+        self.raw.transfer_leader(to.0);
+    }
+
+    /// Moves leadership to the replica that should have it, once that has kept up for a while. If it is not
+    /// taken in time this replica steps down: the word to take it may still be on its way, and whoever gets it
+    /// asks nobody whether there is a leader.
+    fn look_after_heir(&mut self, now: MonoUs) {
+        if self.leaving_until.is_some_and(|until| now >= until) {
+            self.leaving_until = None;
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+            self.set_timeout();
+            return;
+        }
+        let heir = self.heir();
+        let last = self.last().0;
+        let keeps_up =
+            self.is_serving()
+                && heir != self.options.node
+                && self.raw.raft.prs().get(heir.0).is_some_and(|progress| {
+                    progress.recent_active && progress.matched + SLACK >= last
+                });
+        if !keeps_up {
+            self.heir_ready_since = None;
+            return;
+        }
+        let since = *self.heir_ready_since.get_or_insert(now);
+        if now.0 - since.0 >= HEIR_PATIENCE_US {
+            self.heir_ready_since = None;
+            self.hand_over(heir, now);
+        }
+    }
+
+    // --- entries -------------------------------------------------------------------------------
+
+    /// Whether another entry may be proposed now: there are not too many that are not committed. While there are,
+    /// changes gather, and become one entry.
+    pub(crate) fn may_propose(&self) -> bool {
+        self.is_serving() && self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW
+    }
+
+    /// Makes changes the next entry; false if this replica turns out not to lead any more.
+    pub(crate) fn propose(&mut self, changes: Vec<u8>) -> bool {
+        let before = self.last();
+        let is_taken = self.raw.propose(Vec::new(), changes).is_ok() && self.last() > before;
+        if is_taken {
+            self.applied = self.last();
+        } else {
+            self.is_tainted = true;
+        }
+        is_taken
+    }
+
+    /// The next entry that the keyspace is to see, and whether a snapshot may have seen it; on who does not serve.
+    pub(crate) fn next_to_apply(&self) -> Option<(Bytes, bool)> {
+        let next = LogIndex(self.applied.0 + 1);
+        if self.is_tainted || self.staging.is_some() || next > self.committed() {
+            return None;
+        }
+        let entry = self.raw.store().get(next)?;
+        let data = if entry.data.is_empty() {
+            Bytes::from_static(&NO_CHANGES)
+        } else {
+            entry.data.clone()
+        };
+        Some((data, next <= self.overlap))
+    }
+
+    /// The keyspace has seen it; or it made no sense, so that the keyspace is of no use any more.
+    pub(crate) fn note_applied(&mut self, made_sense: bool) {
+        self.applied.0 += 1;
+        self.is_tainted |= !made_sense;
+    }
+
+    /// How much the keyspace has seen, and the term of that; nothing where it can't be told.
+    pub(crate) fn seen_by_keyspace(&self) -> Option<(LogIndex, Term)> {
+        let is_whole = !self.is_tainted && self.applied >= self.overlap;
+        let term = self.raw.store().term_of(self.applied)?;
+        is_whole.then_some((self.applied, term))
+    }
+
+    /// Whether another part of a snapshot for another replica is to be made now.
+    pub(crate) fn wants_part(&self) -> bool {
+        self.outgoing.as_ref().is_some_and(Outgoing::wants_part)
+    }
+
+    /// Forgets entries that others need not be sent any more, or that are too many to keep.
+    fn trim(&mut self) {
+        let mut kept = self.applied.min(self.committed());
+        // Who waits for a snapshot does not know yet which entry it begins behind.
+        let waits = self.is_tainted || self.staging.is_some();
+        let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { REPLICA_TAIL_BYTES_MAX };
+        if let Some(outgoing) = &self.outgoing {
+            kept = kept.min(outgoing.begins());
+        }
+        self.raw.mut_store().trim(kept, bytes_max);
+    }
+
+    // --- what is on disk -----------------------------------------------------------------------
+
+    /// Somebody waits for a quorum to have this entry on disk.
+    pub(crate) fn want_sync(&mut self, index: LogIndex) {
+        self.sync_wanted = self.sync_wanted.max(index);
+    }
+
+    /// This replica's log is on disk up to here: tells the leader, or asks others for the same.
+    fn tell_synced(&mut self, durable: LogIndex) {
+        let term = self.term();
+        if self.is_leader() {
+            let wanted = self.sync_wanted.min(self.last());
+            if wanted > self.sync_asked {
+                self.sync_asked = wanted;
+                for node in self.others() {
+                    self.outbox.push((node, Body::WantSync { term, index: wanted }));
+                }
+            }
+            return;
+        }
+        let leader = NodeId(self.raw.raft.leader_id);
+        let (of, agreed) = self.agreed;
+        let synced = agreed.min(durable);
+        if leader.0 != 0 && of == term && self.synced_told != (term, synced) {
+            self.synced_told = (term, synced);
+            self.outbox.push((leader, Body::Synced { term, index: synced }));
+        }
+    }
+
+    // --- messages ------------------------------------------------------------------------------
+
+    /// Takes in what another replica says. Answers a record that somebody wants to be on disk, if that is it.
+    pub(crate) fn receive(&mut self, from: NodeId, body: Body, now: MonoUs) -> Option<LogIndex> {
+        if self.has_failed {
+            return None;
+        }
+        match body {
+            Body::Raft(message) => self.step(from, *message),
+            Body::Synced { term, index } => {
+                if term == self.term() && self.is_leader() {
+                    self.synced.insert(from, index);
+                }
+            }
+            Body::WantSync { term, index } => {
+                let is_leader = from.0 == self.raw.raft.leader_id;
+                return Some(index).filter(|_| is_leader && term == self.term());
+            }
+            Body::Restarted { term, last } => self.note_restarted(from, term, last),
+            Body::CatchUp { term, index } => self.note_goal(from, term, index),
+            Body::SnapshotWanted { term } => self.begin_transfer(from, term),
+            // The shard's, which has the keyspace: `take_piece`.
+            Body::Snapshot(_) => {}
+            Body::SnapshotTaken { number, pieces } => {
+                if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {
+                    outgoing.taken(pieces, now);
+                }
+            }
+        }
+        None
+    }
+
+    fn step(&mut self, from: NodeId, message: eraftpb::Message) {
+        let kind = message.get_msg_type();
+        let asks_for_vote =
+            matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        if asks_for_vote && !self.doubt.may_vote() {
+            return;
+        }
+        if kind == MessageType::MsgTimeoutNow && (self.is_tainted || self.staging.is_some()) {
+            return;
+        }
+        if !guard::is_plausible(&self.raw, from, &message) {
+            tracing::debug!(shard = self.shard.0, node = from.0, ?kind, "a message can't be true");
+            return;
+        }
+        // A message that is late changes nothing; what else it says is the crate's to judge.
+        let _ = self.raw.step(message);
+        self.set_timeout();
+    }
+
+    /// The link to a node is down.
+    pub(crate) fn note_unreachable(&mut self, node: NodeId) {
+        if self.is_leader() && self.raw.raft.prs().get(node.0).is_some() {
+            self.raw.report_unreachable(node.0);
+        }
+    }
+
+    /// What is to be sent, in order.
+    pub(crate) fn take_messages(&mut self) -> Vec<(NodeId, Body)> {
+        std::mem::take(&mut self.outbox)
+    }
+}
+
+/// Raft's ticks in a heartbeat.
+const TICKS_PER_HEARTBEAT: u64 = 2;
+/// Messages with entries that a follower is sent ahead of its answers.
+const MESSAGES_IN_FLIGHT: usize = 256;
+/// Entries by which a replica may be behind and still be given leadership.
+const SLACK: u64 = 64;
+/// How long the replica that should lead has to have kept up before it does.
+const HEIR_PATIENCE_US: u64 = 5_000_000;
+
+fn raft_hard_state(state: &HardState, applied: LogIndex) -> eraftpb::HardState {
+    eraftpb::HardState {
+        term: state.term.0,
+        vote: state.vote.map_or(0, |node| node.0),
+        commit: state.commit.max(applied).0,
+        ..eraftpb::HardState::default()
+    }
+}
+
+fn conf_state(state: &HardState) -> ConfState {
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<u64>>();
+    ConfState::from((ids(&state.voters), ids(&state.learners)))
+}
+
+fn raft_entry(index: LogIndex, entry: LogEntry) -> Entry {
+    Entry { index: index.0, term: entry.term.0, data: entry.payload, ..Entry::default() }
+}
+
+/// Spreads the bits of a number (SplitMix64, Steele et al. 2014).
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

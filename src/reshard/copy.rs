@@ -154,7 +154,9 @@ fn open(data: &DataDir, shard: ShardId) -> Result<Recovery<Content>, Failure> {
     let mut folder = Folder::at(shard_folder(data.path(), shard));
     let recovery = Recovery::open(&mut folder, shard, layout.shards, layout.id)
         .map_err(|error| unreadable(data, shard, &error))?;
-    if recovery.manifest().hard_state != HardState::default() {
+    let hard_state = HardState::read(&mut folder)
+        .map_err(|error| Failure::Io { path: shard_folder(data.path(), shard), error })?;
+    if hard_state.is_some() {
         return Err(Failure::Unreadable(format!(
             "Shard {} is replicated: the number of its shards is not this node's to change.",
             shard.0

@@ -11,7 +11,7 @@ use crate::log::{Directory as _, Effect, Stream, StreamOptions, start_over};
 use crate::runtime::{Folder, direct_align_bytes, disk_error, shard_folder};
 use crate::server::data_dir::Layout;
 use crate::shard::payload;
-use crate::types::{Now, ShardId};
+use crate::types::{Now, ShardId, Term};
 
 /// The log of a shard that is being made: what it asks for is done at once.
 #[derive(Debug)]
@@ -43,7 +43,8 @@ impl Writer {
         let stream = Stream::new(resume, options);
         let mut writer = Self { path, folder, stream, now, part: Saved::default() };
         let mut effects = Vec::new();
-        writer.stream.start_snapshot(&mut effects);
+        let seen = writer.stream.last_index();
+        writer.stream.start_snapshot((seen, Term(0)), &mut effects);
         writer.perform(effects)?;
         Ok(writer)
     }
@@ -86,7 +87,8 @@ impl Writer {
             self.write_part()?;
         }
         let mut effects = Vec::new();
-        self.stream.end_snapshot(self.now, 0, &mut effects);
+        let last = self.stream.last_index();
+        self.stream.end_snapshot(self.now, last, &mut effects);
         self.perform(effects)?;
         assert_eq!(self.stream.figures().snapshots, 1, "a snapshot that was written is named");
         Ok(())
@@ -129,7 +131,8 @@ impl Writer {
                 self.stream.done(told(&result), self.now, more);
                 result
             }
-            Effect::Close(_) => Ok(()),
+            // The last two are a replica's.
+            Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => Ok(()),
         }
     }
 }

@@ -327,17 +327,14 @@ impl Connection {
 
     /// Ends the connection: what its client waits for can't be said to have happened. An error takes the
     /// place of the replies.
-    pub(crate) fn fail_output(&mut self) {
-        const TEXT: &[u8] =
-            b"-MISCONF Errors writing to the log: this write and those after it may be \
-            lost. Closing the connection.\r\n";
+    pub(crate) fn fail_output(&mut self, text: &[u8]) {
         self.gate = Gate::default();
         if self.binary.is_some() {
             // Which of its requests are concerned can't be told any more.
             return self.shut_down();
         }
         self.end_wait();
-        self.output.end_with(TEXT);
+        self.output.end_with(text);
         self.state = State::Draining;
     }
 

@@ -24,6 +24,7 @@ use super::logger::Logs;
 use super::mail::{Mail, Message, Peer};
 use super::multi::Multi;
 use super::pubsub::PubSub;
+use super::replicas::Replicas;
 use super::ring::{Completion, Op, Ring, Token};
 use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
@@ -113,6 +114,8 @@ pub(crate) struct Core<'a> {
     pub(super) peers: &'a Arc<Vec<Peer>>,
     /// The shards' logs.
     pub(super) logs: Logs,
+    /// Their replication.
+    pub(super) replicas: Replicas,
     /// Whether data is being recovered, as of the beginning of this turn.
     pub(super) is_loading: bool,
     /// Batches being gathered for shards whose token was refused, one a shard.
@@ -166,6 +169,7 @@ impl<'a> Core<'a> {
             stop,
             peers,
             logs: Logs::new(log_files, recovering),
+            replicas: Replicas::new(&node.config.load()),
             is_loading: true,
             leaving: Vec::new(),
             scratch: None,
@@ -189,6 +193,9 @@ impl<'a> Core<'a> {
         self.maintain();
         self.give_back_all();
         self.ring.tick();
+        if self.replicas.is_on {
+            self.ring.pulse(self.config.heartbeat_ms);
+        }
         self.ring.watch(self.peers[usize::from(self.id.0)].event());
         for index in 0..self.listeners.len() {
             self.arm_listener(index);
@@ -202,6 +209,7 @@ impl<'a> Core<'a> {
             && self.yielding.is_empty()
             && self.discarded.is_empty()
             && !self.logs.is_busy()
+            && !self.replicas.is_busy()
             && !self.has_new_owners()
     }
 
@@ -275,7 +283,9 @@ impl<'a> Core<'a> {
             return self.close_logs();
         }
         self.recover_some();
+        self.attend_replicas();
         self.step_logs(false);
+        self.tell_whole();
         self.look_at_waits();
         false
     }
@@ -320,6 +330,11 @@ impl<'a> Core<'a> {
             // its mail anyway.
             // Whom it was set for is looked for every turn.
             Op::Rung | Op::Ring | Op::Alarm => {}
+            Op::Pulse => {
+                if !completion.more {
+                    self.ring.pulse(self.config.heartbeat_ms);
+                }
+            }
         }
     }
 
@@ -341,6 +356,10 @@ impl<'a> Core<'a> {
                 // The logs are stepped at the end of every turn.
                 Message::Flush => {}
                 Message::LogJobDone { shard, result } => self.log_job_done(shard, result),
+                Message::FromNode { from, message } => self.peer_message(from, *message),
+                Message::HardStateSaved { shard, is_saved } => {
+                    self.hard_state_saved(shard, is_saved);
+                }
                 Message::Refresh => self.refresh(),
                 Message::Stop => self.stopping = true,
             }

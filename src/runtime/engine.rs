@@ -449,9 +449,29 @@ impl<'a> Engine<'a> {
     /// Has the reply wait for the command's changes, if it has made any.
     #[inline]
     fn gate_changes(&mut self, shard: &mut Shard, before: Option<usize>) {
+        if shard.is_replicated() {
+            let on_disk = before.is_some_and(|before| shard.keyspace().changes_len() > before);
+            return self.gate_replica(shard, on_disk);
+        }
         if before.is_some_and(|before| shard.keyspace().changes_len() > before) {
             self.gate_all(shard);
         }
+    }
+
+    /// Has the reply of a command wait until what it has read and written is certain.
+    fn gate_replica(&mut self, shard: &mut Shard, on_disk: bool) {
+        let Some(awaited) = shard.awaited(on_disk) else { return };
+        let has_lease = || self.mono_now() < awaited.lease_until;
+        // What was refused because this replica does not lead says nothing that could be wrong.
+        let is_certain = !shard.is_serving() || awaited.index.0 == 0 && has_lease();
+        if !is_certain {
+            self.gate.await_quorum(shard.id(), awaited, on_disk);
+        }
+    }
+
+    /// The time now, by the clock.
+    pub(crate) fn mono_now(&self) -> MonoUs {
+        self.mono(self.clock.raw())
     }
 
     /// Whether writes wait for the disk that name no durability themselves, of a client that chose

@@ -1,14 +1,48 @@
-//! Replies that wait for the disk: a gate names the records that must be on it first.
+//! Replies that wait for the disk, or for other replicas: a gate names what must be there first.
 
 use super::connection::{Block, Connection, State};
 use super::core::Core;
 use super::mail::Message;
 use crate::node::Node;
-use crate::types::{CoreId, LogIndex, ShardId};
+use crate::shard::Awaited;
+use crate::types::{CoreId, LogIndex, MonoUs, ShardId};
 
-/// Records to wait for: the last of each shard.
+/// What to wait for, of each shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gate(Vec<(ShardId, LogIndex)>);
+pub(crate) struct Gate {
+    /// Records that must be on this node's disk: the last of each shard.
+    disk: Vec<(ShardId, LogIndex)>,
+    /// What replicas must have.
+    quorum: Vec<Quorum>,
+}
+
+/// What a reply waits for that a replica gave which led its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quorum {
+    shard: ShardId,
+    /// The reign in which it was given: when that has ended, nothing it said is certain that a quorum does not have.
+    reign: u64,
+    /// The entry that a quorum must have; 0 where it is enough that nobody else leads.
+    index: LogIndex,
+    /// The entry that a quorum must have on disk, or 0.
+    on_disk: LogIndex,
+}
+
+impl Quorum {
+    fn passage(&self, node: &Node, now: MonoUs) -> Passage {
+        let replica = node.replica(self.shard);
+        let has_quorum =
+            replica.has_quorum(self.index, false) && replica.has_quorum(self.on_disk, true);
+        // A lease counts if it has not run out by now, long after whatever was read was read.
+        let is_open = has_quorum && (self.index.0 > 0 || replica.has_lease(now));
+        // Looked at last: what was found before belongs to this reign then, or to none.
+        match replica.reign() == self.reign {
+            true if is_open => Passage::Open,
+            true => Passage::Shut,
+            false => Passage::Never,
+        }
+    }
+}
 
 /// Whether a gate is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,37 +59,63 @@ impl Gate {
     /// Whether there is nothing to wait for.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.disk.is_empty() && self.quorum.is_empty()
     }
 
     /// Waits for a record too.
     pub(crate) fn add(&mut self, shard: ShardId, index: LogIndex) {
-        match self.0.iter_mut().find(|(of, _)| *of == shard) {
+        match self.disk.iter_mut().find(|(of, _)| *of == shard) {
             Some((_, last)) => *last = (*last).max(index),
-            None => self.0.push((shard, index)),
+            None => self.disk.push((shard, index)),
+        }
+    }
+
+    /// Waits for what a replica's reply needs too.
+    pub(crate) fn await_quorum(&mut self, shard: ShardId, awaited: Awaited, on_disk: bool) {
+        let Awaited { index, reign, .. } = awaited;
+        let on_disk = if on_disk { index } else { LogIndex(0) };
+        self.add_quorum(Quorum { shard, reign, index, on_disk });
+    }
+
+    fn add_quorum(&mut self, new: Quorum) {
+        let same = |it: &&mut Quorum| (it.shard, it.reign) == (new.shard, new.reign);
+        match self.quorum.iter_mut().find(same) {
+            // The lease of who waits for an entry of the reign is checked by that.
+            Some(it) => {
+                (it.index, it.on_disk) = (it.index.max(new.index), it.on_disk.max(new.on_disk));
+            }
+            None => self.quorum.push(new),
         }
     }
 
     /// Waits for all that `other` waits for.
     pub(crate) fn merge(&mut self, other: Gate) {
-        if self.0.is_empty() {
+        if self.is_empty() {
             *self = other;
         } else {
-            other.0.into_iter().for_each(|(shard, index)| self.add(shard, index));
+            other.disk.into_iter().for_each(|(shard, index)| self.add(shard, index));
+            other.quorum.into_iter().for_each(|quorum| self.add_quorum(quorum));
         }
     }
 
     /// The shards it waits for.
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
-        self.0.iter().map(|(shard, _)| *shard)
+        let disk = self.disk.iter().map(|(shard, _)| *shard);
+        disk.chain(self.quorum.iter().map(|quorum| quorum.shard))
     }
 
     /// Whether it is open; forgets what need not be waited for any more.
-    pub(crate) fn passage(&mut self, node: &Node) -> Passage {
-        self.0.retain(|(shard, index)| !node.log(*shard).is_durable(*index));
-        if self.0.iter().any(|(shard, _)| node.log(*shard).has_stopped()) {
+    pub(crate) fn passage(&mut self, node: &Node, now: MonoUs) -> Passage {
+        self.disk.retain(|(shard, index)| !node.log(*shard).is_durable(*index));
+        let mut is_lost = self.disk.iter().any(|(shard, _)| node.log(*shard).has_stopped());
+        self.quorum.retain(|quorum| {
+            let passage = quorum.passage(node, now);
+            is_lost |= passage == Passage::Never;
+            passage != Passage::Open
+        });
+        if is_lost {
             Passage::Never
-        } else if self.0.is_empty() {
+        } else if self.is_empty() {
             Passage::Open
         } else {
             Passage::Shut
@@ -64,9 +124,17 @@ impl Gate {
 
     /// Has `core` told when it may have opened.
     pub(crate) fn wait(&self, node: &Node, core: CoreId) {
-        self.0.iter().for_each(|(shard, _)| node.log(*shard).wait(core));
+        self.disk.iter().for_each(|(shard, _)| node.log(*shard).wait(core));
+        self.quorum.iter().for_each(|quorum| node.replica(quorum.shard).wait(core));
     }
 }
+
+const LOG_FAILED: &[u8] =
+    b"-MISCONF Errors writing to the log: this write and those after it may be \
+    lost. Closing the connection.\r\n";
+const DEPOSED: &[u8] =
+    b"-CLUSTERDOWN This node has ceased to lead the shard: whether this command and those after \
+    it have been carried out is not known. Closing the connection.\r\n";
 
 impl Core<'_> {
     /// Takes over what the requests of a connection that have just been run have to wait for.
@@ -93,17 +161,18 @@ impl Core<'_> {
 
     /// Lets go what need not wait any more.
     fn release_output(&mut self, connection: &mut Connection) {
-        let (node, core) = (self.node, self.id);
-        let has_failed = connection.output.release(|gate| match gate.passage(node) {
-            Passage::Shut => {
-                gate.wait(node, core);
-                // It may have opened before that was noted.
-                gate.passage(node)
-            }
-            passage => passage,
-        });
+        let (node, core, engine) = (self.node, self.id, &self.engine);
+        let has_failed =
+            connection.output.release(|gate| match gate.passage(node, engine.mono_now()) {
+                Passage::Shut => {
+                    gate.wait(node, core);
+                    // It may have opened before that was noted.
+                    gate.passage(node, engine.mono_now())
+                }
+                passage => passage,
+            });
         if has_failed {
-            connection.fail_output();
+            connection.fail_output(if self.replicas.is_on { DEPOSED } else { LOG_FAILED });
         }
     }
 

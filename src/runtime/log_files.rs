@@ -14,11 +14,11 @@ use memmap2::Mmap;
 use crate::config::{Config, Durability};
 use crate::limits::LOG_BUFFER_BYTES;
 use crate::log::{
-    ALIGN_BYTES, AlignedBuffer, BLOCK_BYTES, Directory, DirectoryId, DiskError, Job, OpenError,
-    Recovery, Resume, SegmentFile, StreamOptions, start_over,
+    ALIGN_BYTES, AlignedBuffer, BLOCK_BYTES, Directory, DirectoryId, DiskError, HardState, Job,
+    OpenError, Recovery, Resume, SegmentFile, StreamOptions, start_over,
 };
 use crate::metrics::lock;
-use crate::types::{LogIndex, ShardId};
+use crate::types::{LogIndex, ShardId, Term};
 
 /// The folder of a shard in a data directory.
 pub(crate) fn shard_folder(dir: &Path, shard: ShardId) -> PathBuf {
@@ -204,6 +204,14 @@ pub(crate) struct LogFiles {
     id: Mutex<Option<DirectoryId>>,
     open: Mutex<HashMap<(ShardId, SegmentFile), Arc<File>>>,
     jobs: flume::Sender<KeeperJob>,
+    hard_states: flume::Sender<SaveHardState>,
+}
+
+/// A hard state to be saved, and whom to tell whether it was.
+struct SaveHardState {
+    shard: ShardId,
+    state: Box<HardState>,
+    answer: Box<dyn FnOnce(bool) + Send>,
 }
 
 /// A job, and whom to tell what came of it.
@@ -227,7 +235,8 @@ impl LogFiles {
                 answer(shard, result);
             }
         })?;
-        Ok(Self { dir, id: Mutex::default(), open: Mutex::default(), jobs })
+        let hard_states = start_saver(dir.clone())?;
+        Ok(Self { dir, id: Mutex::default(), open: Mutex::default(), jobs, hard_states })
     }
 
     /// Notes whose directory it is: it has been opened and locked.
@@ -249,15 +258,16 @@ impl LogFiles {
         &self,
         shard: ShardId,
         shard_count: u16,
-        last: LogIndex,
+        (last, term): (LogIndex, Term),
     ) -> io::Result<Resume> {
         let id = lock(&self.id).ok_or_else(|| io::Error::other("the directory is not open"))?;
         // A file that comes may have the name of one that was removed, and must not be taken for it.
         lock(&self.open).retain(|(owner, _), _| *owner != shard);
         let mut folder = Folder::open(&self.dir, shard)?;
         let mut resume = start_over(&mut folder, shard, shard_count, id)?;
-        resume.last_index = last;
+        (resume.last_index, resume.last_term) = (last, term);
         resume.manifest.first_index = LogIndex(last.0 + 1);
+        resume.manifest.base_term = term;
         Ok(resume)
     }
 
@@ -284,6 +294,21 @@ impl LogFiles {
         let _ = self.jobs.send(job);
     }
 
+    /// Has a replica's hard state saved. Nothing that takes long is in its way: elections wait for it.
+    pub(crate) fn save_hard_state(
+        &self,
+        shard: ShardId,
+        state: Box<HardState>,
+        answer: impl FnOnce(bool) + Send + 'static,
+    ) {
+        let _ = self.hard_states.send(SaveHardState { shard, state, answer: Box::new(answer) });
+    }
+
+    /// The hard state of a replica; none where none has been.
+    pub(crate) fn read_hard_state(&self, shard: ShardId) -> io::Result<Option<HardState>> {
+        HardState::read(&mut Folder::at(shard_folder(&self.dir, shard)))
+    }
+
     /// A file, open to be written to past the page cache.
     pub(crate) fn open(&self, shard: ShardId, file: SegmentFile) -> io::Result<Arc<File>> {
         let mut open = lock(&self.open);
@@ -300,6 +325,21 @@ impl LogFiles {
     pub(crate) fn close(&self, shard: ShardId, file: SegmentFile) {
         lock(&self.open).remove(&(shard, file));
     }
+}
+
+/// The thread that saves hard states.
+fn start_saver(dir: PathBuf) -> io::Result<flume::Sender<SaveHardState>> {
+    let (saves, queue) = flume::unbounded::<SaveHardState>();
+    std::thread::Builder::new().name("hard-states".to_owned()).spawn(move || {
+        for SaveHardState { shard, state, answer } in queue {
+            let result = Folder::open(&dir, shard).and_then(|mut folder| state.save(&mut folder));
+            if let Err(error) = &result {
+                tracing::error!(shard = shard.0, "the hard state can't be saved: {error}");
+            }
+            answer(result.is_ok());
+        }
+    })?;
+    Ok(saves)
 }
 
 /// An error of the system's as the log knows it.

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::core::Core;
+use super::replicas::RecoveringReplica;
 use crate::config::Durability;
 use crate::limits::RECOVERY_STEP_US;
-use crate::log::{OpenError, Recovery, Stream};
+use crate::log::{Item, LogEntry, OpenError, RecordStart, Recovery, Stream};
 use crate::metrics::Step;
-use crate::shard::SnapshotPolicy;
-use crate::types::{LogIndex, ShardId};
+use crate::shard::{Shard, SnapshotPolicy};
+use crate::types::{LogIndex, ShardId, Term};
 
 /// A shard whose log is being read.
 pub(crate) struct Recovering {
@@ -18,6 +19,31 @@ pub(crate) struct Recovering {
     pub(crate) recovery: Recovery<super::log_files::Content>,
     pub(crate) options: crate::log::StreamOptions,
     pub(crate) since: std::time::Instant,
+    /// Of a node of a cluster.
+    pub(crate) replica: Option<RecoveringReplica>,
+}
+
+impl Recovering {
+    /// Reads on: makes again what a record brings. Of a replica that is only done with what is known to be committed;
+    /// the rest may have to give way yet.
+    fn step(&mut self, shard: &mut Shard) -> Result<bool, OpenError> {
+        let Some(replica) = &mut self.replica else {
+            return self.recovery.step(|item| shard.recover(item));
+        };
+        self.recovery.step_in_place(|place, item| {
+            let (index, term) = (place.header.index, place.header.term);
+            if let Item::Changes { payload, overlaps_snapshot } = item {
+                if index > replica.hard_state.commit && !overlaps_snapshot {
+                    let start = RecordStart { index, segment: place.file.id, at: place.at };
+                    let payload = bytes::Bytes::copy_from_slice(payload);
+                    replica.entries.push((start, LogEntry { term, payload }));
+                    return Some(0);
+                }
+                replica.applied = (index, term);
+            }
+            shard.recover(item)
+        })
+    }
 }
 
 /// Tells that a shard's log can't be read, and what can be done.
@@ -44,7 +70,7 @@ impl Core<'_> {
             return;
         };
         let result = loop {
-            match recovering.recovery.step(|item| shard.recover(item)) {
+            match recovering.step(shard) {
                 Ok(true) => {}
                 other => break other,
             }
@@ -71,7 +97,7 @@ impl Core<'_> {
     }
 
     fn recovered(&mut self, recovering: Recovering) {
-        let Recovering { shard: id, recovery, options, since } = recovering;
+        let Recovering { shard: id, recovery, options, since, replica } = recovering;
         if let Some(cut) = recovery.cut() {
             tracing::warn!(
                 shard = id.0,
@@ -98,13 +124,24 @@ impl Core<'_> {
                 "recovered"
             );
         }
+        // Whoever stopped cleanly has kept all that he had told others.
+        let is_doubtful = recovery.base_was_missing() || recovery.manifest().clean_index.is_none();
         let stream = Stream::new(recovery.finish(), options);
         let sequence = self.engine.now.first_sequence();
         if let Some(shard) = self.shards.borrow_again(id) {
-            shard.keyspace_mut().raise_sequence(sequence);
+            if replica.is_none() {
+                shard.keyspace_mut().raise_sequence(sequence);
+            }
             shard.end_recovery(self.engine.now);
             shard.start_log(stream, false);
             self.logs.is_on = true;
+        }
+        if let Some(replica) = replica
+            && let Err(error) = self.start_replica(id, replica, is_doubtful)
+        {
+            self.node
+                .fail_start(format!("The replica of shard {} can't be started: {error}.", id.0));
+            self.ask_to_stop();
         }
         self.node.log(id).set_loading(false);
         self.node.loading.fetch_sub(1, Ordering::AcqRel);
@@ -150,7 +187,11 @@ impl Core<'_> {
                 self.logs.is_unsettled = true;
                 continue;
             }
-            match self.logs.files.start_over(id, self.node.slots.shard_count(), stats.ended_at()) {
+            match self.logs.files.start_over(
+                id,
+                self.node.slots.shard_count(),
+                (stats.ended_at(), Term(0)),
+            ) {
                 Ok(resume) => {
                     stats.note_begun(None);
                     let stream = Stream::new(resume, self.logs.files.options(&self.config));

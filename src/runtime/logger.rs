@@ -151,6 +151,7 @@ impl Core<'_> {
         self.publish_log(id, state);
         self.perform_effects(id, &mut effects);
         self.logs.effects = effects;
+        self.after_step(id);
         self.engine.end_step_of(if is_saving { Step::Snapshot } else { Step::Log });
     }
 
@@ -190,7 +191,7 @@ impl Core<'_> {
     pub(super) fn perform_effects(&mut self, shard: ShardId, effects: &mut Vec<Effect>) {
         let mut is_for_disk = false;
         for effect in effects.drain(..) {
-            if !matches!(effect, Effect::Close(_)) {
+            if matches!(effect, Effect::Write { .. } | Effect::Sync(_) | Effect::Job(_)) {
                 self.node.log(shard).begin_operation();
             }
             match effect {
@@ -208,6 +209,8 @@ impl Core<'_> {
                     });
                 }
                 Effect::Close(file) => self.logs.files.close(shard, file),
+                Effect::SaveHardState(state) => self.save_hard_state(shard, state),
+                Effect::StartOver(index, term) => self.start_log_over(shard, index, term),
             }
         }
         if is_for_disk {
@@ -318,6 +321,7 @@ impl Core<'_> {
             self.publish_log(id, state);
             self.perform_effects(id, &mut effects);
             self.logs.effects = effects;
+            self.after_step(id);
             self.engine.end_step_of(Step::Log);
         }
     }

@@ -20,8 +20,9 @@ use super::tracking::Told;
 use crate::log::DiskError;
 use crate::metrics::lock;
 use crate::node::channels::Message as Publication;
+use crate::replica::ShardMessage;
 use crate::shard::Wait;
-use crate::types::{ClientId, CoreId, ShardId};
+use crate::types::{ClientId, CoreId, NodeId, ShardId};
 
 /// A message from one core to another.
 #[derive(Debug)]
@@ -71,6 +72,20 @@ pub(crate) enum Message {
         shard: ShardId,
         /// What came of it.
         result: Result<(), DiskError>,
+    },
+    /// A node has said something to a replica of a shard of this core.
+    FromNode {
+        /// The node.
+        from: NodeId,
+        /// What it said.
+        message: Box<ShardMessage>,
+    },
+    /// The hard state of a replica of this core has been saved, or could not be.
+    HardStateSaved {
+        /// The shard.
+        shard: ShardId,
+        /// Whether it has.
+        is_saved: bool,
     },
     /// Close these clients.
     Kill(Arc<[ClientId]>),

@@ -25,7 +25,8 @@
 //! | `mail` | messages between cores |
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
 //! | `log_life` | logs are read at the start, begun and ended while the server runs, closed |
-//! | `gate` | replies that wait for the disk |
+//! | `replicas` | the shards' replicas: time and messages in, messages out |
+//! | `gate` | replies that wait for the disk, or for a quorum |
 //! | `log_waits` | clients that wait for what all logs come to |
 
 mod attend;
@@ -51,6 +52,7 @@ mod multi;
 mod output;
 mod pubsub;
 mod redirect;
+mod replicas;
 mod ring;
 mod room;
 mod shards;
@@ -75,6 +77,7 @@ pub(crate) use log_files::{
 };
 pub(crate) use log_life::{Recovering, unreadable_log};
 pub(crate) use mail::{Message, Peer};
+pub(crate) use replicas::RecoveringReplica;
 pub(crate) use shards::ShardCell;
 
 use std::io;

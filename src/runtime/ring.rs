@@ -38,11 +38,13 @@ pub(crate) enum Op {
     File,
     /// The time that was asked for has passed.
     Alarm,
+    /// Replicas may have something to do.
+    Pulse,
 }
 
 impl Op {
     fn of(code: u64) -> Option<Self> {
-        const ALL: [Op; 10] = [
+        const ALL: [Op; 11] = [
             Op::Accept,
             Op::Receive,
             Op::Send,
@@ -53,6 +55,7 @@ impl Op {
             Op::Event,
             Op::File,
             Op::Alarm,
+            Op::Pulse,
         ];
         ALL.into_iter().find(|op| *op as u64 == code)
     }
@@ -117,6 +120,7 @@ pub(crate) struct Ring {
     ring: IoUring,
     tick: Box<types::Timespec>,
     alarm: Box<types::Timespec>,
+    pulse: Box<types::Timespec>,
     /// Sockets that can be registered.
     registered_max: u32,
     /// Submissions queued and not handed to the kernel yet.
@@ -141,11 +145,14 @@ impl Ring {
             .build(RING_SUBMISSIONS)?;
         let buffers = Buffers::register(&ring)?;
         let tick = Box::new(types::Timespec::new().nsec(TICK_MS * 1_000_000));
-        let alarm = Box::default();
+        let (alarm, pulse) = (Box::default(), Box::default());
         // A process with fewer descriptors than that does without.
         let registers = ring.submitter().register_files_sparse(REGISTERED_SOCKETS_MAX).is_ok();
         let registered_max = if registers { REGISTERED_SOCKETS_MAX } else { 0 };
-        Ok((Self { ring, tick, alarm, registered_max, waiting: 0, backlog: Vec::new() }, buffers))
+        Ok((
+            Self { ring, tick, alarm, pulse, registered_max, waiting: 0, backlog: Vec::new() },
+            buffers,
+        ))
     }
 
     /// The descriptor by which other cores ring this one.
@@ -359,6 +366,17 @@ impl Ring {
             .flags(types::TimeoutFlags::MULTISHOT)
             .build();
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Tick)));
+    }
+
+    /// Completes twice in every heartbeat until the ring is gone.
+    pub(crate) fn pulse(&mut self, heartbeat_ms: u64) {
+        let ns = u32::try_from(heartbeat_ms * 500_000).unwrap_or(u32::MAX).min(999_999_999);
+        *self.pulse = types::Timespec::new().nsec(ns);
+        let entry = opcode::Timeout::new(&raw const *self.pulse)
+            .count(0)
+            .flags(types::TimeoutFlags::MULTISHOT)
+            .build();
+        self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Pulse)));
     }
 
     /// Completes once, when so much time has passed, less than a second. Once a turn: the kernel reads the time when

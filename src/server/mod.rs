@@ -15,10 +15,13 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use crate::cache::KeyspaceOptions;
 use crate::config::{Config, Durability, Live};
+use crate::log::{HardState, Manifest};
 use crate::node::{Node, NodeOptions};
-use crate::runtime::{self, CoreParts, LogFiles, Message, Peer, Recovering, ShardCell};
+use crate::runtime::{
+    self, CoreParts, LogFiles, Message, Peer, Recovering, RecoveringReplica, ShardCell,
+};
 use crate::shard::Shard;
-use crate::types::{CoreId, MonoUs, Now, ShardId, SlotMap};
+use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Now, ShardId, SlotMap, Term};
 use data_dir::DataDir;
 use listen::Sockets;
 use log::Log;
@@ -209,10 +212,51 @@ fn recoveries(
         let recovery = files.recover(shard, slots.shard_count()).map_err(|error| {
             StartError::Log(runtime::unreadable_log(&config.dir, shard, &error))
         })?;
-        let recovering = Recovering { shard, recovery, options, since };
+        let replica = if config.is_in_cluster() {
+            Some(recovering_replica(config, data, files, (shard, recovery.manifest()))?)
+        } else {
+            None
+        };
+        let recovering = Recovering { shard, recovery, options, since, replica };
         by_core[usize::from(slots.first_core_of(shard).0)].push(recovering);
     }
     Ok(by_core)
+}
+
+/// What a shard's replica begins with: what is found, or all nodes as voters where nothing is.
+fn recovering_replica(
+    config: &Config,
+    data: &DataDir,
+    files: &LogFiles,
+    (shard, manifest): (ShardId, &Manifest),
+) -> Result<RecoveringReplica, StartError> {
+    let unreadable = |why: String| {
+        let folder = runtime::shard_folder(&config.dir, shard);
+        StartError::Log(format!("The hard state in '{}' can't be read: {why}.", folder.display()))
+    };
+    let found = files.read_hard_state(shard).map_err(|error| unreadable(error.to_string()))?;
+    let node = NodeId(config.node_id);
+    if let Some(other) = found.as_ref().map(|state| state.node).filter(|other| *other != node) {
+        return Err(unreadable(format!(
+            "it is that of node {}, and this is node {}",
+            other.0, node.0
+        )));
+    }
+    let mut voters: Vec<NodeId> = config.cluster_peers.iter().map(|peer| peer.id).collect();
+    voters.sort_unstable();
+    let hard_state = found.unwrap_or_else(|| HardState {
+        shard,
+        directory: data.layout().id,
+        node,
+        generation: 0,
+        term: Term(0),
+        vote: None,
+        commit: LogIndex(0),
+        voters,
+        learners: Vec::new(),
+    });
+    let applied = (LogIndex(manifest.first_index.0 - 1), manifest.base_term);
+    Ok(RecoveringReplica { hard_state, applied, entries: Vec::new() })
 }
 
 fn new_shard(
@@ -221,7 +265,8 @@ fn new_shard(
     id: ShardId,
     started_at: Now,
 ) -> Result<ShardCell, StartError> {
-    let sequence = started_at.first_sequence();
+    // Replicas count alike: the sequence of a shard in a cluster is its leader's.
+    let sequence = if config.is_in_cluster() { 0 } else { started_at.first_sequence() };
     let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()?, sequence };
     let mut shard = Shard::new(id, options);
     shard.keyspace_mut().set_thresholds(config.thresholds);

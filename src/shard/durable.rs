@@ -34,14 +34,14 @@ impl Default for SnapshotPolicy {
 /// A shard's log and what the shard keeps for it.
 #[derive(Debug)]
 pub(super) struct Durable {
-    stream: Stream,
+    pub(super) stream: Stream,
     policy: SnapshotPolicy,
     /// The last record that somebody waits for to be on disk.
-    wanted: LogIndex,
+    pub(super) wanted: LogIndex,
     /// Whether writes are refused, as of the last step.
     refusal: Option<Refusal>,
     /// Whether a snapshot is to be begun.
-    wants_snapshot: bool,
+    pub(super) wants_snapshot: bool,
     /// Whether the log is about to be taken away: nothing more is promised.
     is_ending: bool,
     saving: Saving,
@@ -50,7 +50,7 @@ pub(super) struct Durable {
 impl Durable {
     /// All records up to this one are on disk, with all that it takes to read them: without its first
     /// snapshot the log means nothing.
-    fn durable(&self) -> LogIndex {
+    pub(super) fn durable(&self) -> LogIndex {
         if self.stream.is_base_missing() { LogIndex(0) } else { self.stream.durable() }
     }
 }
@@ -198,7 +198,8 @@ impl Shard {
             waiting_bytes,
             memory_bytes: self.keyspace.changes_memory_bytes()
                 + log.stream.memory_bytes()
-                + log.saving.part.memory_bytes(),
+                + log.saving.part.memory_bytes()
+                + self.replica_memory_bytes(),
             figures: log.stream.figures(),
             snapshot: log.stream.snapshot().map(|snapshot| (snapshot.entries(), snapshot.bytes())),
             refusal: log.refusal,
@@ -208,6 +209,9 @@ impl Shard {
     /// Whether the log has something to do now, rather than at the next tick.
     #[inline]
     pub fn wants_log_step(&mut self, now: Now) -> bool {
+        if self.wants_replica_step() {
+            return true;
+        }
         let Some(log) = &mut self.log else { return false };
         if self.keyspace.changes_len() > 0 {
             log.stream.changes_wait(now.mono);
@@ -226,7 +230,7 @@ impl Shard {
 
     /// Whether the log has more to do at the next turn, though nothing comes that would bring one.
     pub fn is_log_busy(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| log.stream.is_busy())
+        self.log.as_ref().is_some_and(|log| log.stream.is_busy()) || self.is_replica_busy()
     }
 
     /// Memory of long values that have been written and that nobody else holds any more.
@@ -237,6 +241,22 @@ impl Shard {
 
     /// Does what is due: a write, a sync, a piece of a snapshot.
     pub fn step_log(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.is_replicated() {
+            self.step_replica(now, effects);
+        } else {
+            self.write_changes(now, effects);
+        }
+        let waiting = self.keyspace.changes_len();
+        if let Some(log) = &mut self.log
+            && log.refusal != Some(Refusal::Stopping)
+        {
+            log.refusal = log.stream.refusal(waiting);
+        }
+        self.step_snapshot(now, effects);
+    }
+
+    /// Makes changes the next record if it is time.
+    fn write_changes(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Some(log) = &mut self.log else { return };
         let sync = log.wanted > log.stream.durable();
         let waiting = self.keyspace.changes_len();
@@ -255,10 +275,6 @@ impl Shard {
                 log.stream.write_long(now, payload, effects);
             }
         }
-        if log.refusal != Some(Refusal::Stopping) {
-            log.refusal = log.stream.refusal(self.keyspace.changes_len());
-        }
-        self.step_snapshot(now, effects);
     }
 
     /// Looks whether a snapshot is due; at every tick.
@@ -277,11 +293,12 @@ impl Shard {
     }
 
     fn step_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let seen = self.seen_by_keyspace();
         let Some(log) = &mut self.log else { return };
         // The snapshot's first record is the next: all changes before are in the keyspace and in records.
         if log.wants_snapshot
             && self.keyspace.changes_len() == 0
-            && log.stream.start_snapshot(effects)
+            && seen.is_some_and(|seen| log.stream.start_snapshot(seen, effects))
         {
             log.wants_snapshot = false;
             let upheavals = self.keyspace.upheavals();
@@ -313,8 +330,10 @@ impl Shard {
         }
         if cursor.is_done() {
             *part = Saved::default();
-            let waiting = self.keyspace.changes_len();
-            let last_index = log.stream.end_snapshot(now, waiting, effects);
+            let waits = self.keyspace.changes_len() > 0;
+            let seen = seen.map_or(log.stream.last_index(), |(index, _)| index);
+            let last_index = LogIndex(seen.0 + u64::from(waits));
+            log.stream.end_snapshot(now, last_index, effects);
             log.wanted = log.wanted.max(last_index);
         }
     }

@@ -5,6 +5,7 @@
 
 mod durable;
 mod plain;
+mod replicated;
 mod waiting;
 
 use crate::cache::{Access, EvictionPolicy, Held, Keyspace, KeyspaceOptions};
@@ -21,6 +22,8 @@ use crate::types::{DbIndex, Key, Now, ShardId, Slot};
 use durable::Durable;
 pub use durable::SnapshotPolicy;
 pub(crate) use durable::payload;
+pub use replicated::Awaited;
+use replicated::Replicated;
 pub use waiting::Wait;
 use waiting::Waiting;
 
@@ -102,6 +105,8 @@ pub struct Shard {
     /// Bytes given back while over the limit, less what was written meanwhile.
     earned_bytes: usize,
     log: Option<Box<Durable>>,
+    /// Its part in the cluster, if it is replicated.
+    replicated: Option<Box<Replicated>>,
     waiting: Waiting,
 }
 
@@ -115,6 +120,7 @@ impl Shard {
             room,
             earned_bytes: 0,
             log: None,
+            replicated: None,
             waiting: Waiting::default(),
         }
     }
@@ -142,8 +148,12 @@ impl Shard {
     /// One bounded step of what the shard does unasked: removes expired keys, frees what was deleted,
     /// makes room if it is over its limit. True while there is more to do.
     pub fn maintain(&mut self, now: Now, expire: bool) -> bool {
-        let expiring = expire && self.keyspace.expire_due(now.unix, EXPIRE_BUDGET);
         let freeing = self.keyspace.maintain();
+        if !self.is_serving() {
+            // What expires or has to give way is the leader's to say.
+            return freeing;
+        }
+        let expiring = expire && self.keyspace.expire_due(now.unix, EXPIRE_BUDGET);
         let evicting = self.evict_some(now);
         expiring | freeing | evicting
     }
@@ -195,6 +205,7 @@ impl Shard {
     #[inline]
     fn admit(&mut self, call: &Call, args: &Args<'_>, now: Now) -> Result<(), Error> {
         let flags = call.entry.command.flags;
+        self.check_serving()?;
         if flags.contains(Flags::WRITE) {
             self.check_log(call.durability)?;
         }
@@ -220,6 +231,7 @@ impl Shard {
         durability: Option<Durability>,
         now: Now,
     ) -> Result<(), Error> {
+        self.check_serving()?;
         if flags.contains(Flags::WRITE) {
             self.check_log(durability)?;
         }

@@ -6,10 +6,10 @@
 use ringmain::cache::{Expiry, KeyspaceOptions};
 use ringmain::limits::DATABASES;
 use ringmain::log::{
-    BLOCK_BYTES, Directory, Effect, HardState, Item, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest,
-    Next, OpenError, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader,
-    RecordKind, RecordSeed, Recovery, SEGMENT_HEADER_BYTES, Salvage, Scan, SegmentFile,
-    SegmentHeader, Stop, Stream, StreamOptions, rebuild_manifest, record_bytes, start_over,
+    BLOCK_BYTES, Directory, Effect, Item, MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest, Next,
+    OpenError, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader, RecordKind,
+    RecordSeed, Recovery, SEGMENT_HEADER_BYTES, Salvage, Scan, SegmentFile, SegmentHeader, Stop,
+    Stream, StreamOptions, rebuild_manifest, record_bytes, start_over,
 };
 use ringmain::shard::Shard;
 use ringmain::types::{
@@ -267,7 +267,7 @@ fn manifest(script: &mut Script<'_>) -> Manifest {
         first_index: LogIndex((script.number(6) % end).max(1)),
         first_segment: SegmentId((script.number(5) % end).max(1)),
         clean_index: optional(script.number(8)).map(LogIndex),
-        hard_state: HardState { term: script.number(2), vote: 0, commit: 0 },
+        base_term: Term(script.number(2)),
         base_missing,
         ..Manifest::new(SHARD, SHARDS, ID)
     }

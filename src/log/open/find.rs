@@ -8,7 +8,7 @@ use super::super::scan::Scan;
 use super::super::segment::{DirectoryId, HeaderFault, SegmentFile, SegmentHeader, SegmentKind};
 use super::error::io_error;
 use super::{File, OpenError, Recovery};
-use crate::types::{LogIndex, SegmentId, ShardId, Term};
+use crate::types::{LogIndex, SegmentId, ShardId};
 
 /// The manifest of a folder.
 ///
@@ -74,7 +74,7 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             snapshot_end: None,
             entries_read: 0,
             last_index: LogIndex(manifest.first_index.0 - 1),
-            last_term: Term(0),
+            last_term: manifest.base_term,
             segments: Vec::new(),
             last_id: all.last().map_or(SegmentId(0), |file| file.id),
             leftovers: Vec::new(),
@@ -127,6 +127,11 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
         Ok(())
     }
 
+    /// Whether a segment of this number is among those found so far.
+    fn follows(&self, begun_before: usize, id: SegmentId) -> bool {
+        self.files[begun_before..].iter().any(|file| file.file.id == id)
+    }
+
     /// Finds the segments of the log: from the first that is needed, which is the one that the manifest names or
     /// the next where that ends before the first record behind the snapshot; each the one that the next names as
     /// the one before it. Files without a header of their own were made ready and not begun.
@@ -149,7 +154,8 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             };
             let is_there =
                 !self.files.is_empty() || not_begun.iter().any(|(file, ..)| file.id == first);
-            match (self.files[begun_before..].last_mut(), header.previous) {
+            let follows = header.previous.is_some_and(|(id, _)| self.follows(begun_before, id));
+            match (self.files[begun_before..].last(), header.previous) {
                 (None, None)
                     if file.id == first && header.first_index <= self.manifest.first_index => {}
                 // The begin of a log that was to take this one's place, and never counted: what this one has is
@@ -163,7 +169,15 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                 (Some(_), _) if header.first_index <= self.manifest.first_index => {
                     self.files.truncate(begun_before);
                 }
-                (Some(last), Some((id, end))) if last.file.id == id => last.end = Some(end),
+                (Some(_), Some((id, end))) if follows => {
+                    // What came between had to give way to it.
+                    while self.files.last().is_some_and(|last| last.file.id != id) {
+                        self.files.pop();
+                    }
+                    if let Some(last) = self.files.last_mut() {
+                        last.end = Some(end);
+                    }
+                }
                 (last, previous) => {
                     // The segment between the two is missing.
                     let id = previous.map_or(first, |(id, _)| id);

@@ -56,7 +56,8 @@ impl Stream {
     pub(super) fn make_room(&mut self, length: usize, effects: &mut Vec<Effect>) -> bool {
         let needed = self.bytes_for(length);
         let padded = needed - SEGMENT_HEADER_BYTES as u64;
-        if self.active.is_some_and(|active| active.bytes - active.end.0 >= padded) {
+        let has_room = |active: Active| active.bytes - active.end.0 >= padded;
+        if !self.is_cut && self.active.is_some_and(has_room) {
             return true;
         }
         if self.syncing.is_some() || !self.flights.is_empty() {
@@ -84,6 +85,8 @@ impl Stream {
                 self.closed.push_back(Closed { id, first_index, bytes: end.0, file_bytes });
             }
         }
+        self.is_cut = false;
+        self.remove_given_up(effects);
         self.active = Some(Active {
             id,
             first_index: self.next_index(),
@@ -134,8 +137,8 @@ impl Stream {
             }
             (Job::Settle(_), Ok(())) => self.durable = self.written,
             (Job::Settle(_), Err(error)) => self.failed = Some(error),
-            // What could not be removed is removed at the next start.
-            (Job::Remove(_), _) => {}
+            // What could not be removed is removed at the next start. The hard state is the replica's business.
+            (Job::Remove(_) | Job::SaveHardState(_), _) => {}
         }
         self.start_job(effects);
     }

@@ -10,18 +10,22 @@ use super::super::segment::{SEGMENT_HEADER_BYTES, SegmentFile};
 use super::super::snapshot::Snapshot;
 use super::{DiskError, Effect, Stream};
 use crate::limits::{LOG_BUFFER_BYTES, LOG_LONG_STEP_BYTES, LOG_RECYCLED_SEGMENTS_MAX};
-use crate::types::{LogIndex, Now, SegmentId};
+use crate::types::{LogIndex, Now, SegmentId, Term};
 
 impl Stream {
-    /// Begins a snapshot, unless one is under way. Its entries are then asked for with
-    /// [`Stream::wants_part`].
-    pub fn start_snapshot(&mut self, effects: &mut Vec<Effect>) -> bool {
+    /// Begins a snapshot, unless one is under way, of a keyspace that has seen all records up to `seen`, which has
+    /// the term `term`. Its entries are then asked for with [`Stream::wants_part`].
+    pub fn start_snapshot(
+        &mut self,
+        (seen, term): (LogIndex, Term),
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         if self.snapshot.is_some() || self.failed.is_some() {
             return false;
         }
         let id = self.take_id();
-        let first_index = self.next_index();
-        let snapshot = Snapshot::new(self.manifest.shard, id, first_index);
+        let first_index = LogIndex(seen.0 + 1);
+        let snapshot = Snapshot::new(self.manifest.shard, id, (first_index, term));
         let file = snapshot.file();
         self.snapshot = Some(snapshot);
         self.queue_job(Job::Prepare { file, bytes: 0, recycled: None, fill: false }, effects);
@@ -70,20 +74,13 @@ impl Stream {
         self.write_snapshot(buffer, effects);
     }
 
-    /// All entries have been added, `waiting` bytes of changes wait. Answers the record up to which the log
-    /// must be on disk before the snapshot counts.
-    pub fn end_snapshot(
-        &mut self,
-        now: Now,
-        waiting: usize,
-        effects: &mut Vec<Effect>,
-    ) -> LogIndex {
-        let last_index = if waiting > 0 { self.next_index() } else { self.sealed };
+    /// All entries have been added; none has seen more than the records up to `last_index`, the next one among
+    /// them perhaps. The log must be on disk, and committed, up to there before the snapshot counts.
+    pub fn end_snapshot(&mut self, now: Now, last_index: LogIndex, effects: &mut Vec<Effect>) {
         let mut buffer = self.buffer(2 * SEGMENT_HEADER_BYTES);
-        let Some(snapshot) = &mut self.snapshot else { return last_index };
+        let Some(snapshot) = &mut self.snapshot else { return };
         snapshot.end(&mut buffer, last_index, (&self.manifest, self.term), now);
         self.write_snapshot(buffer, effects);
-        last_index
     }
 
     /// Gives the snapshot up that is under way.
@@ -116,9 +113,10 @@ impl Stream {
             self.queue_job(Job::Remove(vec![file]), effects);
         } else if snapshot.take_wants_sync() {
             effects.push(Effect::Sync(snapshot.file()));
-        } else if snapshot.take_wants_manifest(self.durable) {
+        } else if snapshot.take_wants_manifest(self.durable.min(self.committed)) {
             effects.push(Effect::Close(snapshot.file()));
             let mut manifest = self.manifest;
+            manifest.base_term = snapshot.base_term();
             manifest.generation += 1;
             manifest.snapshot = Some(snapshot.file().id);
             (manifest.first_index, manifest.first_segment) = (first_index, first_segment);
@@ -152,6 +150,7 @@ impl Stream {
         self.manifest.base_missing = false;
         self.manifest.snapshot = saved.snapshot;
         self.manifest.first_index = saved.first_index;
+        self.manifest.base_term = saved.base_term;
         // Not where the first record is now: it may have gone to the next segment since.
         self.manifest.first_segment = saved.first_segment;
         let first = self.manifest.first_segment;

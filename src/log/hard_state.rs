@@ -1,0 +1,156 @@
+//! What a replica must not forget beside its log: its term, whom it voted for, who votes. A file of its own
+//! in the shard's folder, `raft`: written and synced before any message that relies on it leaves.
+//!
+//! Two copies of one page each; the one with the higher generation holds, and the next is written over the
+//! other, as in the manifest.
+//!
+//! ```text
+//!  0  magic       8 bytes  "RINGRFT1"
+//!  8  crc         u32      CRC-32C of bytes 12..4096
+//! 12  shard       u16
+//! 14  voters      u8       how many
+//! 15  learners    u8       how many
+//! 16  generation  u64      one more than the copy before
+//! 24  node        u64      whose replica it is
+//! 32  term        u64      the current term
+//! 40  vote        u64      whom this replica voted for in it; 0 for nobody
+//! 48  commit      u64      how far the log was known to be committed
+//! 56              8 bytes  zero
+//! 64  directory   16 bytes names the data directory
+//! 80              48 bytes zero
+//! 128 nodes       u64 each the voters, then the learners
+//! ```
+
+use std::io;
+
+use super::directory::Directory;
+use super::record::{u32_at, u64_at};
+use super::segment::{DirectoryId, NUMBERS_END};
+use crate::limits::NODES_MAX;
+use crate::types::{LogIndex, NodeId, ShardId, Term};
+
+/// Name of the file in the shard's folder.
+pub const HARD_STATE_NAME: &str = "raft";
+/// Bytes of one copy.
+pub const HARD_STATE_COPY_BYTES: usize = 4096;
+const MAGIC: &[u8; 8] = b"RINGRFT1";
+const NODES_AT: usize = 128;
+
+const _: () = assert!(NODES_AT + 2 * 8 * NODES_MAX <= HARD_STATE_COPY_BYTES);
+
+/// A replica's hard state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HardState {
+    /// Whose log it belongs to.
+    pub shard: ShardId,
+    /// The data directory.
+    pub directory: DirectoryId,
+    /// The node whose replica it is.
+    pub node: NodeId,
+    /// One more than the copy before.
+    pub generation: u64,
+    /// The current term.
+    pub term: Term,
+    /// Whom this replica voted for in it, if anybody.
+    pub vote: Option<NodeId>,
+    /// How far the log was known to be committed; it may be further.
+    pub commit: LogIndex,
+    /// The nodes that vote.
+    pub voters: Vec<NodeId>,
+    /// The nodes that only learn.
+    pub learners: Vec<NodeId>,
+}
+
+impl HardState {
+    /// One copy, and where in the file it belongs.
+    ///
+    /// # Panics
+    /// If there are more nodes than a cluster may have.
+    pub fn encode(&self) -> (u64, [u8; HARD_STATE_COPY_BYTES]) {
+        assert!(self.voters.len().max(self.learners.len()) <= NODES_MAX);
+        let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).unwrap_or(u8::MAX);
+        let mut page = [0; HARD_STATE_COPY_BYTES];
+        page[..8].copy_from_slice(MAGIC);
+        page[12..14].copy_from_slice(&self.shard.0.to_le_bytes());
+        (page[14], page[15]) = (count(&self.voters), count(&self.learners));
+        let vote = self.vote.map_or(0, |node| node.0);
+        let words = [self.generation, self.node.0, self.term.0, vote, self.commit.0];
+        for (bytes, word) in page[16..56].chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        page[64..80].copy_from_slice(&self.directory);
+        let nodes = self.voters.iter().chain(&self.learners);
+        for (bytes, node) in page[NODES_AT..].chunks_exact_mut(8).zip(nodes) {
+            bytes.copy_from_slice(&node.0.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&page[12..]);
+        page[8..12].copy_from_slice(&crc.to_le_bytes());
+        (self.generation % 2 * HARD_STATE_COPY_BYTES as u64, page)
+    }
+
+    /// The newer of the whole copies in the bytes of the file; none if there is none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let copies = bytes.chunks_exact(HARD_STATE_COPY_BYTES).filter_map(Self::decode_copy);
+        copies.max_by_key(|state| state.generation)
+    }
+
+    fn decode_copy(page: &[u8]) -> Option<Self> {
+        if page[..8] != *MAGIC || crc32c::crc32c(&page[12..]) != u32_at(page, 8) {
+            return None;
+        }
+        let word = |index: usize| u64_at(page, 16 + index * 8);
+        let (voters, learners) = (usize::from(page[14]), usize::from(page[15]));
+        if voters.max(learners) > NODES_MAX {
+            return None;
+        }
+        let nodes = page[NODES_AT..].chunks_exact(8).map(|bytes| NodeId(u64_at(bytes, 0)));
+        let nodes: Vec<NodeId> = nodes.take(voters + learners).collect();
+        let state = Self {
+            shard: ShardId(u16::from_le_bytes([page[12], page[13]])),
+            directory: *page[64..].first_chunk()?,
+            generation: word(0),
+            node: NodeId(word(1)),
+            term: Term(word(2)),
+            vote: Some(NodeId(word(3))).filter(|node| node.0 > 0),
+            commit: LogIndex(word(4)),
+            learners: nodes[voters..].to_vec(),
+            voters: nodes[..voters].to_vec(),
+        };
+        let numbers = [state.generation, state.term.0, state.commit.0];
+        let is_possible = state.node.0 > 0 && numbers.iter().all(|it| *it < NUMBERS_END);
+        (state.encode().1[..] == *page && is_possible).then_some(state)
+    }
+
+    /// The hard state in a folder; none if no replica has been there.
+    ///
+    /// # Errors
+    /// The system's, or if there is a file that can't be read.
+    pub fn read(directory: &mut impl Directory) -> io::Result<Option<Self>> {
+        match directory.read(HARD_STATE_NAME) {
+            Ok(content) => Self::decode(&content).map(Some).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "the hard state is damaged")
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes it over the older of the two copies, and makes the file if there is none.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn save(&self, directory: &mut impl Directory) -> io::Result<()> {
+        let is_new = match directory.read(HARD_STATE_NAME) {
+            Ok(content) => content.len() < 2 * HARD_STATE_COPY_BYTES,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => return Err(error),
+        };
+        if is_new {
+            directory.create(HARD_STATE_NAME, 2 * HARD_STATE_COPY_BYTES as u64, false)?;
+        }
+        let (offset, page) = self.encode();
+        directory.write(HARD_STATE_NAME, offset, &page)?;
+        directory.sync(HARD_STATE_NAME)?;
+        if is_new { directory.sync_directory() } else { Ok(()) }
+    }
+}

@@ -1,0 +1,132 @@
+//! After a crash: whether this replica may vote.
+//!
+//! Replicas count entries that they have in memory, and a leader tells clients that their writes are safe when a
+//! quorum has. A replica that crashed may have lost the last of them. If it voted as if nothing had happened, it
+//! could help a replica to leadership that lacks what the two of them had promised to have. So it is *in doubt*:
+//! it takes entries, but neither votes nor stands for election, until a leader of its term has told it how far it
+//! must come, and it has come so far. Where a quorum of replicas is in doubt there is nothing left to protect that
+//! was not on disk: then they all vote again.
+//!
+//! A replica that finds nothing at all can't tell whether its shard is new or its disk is: it is in doubt as well,
+//! and a quorum of such is none. Only where all voters find nothing is the shard new. So a replica that lost its disk
+//! never votes against what it once said: it votes again when it has everything, and counts as having voted for
+//! the leader that told it so.
+//!
+//! Besides, whoever is started anew has forgotten which leader's sign it had heard last, and so sits out one
+//! election timeout (see `lease`).
+
+use std::collections::BTreeMap;
+
+use super::{Body, Replica};
+use crate::plant::{Fault, is_planted};
+use crate::types::{LogIndex, NodeId, Term};
+
+/// Whether a replica may vote.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    is_doubtful: bool,
+    /// Whether nothing at all was found.
+    is_first: bool,
+    /// Ticks to sit out.
+    deaf_ticks: u64,
+    /// Ticks since the start.
+    ticks: u64,
+    /// How long others' doubts are believed.
+    believed_ticks: u64,
+    /// When others said last that they are in doubt, and whether they had found nothing.
+    others: BTreeMap<NodeId, (u64, bool)>,
+    /// What the leader of a term had when it was told of the doubt.
+    goal: Option<(Term, LogIndex)>,
+}
+
+impl Doubt {
+    pub(super) fn new(is_first: bool, is_doubtful: bool, election_ticks: u64) -> Self {
+        Self {
+            is_doubtful: (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt),
+            is_first,
+            deaf_ticks: if is_first { 0 } else { election_ticks + 1 },
+            ticks: 0,
+            believed_ticks: 2 * election_ticks,
+            others: BTreeMap::new(),
+            goal: None,
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.ticks += 1;
+        self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
+    }
+
+    pub(super) fn may_vote(&self) -> bool {
+        !self.is_doubtful && self.deaf_ticks == 0
+    }
+
+    /// Whether so many of so many voters are in doubt that there is nothing left to protect.
+    fn is_void(&self, voters: usize) -> bool {
+        let since = self.ticks.saturating_sub(self.believed_ticks);
+        let needed = if self.is_first { voters } else { voters / 2 + 1 };
+        let alike =
+            |(heard, is_first): &&(u64, bool)| *heard >= since && *is_first == self.is_first;
+        self.is_doubtful && self.others.values().filter(alike).count() + 1 >= needed
+    }
+}
+
+impl Replica {
+    /// Tells all others of the doubt, as long as there is one.
+    pub(super) fn tell_doubt(&mut self) {
+        if self.doubt.is_void(self.hard_state.voters.len()) {
+            self.doubt.is_doubtful = false;
+        }
+        let (term, last) = (self.term(), self.last());
+        // In a new shard all must hear it of all.
+        if !self.doubt.is_doubtful && term != Term(0) {
+            return;
+        }
+        for node in self.others() {
+            self.outbox.push((node, Body::Restarted { term, last }));
+        }
+    }
+
+    /// Another replica has been started anew: it has no more than this, whatever it had said before.
+    pub(super) fn note_restarted(&mut self, from: NodeId, term: Term, last: LogIndex) {
+        let is_first = (term, last) == (Term(0), LogIndex(0));
+        self.doubt.others.insert(from, (self.doubt.ticks, is_first));
+        if !self.is_leader() || term > self.term() {
+            return;
+        }
+        self.synced.remove(&from);
+        let goal = Body::CatchUp { term: self.term(), index: self.last() };
+        self.outbox.push((from, goal));
+        if let Some(progress) = self.raw.raft.mut_prs().get_mut(from.0)
+            && progress.matched > last.0
+        {
+            progress.matched = last.0;
+            progress.become_probe();
+            progress.next_idx = last.0 + 1;
+        }
+    }
+
+    /// A leader has told how far this replica must come.
+    pub(super) fn note_goal(&mut self, from: NodeId, term: Term, index: LogIndex) {
+        if term == self.term() && from.0 == self.raw.raft.leader_id {
+            self.doubt.goal = Some((term, index));
+            self.resolve_doubt();
+        }
+    }
+
+    /// Ends the doubt if this replica has come so far.
+    pub(super) fn resolve_doubt(&mut self) {
+        if let Some((term, index)) = self.doubt.goal
+            && self.doubt.is_doubtful
+            && self.agreed.0 == term
+            && term == self.term()
+            && self.agreed.1 >= index
+        {
+            self.doubt.is_doubtful = false;
+            let raft = &mut self.raw.raft;
+            if raft.vote == raft::INVALID_ID {
+                raft.vote = raft.leader_id;
+            }
+        }
+    }
+}

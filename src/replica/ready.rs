@@ -1,0 +1,191 @@
+//! What the `raft` crate wants done: entries for the log, messages, a hard state to be saved, in the order in
+//! which it may be done.
+//!
+//! A leader's messages leave at once; a follower's when what they rely on is kept. Entries count as kept when
+//! they are in memory (how far they are on disk is told beside, see `super`); a term or a vote only when it is on
+//! disk. What comes behind one that is being saved waits for it, since they count in order.
+
+use std::collections::VecDeque;
+
+use raft::eraftpb::Message;
+
+use super::{Body, LogEntry, NO_CHANGES, Replica};
+use crate::log::HardState;
+use crate::types::{LogIndex, NodeId, Term};
+
+/// What is to be done with the log, in order.
+#[derive(Debug)]
+pub(crate) enum LogOrder {
+    /// The entries from this one on give way; the one before has this term.
+    Cut(LogIndex, Term),
+    /// The next entry.
+    Append(LogEntry),
+    /// The log begins anew behind this entry, which has this term: a snapshot was taken in.
+    Restart(LogIndex, Term),
+}
+
+/// What waits for a hard state to be saved.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    queue: VecDeque<HeldReady>,
+    /// The hard state that is to be saved next.
+    wanted: Option<HardState>,
+    /// The generation that is being saved.
+    saving: Option<u64>,
+    /// The last that has been.
+    saved: u64,
+}
+
+#[derive(Debug)]
+struct HeldReady {
+    number: u64,
+    /// The generation that must have been saved.
+    needs: u64,
+    messages: Vec<Message>,
+}
+
+impl Replica {
+    /// Whether there is something to do.
+    pub(crate) fn has_ready(&self) -> bool {
+        self.raw.has_ready() || !self.outbox.is_empty()
+    }
+
+    /// Does what is due, given how far the log is on disk.
+    pub(crate) fn advance(&mut self, durable: LogIndex) {
+        while !self.has_failed && self.raw.has_ready() {
+            self.take_ready();
+            self.release();
+        }
+        self.follow_role();
+        self.resolve_doubt();
+        self.tell_synced(durable);
+        self.trim();
+    }
+
+    fn take_ready(&mut self) {
+        let mut ready = self.raw.ready();
+        if !ready.snapshot().get_metadata().get_conf_state().get_voters().is_empty() {
+            let metadata = ready.snapshot().get_metadata();
+            let (index, term) = (LogIndex(metadata.index), Term(metadata.term));
+            self.raw.mut_store().restart(index, term);
+            self.orders.push(LogOrder::Restart(index, term));
+        }
+        let entries = ready.take_entries();
+        if let Some(first) = entries.first().filter(|first| first.index <= self.raw.store().last())
+        {
+            let index = LogIndex(first.index);
+            let before = self.raw.store().term_of(LogIndex(index.0 - 1)).unwrap_or_default();
+            self.raw.mut_store().truncate(index.0);
+            self.orders.push(LogOrder::Cut(index, before));
+            self.is_tainted |= index <= self.applied;
+        }
+        for entry in entries {
+            let payload = match entry.data.is_empty() {
+                true => bytes::Bytes::from_static(&NO_CHANGES),
+                false => entry.data.clone(),
+            };
+            self.orders.push(LogOrder::Append(LogEntry { term: Term(entry.term), payload }));
+            self.raw.mut_store().push(entry);
+        }
+        let needs = self.note_hard_state(ready.hs());
+        for state in ready.take_read_states() {
+            if let Ok(round) = state.request_ctx.as_slice().try_into() {
+                self.lease.answered(u64::from_le_bytes(round));
+            }
+        }
+        let number = ready.number();
+        for message in ready.take_messages() {
+            self.send(message);
+        }
+        let messages = ready.take_persisted_messages();
+        self.held.queue.push_back(HeldReady { number, needs, messages });
+        self.raw.advance_append_async(ready);
+    }
+
+    /// Notes a hard state; answers the generation that must be on disk before anything that relies on it.
+    fn note_hard_state(&mut self, new: Option<&raft::eraftpb::HardState>) -> u64 {
+        if let Some(new) = new {
+            self.raw.mut_store().set_hard_state(new);
+            let vote = Some(NodeId(new.vote)).filter(|node| node.0 != 0);
+            let state = &mut self.hard_state;
+            let must_save = (state.term, state.vote) != (Term(new.term), vote);
+            (state.term, state.vote) = (Term(new.term), vote);
+            state.commit = LogIndex(new.commit);
+            if must_save && !crate::plant::is_planted(crate::plant::Fault::ForgetVote) {
+                state.generation += 1;
+                self.held.wanted = Some(state.clone());
+                return state.generation;
+            }
+        }
+        // Behind one that is being saved.
+        self.held.queue.back().map_or(self.held.saved, |last| last.needs)
+    }
+
+    /// Lets go what need not wait any more.
+    fn release(&mut self) {
+        while self.held.queue.front().is_some_and(|ready| ready.needs <= self.held.saved)
+            && let Some(ready) = self.held.queue.pop_front()
+        {
+            self.raw.on_persist_ready(ready.number);
+            for message in ready.messages {
+                self.send(message);
+            }
+        }
+        let log = &self.raw.raft.raft_log;
+        let known = log.committed.min(log.persisted);
+        if known > log.applied() {
+            self.raw.advance_apply_to(known);
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        use raft::eraftpb::MessageType;
+        let to = NodeId(message.to);
+        match message.get_msg_type() {
+            // The crate has only the head of it.
+            MessageType::MsgSnapshot => return self.begin_raft_transfer(to, &message),
+            MessageType::MsgAppendResponse if !message.reject => {
+                let term = self.term();
+                let before = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
+                self.agreed = (term, before.max(LogIndex(message.index)));
+            }
+            _ => {}
+        }
+        self.outbox.push((to, Body::Raft(Box::new(message))));
+    }
+
+    /// What is to be done with the log, in order.
+    pub(crate) fn take_orders(&mut self) -> Vec<LogOrder> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// A hard state to be saved, if there is one and none is being saved; [`Replica::hard_state_saved`] is told.
+    pub(crate) fn take_hard_state(&mut self) -> Option<HardState> {
+        if self.held.saving.is_some() {
+            return None;
+        }
+        let state = self.held.wanted.take()?;
+        self.held.saving = Some(state.generation);
+        Some(state)
+    }
+
+    /// A hard state has been saved, or could not be: then this replica takes no more part.
+    pub(crate) fn hard_state_saved(&mut self, is_saved: bool) {
+        let Some(generation) = self.held.saving.take() else { return };
+        if !is_saved {
+            self.has_failed = true;
+            return;
+        }
+        self.held.saved = generation;
+        self.release();
+    }
+
+    /// Notes, for a start after a crash, how far the log is committed: that need not be exact.
+    pub(crate) fn save_commit(&mut self) {
+        if self.held.wanted.is_none() && self.held.saving.is_none() {
+            self.hard_state.commit = self.committed();
+            self.hard_state.generation += 1;
+            self.held.wanted = Some(self.hard_state.clone());
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Snapshots of a keyspace on their way from a leader to a replica that lacks entries which the leader has not in
+//! memory any more, or whose keyspace is tainted.
+//!
+//! ```text
+//! leader    begins │ part │ part │ … │ end: seen      entries behind `begins` follow
+//! log    ──────────┼─────────────────┼──────────►
+//! ```
+//!
+//! As a snapshot on disk it is not of one moment: a part has seen entries up to when it was made. So the leader keeps
+//! all entries behind where the snapshot begins until the other has them, and the other leaves out the changes that a
+//! part has seen (`overlap`), and serves nothing before it has come to `seen`. The end is told only when all of that
+//! is committed. A few pieces are under way at a time, so that neither end needs memory for more.
+
+use bytes::Bytes;
+use raft::eraftpb::{Message, MessageType, Snapshot};
+use raft::{ProgressState, SnapshotStatus};
+
+use super::message::{SnapshotContent, SnapshotPiece};
+use super::{Body, Replica};
+use crate::cache::{Keyspace, SaveCursor};
+use crate::limits::{REPLICA_PINNED_BYTES_MAX, SNAPSHOT_PIECES_IN_FLIGHT};
+use crate::types::{LogIndex, MonoUs, NodeId, Term};
+
+/// How long a piece may be on its way.
+const PATIENCE_US: u64 = 5_000_000;
+
+/// A snapshot that is being sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    to: NodeId,
+    number: u64,
+    begins: (LogIndex, Term),
+    pub(crate) cursor: SaveCursor,
+    /// What the keyspace's count of upheavals was: a snapshot can't be taken across one.
+    pub(crate) upheavals: u64,
+    sent: u64,
+    taken: u64,
+    entries: u64,
+    bytes: u64,
+    /// All parts have been made; they have seen entries up to this one.
+    seen: Option<LogIndex>,
+    is_ended: bool,
+    moved_at: MonoUs,
+}
+
+impl Outgoing {
+    pub(crate) fn to(&self) -> NodeId {
+        self.to
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The entry it begins behind.
+    pub(crate) fn begins(&self) -> LogIndex {
+        self.begins.0
+    }
+
+    pub(super) fn is(&self, to: NodeId, number: u64) -> bool {
+        (self.to, self.number) == (to, number)
+    }
+
+    pub(super) fn taken(&mut self, pieces: u64, now: MonoUs) {
+        if pieces > self.taken && pieces <= self.sent {
+            (self.taken, self.moved_at) = (pieces, now);
+        }
+    }
+
+    /// Whether another part is to be made now.
+    pub(crate) fn wants_part(&self) -> bool {
+        self.seen.is_none() && self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT
+    }
+}
+
+/// A snapshot that is being taken in.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    from: NodeId,
+    term: Term,
+    number: u64,
+    next: u64,
+    entries: u64,
+    keyspace: Box<Keyspace>,
+}
+
+impl Staging {
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.keyspace.memory().total_bytes()
+    }
+}
+
+impl Replica {
+    // --- the leader's side -----------------------------------------------------------------------
+
+    /// The crate finds that a replica lacks what is not in memory any more.
+    pub(super) fn begin_raft_transfer(&mut self, to: NodeId, message: &Message) {
+        let metadata = message.get_snapshot().get_metadata();
+        let begins = (LogIndex(metadata.index), Term(metadata.term));
+        if !self.is_serving() || self.outgoing.is_some() {
+            self.fail_transfer_to(to);
+            return;
+        }
+        self.start_outgoing(to, begins);
+    }
+
+    /// A replica asks for a snapshot, because its keyspace is tainted.
+    pub(super) fn begin_transfer(&mut self, to: NodeId, term: Term) {
+        let committed = self.committed();
+        let of_committed = self.raw.store().term_of(committed);
+        if let Some(of_committed) = of_committed
+            && self.is_serving()
+            && term == self.term()
+            && self.outgoing.is_none()
+        {
+            self.start_outgoing(to, (committed, of_committed));
+        }
+    }
+
+    fn start_outgoing(&mut self, to: NodeId, begins: (LogIndex, Term)) {
+        self.transfers += 1;
+        self.raw.mut_store().may_send_snapshot = false;
+        self.outgoing = Some(Outgoing {
+            to,
+            number: self.transfers,
+            begins,
+            cursor: SaveCursor::default(),
+            upheavals: u64::MAX,
+            sent: 0,
+            taken: 0,
+            entries: 0,
+            bytes: 0,
+            seen: None,
+            is_ended: false,
+            moved_at: MonoUs(0),
+        });
+    }
+
+    /// The snapshot that is being sent.
+    pub(crate) fn outgoing(&mut self) -> Option<&mut Outgoing> {
+        self.outgoing.as_mut()
+    }
+
+    /// Sends a part with so many entries; after the last the keyspace has seen entries up to `seen`.
+    pub(crate) fn send_part(&mut self, part: Vec<u8>, entries: u64, seen: Option<LogIndex>) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        outgoing.seen = seen;
+        if part.is_empty() {
+            return;
+        }
+        outgoing.entries += entries;
+        outgoing.bytes += part.len() as u64;
+        self.send_piece(SnapshotContent::Part(Bytes::from(part)));
+    }
+
+    fn send_piece(&mut self, content: SnapshotContent) {
+        let term = self.term();
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let piece = SnapshotPiece { term, number: outgoing.number, place: outgoing.sent, content };
+        outgoing.sent += 1;
+        self.outbox.push((outgoing.to, Body::Snapshot(piece)));
+    }
+
+    /// Ends, gives up or goes on with the snapshot that is being sent; every tick.
+    pub(super) fn look_after_transfer(&mut self, now: MonoUs) {
+        self.ask_for_snapshot();
+        let pinned = self.raw.store().bytes();
+        let (committed, voters) = (self.committed(), self.hard_state.voters.clone());
+        let learners = self.hard_state.learners.clone();
+        let Some(outgoing) = &mut self.outgoing else { return };
+        if outgoing.moved_at == MonoUs(0) {
+            outgoing.moved_at = now;
+        }
+        let is_stuck = now.0.saturating_sub(outgoing.moved_at.0) > PATIENCE_US;
+        if is_stuck || pinned > REPLICA_PINNED_BYTES_MAX || !self.is_serving() {
+            return self.end_transfer(false);
+        }
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let ((index, term), entries, to) = (outgoing.begins, outgoing.entries, outgoing.to);
+        if let Some(seen) = outgoing.seen.filter(|seen| *seen <= committed && !outgoing.is_ended) {
+            outgoing.is_ended = true;
+            let ids = |nodes: Vec<NodeId>| nodes.into_iter().map(|node| node.0).collect();
+            let (voters, learners) = (ids(voters), ids(learners));
+            let end = SnapshotContent::End { index, term, seen, entries, voters, learners };
+            return self.send_piece(end);
+        }
+        if !outgoing.is_ended || outgoing.taken < outgoing.sent {
+            return;
+        }
+        // It has been taken in. Until the other has what came meanwhile, that is kept for it.
+        let seen = outgoing.seen.unwrap_or_default();
+        let progress = self.raw.raft.prs().get(to.0);
+        let is_waiting = progress.is_some_and(|it| it.state == ProgressState::Snapshot);
+        let has_caught_up = progress.is_none_or(|it| it.matched >= seen.0);
+        if is_waiting {
+            self.raw.report_snapshot(to.0, SnapshotStatus::Finish);
+        } else if has_caught_up {
+            self.end_transfer(true);
+        }
+    }
+
+    pub(crate) fn end_transfer(&mut self, is_done: bool) {
+        self.raw.mut_store().may_send_snapshot = true;
+        if let Some(outgoing) = self.outgoing.take()
+            && !is_done
+        {
+            self.fail_transfer_to(outgoing.to);
+        }
+    }
+
+    fn fail_transfer_to(&mut self, node: NodeId) {
+        if self.is_leader() && self.raw.raft.prs().get(node.0).is_some() {
+            self.raw.report_snapshot(node.0, SnapshotStatus::Failure);
+        }
+    }
+
+    // --- the other side ---------------------------------------------------------------------------
+
+    /// Asks the leader for a snapshot while the keyspace is tainted.
+    fn ask_for_snapshot(&mut self) {
+        let leader = NodeId(self.raw.raft.leader_id);
+        let needs_one = self.is_tainted && self.staging.is_none();
+        if needs_one && leader.0 != 0 && leader != self.options.node {
+            self.outbox.push((leader, Body::SnapshotWanted { term: self.term() }));
+        }
+    }
+
+    /// Takes in a piece of a snapshot; `fresh` makes an empty keyspace. Answers the new keyspace when all of it is
+    /// here.
+    pub(crate) fn take_piece(
+        &mut self,
+        from: NodeId,
+        piece: SnapshotPiece,
+        fresh: impl FnOnce() -> Keyspace,
+    ) -> Option<Box<Keyspace>> {
+        let SnapshotPiece { term, number, place, content } = piece;
+        if term != self.term() || from.0 != self.raw.raft.leader_id || self.is_leader() {
+            return None;
+        }
+        if place == 0 {
+            let keyspace = Box::new(fresh());
+            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace });
+        }
+        let staging = self.staging.as_mut()?;
+        if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place)
+        {
+            return None;
+        }
+        staging.next += 1;
+        let done = match content {
+            SnapshotContent::Part(part) => {
+                let Ok(entries) = staging.keyspace.restore_entries(&part) else {
+                    self.staging = None;
+                    return None;
+                };
+                staging.entries += entries;
+                None
+            }
+            SnapshotContent::End { index, term: of_index, seen, entries, voters, learners } => {
+                let staging = self.staging.take().filter(|staging| staging.entries == entries)?;
+                let head = snapshot_of((index, of_index), (voters, learners));
+                if !self.restore(from, head, (index, seen)) {
+                    return None;
+                }
+                Some(staging.keyspace)
+            }
+        };
+        self.outbox.push((from, Body::SnapshotTaken { number, pieces: place + 1 }));
+        done
+    }
+
+    /// Lets the crate know of a snapshot whose content is here; false if what follows it is not.
+    fn restore(
+        &mut self,
+        from: NodeId,
+        head: Snapshot,
+        (index, seen): (LogIndex, LogIndex),
+    ) -> bool {
+        let mut message = Message { from: from.0, to: self.options.node.0, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.term = self.raw.raft.term;
+        message.set_snapshot(head);
+        let _ = self.raw.step(message);
+        self.set_timeout();
+        // Where the log has the entry, nothing of it is given up: what follows is made again from it.
+        let is_restored = self.raw.raft.snap().is_some();
+        if !is_restored && (self.raw.store().base() > index || self.committed() < index) {
+            return false;
+        }
+        (self.applied, self.overlap, self.is_tainted) = (index, seen, false);
+        true
+    }
+}
+
+fn snapshot_of(
+    (index, term): (LogIndex, Term),
+    (voters, learners): (Vec<u64>, Vec<u64>),
+) -> Snapshot {
+    let mut head = Snapshot::default();
+    let metadata = head.mut_metadata();
+    (metadata.index, metadata.term) = (index.0, term.0);
+    metadata.set_conf_state(raft::eraftpb::ConfState::from((voters, learners)));
+    head
+}

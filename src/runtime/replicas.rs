@@ -1,0 +1,265 @@
+//! The shards' replicas on a core: time and messages go in, messages go out, and what replicas have come to is told
+//! to whoever waits for it.
+//!
+//! A replica is stepped with its shard's log, by the shard's owner (`logger`). What other nodes say comes to whichever
+//! core their link is on (`links`), and goes by mail to the owner. Replies that wait for a quorum wait at a gate, like
+//! those that wait for the disk (`gate`).
+
+use super::attend::News;
+use super::core::Core;
+use super::mail::Message;
+use crate::config::Config;
+use crate::log::{HardState, LogEntry, RecordStart, Stream};
+use crate::replica::{Replica, ReplicaOptions, Restored, ShardMessage};
+use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
+
+/// What a core keeps for the replicas of its shards.
+#[derive(Debug, Default)]
+pub(super) struct Replicas {
+    /// Whether this node is one of a cluster.
+    pub(super) is_on: bool,
+    /// What others have said to replicas whose shard's token was not free.
+    waiting: Vec<(NodeId, ShardMessage)>,
+    /// Shards whose log is to begin anew.
+    restarts: Vec<(ShardId, LogIndex, Term)>,
+    /// When everything about replicas is told next.
+    whole_due: MonoUs,
+}
+
+impl Replicas {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { is_on: config.is_in_cluster(), ..Self::default() }
+    }
+
+    /// Whether something is to be done before the core may sleep.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || !self.restarts.is_empty()
+    }
+}
+
+/// A replica that is being recovered: what its log brings that may not be committed.
+#[derive(Debug)]
+pub(crate) struct RecoveringReplica {
+    /// As it was found, or that of a shard that begins.
+    pub(crate) hard_state: HardState,
+    /// The last entry that the keyspace has seen.
+    pub(crate) applied: (LogIndex, Term),
+    /// Those behind it.
+    pub(crate) entries: Vec<(RecordStart, LogEntry)>,
+}
+
+/// How often everything about replicas is told, in microseconds.
+const WHOLE_EVERY_US: u64 = 100_000;
+
+impl Core<'_> {
+    // --- what comes from other nodes ------------------------------------------------------------------
+
+    /// A node has said something to a replica of this one.
+    pub(super) fn peer_message(&mut self, from: NodeId, message: ShardMessage) {
+        if usize::from(message.shard.0) >= self.node.replicas.len() {
+            return;
+        }
+        let owner = self.engine.owners.core_of(message.shard);
+        if owner == self.id {
+            self.replicas.waiting.push((from, message));
+        } else {
+            self.post(owner, Message::FromNode { from, message: Box::new(message) });
+        }
+    }
+
+    /// The link to a node is down.
+    pub(super) fn node_is_down(&mut self, node: NodeId) {
+        for index in 0..self.shards.own().len() {
+            let id = self.shards.own()[index];
+            if let Some(shard) = self.shards.borrow_again(id) {
+                shard.node_is_down(node);
+            }
+        }
+    }
+
+    /// Lets replicas hear what others have said, as far as their shards' tokens are free.
+    fn hear(&mut self) {
+        let now = self.engine.now;
+        for (from, message) in std::mem::take(&mut self.replicas.waiting) {
+            let ShardMessage { shard: id, body } = message;
+            match self.shards.borrow_again(id) {
+                Some(shard) => shard.receive(from, body, now),
+                None => self.replicas.waiting.push((from, ShardMessage { shard: id, body })),
+            }
+        }
+    }
+
+    // --- every turn -----------------------------------------------------------------------------------
+
+    /// Sends something to another node.
+    fn send_to_node(&mut self, _: NodeId, _: &ShardMessage) {}
+
+    fn unblock_clients_of(&mut self, _: ShardId) {}
+
+    /// Counts time, and lets replicas hear what has been said; before the logs are stepped.
+    pub(super) fn attend_replicas(&mut self) {
+        if !self.replicas.is_on {
+            return;
+        }
+        self.hear();
+        let now = self.engine.now;
+        for index in 0..self.shards.own().len() {
+            let id = self.shards.own()[index];
+            if let Some(shard) = self.shards.borrow_again(id) {
+                shard.tick_replica(now);
+            }
+        }
+        self.restart_logs();
+    }
+
+    /// Everything about all replicas of this core is told, every now and then.
+    pub(super) fn tell_whole(&mut self) {
+        if !self.replicas.is_on || self.engine.now.mono < self.replicas.whole_due {
+            return;
+        }
+        self.replicas.whole_due = MonoUs(self.engine.now.mono.0 + WHOLE_EVERY_US);
+        for index in 0..self.shards.own().len() {
+            self.tell_of_replica(self.shards.own()[index], true);
+        }
+    }
+
+    /// A replica has been stepped: sends what it has to say, and tells what it has come to.
+    pub(super) fn after_step(&mut self, id: ShardId) {
+        if !self.replicas.is_on {
+            return;
+        }
+        let Some(shard) = self.shards.borrow_again(id) else { return };
+        for (to, body) in shard.take_messages() {
+            self.send_to_node(to, &ShardMessage { shard: id, body });
+        }
+        self.tell_of_replica(id, false);
+        if let Some(shard) = self.shards.borrow_again(id) {
+            // Made again, changes are as good as new to who watches keys.
+            self.engine.attend(shard);
+        }
+    }
+
+    fn tell_of_replica(&mut self, id: ShardId, whole: bool) {
+        let stats = self.node.replica(id);
+        let (reign, leader) = (stats.reign(), stats.leader());
+        let Some(shard) = self.shards.borrow_again(id) else { return };
+        let Some(published) = shard.replica_published(false) else { return };
+        let has_news = (reign, leader) != (published.reign, published.leader);
+        let published =
+            if whole || has_news { shard.replica_published(true) } else { Some(published) };
+        let bits = published.map_or(0, |published| stats.publish(published));
+        self.tell_cores(bits);
+        if has_news {
+            self.node.members.touch();
+            self.note_reign(id, reign, leader);
+        }
+    }
+
+    /// Another replica leads a shard, or this one begins or ends.
+    fn note_reign(&mut self, id: ShardId, before: u64, leader_before: Option<NodeId>) {
+        let stats = self.node.replica(id);
+        let (reign, leader) = (stats.reign(), stats.leader());
+        if reign != before && reign % 2 == 1 {
+            tracing::info!(shard = id.0, term = stats.state().term.0, "this node leads the shard");
+        }
+        if reign != before && before % 2 == 1 {
+            tracing::info!(shard = id.0, "this node does not lead the shard any more");
+            // What clients keep copies of is changed by others from now on.
+            self.engine.news.push(News::Flushed);
+            self.unblock_clients_of(id);
+        }
+        if let Some(leader) = leader.filter(|_| leader != leader_before) {
+            tracing::debug!(shard = id.0, leader = leader.0, "the shard has a leader");
+        }
+    }
+
+    // --- what the disk has to do ------------------------------------------------------------------------
+
+    /// Has a hard state saved, by a thread that has nothing else to do.
+    pub(super) fn save_hard_state(&mut self, shard: ShardId, state: Box<HardState>) {
+        let (peers, core) = (self.peers.clone(), self.id);
+        self.logs.files.save_hard_state(shard, state, move |is_saved| {
+            let message = Message::HardStateSaved { shard, is_saved };
+            peers[usize::from(core.0)].post_from_outside(message);
+        });
+    }
+
+    /// A hard state has been saved, or could not be.
+    pub(super) fn hard_state_saved(&mut self, id: ShardId, is_saved: bool) {
+        if !is_saved {
+            tracing::error!(
+                shard = id.0,
+                "the hard state can't be saved: this replica takes no more part. See to the disk, then restart the server."
+            );
+        }
+        match self.shards.borrow_again(id) {
+            Some(shard) => shard.hard_state_saved(is_saved),
+            // Whoever holds it gives it back within a moment.
+            None => self.post(self.id, Message::HardStateSaved { shard: id, is_saved }),
+        }
+    }
+
+    /// Has a log begin anew.
+    pub(super) fn start_log_over(&mut self, shard: ShardId, index: LogIndex, term: Term) {
+        self.replicas.restarts.push((shard, index, term));
+    }
+
+    fn restart_logs(&mut self) {
+        for (id, index, term) in std::mem::take(&mut self.replicas.restarts) {
+            // What the log before still does to the folder comes first.
+            if self.node.log(id).has_operations() || self.shards.borrow_again(id).is_none() {
+                self.replicas.restarts.push((id, index, term));
+                continue;
+            }
+            match self.logs.files.start_over(id, self.node.slots.shard_count(), (index, term)) {
+                Ok(resume) => {
+                    let stream = Stream::new(resume, self.logs.files.options(&self.config));
+                    if let Some(shard) = self.shards.borrow_again(id) {
+                        shard.restart_log(stream);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(shard = id.0, "the log can't be begun anew: {error}");
+                    self.replicas.restarts.push((id, index, term));
+                }
+            }
+        }
+    }
+
+    // --- the start --------------------------------------------------------------------------------------
+
+    /// Makes a shard whose log has been read a replica.
+    pub(super) fn start_replica(
+        &mut self,
+        id: ShardId,
+        recovering: RecoveringReplica,
+        is_doubtful: bool,
+    ) -> Result<(), String> {
+        let RecoveringReplica { hard_state, applied, entries } = recovering;
+        let options = ReplicaOptions {
+            node: NodeId(self.config.node_id),
+            heartbeat_ms: self.config.heartbeat_ms,
+            election_timeout_ms: self.config.election_timeout_ms,
+        };
+        let starts = entries.iter().map(|(start, _)| *start).collect();
+        let restored = Restored { hard_state, applied, entries, is_doubtful };
+        let replica = Replica::new(id, options, restored)?;
+        if let Some(shard) = self.shards.borrow_again(id) {
+            shard.start_replica(replica, starts);
+        }
+        Ok(())
+    }
+
+    // --- the end ----------------------------------------------------------------------------------------
+
+    /// Gives leadership away before the server stops.
+    pub(super) fn resign_all(&mut self) {
+        let now = self.engine.now;
+        for index in 0..self.shards.own().len() {
+            let id = self.shards.own()[index];
+            if let Some(shard) = self.shards.borrow_again(id) {
+                shard.resign(now);
+            }
+        }
+    }
+}
