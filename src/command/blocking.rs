@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use super::numbers::{integer, parse_i64};
+use super::replication::Standing;
 use super::table::Entry;
 use super::{Action, Command, Error, Flags, Group, Keys, SessionCx};
 use crate::double;
@@ -45,12 +46,19 @@ pub fn timeout_ms(text: &[u8]) -> Result<u64, Error> {
     Ok(ms as u64)
 }
 
-/// There are no replicas: none of them has acknowledged anything, and none ever will.
+/// A server on its own has no replicas: none of them has acknowledged anything, and none ever will. On a node of a
+/// cluster a write that is acknowledged is on a quorum, which is what is answered at once: it does not wait for
+/// more.
 fn wait(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let replicas = integer(args.at(1))?;
     let timeout_ms = parse_i64(args.at(2))
         .ok_or(Error::Static("ERR timeout is not an integer or out of range"))?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| NEGATIVE)?;
+    if let Some(standing) = Standing::of(cx) {
+        let acknowledged = standing.acknowledged()?;
+        reply.integer(i64::try_from(acknowledged).unwrap_or(i64::MAX));
+        return Ok(());
+    }
     reply.integer(0);
     if replicas > 0 {
         cx.actions.push(Action::Wait(timeout_ms));

@@ -2,7 +2,13 @@
 //! key through that core's own port.
 //!
 //! Every core with a port of its own is a node, and owns the slots of the shards that it runs now; a
-//! node may own none. If cores have no ports, the server is one node that owns all slots.
+//! node may own none. If cores have no ports, the server is one node that owns all slots. On a node of a
+//! cluster the members' cores are told of, with what they lead: `map`, `replicated`.
+
+mod map;
+mod replicated;
+
+pub(crate) use map::Map;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -19,16 +25,16 @@ use crate::types::{CoreId, SLOT_COUNT, key_slot};
 /// The rows of this file.
 pub const COMMANDS: &[Command] = &[
     Command::container("cluster", Group::Cluster, ROWS, "3.0.0", "Commands on the cluster."),
-    plain("readonly").doc("3.0.0", "Lets this connection read from replicas."),
-    plain("readwrite").doc("3.0.0", "Ends what READONLY began."),
+    plain("readonly", readonly).doc("3.0.0", "Lets this connection read from replicas."),
+    plain("readwrite", readwrite).doc("3.0.0", "Ends what READONLY began."),
     Command::session("asking", 1, Group::Cluster, accepted)
         .with(Flags::FAST)
         .doc("3.0.0", "Announces that the next command follows a redirection."),
 ];
 
-const fn plain(name: &'static str) -> Command {
+const fn plain(name: &'static str, handler: super::SessionHandler) -> Command {
     let flags = Flags::LOADING.union(Flags::STALE).union(Flags::FAST);
-    Command::session(name, 1, Group::Cluster, accepted).with(flags)
+    Command::session(name, 1, Group::Cluster, handler).with(flags)
 }
 
 const ROWS: &[Command] = &[
@@ -143,12 +149,29 @@ pub(super) fn ip(node: &Node, client: &ClientInfo) -> IpAddr {
     node.topology.announce_ip.unwrap_or(client.laddr.ip().to_canonical())
 }
 
+/// The cluster as the client is told of it, if this is one.
+fn map_of(cx: &SessionCx<'_>) -> Option<Map> {
+    Map::of(cx.node, &cx.session.info)
+}
+
 fn help(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     write_help("CLUSTER", HELP_LINES, reply);
     Ok(())
 }
 
-/// Without replicas and redirections in progress there is nothing to remember.
+fn readonly(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    cx.session.reads_followers = true;
+    reply.ok();
+    Ok(())
+}
+
+fn readwrite(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    cx.session.reads_followers = false;
+    reply.ok();
+    Ok(())
+}
+
+/// No slot is ever on its way from one node to another, so there is nothing to remember.
 fn accepted(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     reply.ok();
     Ok(())
@@ -160,12 +183,20 @@ fn keyslot(_: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Ans
 }
 
 fn myid(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    if let Some(map) = map_of(cx) {
+        replicated::myid(&map, cx, reply);
+        return Ok(());
+    }
     let cluster = Cluster::of(cx)?;
     reply.bulk(cluster.id(cluster.me).as_bytes());
     Ok(())
 }
 
 fn info(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    if let Some(map) = map_of(cx) {
+        replicated::info(&map, cx, reply);
+        return Ok(());
+    }
     let cluster = Cluster::of(cx)?;
     let known = cluster.members().len();
     let size = cluster.members().filter(|core| !cluster.ranges_of(*core).is_empty()).count();
@@ -188,6 +219,10 @@ fn info(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
 }
 
 fn nodes(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    if let Some(map) = map_of(cx) {
+        replicated::nodes(&map, cx, reply);
+        return Ok(());
+    }
     let (cluster, ip, now) = (Cluster::of(cx)?, ip(cx.node, &cx.session.info), cx.now.unix.0);
     let mut lines = String::new();
     for core in cluster.members() {
@@ -234,6 +269,9 @@ fn slots(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer 
 
 /// What `CLUSTER SLOTS` answers.
 fn write_slots(node: &Node, owners: &Owners, client: &ClientInfo, reply: &mut Reply<'_>) {
+    if let Some(map) = Map::of(node, client) {
+        return replicated::slots(&map, reply);
+    }
     let (ranges, ip) = (ranges(node, owners), ip(node, client).to_string());
     reply.array(ranges.len());
     for (slots, core) in ranges {
@@ -263,6 +301,10 @@ pub(crate) fn push_topology(
 }
 
 fn shards(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    if let Some(map) = map_of(cx) {
+        replicated::shards(&map, reply);
+        return Ok(());
+    }
     let (cluster, ip) = (Cluster::of(cx)?, ip(cx.node, &cx.session.info).to_string());
     reply.array(cluster.members().len());
     for core in cluster.members() {
@@ -294,141 +336,4 @@ fn shards(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::command::testing::{Client, node, node_with};
-    use crate::types::{CoreId, ShardId};
-
-    const FIRST: &str = "0123456789abcdef0123456789abcdef01230000";
-    const SECOND: &str = "0123456789abcdef0123456789abcdef01230001";
-
-    #[test]
-    fn every_core_with_a_port_is_a_node() {
-        let node = node();
-        // Three shards on two cores: the first core runs two of them.
-        let mut client = Client::new(&node, 16_380);
-        let lines = format!(
-            "{FIRST} 127.0.0.1:16379@26379 master - 0 1700000000000 1 connected 0-10922\n\
-             {SECOND} 127.0.0.1:16380@26380 myself,master - 0 0 2 connected 10923-16383\n"
-        );
-        let slots = |first, last, port, id| {
-            format!("*3⏎:{first}⏎:{last}⏎*4⏎$9⏎127.0.0.1⏎:{port}⏎$40⏎{id}⏎*0")
-        };
-        client.check(&[
-            ("CLUSTER MYID", &format!("$40⏎{SECOND}")),
-            ("CLUSTER NODES", &format!("${}⏎{lines}", lines.len())),
-            (
-                "CLUSTER SLOTS",
-                &format!(
-                    "*2⏎{}⏎{}",
-                    slots(0, 10922, 16379, FIRST),
-                    slots(10923, 16383, 16380, SECOND)
-                ),
-            ),
-            ("CLUSTER KEYSLOT foo", ":12182"),
-            ("CLUSTER KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command"),
-            ("CLUSTER x", "-ERR unknown subcommand 'x'. Try CLUSTER HELP."),
-            ("READONLY", "+OK"),
-            ("READWRITE", "+OK"),
-            ("ASKING", "+OK"),
-        ]);
-        let info = client.run("CLUSTER INFO");
-        for line in ["cluster_state:ok⏎", "cluster_size:2⏎", "cluster_my_epoch:2⏎"] {
-            assert!(info.contains(line), "{info}");
-        }
-    }
-
-    /// Of three shards core 0 starts with 0 and 1, core 1 with 2.
-    #[test]
-    fn answers_follow_the_owners() {
-        let node = node();
-        let mut client = Client::new(&node, 16_379);
-        let ranges = |client: &mut Client<'_>| {
-            let reply = client.run("CLUSTER SLOTS");
-            let words: Vec<&str> = reply.split('⏎').collect();
-            // A range begins with its two slots; its port comes third after the last of them.
-            let starts = (0..words.len()).filter(|&at| words[at] == "*3" && at > 0);
-            starts.map(|at| [at + 1, at + 2, at + 6].map(|at| &words[at][1..]).join(" ")).collect()
-        };
-        let as_told: Vec<String> = ranges(&mut client);
-        assert_eq!(as_told, ["0 10922 16379", "10923 16383 16380"]);
-        assert!(node.owners.set_owner(ShardId(0), CoreId(1)));
-        let as_told: Vec<String> = ranges(&mut client);
-        assert_eq!(as_told, ["0 5461 16380", "5462 10922 16379", "10923 16383 16380"]);
-        let nodes = client.run("CLUSTER NODES");
-        let lines: Vec<&str> =
-            nodes.lines().filter_map(|line| line.split_once(" - ")).map(|l| l.1).collect();
-        assert_eq!(
-            lines,
-            ["0 0 1 connected 5462-10922", "0 1700000000000 3 connected 0-5461 10923-16383"]
-        );
-        let shards = client.run("CLUSTER SHARDS");
-        assert!(shards.contains("*2⏎:5462⏎:10922⏎"), "{shards}");
-        assert!(shards.contains("*4⏎:0⏎:5461⏎:10923⏎:16383⏎"), "{shards}");
-        // A node may be left without slots: it is known, but does not count.
-        assert!(node.owners.set_owner(ShardId(1), CoreId(1)));
-        let as_told: Vec<String> = ranges(&mut client);
-        assert_eq!(as_told, ["0 16383 16380"]);
-        let nodes = client.run("CLUSTER NODES");
-        assert!(nodes.contains("myself,master - 0 0 1 connected\n"), "{nodes}");
-        assert!(client.run("CLUSTER SHARDS").contains("$5⏎slots⏎*0⏎"));
-        let info = client.run("CLUSTER INFO");
-        for line in [
-            "cluster_known_nodes:2⏎",
-            "cluster_size:1⏎",
-            "cluster_current_epoch:4⏎",
-            "cluster_my_epoch:1⏎",
-        ] {
-            assert!(info.contains(line), "{info}");
-        }
-    }
-
-    #[test]
-    fn shards_are_maps_in_resp3() {
-        let node = node();
-        let mut client = Client::new(&node, 6379);
-        client.run("HELLO 3");
-        let shard = |first, last, id, port| {
-            format!(
-                "%2⏎$5⏎slots⏎*2⏎:{first}⏎:{last}⏎$5⏎nodes⏎*1⏎%7⏎$2⏎id⏎$40⏎{id}⏎$4⏎port⏎:{port}⏎\
-                 $2⏎ip⏎$9⏎127.0.0.1⏎$8⏎endpoint⏎$9⏎127.0.0.1⏎$4⏎role⏎$6⏎master⏎\
-                 $18⏎replication-offset⏎:0⏎$6⏎health⏎$6⏎online"
-            )
-        };
-        client.check(&[
-            (
-                "CLUSTER SHARDS",
-                &format!(
-                    "*2⏎{}⏎{}",
-                    shard(0, 10922, FIRST, 16379),
-                    shard(10923, 16383, SECOND, 16380)
-                ),
-            ),
-            // On the common port a client is told of the core that it is on.
-            ("CLUSTER MYID", &format!("$40⏎{FIRST}")),
-        ]);
-    }
-
-    #[test]
-    fn without_core_ports_there_is_one_node_or_no_cluster() {
-        let node = node_with(|config| config.cluster_enabled = true, Vec::new());
-        let mut client = Client::new(&node, 6379);
-        client.check(&[(
-            "CLUSTER SLOTS",
-            &format!("*1⏎*3⏎:0⏎:16383⏎*4⏎$9⏎127.0.0.1⏎:6379⏎$40⏎{FIRST}⏎*0"),
-        )]);
-        assert!(node.owners.set_owner(ShardId(2), CoreId(0)));
-        let info = client.run("CLUSTER INFO");
-        assert!(info.contains("cluster_current_epoch:3⏎cluster_my_epoch:3⏎"), "{info}");
-        client.check(&[("CLUSTER MYID", &format!("$40⏎{FIRST}"))]);
-        assert!(client.run("INFO cluster").contains("cluster_enabled:1"));
-        assert!(client.run("INFO server").contains("redis_mode:cluster"));
-
-        let node = node_with(|_| {}, Vec::new());
-        let mut client = Client::new(&node, 6379);
-        let disabled = "-ERR This instance has cluster support disabled";
-        for request in ["SLOTS", "NODES", "SHARDS", "INFO", "MYID"] {
-            client.check(&[(&format!("CLUSTER {request}"), disabled)]);
-        }
-        assert!(client.run("INFO cluster").contains("cluster_enabled:0"));
-    }
-}
+mod tests;

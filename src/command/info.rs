@@ -13,6 +13,7 @@ use super::connection::REDIS_VERSION;
 use super::latency::{command_stats, stage_latencies};
 use super::memory::{Usage, ratio};
 use super::persistence::last_save_s;
+use super::replication::Standing;
 use super::table::Table;
 use super::{Command, Error, Flags, Group, SessionCx, cluster};
 use crate::cache::{EvictionPolicy, KeyspaceCounts};
@@ -33,6 +34,9 @@ pub const COMMANDS: &[Command] = &[Command::session("info", -1, Group::Server, i
 /// Writes the lines of one section.
 type Section = fn(&SessionCx<'_>, &mut Lines);
 
+/// The section that only a node of a cluster has.
+const RAFT: &str = "Raft";
+
 /// All sections in order, with their titles and whether they are shown unasked.
 const SECTIONS: &[(&str, bool, Section)] = &[
     ("Server", true, server),
@@ -41,6 +45,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("Persistence", true, persistence),
     ("Stats", true, stats),
     ("Replication", true, replication),
+    (RAFT, true, raft),
     ("CPU", true, cpu),
     ("Modules", true, modules),
     ("Commandstats", false, commandstats),
@@ -73,7 +78,8 @@ pub(super) fn text<'a>(
     };
     let mut lines = Lines::default();
     for (title, by_default, section) in SECTIONS {
-        if asked(title, *by_default) {
+        let is_there = *title != RAFT || cx.node.id.is_some();
+        if is_there && asked(title, *by_default) {
             lines.title(title);
             section(cx, &mut lines);
         }
@@ -156,7 +162,8 @@ fn counts(node: &Node) -> KeyspaceCounts {
 
 fn server(cx: &SessionCx<'_>, lines: &mut Lines) {
     let node = cx.node;
-    let mode = if node.config.load().cluster_enabled { "cluster" } else { "standalone" };
+    let is_cluster = node.config.load().cluster_enabled || node.id.is_some();
+    let mode = if is_cluster { "cluster" } else { "standalone" };
     let uptime_s = cx.now.mono.0.saturating_sub(node.started_at.mono.0) / 1_000_000;
     lines.add("redis_version", REDIS_VERSION);
     lines.add("ringmain_version", env!("CARGO_PKG_VERSION"));
@@ -409,7 +416,16 @@ const UNUSED_STATS: &[&str] = &[
     "current_active_defrag_time",
 ];
 
+fn raft(cx: &SessionCx<'_>, lines: &mut Lines) {
+    if let Some(standing) = Standing::of(cx) {
+        standing.write_raft(|name, value| lines.add(name, value));
+    }
+}
+
 fn replication(cx: &SessionCx<'_>, lines: &mut Lines) {
+    if let Some(standing) = Standing::of(cx) {
+        return standing.write_info(cx.node, |name, value| lines.add(name, value));
+    }
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
     lines.add("master_failover_state", "no-failover");
@@ -525,7 +541,7 @@ fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("cores", node.slots.core_count());
     lines.add("shards", node.slots.shard_count());
     let owners = node.owners.load();
-    lines.add("topology_epoch", owners.epoch());
+    lines.add("topology_epoch", node.topology_epoch());
     lines.all([
         ("moved_connections", sum(node, |core| &core.connections_moved_in)),
         ("batches_local", sum(node, |core| &core.batches_local)),

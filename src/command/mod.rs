@@ -39,6 +39,7 @@ pub(crate) mod rdb;
 pub mod redact;
 #[cfg(test)]
 mod replay;
+pub mod replication;
 mod row;
 pub mod scan;
 pub mod server;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::connection::REDIS_VERSION;
 use super::numbers::parse_i64;
 use super::object;
+use super::replication::Standing;
 use super::row::write_help;
 use super::{Action, Command, Error, Flags, Group, SessionCx};
 use crate::node::ClientFlags;
@@ -60,7 +61,11 @@ fn time(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(
     Ok(())
 }
 
-fn role(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+fn role(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    if let Some(standing) = Standing::of(cx) {
+        standing.write_role(reply);
+        return Ok(());
+    }
     reply.array(3);
     reply.bulk(b"master");
     reply.integer(0);

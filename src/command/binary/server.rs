@@ -50,7 +50,7 @@ pub(super) fn hello(
         limits: FrameLimits::requests(config.proto_max_bulk_len_bytes),
         key_bytes_max: u32::try_from(BINARY_KEY_BYTES_MAX).unwrap_or(u32::MAX),
         server: concat!("ringmain ", env!("CARGO_PKG_VERSION")).to_owned(),
-        topology: topology_of(cx.node, &cx.node.owners.load(), &cx.session.info),
+        topology: topology_of(cx.node, &cx.node.served_owners(), &cx.session.info),
     };
     greeting.write(out);
     Ok(Answer::DONE)
@@ -70,7 +70,7 @@ pub(super) fn topology(
     _: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Failure> {
-    topology_of(cx.node, &cx.node.owners.load(), &cx.session.info).write(out);
+    topology_of(cx.node, &cx.node.served_owners(), &cx.session.info).write(out);
     Ok(Answer::DONE)
 }
 
@@ -79,7 +79,7 @@ pub(super) fn subscribe_topology(
     _: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Failure> {
-    let owners = cx.node.owners.load();
+    let owners = cx.node.served_owners();
     topology_of(cx.node, &owners, &cx.session.info).write(out);
     cx.session.topology_told = Some(owners.epoch());
     cx.session.info.set_flags(ClientFlags::TOPOLOGY, true);
@@ -101,6 +101,9 @@ pub(super) fn stats(
 
 /// The topology as `client` is told of it.
 pub(crate) fn topology_of(node: &Node, owners: &Owners, client: &ClientInfo) -> Topology {
+    if let Some(map) = cluster::Map::of(node, client) {
+        return map.topology(owners.epoch());
+    }
     let host = cluster::ip(node, client).to_string();
     let cores = (0..node.slots.core_count()).map(CoreId);
     let shards = (0..node.slots.shard_count()).map(ShardId);
