@@ -57,6 +57,11 @@ impl Doubt {
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
     pub(super) fn may_vote(&self) -> bool {
         !self.is_doubtful && self.deaf_ticks == 0
     }

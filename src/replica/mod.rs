@@ -49,10 +49,7 @@ use bytes::Bytes;
 use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
-use crate::limits::{
-    REPLICA_ENTRY_WINDOW, REPLICA_BATCH_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
-    REPLICA_TAIL_BYTES_MAX,
-};
+use crate::limits::{REPLICA_BATCH_BYTES_MAX, REPLICA_ENTRY_WINDOW, REPLICA_PINNED_BYTES_MAX};
 use crate::log::{HardState, LogEntry, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -73,6 +70,8 @@ pub struct ReplicaOptions {
     pub heartbeat_ms: u64,
     /// How long others wait for one at least.
     pub election_timeout_ms: u64,
+    /// Bytes of the last entries that are kept in memory for others, once they are committed.
+    pub tail_bytes_max: usize,
 }
 
 /// What a replica found on disk.
@@ -331,6 +330,19 @@ impl Replica {
         }
     }
 
+    /// Whether it may not vote, because it may have lost what it had told others to have.
+    #[cfg(test)]
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_doubtful()
+    }
+
+    /// An entry that is in memory: its term and what is in it.
+    #[cfg(test)]
+    pub(crate) fn entry(&self, index: LogIndex) -> Option<(Term, Bytes)> {
+        let entry = self.raw.store().get(index)?;
+        Some((Term(entry.term), entry.data.clone()))
+    }
+
     fn is_leader(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
     }
@@ -567,7 +579,7 @@ impl Replica {
         let mut kept = self.applied.min(self.committed());
         // Who waits for a snapshot does not know yet which entry it begins behind.
         let waits = self.is_tainted || self.staging.is_some();
-        let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { REPLICA_TAIL_BYTES_MAX };
+        let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { self.options.tail_bytes_max };
         if let Some(outgoing) = &self.outgoing {
             kept = kept.min(outgoing.begins());
         }

@@ -9,8 +9,10 @@ use super::attend::News;
 use super::core::Core;
 use super::mail::Message;
 use crate::config::Config;
-use crate::log::{HardState, LogEntry, RecordStart, Stream};
+use crate::limits::REPLICA_TAIL_BYTES_MAX;
+use crate::log::{HardState, Item, LogEntry, Place, RecordStart, Stream};
 use crate::replica::{Replica, ReplicaOptions, Restored, ShardMessage};
+use crate::shard::Shard;
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 
 /// What a core keeps for the replicas of its shards.
@@ -46,6 +48,23 @@ pub(crate) struct RecoveringReplica {
     pub(crate) applied: (LogIndex, Term),
     /// Those behind it.
     pub(crate) entries: Vec<(RecordStart, LogEntry)>,
+}
+
+impl RecoveringReplica {
+    /// Takes in what a record brings: makes again what is known to be committed; the rest may have to give way yet.
+    pub(crate) fn take(&mut self, place: &Place, item: Item<'_>, shard: &mut Shard) -> Option<u64> {
+        let (index, term) = (place.header.index, place.header.term);
+        if let Item::Changes { payload, overlaps_snapshot } = item {
+            if index > self.hard_state.commit && !overlaps_snapshot {
+                let start = RecordStart { index, segment: place.file.id, at: place.at };
+                let payload = bytes::Bytes::copy_from_slice(payload);
+                self.entries.push((start, LogEntry { term, payload }));
+                return Some(0);
+            }
+            self.applied = (index, term);
+        }
+        shard.recover(item)
+    }
 }
 
 /// How often everything about replicas is told, in microseconds.
@@ -242,6 +261,7 @@ impl Core<'_> {
             node: NodeId(self.config.node_id),
             heartbeat_ms: self.config.heartbeat_ms,
             election_timeout_ms: self.config.election_timeout_ms,
+            tail_bytes_max: REPLICA_TAIL_BYTES_MAX,
         };
         let starts = entries.iter().map(|(start, _)| *start).collect();
         let restored = Restored { hard_state, applied, entries, is_doubtful };

@@ -19,7 +19,8 @@ use crate::limits::{
     LOG_SHORT_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS, SNAPSHOT_PART_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
-use crate::node::replica_stats::Published;
+use crate::node::replica_stats::{Published, Quorum};
+use crate::plant::{Fault, is_planted};
 use crate::replica::{Body, LogOrder, Replica};
 use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
 
@@ -49,6 +50,20 @@ pub struct Awaited {
     pub reign: u64,
     /// Nobody else leads before then: who waits for no entry has to answer by then.
     pub lease_until: MonoUs,
+}
+
+impl Awaited {
+    /// Whether the reply may be given as of `now`, looked at after the command has run, without waiting.
+    #[inline]
+    pub fn is_certain(&self, now: MonoUs) -> bool {
+        self.index.0 == 0 && now < self.lease_until
+    }
+
+    /// What the reply has to wait for; with `on_disk` as it was asked.
+    pub fn quorum(&self, on_disk: bool) -> Quorum {
+        let Self { index, reign, .. } = *self;
+        Quorum { reign, index, on_disk: if on_disk { index } else { LogIndex(0) } }
+    }
 }
 
 impl Shard {
@@ -194,6 +209,12 @@ impl Shard {
         log.wants_snapshot = true;
     }
 
+    /// The replica, for who looks on.
+    #[cfg(test)]
+    pub(crate) fn replica(&self) -> Option<&Replica> {
+        self.replicated.as_ref().map(|it| &it.replica)
+    }
+
     // --- a step --------------------------------------------------------------------------------------
 
     /// Whether the replica has something to do now.
@@ -296,6 +317,9 @@ impl Shard {
             }
             left = left.saturating_sub(changes.len().max(64));
             let made_sense = self.keyspace.replay(&changes, overlaps).is_ok();
+            if is_planted(Fault::ApplyTwice) {
+                let _ = self.keyspace.replay(&changes, overlaps);
+            }
             it.replica.note_applied(made_sense);
         }
     }
@@ -370,7 +394,7 @@ fn cut(
         it.unwritten_bytes -= entry_bytes(&entry);
     }
     log.wanted = log.wanted.min(LogIndex(index.0 - 1));
-    if it.restart.is_none() && index <= written {
+    if it.restart.is_none() && index <= written && !is_planted(Fault::ForgetCut) {
         log.stream.cut(index, before, effects);
     }
 }
