@@ -532,7 +532,7 @@ impl Cluster {
                 return Ok(());
             }
             if self.time > deadline {
-                return Err(format!("all was well, and did not become so: {}", self.survey()));
+                return Err(format!("{:?}: all was well, and did not become so: {}", self.kind, self.survey()));
             }
         }
     }
@@ -566,15 +566,24 @@ impl Cluster {
         let of = |node: &Node| {
             let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
             let state = process.shard.replica_published(true).and_then(|it| it.state);
-            let doubt = process.shard.replica().is_some_and(|it| it.is_in_doubt());
-            let seen = process.shard.replica().and_then(|it| it.seen_by_keyspace());
+            let state = state.unwrap_or_default();
+            let replica = process.shard.replica();
+            let doubt = replica.is_some_and(|it| it.is_in_doubt());
+            let seen = replica.and_then(|it| it.seen_by_keyspace());
             let log = process.shard.log_state();
             format!(
-                "{}: {state:?}, doubt {doubt}, seen {seen:?}, bad {}, replies {}, {:?}",
+                "{}: {:?} of {} under {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
                 node.id.0,
+                state.role,
+                state.term.0,
+                state.leader,
+                state.last.0,
+                state.committed.0,
+                state.applied.0,
                 node.is_bad,
-                process.replies.len(),
+                process.is_stopping,
                 log.map(|log| (log.durable, log.refusal, log.snapshot)),
+                state.peers.iter().map(|peer| (peer.node.0, peer.matched.0, peer.snapshot_bytes)).collect::<Vec<_>>(),
             )
         };
         self.nodes.iter().map(of).collect::<Vec<_>>().join("\n  ")
