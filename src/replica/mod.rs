@@ -373,6 +373,10 @@ impl Replica {
         if self.is_leader() || !self.is_tainted && self.staging.is_none() && self.doubt.may_vote() {
             self.raw.tick();
             self.set_timeout();
+        } else {
+            // What was promised to a leader runs out all the same.
+            let raft = &mut self.raw.raft;
+            raft.election_elapsed = (raft.election_elapsed + 1).min(raft.election_timeout());
         }
         if self.ticks.is_multiple_of(TICKS_PER_HEARTBEAT) {
             self.send_round(now);
