@@ -382,6 +382,7 @@ impl Replica {
             self.send_round(now);
             self.tell_doubt();
         }
+        self.look_after_staging(now);
         self.look_after_transfer(now);
         self.look_after_heir(now);
     }

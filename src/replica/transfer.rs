@@ -82,6 +82,8 @@ pub(crate) struct Staging {
     next: u64,
     entries: u64,
     keyspace: Box<Keyspace>,
+    /// The piece that was looked for, and when it was the first time.
+    awaited_since: Option<(u64, MonoUs)>,
 }
 
 impl Staging {
@@ -216,6 +218,22 @@ impl Replica {
 
     // --- the other side ---------------------------------------------------------------------------
 
+    /// Gives up a snapshot whose leader is gone, or has given it up: entries may come instead, or another.
+    pub(super) fn look_after_staging(&mut self, now: MonoUs) {
+        let term = self.term();
+        let is_over = self.staging.as_mut().is_some_and(|staging| {
+            let (next, since) = *staging.awaited_since.get_or_insert((staging.next, now));
+            if next != staging.next {
+                staging.awaited_since = Some((staging.next, now));
+            }
+            let is_stuck = next == staging.next && now.0.saturating_sub(since.0) > PATIENCE_US;
+            staging.term != term || is_stuck
+        });
+        if is_over {
+            self.staging = None;
+        }
+    }
+
     /// Asks the leader for a snapshot while the keyspace is tainted.
     fn ask_for_snapshot(&mut self) {
         let leader = NodeId(self.raw.raft.leader_id);
@@ -239,7 +257,7 @@ impl Replica {
         }
         if place == 0 {
             let keyspace = Box::new(fresh());
-            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace });
+            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace, awaited_since: None });
         }
         let staging = self.staging.as_mut()?;
         if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place)
