@@ -99,7 +99,7 @@ impl Replica {
     pub(super) fn begin_raft_transfer(&mut self, to: NodeId, message: &Message) {
         let metadata = message.get_snapshot().get_metadata();
         let begins = (LogIndex(metadata.index), Term(metadata.term));
-        if !self.is_serving() || self.outgoing.is_some() {
+        if !self.may_send_snapshot_behind(begins.0) {
             self.fail_transfer_to(to);
             return;
         }
@@ -111,12 +111,18 @@ impl Replica {
         let committed = self.committed();
         let of_committed = self.raw.store().term_of(committed);
         if let Some(of_committed) = of_committed
-            && self.is_serving()
             && term == self.term()
-            && self.outgoing.is_none()
+            && self.may_send_snapshot_behind(committed)
         {
             self.start_outgoing(to, (committed, of_committed));
         }
+    }
+
+    /// Whether the keyspace can be sent as a snapshot behind an entry: who leads may do so before it serves, since it may
+    /// have to before anything of its own can be committed.
+    fn may_send_snapshot_behind(&self, index: LogIndex) -> bool {
+        let has_seen = self.seen_by_keyspace().is_some_and(|(seen, _)| seen >= index);
+        self.is_leader() && has_seen && self.outgoing.is_none()
     }
 
     fn start_outgoing(&mut self, to: NodeId, begins: (LogIndex, Term)) {
@@ -174,7 +180,7 @@ impl Replica {
             outgoing.moved_at = now;
         }
         let is_stuck = now.0.saturating_sub(outgoing.moved_at.0) > PATIENCE_US;
-        if is_stuck || pinned > REPLICA_PINNED_BYTES_MAX || !self.is_serving() {
+        if is_stuck || pinned > REPLICA_PINNED_BYTES_MAX || self.is_tainted {
             return self.end_transfer(false);
         }
         let Some(outgoing) = &mut self.outgoing else { return };

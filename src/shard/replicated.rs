@@ -327,7 +327,7 @@ impl Shard {
     /// Makes parts of a snapshot that another replica is sent.
     fn send_parts(&mut self, it: &mut Replicated, now: Now) {
         let upheavals = self.keyspace.upheavals();
-        let seen = LogIndex(it.replica.last().0 + u64::from(self.keyspace.changes_len() > 0));
+        let seen = LogIndex(it.replica.applied().0 + u64::from(self.keyspace.changes_len() > 0));
         let Some(outgoing) = it.replica.outgoing().filter(|outgoing| outgoing.wants_part()) else {
             return;
         };
