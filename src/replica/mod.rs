@@ -580,7 +580,9 @@ impl Replica {
 
     /// Forgets entries that others need not be sent any more, or that are too many to keep.
     fn trim(&mut self) {
-        let mut kept = self.applied.min(self.committed());
+        // The crate looks through what it does not count as applied before it stands for election.
+        let applied = LogIndex(self.raw.raft.raft_log.applied());
+        let mut kept = self.applied.min(self.committed()).min(applied);
         // Who waits for a snapshot does not know yet which entry it begins behind.
         let waits = self.is_tainted || self.staging.is_some();
         let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { self.options.tail_bytes_max };
