@@ -384,11 +384,13 @@ impl Shard {
     /// manifest says that none are missing, or that can't be any more.
     pub fn close_log(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         self.step_for_close(now, effects);
+        let is_replica_at_rest = self.is_replica_at_rest();
         let Some(log) = &mut self.log else { return true };
         if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) {
             return true;
         }
-        let is_at_rest = log.stream.is_at_rest() && !log.stream.is_base_missing();
+        let is_at_rest =
+            log.stream.is_at_rest() && !log.stream.is_base_missing() && is_replica_at_rest;
         if self.keyspace.changes_len() > 0 || !is_at_rest {
             return false;
         }

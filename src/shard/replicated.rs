@@ -235,6 +235,11 @@ impl Shard {
         self.replicated.as_ref().is_some_and(|it| it.is_applying || it.replica.has_ready())
     }
 
+    /// Whether all entries that the replica has taken are records of the log.
+    pub(super) fn is_replica_at_rest(&self) -> bool {
+        self.replicated.as_ref().is_none_or(|it| it.unwritten.is_empty() && it.restart.is_none())
+    }
+
     /// Bytes of memory for entries and messages.
     pub(super) fn replica_memory_bytes(&self) -> usize {
         self.replicated.as_ref().map_or(0, |it| it.replica.memory_bytes() + it.unwritten_bytes)
