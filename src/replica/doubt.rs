@@ -43,8 +43,11 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    pub(super) fn new(term: Term, is_doubtful: bool, election_ticks: u64) -> Self {
-        let is_first = term == Term(0);
+    pub(super) fn new(
+        (is_first, term): (bool, Term),
+        is_doubtful: bool,
+        election_ticks: u64,
+    ) -> Self {
         let is_doubtful = (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt);
         Self {
             is_doubtful,
@@ -89,6 +92,10 @@ impl Replica {
     pub(super) fn tell_doubt(&mut self) {
         if self.doubt.is_void(self.hard_state.voters.len()) {
             self.doubt.is_doubtful = false;
+            // Who took part in the beginning has found something if it is started anew before it has voted.
+            if self.doubt.is_first {
+                self.save_commit();
+            }
         }
         let term = self.term();
         // In a new shard all must hear it of all.

@@ -181,6 +181,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())?;
+        let is_first = hard_state.generation == 0;
         let mut replica = Self {
             shard,
             raw,
@@ -193,7 +194,7 @@ impl Replica {
             applied: applied.0,
             is_tainted: false,
             overlap: LogIndex(0),
-            doubt: Doubt::new(hard_state.term, is_doubtful, election_ticks),
+            doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
             hard_state,
             held: Held::default(),
