@@ -108,6 +108,8 @@ pub struct Replica {
     is_tainted: bool,
     /// Entries up to this one are needed to make sense of the snapshot that the keyspace was made from.
     overlap: LogIndex,
+    /// The term of the leader whose entries these are; none once they are in the log.
+    overlap_of: Option<Term>,
     doubt: Doubt,
     lease: Lease,
     hard_state: HardState,
@@ -194,6 +196,7 @@ impl Replica {
             applied: applied.0,
             is_tainted: false,
             overlap: LogIndex(0),
+            overlap_of: None,
             doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
             hard_state,

@@ -8,8 +8,8 @@
 //!
 //! As a snapshot on disk it is not of one moment: a part has seen entries up to when it was made. So the leader keeps
 //! all entries behind where the snapshot begins until the other has them, and the other leaves out the changes that a
-//! part has seen (`overlap`), and serves nothing before it has come to `seen`. The end is told only when all of that
-//! is committed. A few pieces are under way at a time, so that neither end needs memory for more.
+//! part has seen (`overlap`), and serves nothing before it has come to `seen`. That need not be committed: it may be
+//! that this replica is needed for it. A few pieces are under way at a time, so that neither end needs memory for more.
 
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType, Snapshot};
@@ -173,7 +173,7 @@ impl Replica {
     pub(super) fn look_after_transfer(&mut self, now: MonoUs) {
         self.ask_for_snapshot();
         let pinned = self.raw.store().bytes();
-        let (committed, voters) = (self.committed(), self.hard_state.voters.clone());
+        let (last, voters) = (self.last(), self.hard_state.voters.clone());
         let learners = self.hard_state.learners.clone();
         let Some(outgoing) = &mut self.outgoing else { return };
         if outgoing.moved_at == MonoUs(0) {
@@ -185,7 +185,7 @@ impl Replica {
         }
         let Some(outgoing) = &mut self.outgoing else { return };
         let ((index, term), entries, to) = (outgoing.begins, outgoing.entries, outgoing.to);
-        if let Some(seen) = outgoing.seen.filter(|seen| *seen <= committed && !outgoing.is_ended) {
+        if let Some(seen) = outgoing.seen.filter(|seen| *seen <= last && !outgoing.is_ended) {
             outgoing.is_ended = true;
             let ids = |nodes: Vec<NodeId>| nodes.into_iter().map(|node| node.0).collect();
             let (voters, learners) = (ids(voters), ids(learners));
@@ -312,7 +312,19 @@ impl Replica {
             return false;
         }
         (self.applied, self.overlap, self.is_tainted) = (index, seen, false);
+        self.overlap_of = Some(self.term()).filter(|_| seen > index);
         true
+    }
+
+    /// What the keyspace was made from may have seen entries that are not committed: if another leader comes before
+    /// they are here, its own may be others.
+    pub(super) fn follow_overlap(&mut self) {
+        let Some(term) = self.overlap_of else { return };
+        if self.agreed.0 == term && self.agreed.1 >= self.overlap {
+            self.overlap_of = None;
+        } else if self.term() != term {
+            (self.overlap_of, self.is_tainted) = (None, true);
+        }
     }
 }
 
