@@ -88,6 +88,11 @@ impl Doubt {
 }
 
 impl Replica {
+    /// Whether this replica lacks what it had told others to have, or a leader has not been told so.
+    pub(crate) fn has_doubt(&self) -> bool {
+        self.doubt.is_doubtful || self.doubt.untold == Some(self.term())
+    }
+
     /// Tells all others of the doubt, as long as there is one.
     pub(super) fn tell_doubt(&mut self) {
         if self.doubt.is_void(self.hard_state.voters.len()) {
@@ -99,7 +104,7 @@ impl Replica {
         }
         let term = self.term();
         // In a new shard all must hear it of all.
-        if !self.doubt.is_doubtful && self.doubt.untold != Some(term) && term != Term(0) {
+        if !self.has_doubt() && term != Term(0) {
             return;
         }
         // The log may hold entries that had given way to the leader's: only what it has sent since is known to be the same.

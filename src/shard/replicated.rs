@@ -240,6 +240,11 @@ impl Shard {
         self.replicated.as_ref().is_none_or(|it| it.unwritten.is_empty() && it.restart.is_none())
     }
 
+    /// Whether it lacks what it had told others to have.
+    pub(super) fn has_doubt(&self) -> bool {
+        self.replicated.as_ref().is_some_and(|it| it.replica.has_doubt())
+    }
+
     /// Bytes of memory for entries and messages.
     pub(super) fn replica_memory_bytes(&self) -> usize {
         self.replicated.as_ref().map_or(0, |it| it.replica.memory_bytes() + it.unwritten_bytes)

@@ -29,8 +29,8 @@ use super::{Dice, Outcome, SHARD, UnderWay, number, values};
 use crate::log::{Effect, Job, StreamOptions};
 use crate::node::replica_stats::Passage;
 use crate::plant::{Fault, plant};
-use crate::replica::{ReplicaOptions, ShardMessage};
-use crate::types::{MonoUs, NodeId};
+use crate::replica::{Body, ReplicaOptions, ShardMessage};
+use crate::types::{MonoUs, NodeId, Now};
 use clients::{Clients, REGISTERS, Work, carry_out};
 use facts::{Facts, hash_of};
 use linear::Ask;
@@ -260,7 +260,7 @@ impl Cluster {
         self.step(index, now)
     }
 
-    fn tick(&mut self, index: usize, now: crate::types::Now) -> bool {
+    fn tick(&mut self, index: usize, now: Now) -> bool {
         let all = self.dice.one_in(4);
         let node = &mut self.nodes[index];
         let Some(process) = &mut node.process else { return false };
@@ -279,7 +279,7 @@ impl Cluster {
         true
     }
 
-    fn arrive(&mut self, (from, to): (usize, usize), now: crate::types::Now) -> Outcome<bool> {
+    fn arrive(&mut self, (from, to): (usize, usize), now: Now) -> Outcome<bool> {
         let Some(bytes) = self.network.take((from, to), self.time) else {
             if let Some(time) = self.network.next((from, to))
                 && time > self.time
@@ -302,7 +302,7 @@ impl Cluster {
     // --- a node's turn -------------------------------------------------------------------------------
 
     /// Steps a node's shard, does what it wants done, and lets replies go.
-    fn step(&mut self, index: usize, now: crate::types::Now) -> Outcome {
+    fn step(&mut self, index: usize, now: Now) -> Outcome {
         let node = &mut self.nodes[index];
         node.restart_log(self.settings.stream)?;
         let Some(process) = &mut node.process else { return Ok(()) };
@@ -359,8 +359,11 @@ impl Cluster {
         }
     }
 
-    fn send(&mut self, from: usize, to: NodeId, body: crate::replica::Body) -> Outcome {
+    fn send(&mut self, from: usize, to: NodeId, body: Body) -> Outcome {
         let to = self.nodes.iter().position(|node| node.id == to).ok_or("no such node")?;
+        if self.is_talkative {
+            self.note(format_args!("{from} to {to}: {}", in_short(&body)));
+        }
         let mut bytes = Vec::new();
         ShardMessage { shard: SHARD, body }.encode(&mut bytes);
         let (time, dice) = (self.time, &mut self.dice);
@@ -442,7 +445,7 @@ impl Cluster {
     }
 
     /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
-    fn serve(&mut self, index: usize, of: (usize, u64), now: crate::types::Now) -> bool {
+    fn serve(&mut self, index: usize, of: (usize, u64), now: Now) -> bool {
         let Some(pending) = self.clients.all[of.0].pending else { return false };
         let node = &mut self.nodes[index];
         let Some(process) = &mut node.process else { return false };
@@ -606,6 +609,30 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+}
+
+/// A message in a few words.
+fn in_short(body: &Body) -> String {
+    match body {
+        Body::Raft(it) => format!(
+            "{:?} term {} index {} of {} commit {} entries {} reject {} hint {}",
+            it.msg_type,
+            it.term,
+            it.index,
+            it.log_term,
+            it.commit,
+            it.entries.len(),
+            it.reject,
+            it.reject_hint
+        ),
+        Body::Snapshot(piece) => format!("piece {} of {}", piece.place, piece.number),
+        Body::Synced { .. }
+        | Body::WantSync { .. }
+        | Body::Restarted { .. }
+        | Body::CatchUp { .. }
+        | Body::SnapshotWanted { .. }
+        | Body::SnapshotTaken { .. } => format!("{body:?}"),
     }
 }
 
