@@ -56,7 +56,8 @@ impl Awaited {
     /// Whether the reply may be given as of `now`, looked at after the command has run, without waiting.
     #[inline]
     pub fn is_certain(&self, now: MonoUs) -> bool {
-        self.index.0 == 0 && now < self.lease_until
+        let has_lease = now < self.lease_until || is_planted(Fault::LeaseWithoutClock);
+        self.index.0 == 0 && has_lease
     }
 
     /// What the reply has to wait for; with `on_disk` as it was asked.

@@ -31,7 +31,7 @@ use crate::node::replica_stats::Passage;
 use crate::plant::{Fault, plant};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now};
-use clients::{Clients, REGISTERS, Work, carry_out};
+use clients::{Clients, Pending, REGISTERS, Work, carry_out};
 use facts::{Facts, hash_of};
 use linear::Ask;
 use network::Network;
@@ -41,8 +41,8 @@ use node::{Node, Settings, Waiting};
 const SEEDS: u64 = 200;
 /// How long it may take until all is well once the faults have stopped.
 const CALM_US: u64 = 30_000_000;
-/// How long a client waits.
-const PATIENCE_US: u64 = 900_000;
+/// How long a client waits, more or less.
+const PATIENCE_US: usize = 900_000;
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +55,8 @@ enum Event {
     Arrival { from: usize, to: usize },
     /// Something on a disk may be done.
     Disk { node: usize, life: u64, number: u64 },
-    /// A client's call arrives.
-    Request { client: usize, call: u64 },
+    /// A client's call arrives, whether or not the client still waits for it.
+    Request { client: usize, pending: Pending },
     /// A client gives a call up.
     GiveUp { client: usize, call: u64 },
     /// A client goes on.
@@ -91,6 +91,8 @@ struct Cluster {
     facts: Facts,
     /// Until when clients think of something and things go wrong.
     busy_until: u64,
+    /// How long clients think, more or less.
+    haste_us: usize,
     trace: u64,
     is_talkative: bool,
 }
@@ -124,6 +126,7 @@ impl Cluster {
             clients: Clients::new(2 + dice.below(3)),
             facts: Facts::default(),
             busy_until: busy_us,
+            haste_us: [3_000, 30_000][dice.below(2)],
             trace: seed,
             is_talkative: number("RINGMAIN_SIM_TALK").is_some(),
             dice,
@@ -192,11 +195,7 @@ impl Cluster {
             | Event::Turn { node, .. }
             | Event::Disk { node, .. }
             | Event::Arrival { to: node, .. } => self.happen(node, event)?,
-            Event::Request { client, call } => {
-                if let Some(pending) = self.clients.all[client].pending.filter(|it| it.number == call) {
-                    self.happen(pending.node, event)?;
-                }
-            }
+            Event::Request { pending, .. } => self.happen(pending.node, event)?,
         }
         Ok(())
     }
@@ -205,8 +204,8 @@ impl Cluster {
     fn happen(&mut self, index: usize, event: Event) -> Outcome {
         let node = &mut self.nodes[index];
         if node.process.is_none() {
-            if let Event::Request { client, call } = event {
-                self.refuse(client, call, None);
+            if let Event::Request { client, pending } = event {
+                self.refuse(client, pending.number, None);
             }
             return Ok(());
         }
@@ -216,7 +215,8 @@ impl Cluster {
             return Ok(());
         }
         if self.time < node.paused_until {
-            let time = node.paused_until;
+            // In which order it finds what has come meanwhile is anybody's guess.
+            let time = node.paused_until + self.dice.below(500) as u64;
             self.at(time, event);
             return Ok(());
         }
@@ -237,7 +237,7 @@ impl Cluster {
                 self.take(index, effects.unwrap_or_default());
                 is_done
             }
-            Event::Request { client, call } => self.serve(index, (client, call), now),
+            Event::Request { client, pending } => self.serve(index, (client, pending), now),
             Event::GiveUp { .. } | Event::Client(_) | Event::Fault | Event::Start(_) => false,
         };
         if must_step { self.step(index, now) } else { Ok(()) }
@@ -427,12 +427,13 @@ impl Cluster {
         let pending = self.clients.send(client, work, (self.time, on_disk));
         let call = pending.number;
         let time = self.soon(300);
-        self.at(time, Event::Request { client, call });
-        self.at(self.time + PATIENCE_US, Event::GiveUp { client, call });
+        self.at(time, Event::Request { client, pending });
+        let time = self.soon(PATIENCE_US);
+        self.at(time + 100_000, Event::GiveUp { client, call });
     }
 
     fn think_later(&mut self, client: usize) {
-        let us = if self.dice.one_in(20) { 300_000 } else { 30_000 };
+        let us = if self.dice.one_in(20) { 300_000 } else { self.haste_us };
         let time = self.soon(us);
         self.at(time, Event::Client(client));
     }
@@ -445,8 +446,8 @@ impl Cluster {
     }
 
     /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
-    fn serve(&mut self, index: usize, of: (usize, u64), now: Now) -> bool {
-        let Some(pending) = self.clients.all[of.0].pending else { return false };
+    fn serve(&mut self, index: usize, (client, pending): (usize, Pending), now: Now) -> bool {
+        let of = (client, pending.number);
         let node = &mut self.nodes[index];
         let Some(process) = &mut node.process else { return false };
         let is_refused = process.shard.log_state().is_none_or(|state| state.refusal.is_some());
