@@ -372,8 +372,8 @@ impl Replica {
         self.next_tick = MonoUs(now.0 + self.tick_us);
         self.ticks += 1;
         self.doubt.tick();
-        // Who has no keyspace to serve with stands for no election.
-        if self.is_leader() || !self.is_tainted && self.staging.is_none() && self.doubt.may_vote() {
+        // Who has no keyspace to serve with leads all the same if nobody else has as much of the log.
+        if self.is_leader() || self.doubt.may_vote() {
             self.raw.tick();
             self.set_timeout();
         } else {
@@ -400,9 +400,16 @@ impl Replica {
         } else {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
-            least + usize::try_from(dice % least as u64).unwrap_or(0)
+            // Others first, if this one could not serve.
+            let patience = if self.can_serve() { 0 } else { least };
+            least + patience + usize::try_from(dice % least as u64).unwrap_or(0)
         };
         self.raw.raft.set_randomized_election_timeout(timeout);
+    }
+
+    /// Whether its keyspace is one to serve with.
+    fn can_serve(&self) -> bool {
+        !self.is_tainted && self.staging.is_none()
     }
 
     /// The replica that should lead, so that every node leads as many shards.
@@ -508,6 +515,10 @@ impl Replica {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, raft::INVALID_ID);
             self.set_timeout();
+            return;
+        }
+        if self.is_leader() && self.is_tainted && self.leaving_until.is_none() {
+            self.resign(now);
             return;
         }
         let heir = self.heir();
@@ -664,7 +675,7 @@ impl Replica {
         if asks_for_vote && !self.doubt.may_vote() {
             return;
         }
-        if kind == MessageType::MsgTimeoutNow && (self.is_tainted || self.staging.is_some()) {
+        if kind == MessageType::MsgTimeoutNow && !(self.can_serve() && self.doubt.may_vote()) {
             return;
         }
         if !guard::is_plausible(&self.raw, from, &message) {
