@@ -385,8 +385,9 @@ impl Shard {
     pub fn close_log(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         self.step_for_close(now, effects);
         let (is_replica_at_rest, has_doubt) = (self.is_replica_at_rest(), self.has_doubt());
+        let is_hopeless = self.is_log_hopeless();
         let Some(log) = &mut self.log else { return true };
-        if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) {
+        if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) || is_hopeless {
             return true;
         }
         let is_at_rest =

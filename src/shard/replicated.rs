@@ -241,6 +241,14 @@ impl Shard {
         self.replicated.as_ref().is_none_or(|it| it.unwritten.is_empty() && it.restart.is_none())
     }
 
+    /// Whether the log means nothing, and won't before other replicas have said more.
+    pub(super) fn is_log_hopeless(&self) -> bool {
+        let is_base_missing = self.log.as_ref().is_some_and(|log| log.stream.is_base_missing());
+        self.replicated.as_ref().is_some_and(|it| {
+            it.restart.is_some() || is_base_missing && it.replica.seen_by_keyspace().is_none()
+        })
+    }
+
     /// Whether it lacks what it had told others to have.
     pub(super) fn has_doubt(&self) -> bool {
         self.replicated.as_ref().is_some_and(|it| it.replica.has_doubt())
