@@ -400,9 +400,9 @@ impl Replica {
         } else {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
-            // Others first, if this one could not serve.
-            let patience = if self.can_serve() { 0 } else { least };
-            least + patience + usize::try_from(dice % least as u64).unwrap_or(0)
+            let more = usize::try_from(dice % least as u64).unwrap_or(0);
+            // Others rather come first, if this one could not serve.
+            least + if self.can_serve() { more } else { (least + more) / 2 }
         };
         self.raw.raft.set_randomized_election_timeout(timeout);
     }
