@@ -48,7 +48,7 @@ pub struct Awaited {
     pub index: LogIndex,
     /// In this reign.
     pub reign: u64,
-    /// Nobody else leads before then: who waits for no entry has to answer by then.
+    /// Nobody else leads before then: the reply has to leave by then, or while a later lease lasts.
     pub lease_until: MonoUs,
 }
 
