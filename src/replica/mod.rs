@@ -110,6 +110,8 @@ pub struct Replica {
     overlap: LogIndex,
     /// The term of the leader whose entries these are; none once they are in the log.
     overlap_of: Option<Term>,
+    /// All entries up to this one are on this node's disk, and none that had to give way in their place.
+    durable: LogIndex,
     doubt: Doubt,
     lease: Lease,
     hard_state: HardState,
@@ -197,6 +199,7 @@ impl Replica {
             is_tainted: false,
             overlap: LogIndex(0),
             overlap_of: None,
+            durable: LogIndex(0),
             doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
             hard_state,
@@ -615,7 +618,7 @@ impl Replica {
     }
 
     /// This replica's log is on disk up to here: tells the leader, or asks others for the same.
-    fn tell_synced(&mut self, durable: LogIndex) {
+    fn tell_synced(&mut self) {
         let term = self.term();
         if self.is_leader() {
             let wanted = self.sync_wanted.min(self.last());
@@ -629,7 +632,7 @@ impl Replica {
         }
         let leader = NodeId(self.raw.raft.leader_id);
         let (of, agreed) = self.agreed;
-        let synced = agreed.min(durable);
+        let synced = agreed.min(self.durable);
         if leader.0 != 0 && of == term && self.synced_told != (term, synced) {
             self.synced_told = (term, synced);
             self.outbox.push((leader, Body::Synced { term, index: synced }));
