@@ -545,10 +545,11 @@ impl Replica {
 
     // --- entries -------------------------------------------------------------------------------
 
-    /// Whether another entry may be proposed now: there are not too many that are not committed. While there are,
+    /// Whether another entry may be proposed now: this replica leads (who does not passes a proposal on), and there are not too many that are not committed. While there are,
     /// changes gather, and become one entry.
     pub(crate) fn may_propose(&self) -> bool {
-        self.is_serving() && self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW
+        let is_leader = self.is_serving() && self.is_leader();
+        is_leader && self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW
     }
 
     /// Makes changes the next entry; false if this replica turns out not to lead any more.
