@@ -26,6 +26,7 @@
 //! | `guard` | messages that can't be true |
 //! | `lease` | until when a leader may answer reads |
 //! | `doubt` | after a crash: whether this replica may vote |
+//! | `loss` | a quorum has lost what was committed: this replica begins anew |
 //! | `transfer` | snapshots of the keyspace, piece by piece |
 //! | `message` | what replicas tell each other, as bytes |
 //!
@@ -36,6 +37,7 @@ mod doubt;
 mod fields;
 mod guard;
 mod lease;
+mod loss;
 pub mod link;
 pub mod message;
 mod ready;
@@ -114,6 +116,7 @@ pub struct Replica {
     durable: LogIndex,
     doubt: Doubt,
     lease: Lease,
+    election_ticks: u64,
     hard_state: HardState,
     held: Held,
     outbox: Vec<(NodeId, Body)>,
@@ -167,24 +170,7 @@ impl Replica {
         });
         let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
-        let election_tick = usize::try_from(election_ticks).unwrap_or(usize::MAX / 4);
-        let config = raft::Config {
-            id: options.node.0,
-            election_tick,
-            // Rounds of the lease are the heartbeats; the crate's own come where there are none.
-            heartbeat_tick: election_tick - 1,
-            applied: applied.0.0,
-            max_size_per_msg: REPLICA_BATCH_BYTES_MAX,
-            max_inflight_msgs: MESSAGES_IN_FLIGHT,
-            check_quorum: true,
-            pre_vote: true,
-            // A commit is told with the next entry, or the next heartbeat.
-            skip_bcast_commit: true,
-            batch_append: true,
-            ..raft::Config::default()
-        };
-        let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())?;
+        let raw = raw_node(&options, election_ticks, applied.0, tail)?;
         let is_first = hard_state.generation == 0;
         let mut replica = Self {
             shard,
@@ -202,6 +188,7 @@ impl Replica {
             durable: LogIndex(0),
             doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
+            election_ticks,
             hard_state,
             held: Held::default(),
             outbox: Vec::new(),
@@ -682,6 +669,14 @@ impl Replica {
         if kind == MessageType::MsgTimeoutNow && !(self.can_serve() && self.doubt.may_vote()) {
             return;
         }
+        if guard::denies_committed(&self.raw, &message) {
+            return self.begin_afresh();
+        }
+        if guard::is_beyond(&self.raw, &message) {
+            let goal = Body::CatchUp { term: self.term(), index: self.last() };
+            self.outbox.push((from, goal));
+            return;
+        }
         if !guard::is_plausible(&self.raw, from, &message) {
             tracing::debug!(shard = self.shard.0, node = from.0, ?kind, "a message can't be true");
             return;
@@ -702,6 +697,33 @@ impl Replica {
     pub(crate) fn take_messages(&mut self) -> Vec<(NodeId, Body)> {
         std::mem::take(&mut self.outbox)
     }
+}
+
+/// Raft over a tail, of which the keyspace has seen all up to `applied`.
+fn raw_node(
+    options: &ReplicaOptions,
+    election_ticks: u64,
+    applied: LogIndex,
+    tail: Tail,
+) -> Result<RawNode<Tail>, String> {
+    let election_tick = usize::try_from(election_ticks).unwrap_or(usize::MAX / 4);
+    let config = raft::Config {
+        id: options.node.0,
+        election_tick,
+        // Rounds of the lease are the heartbeats; the crate's own come where there are none.
+        heartbeat_tick: election_tick - 1,
+        applied: applied.0,
+        max_size_per_msg: REPLICA_BATCH_BYTES_MAX,
+        max_inflight_msgs: MESSAGES_IN_FLIGHT,
+        check_quorum: true,
+        pre_vote: true,
+        // A commit is told with the next entry, or the next heartbeat.
+        skip_bcast_commit: true,
+        batch_append: true,
+        ..raft::Config::default()
+    };
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())
 }
 
 /// Raft's ticks in a heartbeat.

@@ -185,6 +185,16 @@ impl Replica {
         self.release();
     }
 
+    /// The `raft` crate begins anew: what waited with it does not count any more, but what comes waits for the same
+    /// hard state.
+    pub(super) fn forget_held(&mut self) {
+        self.held.queue.clear();
+        if self.held.wanted.is_some() || self.held.saving.is_some() {
+            let needs = self.hard_state.generation;
+            self.held.queue.push_back(HeldReady { number: 0, needs, messages: Vec::new() });
+        }
+    }
+
     /// Notes, for a start after a crash, how far the log is committed: no further than it is on disk, since it may hold
     /// other entries behind that, which have given way in memory only.
     pub(crate) fn save_commit(&mut self) {
