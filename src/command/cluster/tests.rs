@@ -185,7 +185,11 @@ fn lead(node: &Node, shard: u16, leader: Option<u64>, term: u64) {
         peers: if leads { vec![peer(2, 10), peer(3, 7)] } else { Vec::new() },
     };
     let reign = if leads { 1 } else { 2 };
-    node.replica(ShardId(shard)).publish(Published { state: Some(state), reign, ..Published::default() });
+    node.replica(ShardId(shard)).publish(Published {
+        state: Some(state),
+        reign,
+        ..Published::default()
+    });
     node.members.touch();
 }
 
