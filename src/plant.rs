@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     AcknowledgeBeforeQuorum,
     /// Count on a lease without a look at the clock.
     LeaseWithoutClock,
+    /// Let a reply go when the entry that it waits for is committed, lease or not.
+    EntryForLease,
     /// Show the keyspace an entry twice.
     ApplyTwice,
     /// Leave entries in the log on disk that have given way to others.

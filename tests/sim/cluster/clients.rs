@@ -9,7 +9,7 @@ use crate::sim::{Dice, KEYS, Outcome, values};
 use crate::types::{DbIndex, Key, Now, UnixMs, key_slot};
 
 /// Keys that clients look at.
-pub(super) const REGISTERS: usize = 4;
+pub(super) const REGISTERS: usize = 3;
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

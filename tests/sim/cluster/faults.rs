@@ -15,7 +15,7 @@ impl Cluster {
         let time = self.soon(us);
         self.at(time, Event::Fault);
         let node = self.dice.below(self.nodes.len());
-        match self.dice.below(20) {
+        match self.dice.below(22) {
             0..5 => self.crash_if_allowed(node),
             5 if self.kind == Kind::Any => {
                 for node in 0..self.nodes.len() {
@@ -124,7 +124,8 @@ impl Cluster {
     }
 
     fn pause(&mut self, node: usize) {
-        let us = if self.dice.one_in(3) { 2_500_000 } else { 400_000 };
+        // Long enough for others to elect a leader, or hardly, or not.
+        let us = [400_000, 1_200_000, 2_500_000][self.dice.below(3)];
         let until = self.soon(us);
         let it = &mut self.nodes[node];
         if it.process.is_none() || self.time < it.paused_until {
