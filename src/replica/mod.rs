@@ -536,7 +536,11 @@ impl Replica {
     /// changes gather, and become one entry.
     pub(crate) fn may_propose(&self) -> bool {
         let is_leader = self.is_serving() && self.is_leader();
-        is_leader && self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW
+        let has_room = self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW;
+        // A snapshot that has seen more than there is an entry for ends when there is one, and nothing may be committed
+        // before that.
+        let is_awaited = self.outgoing.as_ref().is_some_and(|it| it.has_seen_beyond(self.last()));
+        is_leader && (has_room || is_awaited)
     }
 
     /// Makes changes the next entry; false if this replica turns out not to lead any more.

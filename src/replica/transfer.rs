@@ -57,6 +57,11 @@ impl Outgoing {
         self.begins.0
     }
 
+    /// Whether it is complete, and has seen more than this entry.
+    pub(super) fn has_seen_beyond(&self, index: LogIndex) -> bool {
+        self.seen.is_some_and(|seen| seen > index)
+    }
+
     pub(super) fn is(&self, to: NodeId, number: u64) -> bool {
         (self.to, self.number) == (to, number)
     }
