@@ -67,12 +67,14 @@ impl Replica {
 
     fn take_ready(&mut self) {
         let mut ready = self.raw.ready();
+        let mut restored = None;
         if !ready.snapshot().get_metadata().get_conf_state().get_voters().is_empty() {
             let metadata = ready.snapshot().get_metadata();
             let (index, term) = (LogIndex(metadata.index), Term(metadata.term));
             self.raw.mut_store().restart(index, term);
             self.orders.push(LogOrder::Restart(index, term));
             self.durable = LogIndex(0);
+            restored = Some(index);
         }
         let entries = ready.take_entries();
         if let Some(first) = entries.first().filter(|first| first.index <= self.raw.store().last())
@@ -105,6 +107,12 @@ impl Replica {
         let messages = ready.take_persisted_messages();
         self.held.queue.push_back(HeldReady { number, needs, messages });
         self.raw.advance_append_async(ready);
+        // What is before a snapshot can't be looked through any more, as the crate does before it stands for election,
+        // with all that it does not count as applied.
+        if let Some(index) = restored {
+            self.raw.raft.on_persist_snap(index.0);
+            self.raw.advance_apply_to(index.0);
+        }
     }
 
     /// Notes a hard state; answers the generation that must be on disk before anything that relies on it.
