@@ -190,8 +190,8 @@ pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
 pub const REPLICA_CONTEXT_BYTES_MAX: usize = 1024;
 /// Longest content of an entry that is copied out of what was received; longer ones share its memory.
 pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
-/// Longest message between replicas: an entry of the log with something around it.
-pub const REPLICA_MESSAGE_BYTES_MAX: usize = (2 << 30) + 1024 * 1024;
+/// Longest message that a link carries: an entry of the log with something around it.
+pub const LINK_MESSAGE_BYTES_MAX: usize = (2 << 30) + 1024 * 1024;
 /// Most bytes that a link carries under one authentication code. Longer messages go in pieces.
 pub const LINK_FRAME_BYTES_MAX: usize = 256 * 1024;
 /// Messages that wait for one other node to take them, in bytes, beyond which further ones are dropped: Raft
@@ -212,7 +212,7 @@ pub const LINK_RETRY_MS_MIN: u64 = 50;
 /// Most.
 pub const LINK_RETRY_MS_MAX: u64 = 1000;
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
-const _: () = assert!(REPLICA_MESSAGE_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
 const _: () = assert!(2 * LINK_PING_MS < LINK_SILENCE_MS);
 const _: () = assert!(NODES_MAX <= u16::MAX as usize);

@@ -325,8 +325,8 @@ impl Core<'_> {
         if link.is_closing {
             return;
         }
-        link.shut_down();
         self.log_end(link, end);
+        link.shut_down();
         match link.phase {
             Phase::Dialing { to, .. } => self.route_is_free(to, link.token, end),
             Phase::Open { to, .. } => {
@@ -352,7 +352,7 @@ impl Core<'_> {
         };
         route.link = None;
         if matches!(end, LinkEnd::Elsewhere) {
-            return route.retry_at = now;
+            return self.dial(to);
         }
         // That core may be gone for good, if the node came back with fewer.
         route.cores = 0;
@@ -364,7 +364,8 @@ impl Core<'_> {
         let Some(links) = self.links.as_deref_mut() else { return };
         let peer = link.peer();
         let is_news = match (&link.phase, end) {
-            (_, LinkEnd::Elsewhere | LinkEnd::Replaced | LinkEnd::Left) => false,
+            // Of a crowd, those who stay too long are enough.
+            (_, LinkEnd::Elsewhere | LinkEnd::Replaced | LinkEnd::Left | LinkEnd::Crowd) => false,
             // One line for each time that a node is gone, unless there is more to say than that.
             (Phase::Dialing { to, .. }, LinkEnd::Io(_) | LinkEnd::Closed | LinkEnd::Handshake) => {
                 links.route_mut(*to).is_some_and(|route| route.tries == 0)
@@ -377,11 +378,11 @@ impl Core<'_> {
                 _,
             ) => true,
         };
+        if link.is_incoming() && (is_news || matches!(end, LinkEnd::Crowd)) {
+            self.engine.metrics.links_cut.increment();
+        }
         if !is_news {
             return tracing::debug!("a link with {peer} ends: {end}");
-        }
-        if link.is_incoming() {
-            self.engine.metrics.links_cut.increment();
         }
         let Some(unheard) = links.complaints.next(now) else { return };
         let others = match unheard {

@@ -201,7 +201,6 @@ impl Core<'_> {
         self.tick_links();
     }
 
-    #[expect(dead_code, reason = "there are no replicas yet that say something")]
     /// Has a message sent to another node at the end of the turn. False if it is dropped: there is no link, or
     /// too much waits on it.
     pub(super) fn send_to_node(&mut self, to: NodeId, message: &ShardMessage) -> bool {

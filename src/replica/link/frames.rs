@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::LinkFault;
 use super::announcement::Announcement;
 use super::keys::{CODE_BYTES, Key};
-use crate::limits::{LINK_FRAME_BYTES_MAX, REPLICA_MESSAGE_BYTES_MAX};
+use crate::limits::{LINK_FRAME_BYTES_MAX, LINK_MESSAGE_BYTES_MAX};
 use crate::replica::{Fault, ShardMessage};
 
 const LENGTH_BYTES: usize = 4;
@@ -212,7 +212,7 @@ impl FrameReader {
         }
         self.take_until(LENGTH_BYTES);
         let Some(length) = length_at_start(&self.begun) else { return Ok(None) };
-        if length > REPLICA_MESSAGE_BYTES_MAX {
+        if length > LINK_MESSAGE_BYTES_MAX {
             return Err(LinkFault::Length(length as u64));
         }
         self.take_until(LENGTH_BYTES + length);
