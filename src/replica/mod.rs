@@ -50,7 +50,8 @@ use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
 use crate::limits::{
-    REPLICA_BATCH_BYTES_MAX, REPLICA_ENTRY_WINDOW, REPLICA_PINNED_BYTES_MAX, REPLICA_TAIL_BYTES_MAX,
+    REPLICA_ENTRY_WINDOW, REPLICA_BATCH_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
+    REPLICA_TAIL_BYTES_MAX,
 };
 use crate::log::{HardState, LogEntry, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
