@@ -239,6 +239,7 @@ impl Core<'_> {
                 continue;
             }
             writer.take(&mut link.sending);
+            link.peak_bytes = link.peak_bytes.max(link.sending.len());
             (link.is_sending, link.said_at) = (true, self.engine.now.mono);
             self.ring.send_link(&link.socket, link.token, &link.sending);
         }
@@ -286,6 +287,7 @@ impl Core<'_> {
         let mut stale = Vec::new();
         for link in links.links.iter_mut().filter(|link| !link.is_closing) {
             let is_known = link.is_known();
+            link.shrink();
             match &mut link.phase {
                 _ if !is_known && since(link.begun_at) >= late_us => {
                     stale.push((link.token, LinkEnd::Handshake));
