@@ -46,14 +46,14 @@
 //! | [`collection`] | values with elements: lists, sets, sorted sets, hashes; their changes as operations |
 //! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
 //! | [`log`] | one shard's log: records, segments, snapshots, recovery; no I/O of its own |
-//! | [`replica`] | one shard's replica on this node: Raft over the log, what replicas tell each other; no I/O of its own |
+//! | [`replica`] | one shard's replica on this node: Raft over the log, what replicas tell each other, links that can be trusted; no I/O of its own |
 //! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |
 //! | [`protocol`] | bytes to requests, replies to bytes |
 //! | [`metrics`] | per-core counters, one writer each |
 //! | [`node`] | what the cores share and a command may look at |
 //! | [`command`] | the command table: one row and one handler a command, by group |
 //! | [`shard`] | a keyspace with its memory limit and its log: runs a command |
-//! | [`runtime`] | one core: rings, connections, tokens, mailboxes, the logs' files |
+//! | [`runtime`] | one core: rings, connections, tokens, mailboxes, the logs' files, links to other nodes |
 //! | [`server`] | start, stop, signals, the data directory |
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |

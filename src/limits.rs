@@ -198,7 +198,7 @@ pub const LINK_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub const LINK_FIRST_FRAME_BYTES_MAX: usize = 16 * 1024;
 /// Messages that wait for one other node to take them, in bytes, beyond which further ones are dropped: Raft
 /// says again what matters. One message may go beyond.
-pub const LINK_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const LINK_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Memory that a link keeps for what it sends and receives, however little that was lately.
 pub const LINK_SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Connections to a core's port for links that have not shown yet that they are a node's.
