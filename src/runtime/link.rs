@@ -117,6 +117,8 @@ pub(super) struct Link {
     pub(super) sent: usize,
     /// The most that was sent in one go lately.
     pub(super) peak_bytes: usize,
+    /// The other node's incarnation, once messages can go there and nobody has been told yet that they can.
+    pub(super) opened: Option<u64>,
     /// When it was begun.
     pub(super) begun_at: MonoUs,
     /// When something was last received.
@@ -146,6 +148,7 @@ impl Link {
             sending: Vec::new(),
             sent: 0,
             peak_bytes: 0,
+            opened: None,
             begun_at: now,
             heard_at: now,
             said_at: now,

@@ -142,7 +142,17 @@ impl Core<'_> {
                 self.end_link(&mut link, &end);
             }
         }
+        let opened = match link.phase {
+            Phase::Open { to, .. } if !link.is_closing => link.opened.take().map(|it| (to, it)),
+            Phase::Open { .. } | Phase::Dialing { .. } | Phase::Accepted | Phase::Heard { .. } => {
+                None
+            }
+        };
         self.settle_link(link);
+        // From now on something can be said there.
+        if let Some((to, incarnation)) = opened {
+            self.node_is_up(to, incarnation);
+        }
     }
 
     /// Bytes have left over a link, or could not.
@@ -234,8 +244,8 @@ impl Core<'_> {
         writer.announcement(&own);
         link.phase = Phase::Open { to, writer: Box::new(writer) };
         links.has_unsent = true;
+        link.opened = Some(told.incarnation);
         tracing::info!("node {} is linked to, at {}", to.0, link.peer());
-        self.node_is_up(to, told.incarnation);
         Ok(())
     }
 
