@@ -20,7 +20,7 @@ pub const SHARDS_MAX: u16 = 1024;
 /// Entries that are proposed and not committed, beyond which changes gather for the next.
 pub const REPLICA_ENTRY_WINDOW: u64 = 8;
 /// Bytes of entries in one message to another replica, unless one entry is longer.
-pub const REPLICA_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+pub const REPLICA_BATCH_BYTES_MAX: u64 = 1024 * 1024;
 /// Bytes of entries that a replica keeps in memory for others that are behind, beyond those that it needs itself.
 pub const REPLICA_TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of entries that it keeps while a snapshot is on its way, beyond which that is given up.
@@ -194,7 +194,31 @@ pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
 pub const REPLICA_CONTEXT_BYTES_MAX: usize = 1024;
 /// Longest content of an entry that is copied out of what was received; longer ones share its memory.
 pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
+/// Longest message between replicas: an entry of the log with something around it.
+pub const REPLICA_MESSAGE_BYTES_MAX: usize = (2 << 30) + 1024 * 1024;
+/// Most bytes that a link carries under one authentication code. Longer messages go in pieces.
+pub const LINK_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Messages that wait for one other node to take them, in bytes, beyond which further ones are dropped: Raft
+/// says again what matters. One message may go beyond.
+pub const LINK_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Memory of a link's queue that is kept for the next messages.
+pub const LINK_SPARE_BYTES_MAX: usize = 512 * 1024;
+/// Connections to a core's port for links that have not shown yet that they are a node's.
+pub const LINKS_UNKNOWN_MAX: usize = 64;
+/// Time that a link may take to be made.
+pub const LINK_HANDSHAKE_MS: u64 = 2000;
+/// Time after which a link that has nothing to say says so.
+pub const LINK_PING_MS: u64 = 1000;
+/// Silence after which a link is given up, and time that what was sent may stay unacknowledged.
+pub const LINK_SILENCE_MS: u64 = 2500;
+/// Least time before a link that broke is made again; it doubles with every try.
+pub const LINK_RETRY_MS_MIN: u64 = 50;
+/// Most.
+pub const LINK_RETRY_MS_MAX: u64 = 1000;
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(REPLICA_MESSAGE_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
+const _: () = assert!(2 * LINK_PING_MS < LINK_SILENCE_MS);
 const _: () = assert!(NODES_MAX <= u16::MAX as usize);
 
 // The binary protocol.

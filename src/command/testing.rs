@@ -57,6 +57,7 @@ pub(super) fn node_with(change: impl FnOnce(&mut Config), core_ports: Vec<u16>) 
         slots: SlotMap::new(3, 2),
         topology: Topology { common_port: 6379, core_ports, ..Topology::default() },
         run_id: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+        name: None,
         started_at: Now::new(Duration::from_secs(1_700_000_000), MonoUs(0)),
         process: Process::default(),
         host: Box::new(FakeHost),

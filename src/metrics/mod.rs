@@ -73,6 +73,16 @@ pub struct CoreMetrics {
     pub timeout_closes: Counter,
     /// Completions that belonged to a connection that was gone.
     pub stale_completions: Counter,
+    /// Bytes received from other nodes.
+    pub link_input_bytes: Counter,
+    /// Bytes sent to other nodes.
+    pub link_output_bytes: Counter,
+    /// Messages for other nodes that were dropped, because there was no link or too much waited on it.
+    pub link_messages_dropped: Counter,
+    /// Links from other nodes, or who said to be one, that were cut off.
+    pub links_cut: Counter,
+    /// Bytes held for what is sent to other nodes and received from them.
+    pub link_bytes: Gauge,
     /// Bytes held for requests and replies of this core's connections.
     pub client_bytes: Gauge,
     /// Bytes held by rings, buffer pools and queues of this core.
@@ -172,7 +182,7 @@ impl CoreMetrics {
         self.longest_turn_ns.reset();
     }
 
-    fn counters(&self) -> [&Counter; 19] {
+    fn counters(&self) -> [&Counter; 23] {
         [
             &self.connections_received,
             &self.connections_rejected,
@@ -193,6 +203,10 @@ impl CoreMetrics {
             &self.output_limit_closes,
             &self.timeout_closes,
             &self.stale_completions,
+            &self.link_input_bytes,
+            &self.link_output_bytes,
+            &self.link_messages_dropped,
+            &self.links_cut,
         ]
     }
 }

@@ -31,6 +31,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// The id of one of its cores, for `CLUSTER NODES`.
+    pub fn core_id(&self, core: CoreId) -> String {
+        super::core_id(&self.name, core)
+    }
+
     /// The port that serves the keys of `shard` there.
     pub fn port_of(&self, shard: ShardId) -> u16 {
         let core = self.owners.get(usize::from(shard.0));

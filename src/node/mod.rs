@@ -51,8 +51,10 @@ pub struct NodeOptions {
     pub slots: SlotMap,
     /// Addresses and ports.
     pub topology: Topology,
-    /// 40 hexadecimal digits, random in a real server; the cores' ids are derived from it.
+    /// 40 hexadecimal digits, random in a real server.
     pub run_id: String,
+    /// As many, of which the cores' ids are derived; `None`: the run id.
+    pub name: Option<String>,
     /// The time of the start.
     pub started_at: Now,
     /// Facts about the process that don't change.
@@ -88,7 +90,8 @@ pub struct Node {
     pub topology: Topology,
     /// 40 hexadecimal digits, new at every start.
     pub run_id: String,
-    /// One id for each core, 40 hexadecimal digits, derived from `run_id`: what `CLUSTER` shows.
+    /// One id for each core, 40 hexadecimal digits: what `CLUSTER` shows. Derived from `run_id` or, on a node
+    /// of a cluster, from its name, and so the same after every start.
     pub core_ids: Vec<String>,
     /// The time of the start.
     pub started_at: Now,
@@ -125,7 +128,9 @@ pub struct Node {
 impl Node {
     /// A node without clients.
     pub fn new(options: NodeOptions) -> Self {
-        let NodeOptions { slots, topology, run_id, started_at, process, host, config } = options;
+        let NodeOptions { slots, topology, run_id, name, started_at, process, host, config } =
+            options;
+        let name = name.as_ref().unwrap_or(&run_id);
         let id = Some(NodeId(config.load().node_id)).filter(|id| id.0 != 0);
         Self {
             id,
@@ -138,7 +143,7 @@ impl Node {
             slow_log: SlowLog::default(),
             latency_events: LatencyEvents::default(),
             topology,
-            core_ids: (0..slots.core_count()).map(|core| core_id(&run_id, CoreId(core))).collect(),
+            core_ids: (0..slots.core_count()).map(|core| core_id(name, CoreId(core))).collect(),
             run_id,
             started_at,
             pause: Pause::default(),
@@ -243,7 +248,7 @@ impl Node {
     /// Data, tables and buffers of all shards, clients and logs. What every core has from the start,
     /// whatever it serves, is not in it: see `fixed_bytes`.
     pub fn used_memory_bytes(&self) -> u64 {
-        self.limited_memory_bytes() + self.log_buffer_bytes()
+        self.limited_memory_bytes() + self.log_buffer_bytes() + self.link_bytes()
     }
 
     /// What `maxmemory` is held against: all that is used but the logs' buffers, as in Redis. What is evicted
@@ -258,6 +263,11 @@ impl Node {
     pub fn log_buffer_bytes(&self) -> u64 {
         let states = self.logs.iter().filter_map(LogStats::state);
         states.map(|state| state.memory_bytes as u64).sum()
+    }
+
+    /// What is on its way to other nodes and from them. It has a bound of its own.
+    pub fn link_bytes(&self) -> u64 {
+        self.cores.iter().map(|core| core.link_bytes.get()).sum()
     }
 
     /// Requests and replies of all clients.
@@ -292,8 +302,8 @@ impl Node {
     }
 }
 
-/// The id of one core: the run id with its last digits replaced by the core's number.
-fn core_id(run_id: &str, core: CoreId) -> String {
-    let kept = run_id.len().saturating_sub(4);
-    format!("{}{:04x}", &run_id[..kept], core.0)
+/// The id of one core: the name of its node with the last digits replaced by the core's number.
+pub(crate) fn core_id(name: &str, core: CoreId) -> String {
+    let kept = name.len().saturating_sub(4);
+    format!("{}{:04x}", &name[..kept], core.0)
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft::eraftpb;
 
-use crate::types::{LogIndex, ShardId, Term};
+use crate::types::{LogIndex, NodeId, ShardId, Term};
 
 /// A message between two replicas of a shard.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,22 @@ pub struct ShardMessage {
     pub shard: ShardId,
     /// What is said.
     pub body: Body,
+}
+
+impl ShardMessage {
+    /// Whether what is in it names no other sender and receiver than those whom it was sent by and to.
+    pub fn is_between(&self, from: NodeId, to: NodeId) -> bool {
+        match &self.body {
+            Body::Raft(message) => (message.from, message.to) == (from.0, to.0),
+            Body::Synced { .. }
+            | Body::WantSync { .. }
+            | Body::Restarted { .. }
+            | Body::CatchUp { .. }
+            | Body::SnapshotWanted { .. }
+            | Body::Snapshot(_)
+            | Body::SnapshotTaken { .. } => true,
+        }
+    }
 }
 
 /// What a replica tells another.

@@ -36,6 +36,7 @@ mod doubt;
 mod fields;
 mod guard;
 mod lease;
+pub mod link;
 pub mod message;
 mod ready;
 mod sense;
@@ -49,7 +50,7 @@ use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
 use crate::limits::{
-    REPLICA_ENTRY_WINDOW, REPLICA_MESSAGE_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
+    REPLICA_ENTRY_WINDOW, REPLICA_BATCH_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
     REPLICA_TAIL_BYTES_MAX,
 };
 use crate::log::{HardState, LogEntry, RecordStart};
@@ -170,7 +171,7 @@ impl Replica {
             // Rounds of the lease are the heartbeats; the crate's own come where there are none.
             heartbeat_tick: election_tick - 1,
             applied: applied.0.0,
-            max_size_per_msg: REPLICA_MESSAGE_BYTES_MAX,
+            max_size_per_msg: REPLICA_BATCH_BYTES_MAX,
             max_inflight_msgs: MESSAGES_IN_FLIGHT,
             check_quorum: true,
             pre_vote: true,
@@ -372,11 +373,10 @@ impl Replica {
     /// The crate chooses election timeouts at random; here they follow from the node, the shard and the term, so
     /// that a run can be repeated.
     fn set_timeout(&mut self) {
-        let raft = &mut self.raw.raft;
-        let least = raft.election_timeout();
-        let timeout = if raft.term == 0 {
+        let least = self.raw.raft.election_timeout();
+        let timeout = if self.raw.raft.term == 0 {
             // The first leaders are spread over the nodes.
-            if self.heir() == self.options.node { least / 3 + 1 } else { 2 * least - 1 }
+            if self.heir() == self.options.node { least } else { 2 * least - 1 }
         } else {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);

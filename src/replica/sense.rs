@@ -6,7 +6,7 @@
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 
 use super::message::{Body, Fault, SnapshotContent, SnapshotPiece};
-use crate::limits::{NODES_MAX, REPLICA_CONTEXT_BYTES_MAX, REPLICA_NUMBERS_END};
+use crate::limits::{NODE_ID_MAX, NODES_MAX, REPLICA_CONTEXT_BYTES_MAX, REPLICA_NUMBERS_END};
 
 /// Whether a replica could say this to another.
 pub(super) fn check(body: &Body) -> Result<(), Fault> {
@@ -39,8 +39,8 @@ fn is_possible_message(message: &Message) -> bool {
     ];
     let (from, to, kind) = (message.from, message.to, message.msg_type);
     are_numbers(&numbers)
-        && from != 0
-        && to != 0
+        && is_node(from)
+        && is_node(to)
         && from != to
         && message.context.len() <= REPLICA_CONTEXT_BYTES_MAX
         && has_its_term(message)
@@ -130,8 +130,12 @@ fn is_possible_state(state: &ConfState) -> bool {
 
 /// Nodes, none of them twice.
 fn are_nodes(ids: &[u64]) -> bool {
-    let is_new = |(at, id): (usize, &u64)| *id != 0 && !ids[..at].contains(id);
+    let is_new = |(at, id): (usize, &u64)| is_node(*id) && !ids[..at].contains(id);
     ids.len() <= NODES_MAX && ids.iter().enumerate().all(is_new)
+}
+
+fn is_node(id: u64) -> bool {
+    (1..=NODE_ID_MAX).contains(&id)
 }
 
 fn is_possible_piece(piece: &SnapshotPiece) -> bool {

@@ -9,6 +9,7 @@
 //! Everything here belongs to the core's thread. What other cores may touch is in the shard cells and
 //! the mailboxes.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,7 @@ use super::blocking::Blocked;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
 use super::input::SpareInput;
+use super::links::{LinkOptions, Links};
 use super::listener::Listener;
 use super::log_files::LogFiles;
 use super::log_life::Recovering;
@@ -57,6 +59,8 @@ pub(crate) struct CoreParts<'a> {
     pub(crate) cells: &'a [ShardCell],
     /// The sockets this core accepts on.
     pub(crate) listeners: Vec<Listener>,
+    /// On a node of a cluster: what links are made with, and the sockets this core accepts them on.
+    pub(crate) links: Option<(Arc<LinkOptions>, Vec<TcpListener>)>,
     /// Tells the server that a client asked it to stop.
     pub(crate) stop: flume::Sender<()>,
     /// The clock all cores read.
@@ -96,6 +100,8 @@ pub(crate) struct Core<'a> {
     pub(super) yielding: Vec<Token>,
     /// Listeners that could not accept: tried again at the next tick.
     pub(super) resting_listeners: Vec<usize>,
+    /// Links with other nodes; none where there is no cluster.
+    pub(super) links: Option<Box<Links>>,
     /// Connections that `CLIENT PAUSE` holds back.
     pub(super) paused: Vec<Token>,
     /// Clients of this core that wait in blocking commands.
@@ -139,7 +145,7 @@ impl<'a> Core<'a> {
     /// A core on the calling thread, with `ring`.
     pub(crate) fn new(parts: CoreParts<'a>, ring: Ring) -> Self {
         let CoreParts { id, node, peers, cells, listeners, stop, clock, started, .. } = parts;
-        let CoreParts { log_files, recovering, .. } = parts;
+        let CoreParts { log_files, recovering, links, .. } = parts;
         let metrics = &node.cores[usize::from(id.0)];
         let engine = Engine::new(node, metrics, started, clock);
         Self {
@@ -159,6 +165,7 @@ impl<'a> Core<'a> {
             dirty: Vec::new(),
             yielding: Vec::new(),
             resting_listeners: Vec::new(),
+            links: links.map(|(options, listeners)| Box::new(Links::new(options, listeners))),
             paused: Vec::new(),
             blocked: Blocked::default(),
             stages: Stages::default(),
@@ -200,6 +207,7 @@ impl<'a> Core<'a> {
         for index in 0..self.listeners.len() {
             self.arm_listener(index);
         }
+        self.start_links();
     }
 
     /// Whether the core may sleep: nothing to do and no mail.
@@ -270,6 +278,7 @@ impl<'a> Core<'a> {
         self.set_alarm();
         self.deliver_missed();
         self.send_published();
+        self.send_links();
         self.send_dirty();
         self.note_end_of_turn();
         self.engine.end_turn();
@@ -309,6 +318,19 @@ impl<'a> Core<'a> {
                     None => self.received(completion, &[]),
                 }
             }
+            Op::LinkReceive => {
+                let length = usize::try_from(completion.result).unwrap_or(0);
+                match completion.buffer {
+                    Some(id) => {
+                        self.link_received(completion, buffers.filled(id, length));
+                        buffers.recycle(id);
+                    }
+                    None => self.link_received(completion, &[]),
+                }
+            }
+            Op::LinkSend => self.link_sent(completion),
+            Op::LinkConnect => self.link_connected(completion),
+            Op::LinkAccept => self.link_accepted(completion),
             Op::Send => self.sent(completion),
             Op::File => self.log_completed(completion),
             Op::Accept => self.accepted(completion),
@@ -503,6 +525,7 @@ impl<'a> Core<'a> {
         self.maintaining.extend_from_slice(self.shards.own());
         self.update_room();
         self.step_logs(true);
+        self.tick_links();
         self.engine.flush_loads();
         if self.ticks.is_multiple_of(crate::limits::TICKS_PER_SECOND) {
             self.check_clients();

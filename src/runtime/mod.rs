@@ -28,6 +28,8 @@
 //! | `replicas` | the shards' replicas: time and messages in, messages out |
 //! | `gate` | replies that wait for the disk, or for a quorum |
 //! | `log_waits` | clients that wait for what all logs come to |
+//! | `links`, `link`, `link_traffic` | connections between nodes: who is linked to, one of them, their bytes |
+//! | `replicas` | what comes over them for the shards of this core |
 
 mod attend;
 mod batch;
@@ -42,6 +44,9 @@ mod engine;
 mod frames;
 mod gate;
 mod input;
+mod link;
+mod link_traffic;
+mod links;
 mod listener;
 mod log_files;
 mod log_life;
@@ -71,6 +76,7 @@ mod window;
 
 pub(crate) use connection::Port;
 pub(crate) use core::CoreParts;
+pub(crate) use links::LinkOptions;
 pub(crate) use listener::Listener;
 pub(crate) use log_files::{
     Content, Folder, LogFiles, direct_align_bytes, disk_error, free_bytes, shard_folder,

@@ -67,6 +67,11 @@ impl Core<'_> {
         }
     }
 
+    /// This core's link to a node is there; `incarnation` is another one after every start of that node.
+    pub(super) fn node_is_up(&mut self, node: NodeId, incarnation: u64) {
+        tracing::debug!(node = node.0, incarnation, "linked");
+    }
+
     /// The link to a node is down.
     pub(super) fn node_is_down(&mut self, node: NodeId) {
         for index in 0..self.shards.own().len() {
@@ -90,9 +95,6 @@ impl Core<'_> {
     }
 
     // --- every turn -----------------------------------------------------------------------------------
-
-    /// Sends something to another node.
-    fn send_to_node(&mut self, _: NodeId, _: &ShardMessage) {}
 
     fn unblock_clients_of(&mut self, _: ShardId) {}
 

@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 
 use io_uring::{IoUring, opcode, squeue, types};
+use socket2::SockAddr;
 
 use super::buffers::Buffers;
 use crate::limits::{REGISTERED_SOCKETS_MAX, RING_COMPLETIONS, RING_SUBMISSIONS, TICK_MS};
@@ -40,11 +41,19 @@ pub(crate) enum Op {
     Alarm,
     /// Replicas may have something to do.
     Pulse,
+    /// Somebody has connected to a port for links between nodes.
+    LinkAccept,
+    /// A link has been connected to another node, or could not be.
+    LinkConnect,
+    /// Bytes from another node.
+    LinkReceive,
+    /// Bytes to another node left.
+    LinkSend,
 }
 
 impl Op {
     fn of(code: u64) -> Option<Self> {
-        const ALL: [Op; 11] = [
+        const ALL: [Op; 15] = [
             Op::Accept,
             Op::Receive,
             Op::Send,
@@ -56,6 +65,10 @@ impl Op {
             Op::File,
             Op::Alarm,
             Op::Pulse,
+            Op::LinkAccept,
+            Op::LinkConnect,
+            Op::LinkReceive,
+            Op::LinkSend,
         ];
         ALL.into_iter().find(|op| *op as u64 == code)
     }
@@ -235,9 +248,9 @@ impl Ring {
 
     fn push(&mut self, entry: squeue::Entry) {
         loop {
-            // SAFETY: every buffer an entry names is owned by the ring, by a connection that stays
-            // until its operations have completed, by an operation on a log that the core keeps until then,
-            // or is static.
+            // SAFETY: every buffer an entry names is owned by the ring, by a connection
+            // or a link that stays until its operations have completed, by an operation on a log that the
+            // core keeps until then, or is static.
             let pushed = unsafe { self.ring.submission().push(&entry) };
             if pushed.is_ok() {
                 self.waiting += 1;
@@ -357,6 +370,44 @@ impl Ring {
     pub(crate) fn sync_file(&mut self, file: RawFd, token: Token) {
         let entry = opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build();
         self.push(entry.user_data(token.user_data(Op::File)));
+    }
+
+    /// Accepts links from `listener` until told otherwise.
+    pub(crate) fn accept_links(&mut self, listener: RawFd, token: Token) {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener)).flags(libc::SOCK_CLOEXEC).build();
+        self.push(entry.user_data(token.user_data(Op::LinkAccept)));
+    }
+
+    /// Connects a link's socket to `address`, which the caller leaves untouched until the completion.
+    pub(crate) fn connect_link(&mut self, socket: &impl AsRawFd, token: Token, address: &SockAddr) {
+        let fd = types::Fd(socket.as_raw_fd());
+        let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
+        self.push(entry.user_data(token.user_data(Op::LinkConnect)));
+    }
+
+    /// Receives from a link until cancelled, into buffers of the kernel's choice.
+    pub(crate) fn receive_link(&mut self, socket: &impl AsRawFd, token: Token) {
+        let fd = types::Fd(socket.as_raw_fd());
+        let entry = opcode::RecvMulti::new(fd, Buffers::GROUP).build();
+        self.push(entry.user_data(token.user_data(Op::LinkReceive)));
+    }
+
+    /// Sends all of `bytes` over a link; the caller leaves them untouched until the completion.
+    pub(crate) fn send_link(&mut self, socket: &impl AsRawFd, token: Token, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let fd = types::Fd(socket.as_raw_fd());
+        let entry = opcode::Send::new(fd, bytes.as_ptr(), length)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build();
+        self.push(entry.user_data(token.user_data(Op::LinkSend)));
+    }
+
+    /// Ends whatever is under way on a link; each of it completes.
+    pub(crate) fn cancel_link(&mut self, token: Token) {
+        for op in [Op::LinkConnect, Op::LinkReceive, Op::LinkSend] {
+            // Nobody waits to hear whether there was any.
+            self.push(opcode::AsyncCancel::new(token.user_data(op)).build().user_data(0));
+        }
     }
 
     /// Ticks until the ring is gone.

@@ -15,6 +15,8 @@ use crate::runtime::{Listener, Port};
 pub(super) struct Sockets {
     /// Indexed by core.
     pub(super) by_core: Vec<Vec<Listener>>,
+    /// Of a node of a cluster: where each core takes links, indexed by core.
+    pub(super) links: Vec<Vec<TcpListener>>,
     common_port: u16,
     core_ports: Vec<u16>,
     binary_port: Option<u16>,
@@ -28,6 +30,7 @@ impl Sockets {
     pub(super) fn bind(config: &Config, cores: u16) -> Result<Self, StartError> {
         let mut sockets = Self {
             by_core: (0..cores).map(|_| Vec::new()).collect(),
+            links: (0..cores).map(|_| Vec::new()).collect(),
             common_port: 0,
             core_ports: Vec::new(),
             binary_port: None,
@@ -45,6 +48,11 @@ impl Sockets {
                 ShardPorts::From(base) => base.saturating_add(core),
             };
             sockets.bind_own(&config.bind, core, wanted, backlog)?;
+        }
+        if config.is_in_cluster() {
+            for core in 0..cores {
+                sockets.bind_links(config, core, backlog)?;
+            }
         }
         sockets.bind_binary(config, backlog)?;
         Ok(sockets)
@@ -108,6 +116,18 @@ impl Sockets {
             listeners.push(listen(socket, address, backlog, kind)?);
         }
         Ok(address.port())
+    }
+
+    fn bind_links(&mut self, config: &Config, core: u16, backlog: i32) -> Result<(), StartError> {
+        // That there are as many ports has been checked.
+        let port = config.cluster_port.saturating_add(core);
+        for bind in &config.bind {
+            let Some(socket) = bind_one(*bind, port, false)? else { continue };
+            let address = local_address(&socket, bind.ip, port)?;
+            socket.listen(backlog).map_err(|error| preflight::bind_error(address, error))?;
+            self.links[usize::from(core)].push(TcpListener::from(socket));
+        }
+        Ok(())
     }
 
     fn bind_own(

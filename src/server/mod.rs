@@ -1,5 +1,6 @@
 //! Start and stop: checks, sockets, one pinned executor per core, signals.
 
+mod cluster;
 pub mod data_dir;
 mod host;
 mod listen;
@@ -22,6 +23,7 @@ use crate::runtime::{
 };
 use crate::shard::Shard;
 use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Now, ShardId, SlotMap, Term};
+use cluster::Resolver;
 use data_dir::DataDir;
 use listen::Sockets;
 use log::Log;
@@ -73,6 +75,8 @@ struct Cores {
     node: Arc<Node>,
     peers: Arc<Vec<Peer>>,
     executors: Vec<ExecutorJoinHandle<()>>,
+    /// Finds the addresses of the other nodes of a cluster as long as it is there.
+    _resolver: Option<Resolver>,
 }
 
 impl Cores {
@@ -101,7 +105,12 @@ impl Cores {
             .map(|id| new_shard(&config, slots, ShardId(id), started_at))
             .collect::<Result<_, _>>()?;
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
-        let node = Arc::new(Node::new(node_options(config, machine, &sockets, slots, started_at)?));
+        let links = cluster::link_options(&config)?.map(Arc::new);
+        let cluster_peers = config.cluster_peers.clone();
+        let mut options = node_options(config, machine, &sockets, slots, started_at)?;
+        options.name = links.as_ref().map(|links| links.secret.node_name(links.me));
+        let node = Arc::new(Node::new(options));
+        let resolver = links.as_ref().map(|links| cluster::enter(&node, links, &cluster_peers));
         // Before the first client can ask for it.
         node.loading.store(loading, Ordering::Release);
         for of_core in &recovering {
@@ -109,13 +118,20 @@ impl Cores {
         }
         node.cores.iter().for_each(|core| core.ring_bytes.set(runtime::RING_BYTES as u64));
         let (ready, readiness) = flume::unbounded();
-        let mut cores = Self { node: node.clone(), peers: peers.clone(), executors: Vec::new() };
-        for (index, listeners) in sockets.by_core.into_iter().enumerate() {
+        let mut cores = Self {
+            node: node.clone(),
+            peers: peers.clone(),
+            executors: Vec::new(),
+            _resolver: resolver.transpose()?,
+        };
+        let listeners = sockets.by_core.into_iter().zip(sockets.links);
+        for (index, (listeners, link_listeners)) in listeners.enumerate() {
             let id = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
             let (node, peers, cells) = (node.clone(), peers.clone(), cells.clone());
             let (stop, ready, clock) = (stop.clone(), ready.clone(), clock.clone());
             let (log_files, recovering) =
                 (log_files.clone(), std::mem::take(&mut recovering[index]));
+            let links = links.clone().map(|links| (links, link_listeners));
             let executor = LocalExecutorBuilder::new(Placement::Fixed(usize::from(cpus[index])))
                 .name(&format!("core-{index}"))
                 .io_memory(io_memory_bytes)
@@ -130,6 +146,7 @@ impl Cores {
                         recovering,
                         cells,
                         listeners,
+                        links,
                         stop,
                         clock,
                         started,
@@ -289,6 +306,7 @@ fn node_options(
         slots,
         topology: sockets.topology(),
         run_id,
+        name: None,
         started_at,
         process: host::process(&config),
         host: Box::new(host::ProcFs),

@@ -1,5 +1,7 @@
 //! Bytes from a peer, as the tests and the fuzz target try them.
 
+#![allow(dead_code, reason = "no test or target uses all of it")]
+
 use bytes::Bytes;
 use ringmain::replica::{Fault, ShardMessage};
 
@@ -10,4 +12,15 @@ pub(crate) fn check_message(bytes: &[u8]) -> Result<ShardMessage, Fault> {
     message.encode(&mut again);
     assert_eq!(again, bytes, "{message:?}");
     Ok(message)
+}
+
+/// A block of bytes of `docs/peer-protocol.md`.
+pub(crate) fn block(name: &str) -> Vec<u8> {
+    let page = include_str!("../../docs/peer-protocol.md");
+    let start = format!("```golden {name}\n");
+    let (_, rest) = page.split_once(&start).unwrap_or_else(|| panic!("there is no block {name}"));
+    let (lines, _) = rest.split_once("```").expect("the block ends");
+    let digits = lines.lines().filter_map(|line| line.split('#').next());
+    let bytes = digits.flat_map(str::split_whitespace);
+    bytes.map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits")).collect()
 }

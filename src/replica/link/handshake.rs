@@ -1,0 +1,202 @@
+//! How a link begins: see the module above. The acceptor does next to nothing for a stranger: it looks at 80
+//! bytes. A hello that somebody has recorded is answered, but leads nowhere, because who recorded it can't make
+//! the frame that has to follow.
+
+use bytes::Bytes;
+
+use super::announcement::Announcement;
+use super::frames::{FrameReader, FrameWriter};
+use super::keys::{CODE_BYTES, ClusterSecret, Key};
+use super::{LinkFault, VERSION};
+use crate::types::{CoreId, NodeId};
+
+const MAGIC: &[u8; 8] = b"RINGLINK";
+/// Bytes that a hello and a welcome begin with.
+const HEAD_BYTES: usize = 64;
+/// Bytes of a hello.
+pub const HELLO_BYTES: usize = HEAD_BYTES + CODE_BYTES;
+/// Bytes of a nonce.
+pub const NONCE_BYTES: usize = 32;
+/// Random bytes that are used once.
+pub type Nonce = [u8; NONCE_BYTES];
+
+const WELCOME_PURPOSE: &str = "ringmain link welcome 1";
+const FRAMES_PURPOSE: &str = "ringmain link frames 1";
+
+/// What both sides say first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    /// Of a hello the core that dials, of a welcome the bytes of the announcement.
+    detail: u16,
+    from: NodeId,
+    to: NodeId,
+    nonce: Nonce,
+}
+
+impl Head {
+    fn encode(&self) -> [u8; HEAD_BYTES] {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[10..12].copy_from_slice(&self.detail.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.from.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.to.0.to_le_bytes());
+        bytes[32..].copy_from_slice(&self.nonce);
+        bytes
+    }
+
+    /// The head at the start of `bytes`, if it is all there. A stranger is known by his first bytes.
+    fn decode(bytes: &[u8]) -> Result<Option<Self>, LinkFault> {
+        let magic = bytes.len().min(MAGIC.len());
+        if bytes[..magic] != MAGIC[..magic] {
+            return Err(LinkFault::Magic);
+        }
+        let Some(bytes) = bytes.first_chunk::<HEAD_BYTES>() else { return Ok(None) };
+        let number = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let id = |at: usize| {
+            let mut id = [0; 8];
+            id.copy_from_slice(&bytes[at..at + 8]);
+            NodeId(u64::from_le_bytes(id))
+        };
+        if number(8) != VERSION {
+            return Err(LinkFault::Version(number(8)));
+        }
+        if bytes[12..16] != [0; 4] {
+            return Err(LinkFault::Magic);
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&bytes[32..]);
+        Ok(Some(Self { detail: number(10), from: id(16), to: id(24), nonce }))
+    }
+}
+
+/// A link that has been begun by this node.
+#[derive(Debug)]
+pub struct Dialing {
+    secret: ClusterSecret,
+    hello: Head,
+}
+
+/// A link that has been accepted by another.
+#[derive(Debug)]
+pub struct Welcomed {
+    /// What the other tells of itself.
+    pub announcement: Announcement,
+    /// Makes the frames.
+    pub writer: FrameWriter,
+    /// Bytes that its welcome took.
+    pub length: usize,
+}
+
+impl Dialing {
+    /// Core `core` of node `from` wants a link to node `to`. `nonce` is random.
+    pub fn new(
+        secret: &ClusterSecret,
+        (from, core): (NodeId, CoreId),
+        to: NodeId,
+        nonce: Nonce,
+    ) -> Self {
+        let hello = Head { detail: core.0, from, to, nonce };
+        Self { secret: secret.clone(), hello }
+    }
+
+    /// What to send.
+    pub fn hello(&self) -> [u8; HELLO_BYTES] {
+        let mut bytes = [0; HELLO_BYTES];
+        let head = self.hello.encode();
+        bytes[..HEAD_BYTES].copy_from_slice(&head);
+        bytes[HEAD_BYTES..].copy_from_slice(&self.secret.hello_key().code(&[&head]));
+        bytes
+    }
+
+    /// Looks at what came back; nothing while it is not whole.
+    ///
+    /// # Errors
+    /// If it is not from the node that was dialed.
+    pub fn read(&self, bytes: &[u8]) -> Result<Option<Welcomed>, LinkFault> {
+        let Some(head) = Head::decode(bytes)? else { return Ok(None) };
+        if (head.from, head.to) != (self.hello.to, self.hello.from) {
+            return Err(LinkFault::Node { from: head.from.0, to: head.to.0 });
+        }
+        let told = HEAD_BYTES + usize::from(head.detail);
+        let length = told + CODE_BYTES;
+        if bytes.len() < length {
+            return Ok(None);
+        }
+        let key = link_key(&self.secret, &self.hello, &head);
+        if !key.derive(WELCOME_PURPOSE).is_code(&[&bytes[..told]], &bytes[told..length]) {
+            return Err(LinkFault::Code);
+        }
+        let announcement = Bytes::copy_from_slice(&bytes[HEAD_BYTES..told]);
+        let announcement = Announcement::decode(&announcement)?;
+        let writer = FrameWriter::new(key.derive(FRAMES_PURPOSE));
+        Ok(Some(Welcomed { announcement, writer, length }))
+    }
+}
+
+/// What somebody said who wants a link to this node, and knows the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    head: Head,
+}
+
+impl Hello {
+    /// Looks at what came; nothing while it is not whole, which is [`HELLO_BYTES`].
+    ///
+    /// # Errors
+    /// If it is not from another node of the cluster to node `me`.
+    pub fn read(
+        secret: &ClusterSecret,
+        me: NodeId,
+        bytes: &[u8],
+    ) -> Result<Option<Self>, LinkFault> {
+        let head = Head::decode(bytes)?;
+        let (Some(head), Some(bytes)) = (head, bytes.first_chunk::<HELLO_BYTES>()) else {
+            return Ok(None);
+        };
+        let (said, code) = bytes.split_at(HEAD_BYTES);
+        if !secret.hello_key().is_code(&[said], code) {
+            return Err(LinkFault::Code);
+        }
+        if head.to != me || head.from == me || head.from == NodeId(0) {
+            return Err(LinkFault::Node { from: head.from.0, to: head.to.0 });
+        }
+        Ok(Some(Self { head }))
+    }
+
+    /// The node that wants it.
+    pub fn from(&self) -> NodeId {
+        self.head.from
+    }
+
+    /// Its core that does.
+    pub fn core(&self) -> CoreId {
+        CoreId(self.head.detail)
+    }
+}
+
+/// Accepts a link: appends what to send to `out`, and answers what reads the frames. `nonce` is random. Who
+/// said `hello` has not been there for sure before a frame is read.
+pub fn welcome(
+    secret: &ClusterSecret,
+    hello: &Hello,
+    nonce: Nonce,
+    own: &Announcement,
+    out: &mut Vec<u8>,
+) -> FrameReader {
+    let mut announcement = Vec::new();
+    own.encode(&mut announcement);
+    let detail = u16::try_from(announcement.len()).expect("an announcement is short");
+    let head = Head { detail, from: hello.head.to, to: hello.head.from, nonce };
+    let key = link_key(secret, &hello.head, &head);
+    let said = head.encode();
+    let code = key.derive(WELCOME_PURPOSE).code(&[&said, &announcement]);
+    out.extend_from_slice(&said);
+    out.append(&mut announcement);
+    out.extend_from_slice(&code);
+    FrameReader::new(key.derive(FRAMES_PURPOSE))
+}
+
+fn link_key(secret: &ClusterSecret, hello: &Head, welcome: &Head) -> Key {
+    secret.link_key(&[&hello.encode(), &welcome.encode()])
+}

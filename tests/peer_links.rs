@@ -1,0 +1,263 @@
+//! Links between nodes without their sockets: the bytes of `docs/peer-protocol.md`, and what becomes of bytes
+//! that somebody has changed, repeated, left out or made up.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bytes::BytesMut;
+use ringmain::replica::link::{
+    Announcement, ClusterSecret, Dialing, FrameReader, FrameWriter, HELLO_BYTES, Hello, Item,
+    LinkFault, Nonce, welcome,
+};
+use ringmain::replica::{Body, ShardMessage, SnapshotContent, SnapshotPiece};
+use ringmain::types::{CoreId, LogIndex, NodeId, ShardId, Term};
+
+mod harness;
+#[path = "feed/peer.rs"]
+mod peer;
+
+use harness::random::Random;
+use peer::block;
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+fn secret() -> ClusterSecret {
+    ClusterSecret::new(b"0123456789abcdef0123456789abcdef")
+}
+
+fn nonce(first: u8) -> Nonce {
+    std::array::from_fn(|at| first + u8::try_from(at).unwrap())
+}
+
+fn announcement() -> Announcement {
+    Announcement {
+        incarnation: 0x1122_3344_5566_7788,
+        port: 6380,
+        cluster_port: 26_380,
+        cores: 2,
+        core_ports: vec![16_380, 16_381],
+        owners: [0, 0, 1].map(CoreId).to_vec(),
+    }
+}
+
+fn dialing() -> Dialing {
+    Dialing::new(&secret(), (ONE, CoreId(1)), TWO, nonce(0))
+}
+
+fn synced(index: u64) -> ShardMessage {
+    let body = Body::Synced { term: Term(7), index: LogIndex(index) };
+    ShardMessage { shard: ShardId(3), body }
+}
+
+/// A part of a snapshot.
+fn part(length: usize) -> ShardMessage {
+    let bytes: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let content = SnapshotContent::Part(bytes.into());
+    let piece = SnapshotPiece { term: Term(7), number: 1, place: 0, content };
+    ShardMessage { shard: ShardId(3), body: Body::Snapshot(piece) }
+}
+
+/// Both ends of a link from node 1 to node 2; the acceptor's nonce begins with `second`.
+fn link(second: u8) -> (FrameWriter, FrameReader) {
+    let dialing = dialing();
+    let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
+    let mut answer = Vec::new();
+    let reader = welcome(&secret(), &hello, nonce(second), &announcement(), &mut answer);
+    let welcomed = dialing.read(&answer).unwrap().unwrap();
+    assert_eq!(welcomed.length, answer.len());
+    (welcomed.writer, reader)
+}
+
+fn frames(writer: &mut FrameWriter) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    writer.take(&mut bytes);
+    bytes
+}
+
+/// All items, however the bytes are cut.
+fn items(reader: &mut FrameReader, bytes: &[u8], cut: usize) -> Result<Vec<Item>, LinkFault> {
+    let (mut input, mut items) = (BytesMut::new(), Vec::new());
+    for piece in bytes.chunks(cut) {
+        input.extend_from_slice(piece);
+        while let Some(item) = reader.next(&mut input)? {
+            items.push(item);
+        }
+    }
+    assert!(input.is_empty());
+    Ok(items)
+}
+
+#[test]
+fn a_link_is_the_bytes_of_the_page() {
+    let dialing = dialing();
+    assert_eq!(dialing.hello()[..], block("hello"));
+    let hello = Hello::read(&secret(), TWO, &block("hello")).unwrap().unwrap();
+    assert_eq!((hello.from(), hello.core()), (ONE, CoreId(1)));
+    let mut answer = Vec::new();
+    let mut reader = welcome(&secret(), &hello, nonce(32), &announcement(), &mut answer);
+    assert_eq!(answer, block("welcome"));
+    let mut welcomed = dialing.read(&answer).unwrap().unwrap();
+    assert_eq!(welcomed.announcement, announcement());
+    welcomed.writer.message(&synced(42));
+    let mut sent = frames(&mut welcomed.writer);
+    welcomed.writer.ping();
+    sent.extend(frames(&mut welcomed.writer));
+    assert_eq!(sent, block("frames"));
+    assert_eq!(items(&mut reader, &sent, 1000), Ok(vec![Item::Message(synced(42))]));
+    assert_eq!(secret().node_name(TWO), "ed653b1da07a1d6373273848d456ae2310e09e55");
+}
+
+#[test]
+fn what_was_said_comes_whole_and_in_order_however_it_is_cut() {
+    let long = [1, 262_100, 262_118, 262_119, 262_120, 262_144, 700_000, 2_000_000].map(part);
+    for cut in [1, 7, 16_384, 5_000_000] {
+        let (mut writer, mut reader) = link(32);
+        writer.announcement(&announcement());
+        let mut expected = vec![Item::Announcement(announcement())];
+        for (index, long) in (1..).zip(&long) {
+            for message in [synced(index), long.clone(), synced(index + 100)] {
+                writer.message(&message);
+                expected.push(Item::Message(message));
+            }
+        }
+        assert!(!reader.is_confirmed());
+        let mut sent = frames(&mut writer);
+        writer.ping();
+        writer.message(&synced(1000));
+        writer.ping();
+        sent.extend(frames(&mut writer));
+        expected.push(Item::Message(synced(1000)));
+        assert!(writer.is_empty());
+        let read = items(&mut reader, &sent, cut).unwrap();
+        assert!(read == expected, "cut every {cut} bytes");
+        assert!(reader.is_confirmed());
+        assert_eq!(reader.memory_bytes(), 0);
+    }
+}
+
+#[test]
+fn who_does_not_know_the_secret_gets_no_link() {
+    let other = ClusterSecret::new(b"another secret of thirty-two byte");
+    let stranger = Dialing::new(&other, (ONE, CoreId(1)), TWO, nonce(0));
+    let heard = Hello::read(&secret(), TWO, &stranger.hello());
+    assert_eq!(heard, Err(LinkFault::Code));
+    // Nor does it learn more than that it is not known; and nobody can pretend to be the node that was dialed.
+    let hello = Hello::read(&other, TWO, &stranger.hello()).unwrap().unwrap();
+    let mut answer = Vec::new();
+    welcome(&other, &hello, nonce(32), &announcement(), &mut answer);
+    assert_eq!(dialing().read(&answer).err(), Some(LinkFault::Code));
+}
+
+#[test]
+fn a_link_is_between_the_nodes_it_was_meant_for() {
+    let (hello, wrong) = (dialing().hello(), |from, to| Err(LinkFault::Node { from, to }));
+    // To somebody else, and back to who sent it.
+    assert_eq!(Hello::read(&secret(), NodeId(3), &hello), wrong(1, 2));
+    assert_eq!(Hello::read(&secret(), ONE, &hello), wrong(1, 2));
+    for (from, to) in [(0, 2), (2, 2)] {
+        let odd = Dialing::new(&secret(), (NodeId(from), CoreId(0)), NodeId(to), nonce(0));
+        assert_eq!(Hello::read(&secret(), TWO, &odd.hello()), wrong(from, to));
+    }
+    // Node 3 answers in place of node 2.
+    let third = Dialing::new(&secret(), (ONE, CoreId(1)), NodeId(3), nonce(0));
+    let hello = Hello::read(&secret(), NodeId(3), &third.hello()).unwrap().unwrap();
+    let mut answer = Vec::new();
+    welcome(&secret(), &hello, nonce(32), &announcement(), &mut answer);
+    assert_eq!(dialing().read(&answer).err(), Some(LinkFault::Node { from: 3, to: 1 }));
+}
+
+#[test]
+fn what_was_recorded_is_worth_nothing_on_another_link() {
+    let (mut writer, _) = link(32);
+    writer.message(&synced(1));
+    let recorded = frames(&mut writer);
+    // The same hello once more, answered with another nonce: the link is not confirmed.
+    let (_, mut reader) = link(33);
+    assert_eq!(items(&mut reader, &recorded, 1000), Err(LinkFault::Code));
+    assert!(!reader.is_confirmed());
+    // An answer that belongs to another hello.
+    let again = Dialing::new(&secret(), (ONE, CoreId(1)), TWO, nonce(1));
+    assert_eq!(again.read(&block("welcome")).err(), Some(LinkFault::Code));
+}
+
+#[test]
+fn frames_can_not_be_changed_left_out_repeated_or_moved() {
+    let sent: Vec<Vec<u8>> = {
+        let (mut writer, _) = link(32);
+        let one = |index| {
+            writer.message(&synced(index));
+            frames(&mut writer)
+        };
+        (1..4).map(one).collect()
+    };
+    let read = |bytes: Vec<u8>| items(&mut link(32).1, &bytes, 1000);
+    let (one, two, three) = (&sent[0], &sent[1], &sent[2]);
+    assert_eq!(read([&one[..], two, three].concat()).unwrap().len(), 3);
+    for order in [[one, one, two], [one, three, two], [two, one, three], [one, two, two]] {
+        assert_eq!(read(order.map(|frame| &frame[..]).concat()), Err(LinkFault::Code));
+    }
+    // The length is the first four bytes: with another one, more is waited for, or the code is elsewhere.
+    for at in 4..one.len() {
+        let mut changed = one.clone();
+        changed[at] ^= 1;
+        assert_eq!(read(changed), Err(LinkFault::Code), "byte {at}");
+    }
+    let mut longer = BytesMut::from(&[&(262_145u32).to_le_bytes()[..], &one[4..]].concat()[..]);
+    assert_eq!(link(32).1.next(&mut longer), Err(LinkFault::Length(262_145)));
+}
+
+#[test]
+fn every_byte_of_hello_and_welcome_counts() {
+    let hello = block("hello");
+    for at in 0..hello.len() {
+        let mut changed = hello.clone();
+        changed[at] ^= 0x40;
+        assert!(Hello::read(&secret(), TWO, &changed).is_err(), "byte {at}");
+        assert_eq!(Hello::read(&secret(), TWO, &hello[..at]), Ok(None), "{at} bytes");
+    }
+    let answer = block("welcome");
+    for at in 0..answer.len() {
+        let mut changed = answer.clone();
+        changed[at] ^= 1;
+        let result = dialing().read(&changed);
+        // A greater length waits for bytes that never come.
+        assert!(result.is_err() || matches!(result, Ok(None) if (10..12).contains(&at)), "{at}");
+        assert!(dialing().read(&answer[..at]).unwrap().is_none(), "{at} bytes");
+    }
+}
+
+#[test]
+fn announcements_come_as_they_went() {
+    let without_ports = Announcement { core_ports: Vec::new(), ..announcement() };
+    let large =
+        Announcement { cores: 1024, owners: vec![CoreId(1023); 1024], ..without_ports.clone() };
+    for announcement in [announcement(), without_ports, large] {
+        let (mut writer, mut reader) = link(32);
+        writer.announcement(&announcement);
+        let read = items(&mut reader, &frames(&mut writer), 1000);
+        assert_eq!(read, Ok(vec![Item::Announcement(announcement)]));
+    }
+}
+
+#[test]
+fn any_bytes_are_refused_without_a_panic() {
+    let mut random = Random::new(1);
+    for _ in 0..20_000 {
+        let mut bytes = match random.index(3) {
+            0 => block("hello"),
+            1 => block("welcome"),
+            _ => block("frames"),
+        };
+        for _ in 0..random.index(4) {
+            let (at, byte) = (random.index(bytes.len()), random.bytes(1)[0]);
+            bytes[at] = byte;
+        }
+        bytes.truncate(random.index(bytes.len()) + 1);
+        let _ = Hello::read(&secret(), TWO, &bytes);
+        let _ = dialing().read(&bytes);
+        let mut input = BytesMut::from(&bytes[..]);
+        let mut reader = link(32).1;
+        while let Ok(Some(_)) = reader.next(&mut input) {}
+    }
+    assert_eq!(HELLO_BYTES, block("hello").len());
+}
