@@ -169,7 +169,7 @@ impl<'a> Nodes<'a> {
     /// How to go on.
     fn welcome(&self, options: &Try) -> String {
         let mut text = format!(
-            "a cluster of {} nodes with {} shards is up\n\n  node  port   process\n",
+            "a cluster is up: {} nodes, {} shards\n\n  node  port   process\n",
             self.all.len(),
             self.shards
         );
