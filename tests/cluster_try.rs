@@ -3,14 +3,12 @@
 
 mod harness;
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::random::Random;
 use harness::server::skip_on_other_server;
+use harness::trial::{Trial, Welcome, is_there, signal};
 use harness::wait_until;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -19,117 +17,6 @@ use tokio::runtime::Runtime;
 /// How long writes may fail after a node has been killed: an election takes less than a second, a debug build on a
 /// busy machine some more.
 const FAILOVER: Duration = Duration::from_secs(20);
-
-/// A cluster that is being tried.
-struct Trial {
-    child: Child,
-    output: BufReader<std::process::ChildStdout>,
-    port: u16,
-}
-
-/// What it said once it was up.
-#[derive(Debug)]
-struct Welcome {
-    /// Port and process of each node.
-    nodes: Vec<(u16, u32)>,
-    files: PathBuf,
-}
-
-impl Trial {
-    /// Starts one, on ports that are free.
-    fn start(flags: &[&str]) -> (Self, Welcome) {
-        static TRIES: AtomicU64 = AtomicU64::new(0);
-        for _ in 0..20 {
-            let seed = TRIES.fetch_add(1, Ordering::Relaxed);
-            let mut random = Random::new(seed ^ u64::from(std::process::id()) << 8);
-            // All that is derived stays below the ports that the system gives to clients.
-            let port = 2000 + u16::try_from(random.below(9_000)).unwrap();
-            let mut trial = Self::spawn(port, flags);
-            if let Some(welcome) = trial.read_welcome() {
-                return (trial, welcome);
-            }
-            let mut error = String::new();
-            trial.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
-            assert!(error.contains("can't be used") || error.contains("listens on"), "{error}");
-        }
-        panic!("no ports are free");
-    }
-
-    fn spawn(port: u16, flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ringmain"))
-            .args(["cluster", "try", "--port", &port.to_string()])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, output, port }
-    }
-
-    /// Reads up to the last line of the welcome; `None` if the cluster has not come up.
-    fn read_welcome(&mut self) -> Option<Welcome> {
-        let mut welcome = Welcome { nodes: Vec::new(), files: PathBuf::new() };
-        let mut line = String::new();
-        while self.output.read_line(&mut line).unwrap() > 0 {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words[..] {
-                [_, port, process] if port.parse::<u16>().is_ok() => {
-                    welcome.nodes.push((port.parse().unwrap(), process.parse().unwrap()));
-                }
-                ["files", "and", "logs", dir, ..] => welcome.files = dir.into(),
-                ["stop", "it", "Ctrl-C"] => return Some(welcome),
-                _ => {}
-            }
-            line.clear();
-        }
-        None
-    }
-
-    /// The next line that it says.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line
-    }
-
-    /// As Ctrl-C does.
-    fn interrupt(&mut self) {
-        signal("INT", self.child.id());
-    }
-
-    fn client(&self) -> Client {
-        Client::new(self.port)
-    }
-
-    fn status(&self, port: u16) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
-        command.args(["cluster", "status", "--port", &port.to_string()]);
-        let output = harness::output_of(&mut command).unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-}
-
-impl Drop for Trial {
-    /// Whatever a test has come to, its nodes end: they do when their parent does.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn signal(name: &str, process: u32) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status();
-    assert!(sent.unwrap().success());
-}
-
-fn is_there(process: u32) -> bool {
-    // One that has ended and was not waited for yet is a zombie.
-    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let state = status.rsplit(')').next().unwrap_or_default().split_whitespace().next();
-    state.is_some_and(|state| state != "Z")
-}
 
 /// The `redis` crate's cluster client, the asynchronous one: the other does not look for a new leader when the old one
 /// is gone, whatever cluster it is.
@@ -173,7 +60,7 @@ fn clients_go_on_when_a_node_is_killed() {
     }
     let (mut trial, welcome) = Trial::start(&["--nodes", "3"]);
     assert_eq!(welcome.nodes.len(), 3);
-    let mut client = trial.client();
+    let mut client = Client::new(trial.port);
     for key in keys() {
         client.set(&key, "before").unwrap();
         assert_eq!(client.get(&key).unwrap().as_deref(), Some("before"));
@@ -230,7 +117,7 @@ fn what_was_acknowledged_is_there_the_next_time() {
     let dir = directory.path().join("cluster");
     let flags = ["--nodes", "3", "--dir", path(&dir)];
     let (mut trial, welcome) = Trial::start(&flags);
-    let mut client = trial.client();
+    let mut client = Client::new(trial.port);
     keys().for_each(|key| client.set(&key, "kept").unwrap());
     // All at once, as at a loss of power.
     welcome.nodes.iter().for_each(|(_, process)| signal("KILL", *process));
@@ -240,7 +127,7 @@ fn what_was_acknowledged_is_there_the_next_time() {
     assert!(dir.exists());
 
     let (mut trial, _) = Trial::start(&flags);
-    let mut client = trial.client();
+    let mut client = Client::new(trial.port);
     for key in keys() {
         assert_eq!(client.get(&key).unwrap().as_deref(), Some("kept"), "{key}");
     }
