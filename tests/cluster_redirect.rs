@@ -21,9 +21,14 @@ fn leaders(client: &mut Client) -> Vec<u64> {
     let leader = |shard| {
         let line: &String = &fields[&format!("shard{shard}")];
         let field = line.split(',').find_map(|field| field.strip_prefix("leader="));
-        field.unwrap().parse().unwrap()
+        field.and_then(|leader| leader.parse().ok()).expect("the number of a node")
     };
     (0..SHARDS).map(leader).collect()
+}
+
+/// Where a node stands among the nodes.
+fn index(node: u64) -> usize {
+    usize::try_from(node - 1).expect("few nodes")
 }
 
 /// A key in each shard, the leader of each, and a client of the node that leads the first.
@@ -39,7 +44,7 @@ impl Scene {
     fn new(welcome: &Welcome) -> Self {
         let mut client = connect(welcome.nodes[0].0);
         let leaders = leaders(&mut client);
-        let (first, _) = welcome.nodes[usize::try_from(leaders[0] - 1).unwrap()];
+        let (first, _) = welcome.nodes[index(leaders[0])];
         let core_ports = welcome.nodes.iter().map(|(port, _)| port + 10_000).collect();
         let keys = keys_over_shards("key", SHARDS, usize::from(SHARDS));
         Self { keys, leaders, client: connect(first), core_ports }
@@ -53,8 +58,8 @@ impl Scene {
     }
 
     fn moved(&self, key: &str) -> String {
-        let index = self.keys.iter().position(|other| other == key).unwrap();
-        let port = self.core_ports[usize::try_from(self.leaders[index] - 1).unwrap()];
+        let shard = self.keys.iter().position(|other| other == key).expect("a key of a shard");
+        let port = self.core_ports[index(self.leaders[shard])];
         format!("MOVED {} 127.0.0.1:{port}", slot(key))
     }
 }
@@ -93,7 +98,7 @@ fn a_node_serves_what_it_leads_and_sends_clients_elsewhere_for_the_rest() {
     let away = &scene.leaders[1];
     let same: Vec<usize> = (0..6).filter(|shard| scene.leaders[*shard] == *away).collect();
     let (a, b) = (&scene.keys[same[0]], &scene.keys[same[1]]);
-    let port = scene.core_ports[usize::try_from(away - 1).unwrap()];
+    let port = scene.core_ports[index(*away)];
     check(client, &format!("MGET {a} {b}"), &format!("MOVED {} 127.0.0.1:{port}", slot(a)));
     check(client, &format!("MSET {} a {} b", here[0], there[0]), CROSS_SLOT);
     check(client, &format!("MGET {} {}", there[0], here[0]), CROSS_SLOT);
@@ -102,7 +107,7 @@ fn a_node_serves_what_it_leads_and_sends_clients_elsewhere_for_the_rest() {
     let pipeline = [&here[0], &there[0], &here[1], &there[1]];
     pipeline.iter().for_each(|key| client.request(&["STRLEN", key]));
     let replies: Vec<Value> = pipeline.iter().map(|_| client.read().unwrap()).collect();
-    let error = |text: &String| Value::Error(text.clone().into());
+    let error = |text: &String| Value::Error(text.clone());
     assert_eq!(replies, [Value::Integer(1), error(&moved[0]), Value::Integer(1), error(&moved[1])]);
 
     // Transactions.
@@ -118,7 +123,7 @@ fn a_node_serves_what_it_leads_and_sends_clients_elsewhere_for_the_rest() {
 
     // Commands over all keys are over those that the node leads.
     for (key, leader) in scene.keys.iter().zip(&scene.leaders) {
-        let port = scene.core_ports[usize::try_from(leader - 1).unwrap()];
+        let port = scene.core_ports[index(*leader)];
         connect(port).ok(&format!("SET {key} v"));
     }
     let client = &mut scene.client;
@@ -130,8 +135,7 @@ fn a_node_serves_what_it_leads_and_sends_clients_elsewhere_for_the_rest() {
     assert_eq!(client.words("DBSIZE"), Value::Integer(2));
     client.ok("FLUSHALL");
     assert_eq!(client.words("DBSIZE"), Value::Integer(0));
-    let left =
-        connect(scene.core_ports[usize::try_from(scene.leaders[1] - 1).unwrap()]).words("DBSIZE");
+    let left = connect(scene.core_ports[index(scene.leaders[1])]).words("DBSIZE");
     assert_eq!(left, Value::Integer(2));
 }
 
@@ -144,7 +148,7 @@ fn a_leader_that_reaches_no_majority_lets_its_clients_know() {
     let mut scene = Scene::new(&welcome);
     let key = scene.keys[0].clone();
     scene.client.ok(&format!("SET {key} 1"));
-    let own = usize::try_from(scene.leaders[0] - 1).unwrap();
+    let own = index(scene.leaders[0]);
     let mut waiting = connect(welcome.nodes[own].0);
     waiting.request(&["BLPOP", &format!("{{{key}}}list"), "0"]);
     let mut listening = connect(welcome.nodes[own].0);

@@ -28,13 +28,13 @@ struct Client {
 impl Client {
     /// A client that knows one port.
     fn new(port: u16) -> Self {
-        let runtime = Runtime::new().unwrap();
+        let runtime = Runtime::new().expect("threads");
         let client = ClusterClient::builder([format!("redis://127.0.0.1:{port}")])
             .connection_timeout(Duration::from_secs(2))
             .response_timeout(Duration::from_secs(2))
             .build()
-            .unwrap();
-        let connection = runtime.block_on(client.get_async_connection()).unwrap();
+            .expect("it is an address");
+        let connection = runtime.block_on(client.get_async_connection()).expect("connect");
         Self { runtime, connection }
     }
 
@@ -91,9 +91,51 @@ fn clients_go_on_when_a_node_is_killed() {
 
 /// All is over: no process is left, nor a file.
 fn end(trial: &mut Trial, welcome: &Welcome) {
-    wait_until("it ends", || trial.child.try_wait().unwrap().is_some());
+    wait_until("it ends", || has_ended(trial));
     wait_until("its nodes end", || welcome.nodes.iter().all(|(_, process)| !is_there(*process)));
     assert!(!welcome.files.exists(), "{}", welcome.files.display());
+}
+
+/// redis-py takes part where it is on the machine (`pip install redis`).
+#[test]
+fn redis_py_goes_on_when_a_node_is_killed() {
+    let there = harness::output_of(Command::new("python3").args(["-c", "import redis.cluster"]));
+    if skip_on_other_server() || !there.is_ok_and(|output| output.status.success()) {
+        return harness::skip("it takes redis-py");
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "3", "--cores-per-node", "2"]);
+    let program = r#"
+import os, sys, time
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisError
+port, process, patience = map(int, sys.argv[1:])
+client = RedisCluster(host="127.0.0.1", port=port)
+everywhere = dict(target_nodes=RedisCluster.PRIMARIES)
+for n in range(60):
+    assert client.set(f"key-{n}", "before")
+assert client.dbsize(**everywhere) == 60 == len(set(client.scan_iter(count=10)))
+os.kill(process, 9)
+killed = time.monotonic()
+for n in range(60):
+    while True:
+        try:
+            client.set(f"key-{n}", "after")
+            break
+        except (RedisError, ConnectionError):
+            assert time.monotonic() - killed < patience
+            time.sleep(0.02)
+assert all(client.get(f"key-{n}") == b"after" for n in range(60))
+assert client.dbsize(**everywhere) == 60 == len(set(client.scan_iter(count=10)))
+print("done")
+"#;
+    let (port, process) = welcome.nodes[0];
+    let mut command = Command::new("python3");
+    command.args(["-c", program, &port.to_string(), &process.to_string()]);
+    let output = harness::output_of(command.arg(FAILOVER.as_secs().to_string())).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.ends_with("done\n"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    trial.interrupt();
+    end(&mut trial, &welcome);
 }
 
 #[test]
@@ -123,7 +165,7 @@ fn what_was_acknowledged_is_there_the_next_time() {
     welcome.nodes.iter().for_each(|(_, process)| signal("KILL", *process));
     wait_until("its nodes end", || welcome.nodes.iter().all(|(_, process)| !is_there(*process)));
     trial.interrupt();
-    wait_until("it ends", || trial.child.try_wait().unwrap().is_some());
+    wait_until("it ends", || has_ended(&mut trial));
     assert!(dir.exists());
 
     let (mut trial, _) = Trial::start(&flags);
@@ -132,11 +174,15 @@ fn what_was_acknowledged_is_there_the_next_time() {
         assert_eq!(client.get(&key).unwrap().as_deref(), Some("kept"), "{key}");
     }
     trial.interrupt();
-    wait_until("it ends", || trial.child.try_wait().unwrap().is_some());
+    wait_until("it ends", || has_ended(&mut trial));
 }
 
 fn path(path: &Path) -> &str {
-    path.to_str().unwrap()
+    path.to_str().expect("its name is text")
+}
+
+fn has_ended(trial: &mut Trial) -> bool {
+    trial.child.try_wait().is_ok_and(|status| status.is_some())
 }
 
 #[test]

@@ -30,13 +30,14 @@ impl Trial {
             let seed = TRIES.fetch_add(1, Ordering::Relaxed);
             let mut random = Random::new(seed ^ u64::from(std::process::id()) << 8);
             // All that is derived stays below the ports that the system gives to clients.
-            let port = 2000 + u16::try_from(random.below(9_000)).unwrap();
+            let port = 2000 + u16::try_from(random.below(9_000)).expect("below 9,000");
             let mut trial = Self::spawn(port, flags);
             if let Some(welcome) = trial.read_welcome() {
                 return (trial, welcome);
             }
             let mut error = String::new();
-            trial.child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            let said = trial.child.stderr.take().map(|mut said| said.read_to_string(&mut error));
+            said.expect("it is taken once").expect("read what it says");
             assert!(error.contains("can't be used") || error.contains("listens on"), "{error}");
         }
         panic!("no ports are free");
@@ -49,8 +50,8 @@ impl Trial {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
+            .expect("start it");
+        let output = BufReader::new(child.stdout.take().expect("it is taken once"));
         Self { child, output, port }
     }
 
@@ -58,11 +59,12 @@ impl Trial {
     fn read_welcome(&mut self) -> Option<Welcome> {
         let mut welcome = Welcome { nodes: Vec::new(), files: PathBuf::new() };
         let mut line = String::new();
-        while self.output.read_line(&mut line).unwrap() > 0 {
+        while self.output.read_line(&mut line).expect("read what it says") > 0 {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 [_, port, process] if port.parse::<u16>().is_ok() => {
-                    welcome.nodes.push((port.parse().unwrap(), process.parse().unwrap()));
+                    let node = port.parse().ok().zip(process.parse().ok());
+                    welcome.nodes.push(node.expect("a port and a process"));
                 }
                 ["files", "and", "logs", dir, ..] => welcome.files = dir.into(),
                 ["stop", "it", "Ctrl-C"] => return Some(welcome),
@@ -76,7 +78,7 @@ impl Trial {
     /// The next line that it says.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
+        self.output.read_line(&mut line).expect("read what it says");
         line
     }
 
@@ -88,9 +90,9 @@ impl Trial {
     pub(crate) fn status(&self, port: u16) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
         command.args(["cluster", "status", "--port", &port.to_string()]);
-        let output = super::output_of(&mut command).unwrap();
+        let output = super::output_of(&mut command).expect("run it");
         assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        String::from_utf8(output.stdout).expect("text")
     }
 }
 
@@ -104,7 +106,7 @@ impl Drop for Trial {
 
 pub(crate) fn signal(name: &str, process: u32) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status();
-    assert!(sent.unwrap().success());
+    assert!(sent.expect("run kill").success());
 }
 
 pub(crate) fn is_there(process: u32) -> bool {
