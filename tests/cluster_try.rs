@@ -96,6 +96,39 @@ fn end(trial: &mut Trial, welcome: &Welcome) {
     assert!(!welcome.files.exists(), "{}", welcome.files.display());
 }
 
+/// The library's own client, over the binary protocol.
+#[test]
+fn the_rust_client_goes_on_when_a_node_is_killed() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "3"]);
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        // The cores' own ports speak it; one is enough to find the others.
+        let address = format!("127.0.0.1:{}", trial.port + 10_001);
+        let client = ringmain::client::Client::connect(&address).await.unwrap();
+        for key in keys() {
+            client.set(&key, "before").await.unwrap();
+        }
+        let (_, process) = welcome.nodes[0];
+        signal("KILL", process);
+        let killed = Instant::now();
+        for key in keys() {
+            while let Err(error) = client.set(&key, "after").await {
+                assert!(killed.elapsed() < FAILOVER, "{key}: {error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let all = keys().collect::<Vec<_>>();
+        let values = client.get_many(&all).await.unwrap();
+        assert!(values.iter().flatten().count() == all.len());
+        assert!(values.iter().flatten().all(|value| **value == *b"after"));
+    });
+    trial.interrupt();
+    end(&mut trial, &welcome);
+}
+
 /// redis-py takes part where it is on the machine (`pip install redis`).
 #[test]
 fn redis_py_goes_on_when_a_node_is_killed() {
