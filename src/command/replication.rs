@@ -146,17 +146,12 @@ impl Standing {
     }
 
     /// How many other replicas have all writes whose replies the client has, or will have before the reply that
-    /// tells it: as many as make a quorum with this one, and others that are known to have all entries.
+    /// tells it, for certain: as many as make a quorum with this one.
     pub(super) fn acknowledged(&self) -> Result<usize, Error> {
         if !self.is_master() {
             return Err(Error::Static("ERR WAIT cannot be used with replica instances."));
         }
-        let of_shard = |shard: &ShardId| {
-            let state = self.map.state(*shard);
-            let quorum = state.voters.len() / 2;
-            let all = state.peers.iter().filter(|peer| peer.matched >= state.last).count();
-            quorum.max(all)
-        };
+        let of_shard = |shard: &ShardId| self.map.state(*shard).voters.len() / 2;
         Ok(self.led.iter().map(of_shard).min().unwrap_or_default())
     }
 }
