@@ -174,3 +174,42 @@ fn a_leader_that_reaches_no_majority_lets_its_clients_know() {
     let state = scene.client.words("CLUSTER INFO").text();
     assert!(state.contains("cluster_state:fail\r\n"), "{state}");
 }
+
+#[test]
+fn wait_counts_the_nodes_that_have_what_was_written() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (_trial, welcome) = start();
+    let mut scene = Scene::new(&welcome);
+    let (key, client) = (scene.keys[0].clone(), &mut scene.client);
+    client.ok(&format!("SET {key} 1"));
+    assert_eq!(client.words("WAIT 2 0"), Value::Integer(2));
+    let other = (0..3).find(|other| *other != index(scene.leaders[0])).expect("three nodes");
+    signal("KILL", welcome.nodes[other].1);
+    client.ok(&format!("SET {key} 2"));
+    assert_eq!(client.words("WAIT 1 0"), Value::Integer(1), "a majority has it");
+    assert_eq!(client.words("WAIT 2 300"), Value::Integer(1));
+    // Nothing waits inside a transaction.
+    client.ok("MULTI");
+    assert_eq!(client.words("WAIT 2 0"), Value::Simple("QUEUED".into()));
+    assert_eq!(client.words("EXEC"), Value::Array(vec![Value::Integer(1)]));
+}
+
+#[test]
+fn logs_are_kept_whatever_the_durability_is() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (_trial, welcome) = Trial::start(&["--nodes", "1", "--durability", "memory"]);
+    let mut client = connect(welcome.nodes[0].0);
+    let is_logged = |client: &mut Client| info(client, "persistence")["aof_enabled"] == "1";
+    assert!(is_logged(&mut client));
+    for durability in ["sync", "memory", "async", "memory"] {
+        client.ok(&format!("CONFIG SET durability {durability}"));
+        client.ok("SET key value");
+        assert!(is_logged(&mut client), "{durability}");
+    }
+    client.ok("CLIENT DURABILITY sync");
+    client.ok("SET key value");
+}

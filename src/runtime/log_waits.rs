@@ -121,7 +121,7 @@ impl Core<'_> {
         deadline: Option<MonoUs>,
         entries: &[(ShardId, LogIndex)],
     ) -> Option<String> {
-        if entries.iter().any(|(shard, _)| !self.serves(*shard)) {
+        if entries.is_empty() || entries.iter().any(|(shard, _)| !self.serves(*shard)) {
             return Some(format!("-{DEPOSED}\r\n"));
         }
         let mut by_node = BTreeMap::new();
