@@ -19,6 +19,9 @@ use crate::config::value::format_cpus;
 const CORE_PORTS: u16 = 10_000;
 const LINK_PORTS: u16 = 20_000;
 
+/// Length of a segment of a log: all nodes have the same disk, which a try should not fill.
+const SEGMENT_BYTES: u64 = 8 << 20;
+
 /// One node to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NodePlan {
@@ -118,6 +121,7 @@ impl Plan {
              cpus = \"{}\"\n\
              shards = {}\n\
              durability = \"{}\"\n\
+             segment-bytes = {SEGMENT_BYTES}\n\
              cluster-peers = \"{}\"\n\
              cluster-secret-file = {}\n\
              dir = {}\n",

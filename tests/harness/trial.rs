@@ -4,7 +4,9 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use super::PATIENCE;
 use super::random::Random;
 
 /// A cluster that is being tried.
@@ -97,8 +99,18 @@ impl Trial {
 }
 
 impl Drop for Trial {
-    /// Whatever a test has come to, its nodes end: they do when their parent does.
+    /// Whatever a test has come to, its nodes end and its files go; a panic now would end all tests.
     fn drop(&mut self) {
+        let begun = Instant::now();
+        while self.child.try_wait().is_ok_and(|status| status.is_none())
+            && begun.elapsed() < PATIENCE
+        {
+            // Again, should it not have been ready for the first.
+            let _ =
+                Command::new("sh").args(["-c", &format!("kill -INT {}", self.child.id())]).status();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // Its nodes end when it does.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
