@@ -58,6 +58,7 @@
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
 //! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
+//! | [`cluster_cli`] | `ringmain cluster`: starts a cluster for a try, shows one that runs |
 //! | [`log_cli`] | `ringmain log`: shows and mends the logs in a directory that no server has open |
 //! | [`reshard`] | `ringmain reshard`: rewrites such a directory into another number of shards |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
@@ -91,6 +92,8 @@
 pub mod cache;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod cluster_cli;
 #[cfg(feature = "server")]
 pub mod collection;
 #[cfg(feature = "server")]

@@ -40,6 +40,10 @@ pub const CLUSTER_SECRET_BYTES_MIN: usize = 32;
 pub const CLUSTER_SECRET_BYTES_MAX: usize = 64 * 1024;
 /// Heartbeats that may go missing before another node may lead.
 pub const ELECTION_HEARTBEATS_MIN: u64 = 5;
+/// Most nodes, and most cores of each, of a cluster that is started on one machine for a try.
+pub const TRY_NODES_MAX: u16 = 9;
+/// See [`TRY_NODES_MAX`].
+pub const TRY_CORES_MAX: u16 = 64;
 /// Most commands and subcommands of the table.
 pub const COMMANDS_MAX: usize = 512;
 /// Most entries that one `SCAN` visits, whatever its `COUNT` asks for.

@@ -15,6 +15,7 @@ pub(crate) mod random;
 pub(crate) mod server;
 pub(crate) mod slots;
 pub(crate) mod topology;
+pub(crate) mod trial;
 pub(crate) mod value;
 
 use std::process::{Child, Command, Output, Stdio};
