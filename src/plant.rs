@@ -21,6 +21,14 @@ pub(crate) enum Fault {
     VoteInDoubt,
     /// Count what a start has found as on disk before it was synced.
     CountWhatWasFound,
+    /// Tell clients that a quorum has what this replica alone has.
+    AcknowledgeBeforeQuorum,
+    /// Count on a lease without a look at the clock.
+    LeaseWithoutClock,
+    /// Show the keyspace an entry twice.
+    ApplyTwice,
+    /// Leave entries in the log on disk that have given way to others.
+    ForgetCut,
 }
 
 /// Whether a fault is planted: never.

@@ -31,6 +31,8 @@ use crate::types::{LogIndex, NodeId, ShardId, Term};
 
 /// Name of the file in the shard's folder.
 pub const HARD_STATE_NAME: &str = "raft";
+/// Its name until it holds a whole copy.
+const NEW_NAME: &str = "raft.new";
 /// Bytes of one copy.
 pub const HARD_STATE_COPY_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"RINGRFT1";
@@ -145,12 +147,18 @@ impl HardState {
             Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => return Err(error),
         };
+        // A file without a whole copy is damage, so it gets its name when it has one.
+        let name = if is_new { NEW_NAME } else { HARD_STATE_NAME };
         if is_new {
-            directory.create(HARD_STATE_NAME, 2 * HARD_STATE_COPY_BYTES as u64, false)?;
+            directory.create(name, 2 * HARD_STATE_COPY_BYTES as u64, false)?;
         }
         let (offset, page) = self.encode();
-        directory.write(HARD_STATE_NAME, offset, &page)?;
-        directory.sync(HARD_STATE_NAME)?;
-        if is_new { directory.sync_directory() } else { Ok(()) }
+        directory.write(name, offset, &page)?;
+        directory.sync(name)?;
+        if !is_new {
+            return Ok(());
+        }
+        directory.rename(name, HARD_STATE_NAME)?;
+        directory.sync_directory()
     }
 }

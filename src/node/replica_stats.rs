@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::metrics::lock;
+use crate::plant::{Fault, is_planted};
 use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Term};
 
 /// What a replica is in its term.
@@ -116,13 +117,28 @@ impl ReplicaStats {
     #[inline]
     pub fn has_quorum(&self, index: LogIndex, on_disk: bool) -> bool {
         let reached = if on_disk { &self.synced } else { &self.committed };
-        reached.load(Ordering::SeqCst) >= index.0
+        reached.load(Ordering::SeqCst) >= index.0 || is_planted(Fault::AcknowledgeBeforeQuorum)
     }
 
     /// Whether nobody else can lead the shard at `now`.
     #[inline]
     pub fn has_lease(&self, now: MonoUs) -> bool {
-        now.0 < self.lease_until_us.load(Ordering::SeqCst)
+        let until = self.lease_until_us.load(Ordering::SeqCst);
+        now.0 < until || until > 0 && is_planted(Fault::LeaseWithoutClock)
+    }
+
+    /// Whether a reply may leave that waits for a quorum.
+    pub fn passage(&self, quorum: &Quorum, now: MonoUs) -> Passage {
+        let has_quorum =
+            self.has_quorum(quorum.index, false) && self.has_quorum(quorum.on_disk, true);
+        // A lease counts if it has not run out by now, long after whatever was read was read.
+        let is_open = has_quorum && (quorum.index.0 > 0 || self.has_lease(now));
+        // Looked at last: what was found before belongs to this reign then, or to none.
+        match self.reign() == quorum.reign {
+            true if is_open => Passage::Open,
+            true => Passage::Shut,
+            false => Passage::Never,
+        }
     }
 
     /// Asks for word to `core` when there is news. Look again afterwards: it may have been meanwhile.
@@ -143,6 +159,28 @@ impl ReplicaStats {
         }
         if is_news { self.waiting.swap(0, Ordering::SeqCst) } else { 0 }
     }
+}
+
+/// What a reply waits for that a replica gave which led its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quorum {
+    /// The reign in which it was given: when that has ended, nothing it said is certain that a quorum does not have.
+    pub reign: u64,
+    /// The entry that a quorum must have; 0 where it is enough that nobody else leads.
+    pub index: LogIndex,
+    /// The entry that a quorum must have on disk, or 0.
+    pub on_disk: LogIndex,
+}
+
+/// Whether a reply that waits may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// All that it waits for is there.
+    Open,
+    /// Not yet.
+    Shut,
+    /// Something never will be.
+    Never,
 }
 
 /// What is published of a replica.

@@ -25,6 +25,9 @@ use crate::types::{LogIndex, NodeId, Term};
 #[derive(Debug)]
 pub(super) struct Doubt {
     is_doubtful: bool,
+    /// The term of the leader that may count on what has been lost, until it has been told; only that one's term:
+    /// who leads a later one counts nothing that this replica told before.
+    untold: Option<Term>,
     /// Whether nothing at all was found.
     is_first: bool,
     /// Ticks to sit out.
@@ -40,9 +43,15 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    pub(super) fn new(is_first: bool, is_doubtful: bool, election_ticks: u64) -> Self {
+    pub(super) fn new(
+        (is_first, term): (bool, Term),
+        is_doubtful: bool,
+        election_ticks: u64,
+    ) -> Self {
+        let is_doubtful = (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt);
         Self {
-            is_doubtful: (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt),
+            is_doubtful,
+            untold: is_doubtful.then_some(term),
             is_first,
             deaf_ticks: if is_first { 0 } else { election_ticks + 1 },
             ticks: 0,
@@ -57,6 +66,11 @@ impl Doubt {
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
     pub(super) fn may_vote(&self) -> bool {
         !self.is_doubtful && self.deaf_ticks == 0
     }
@@ -64,24 +78,37 @@ impl Doubt {
     /// Whether so many of so many voters are in doubt that there is nothing left to protect.
     fn is_void(&self, voters: usize) -> bool {
         let since = self.ticks.saturating_sub(self.believed_ticks);
+        // What others found matters to who found nothing; to who knows how it voted all doubts are alike.
         let needed = if self.is_first { voters } else { voters / 2 + 1 };
-        let alike =
-            |(heard, is_first): &&(u64, bool)| *heard >= since && *is_first == self.is_first;
-        self.is_doubtful && self.others.values().filter(alike).count() + 1 >= needed
+        let counts = |(heard, is_first): &&(u64, bool)| {
+            *heard >= since && (*is_first || !self.is_first)
+        };
+        self.is_doubtful && self.others.values().filter(counts).count() + 1 >= needed
     }
 }
 
 impl Replica {
+    /// Whether this replica lacks what it had told others to have, or a leader has not been told so.
+    pub(crate) fn has_doubt(&self) -> bool {
+        self.doubt.is_doubtful || self.doubt.untold == Some(self.term())
+    }
+
     /// Tells all others of the doubt, as long as there is one.
     pub(super) fn tell_doubt(&mut self) {
         if self.doubt.is_void(self.hard_state.voters.len()) {
             self.doubt.is_doubtful = false;
+            // Who took part in the beginning has found something if it is started anew before it has voted.
+            if self.doubt.is_first {
+                self.save_commit();
+            }
         }
-        let (term, last) = (self.term(), self.last());
+        let term = self.term();
         // In a new shard all must hear it of all.
-        if !self.doubt.is_doubtful && term != Term(0) {
+        if !self.has_doubt() && term != Term(0) {
             return;
         }
+        // The log may hold entries that had given way to the leader's: only what it has sent since is known to be the same.
+        let last = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
         for node in self.others() {
             self.outbox.push((node, Body::Restarted { term, last }));
         }
@@ -100,9 +127,9 @@ impl Replica {
         if let Some(progress) = self.raw.raft.mut_prs().get_mut(from.0)
             && progress.matched > last.0
         {
-            progress.matched = last.0;
+            let matched = std::mem::replace(&mut progress.matched, last.0);
             progress.become_probe();
-            progress.next_idx = last.0 + 1;
+            progress.next_idx = matched + 1;
         }
     }
 
@@ -110,6 +137,7 @@ impl Replica {
     pub(super) fn note_goal(&mut self, from: NodeId, term: Term, index: LogIndex) {
         if term == self.term() && from.0 == self.raw.raft.leader_id {
             self.doubt.goal = Some((term, index));
+            self.doubt.untold = None;
             self.resolve_doubt();
         }
     }

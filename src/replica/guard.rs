@@ -63,8 +63,9 @@ fn is_consistent(raw: &RawNode<Tail>, message: &Message) -> bool {
         if !follows || entry.get_entry_type() != EntryType::EntryNormal {
             return false;
         }
+        // The term of what is not in memory any more is told as 0.
         let is_other = entry.index <= log.committed
-            && log.term(entry.index).is_ok_and(|term| term != entry.term);
+            && log.term(entry.index).is_ok_and(|term| term != entry.term && term != 0);
         if is_other {
             return false;
         }

@@ -49,7 +49,8 @@ pub enum Body {
         /// The entry.
         index: LogIndex,
     },
-    /// The sender has been started anew, and lacks what it had told to have beyond this entry.
+    /// The sender has been started anew: of what it had told this term's leader to have, only entries up to this
+    /// one are sure to be here.
     Restarted {
         /// Its term.
         term: Term,

@@ -49,10 +49,7 @@ use bytes::Bytes;
 use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
-use crate::limits::{
-    REPLICA_ENTRY_WINDOW, REPLICA_BATCH_BYTES_MAX, REPLICA_PINNED_BYTES_MAX,
-    REPLICA_TAIL_BYTES_MAX,
-};
+use crate::limits::{REPLICA_BATCH_BYTES_MAX, REPLICA_ENTRY_WINDOW, REPLICA_PINNED_BYTES_MAX};
 use crate::log::{HardState, LogEntry, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -73,6 +70,8 @@ pub struct ReplicaOptions {
     pub heartbeat_ms: u64,
     /// How long others wait for one at least.
     pub election_timeout_ms: u64,
+    /// Bytes of the last entries that are kept in memory for others, once they are committed.
+    pub tail_bytes_max: usize,
 }
 
 /// What a replica found on disk.
@@ -109,6 +108,8 @@ pub struct Replica {
     is_tainted: bool,
     /// Entries up to this one are needed to make sense of the snapshot that the keyspace was made from.
     overlap: LogIndex,
+    /// The term of the leader whose entries these are; none once they are in the log.
+    overlap_of: Option<Term>,
     doubt: Doubt,
     lease: Lease,
     hard_state: HardState,
@@ -182,7 +183,7 @@ impl Replica {
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())?;
-        let is_first = hard_state.term == Term(0);
+        let is_first = hard_state.generation == 0;
         let mut replica = Self {
             shard,
             raw,
@@ -195,7 +196,8 @@ impl Replica {
             applied: applied.0,
             is_tainted: false,
             overlap: LogIndex(0),
-            doubt: Doubt::new(is_first, is_doubtful, election_ticks),
+            overlap_of: None,
+            doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
             hard_state,
             held: Held::default(),
@@ -331,6 +333,19 @@ impl Replica {
         }
     }
 
+    /// Whether it may not vote, because it may have lost what it had told others to have.
+    #[cfg(test)]
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_doubtful()
+    }
+
+    /// An entry that is in memory: its term and what is in it.
+    #[cfg(test)]
+    pub(crate) fn entry(&self, index: LogIndex) -> Option<(Term, Bytes)> {
+        let entry = self.raw.store().get(index)?;
+        Some((Term(entry.term), entry.data.clone()))
+    }
+
     fn is_leader(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
     }
@@ -357,15 +372,20 @@ impl Replica {
         self.next_tick = MonoUs(now.0 + self.tick_us);
         self.ticks += 1;
         self.doubt.tick();
-        // Who has no keyspace to serve with stands for no election.
-        if self.is_leader() || !self.is_tainted && self.staging.is_none() && self.doubt.may_vote() {
+        // Who has no keyspace to serve with leads all the same if nobody else has as much of the log.
+        if self.is_leader() || self.doubt.may_vote() {
             self.raw.tick();
             self.set_timeout();
+        } else {
+            // What was promised to a leader runs out all the same.
+            let raft = &mut self.raw.raft;
+            raft.election_elapsed = (raft.election_elapsed + 1).min(raft.election_timeout());
         }
         if self.ticks.is_multiple_of(TICKS_PER_HEARTBEAT) {
             self.send_round(now);
             self.tell_doubt();
         }
+        self.look_after_staging(now);
         self.look_after_transfer(now);
         self.look_after_heir(now);
     }
@@ -380,9 +400,16 @@ impl Replica {
         } else {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
-            least + usize::try_from(dice % least as u64).unwrap_or(0)
+            // Others first, if this one could not serve.
+            let patience = if self.can_serve() { 0 } else { least };
+            least + patience + usize::try_from(dice % least as u64).unwrap_or(0)
         };
         self.raw.raft.set_randomized_election_timeout(timeout);
+    }
+
+    /// Whether its keyspace is one to serve with.
+    fn can_serve(&self) -> bool {
+        !self.is_tainted && self.staging.is_none()
     }
 
     /// The replica that should lead, so that every node leads as many shards.
@@ -490,6 +517,10 @@ impl Replica {
             self.set_timeout();
             return;
         }
+        if self.is_leader() && self.is_tainted && self.leaving_until.is_none() {
+            self.resign(now);
+            return;
+        }
         let heir = self.heir();
         let last = self.last().0;
         let keeps_up =
@@ -564,10 +595,12 @@ impl Replica {
 
     /// Forgets entries that others need not be sent any more, or that are too many to keep.
     fn trim(&mut self) {
-        let mut kept = self.applied.min(self.committed());
+        // The crate looks through what it does not count as applied before it stands for election.
+        let applied = LogIndex(self.raw.raft.raft_log.applied());
+        let mut kept = self.applied.min(self.committed()).min(applied);
         // Who waits for a snapshot does not know yet which entry it begins behind.
         let waits = self.is_tainted || self.staging.is_some();
-        let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { REPLICA_TAIL_BYTES_MAX };
+        let bytes_max = if waits { REPLICA_PINNED_BYTES_MAX } else { self.options.tail_bytes_max };
         if let Some(outgoing) = &self.outgoing {
             kept = kept.min(outgoing.begins());
         }
@@ -642,7 +675,7 @@ impl Replica {
         if asks_for_vote && !self.doubt.may_vote() {
             return;
         }
-        if kind == MessageType::MsgTimeoutNow && (self.is_tainted || self.staging.is_some()) {
+        if kind == MessageType::MsgTimeoutNow && !(self.can_serve() && self.doubt.may_vote()) {
             return;
         }
         if !guard::is_plausible(&self.raw, from, &message) {

@@ -57,6 +57,7 @@ impl Replica {
             self.release();
         }
         self.follow_role();
+        self.follow_overlap();
         self.resolve_doubt();
         self.tell_synced(durable);
         self.trim();
@@ -77,7 +78,7 @@ impl Replica {
             let before = self.raw.store().term_of(LogIndex(index.0 - 1)).unwrap_or_default();
             self.raw.mut_store().truncate(index.0);
             self.orders.push(LogOrder::Cut(index, before));
-            self.is_tainted |= index <= self.applied;
+            self.is_tainted |= index <= self.applied.max(self.overlap);
         }
         for entry in entries {
             let payload = match entry.data.is_empty() {

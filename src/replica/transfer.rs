@@ -8,8 +8,8 @@
 //!
 //! As a snapshot on disk it is not of one moment: a part has seen entries up to when it was made. So the leader keeps
 //! all entries behind where the snapshot begins until the other has them, and the other leaves out the changes that a
-//! part has seen (`overlap`), and serves nothing before it has come to `seen`. The end is told only when all of that
-//! is committed. A few pieces are under way at a time, so that neither end needs memory for more.
+//! part has seen (`overlap`), and serves nothing before it has come to `seen`. That need not be committed: it may be
+//! that this replica is needed for it. A few pieces are under way at a time, so that neither end needs memory for more.
 
 use bytes::Bytes;
 use raft::eraftpb::{Message, MessageType, Snapshot};
@@ -82,6 +82,8 @@ pub(crate) struct Staging {
     next: u64,
     entries: u64,
     keyspace: Box<Keyspace>,
+    /// The piece that was looked for, and when it was the first time.
+    awaited_since: Option<(u64, MonoUs)>,
 }
 
 impl Staging {
@@ -97,7 +99,7 @@ impl Replica {
     pub(super) fn begin_raft_transfer(&mut self, to: NodeId, message: &Message) {
         let metadata = message.get_snapshot().get_metadata();
         let begins = (LogIndex(metadata.index), Term(metadata.term));
-        if !self.is_serving() || self.outgoing.is_some() {
+        if !self.may_send_snapshot_behind(begins.0) {
             self.fail_transfer_to(to);
             return;
         }
@@ -109,12 +111,18 @@ impl Replica {
         let committed = self.committed();
         let of_committed = self.raw.store().term_of(committed);
         if let Some(of_committed) = of_committed
-            && self.is_serving()
             && term == self.term()
-            && self.outgoing.is_none()
+            && self.may_send_snapshot_behind(committed)
         {
             self.start_outgoing(to, (committed, of_committed));
         }
+    }
+
+    /// Whether the keyspace can be sent as a snapshot behind an entry: who leads may do so before it serves, since it may
+    /// have to before anything of its own can be committed.
+    fn may_send_snapshot_behind(&self, index: LogIndex) -> bool {
+        let has_seen = self.seen_by_keyspace().is_some_and(|(seen, _)| seen >= index);
+        self.is_leader() && has_seen && self.outgoing.is_none()
     }
 
     fn start_outgoing(&mut self, to: NodeId, begins: (LogIndex, Term)) {
@@ -165,19 +173,19 @@ impl Replica {
     pub(super) fn look_after_transfer(&mut self, now: MonoUs) {
         self.ask_for_snapshot();
         let pinned = self.raw.store().bytes();
-        let (committed, voters) = (self.committed(), self.hard_state.voters.clone());
+        let (last, voters) = (self.last(), self.hard_state.voters.clone());
         let learners = self.hard_state.learners.clone();
         let Some(outgoing) = &mut self.outgoing else { return };
         if outgoing.moved_at == MonoUs(0) {
             outgoing.moved_at = now;
         }
         let is_stuck = now.0.saturating_sub(outgoing.moved_at.0) > PATIENCE_US;
-        if is_stuck || pinned > REPLICA_PINNED_BYTES_MAX || !self.is_serving() {
+        if is_stuck || pinned > REPLICA_PINNED_BYTES_MAX || self.is_tainted {
             return self.end_transfer(false);
         }
         let Some(outgoing) = &mut self.outgoing else { return };
         let ((index, term), entries, to) = (outgoing.begins, outgoing.entries, outgoing.to);
-        if let Some(seen) = outgoing.seen.filter(|seen| *seen <= committed && !outgoing.is_ended) {
+        if let Some(seen) = outgoing.seen.filter(|seen| *seen <= last && !outgoing.is_ended) {
             outgoing.is_ended = true;
             let ids = |nodes: Vec<NodeId>| nodes.into_iter().map(|node| node.0).collect();
             let (voters, learners) = (ids(voters), ids(learners));
@@ -216,6 +224,22 @@ impl Replica {
 
     // --- the other side ---------------------------------------------------------------------------
 
+    /// Gives up a snapshot whose leader is gone, or has given it up: entries may come instead, or another.
+    pub(super) fn look_after_staging(&mut self, now: MonoUs) {
+        let term = self.term();
+        let is_over = self.staging.as_mut().is_some_and(|staging| {
+            let (next, since) = *staging.awaited_since.get_or_insert((staging.next, now));
+            if next != staging.next {
+                staging.awaited_since = Some((staging.next, now));
+            }
+            let is_stuck = next == staging.next && now.0.saturating_sub(since.0) > PATIENCE_US;
+            staging.term != term || is_stuck
+        });
+        if is_over {
+            self.staging = None;
+        }
+    }
+
     /// Asks the leader for a snapshot while the keyspace is tainted.
     fn ask_for_snapshot(&mut self) {
         let leader = NodeId(self.raw.raft.leader_id);
@@ -239,7 +263,7 @@ impl Replica {
         }
         if place == 0 {
             let keyspace = Box::new(fresh());
-            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace });
+            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace, awaited_since: None });
         }
         let staging = self.staging.as_mut()?;
         if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place)
@@ -288,7 +312,19 @@ impl Replica {
             return false;
         }
         (self.applied, self.overlap, self.is_tainted) = (index, seen, false);
+        self.overlap_of = Some(self.term()).filter(|_| seen > index);
         true
+    }
+
+    /// What the keyspace was made from may have seen entries that are not committed: if another leader comes before
+    /// they are here, its own may be others.
+    pub(super) fn follow_overlap(&mut self) {
+        let Some(term) = self.overlap_of else { return };
+        if self.agreed.0 == term && self.agreed.1 >= self.overlap {
+            self.overlap_of = None;
+        } else if self.term() != term {
+            (self.overlap_of, self.is_tainted) = (None, true);
+        }
     }
 }
 

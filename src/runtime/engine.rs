@@ -461,9 +461,8 @@ impl<'a> Engine<'a> {
     /// Has the reply of a command wait until what it has read and written is certain.
     fn gate_replica(&mut self, shard: &mut Shard, on_disk: bool) {
         let Some(awaited) = shard.awaited(on_disk) else { return };
-        let has_lease = || self.mono_now() < awaited.lease_until;
         // What was refused because this replica does not lead says nothing that could be wrong.
-        let is_certain = !shard.is_serving() || awaited.index.0 == 0 && has_lease();
+        let is_certain = !shard.is_serving() || awaited.is_certain(self.mono_now());
         if !is_certain {
             self.gate.await_quorum(shard.id(), awaited, on_disk);
         }

@@ -4,6 +4,7 @@ use super::connection::{Block, Connection, State};
 use super::core::Core;
 use super::mail::Message;
 use crate::node::Node;
+use crate::node::replica_stats::{Passage, Quorum};
 use crate::shard::Awaited;
 use crate::types::{CoreId, LogIndex, MonoUs, ShardId};
 
@@ -13,46 +14,7 @@ pub(crate) struct Gate {
     /// Records that must be on this node's disk: the last of each shard.
     disk: Vec<(ShardId, LogIndex)>,
     /// What replicas must have.
-    quorum: Vec<Quorum>,
-}
-
-/// What a reply waits for that a replica gave which led its shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Quorum {
-    shard: ShardId,
-    /// The reign in which it was given: when that has ended, nothing it said is certain that a quorum does not have.
-    reign: u64,
-    /// The entry that a quorum must have; 0 where it is enough that nobody else leads.
-    index: LogIndex,
-    /// The entry that a quorum must have on disk, or 0.
-    on_disk: LogIndex,
-}
-
-impl Quorum {
-    fn passage(&self, node: &Node, now: MonoUs) -> Passage {
-        let replica = node.replica(self.shard);
-        let has_quorum =
-            replica.has_quorum(self.index, false) && replica.has_quorum(self.on_disk, true);
-        // A lease counts if it has not run out by now, long after whatever was read was read.
-        let is_open = has_quorum && (self.index.0 > 0 || replica.has_lease(now));
-        // Looked at last: what was found before belongs to this reign then, or to none.
-        match replica.reign() == self.reign {
-            true if is_open => Passage::Open,
-            true => Passage::Shut,
-            false => Passage::Never,
-        }
-    }
-}
-
-/// Whether a gate is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passage {
-    /// All is on disk.
-    Open,
-    /// Not yet.
-    Shut,
-    /// Something never will be.
-    Never,
+    quorum: Vec<(ShardId, Quorum)>,
 }
 
 impl Gate {
@@ -72,19 +34,17 @@ impl Gate {
 
     /// Waits for what a replica's reply needs too.
     pub(crate) fn await_quorum(&mut self, shard: ShardId, awaited: Awaited, on_disk: bool) {
-        let Awaited { index, reign, .. } = awaited;
-        let on_disk = if on_disk { index } else { LogIndex(0) };
-        self.add_quorum(Quorum { shard, reign, index, on_disk });
+        self.add_quorum(shard, awaited.quorum(on_disk));
     }
 
-    fn add_quorum(&mut self, new: Quorum) {
-        let same = |it: &&mut Quorum| (it.shard, it.reign) == (new.shard, new.reign);
-        match self.quorum.iter_mut().find(same) {
+    fn add_quorum(&mut self, shard: ShardId, new: Quorum) {
+        let mut all = self.quorum.iter_mut();
+        match all.find(|(of, it)| (*of, it.reign) == (shard, new.reign)) {
             // The lease of who waits for an entry of the reign is checked by that.
-            Some(it) => {
+            Some((_, it)) => {
                 (it.index, it.on_disk) = (it.index.max(new.index), it.on_disk.max(new.on_disk));
             }
-            None => self.quorum.push(new),
+            None => self.quorum.push((shard, new)),
         }
     }
 
@@ -94,22 +54,22 @@ impl Gate {
             *self = other;
         } else {
             other.disk.into_iter().for_each(|(shard, index)| self.add(shard, index));
-            other.quorum.into_iter().for_each(|quorum| self.add_quorum(quorum));
+            other.quorum.into_iter().for_each(|(shard, quorum)| self.add_quorum(shard, quorum));
         }
     }
 
     /// The shards it waits for.
     pub(crate) fn shards(&self) -> impl Iterator<Item = ShardId> + '_ {
         let disk = self.disk.iter().map(|(shard, _)| *shard);
-        disk.chain(self.quorum.iter().map(|quorum| quorum.shard))
+        disk.chain(self.quorum.iter().map(|(shard, _)| *shard))
     }
 
     /// Whether it is open; forgets what need not be waited for any more.
     pub(crate) fn passage(&mut self, node: &Node, now: MonoUs) -> Passage {
         self.disk.retain(|(shard, index)| !node.log(*shard).is_durable(*index));
         let mut is_lost = self.disk.iter().any(|(shard, _)| node.log(*shard).has_stopped());
-        self.quorum.retain(|quorum| {
-            let passage = quorum.passage(node, now);
+        self.quorum.retain(|(shard, quorum)| {
+            let passage = node.replica(*shard).passage(quorum, now);
             is_lost |= passage == Passage::Never;
             passage != Passage::Open
         });
@@ -125,7 +85,7 @@ impl Gate {
     /// Has `core` told when it may have opened.
     pub(crate) fn wait(&self, node: &Node, core: CoreId) {
         self.disk.iter().for_each(|(shard, _)| node.log(*shard).wait(core));
-        self.quorum.iter().for_each(|quorum| node.replica(quorum.shard).wait(core));
+        self.quorum.iter().for_each(|(shard, _)| node.replica(*shard).wait(core));
     }
 }
 

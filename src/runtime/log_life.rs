@@ -8,7 +8,7 @@ use super::core::Core;
 use super::replicas::RecoveringReplica;
 use crate::config::Durability;
 use crate::limits::RECOVERY_STEP_US;
-use crate::log::{Item, LogEntry, OpenError, RecordStart, Recovery, Stream};
+use crate::log::{OpenError, Recovery, Stream};
 use crate::metrics::Step;
 use crate::shard::{Shard, SnapshotPolicy};
 use crate::types::{LogIndex, ShardId, Term};
@@ -30,19 +30,7 @@ impl Recovering {
         let Some(replica) = &mut self.replica else {
             return self.recovery.step(|item| shard.recover(item));
         };
-        self.recovery.step_in_place(|place, item| {
-            let (index, term) = (place.header.index, place.header.term);
-            if let Item::Changes { payload, overlaps_snapshot } = item {
-                if index > replica.hard_state.commit && !overlaps_snapshot {
-                    let start = RecordStart { index, segment: place.file.id, at: place.at };
-                    let payload = bytes::Bytes::copy_from_slice(payload);
-                    replica.entries.push((start, LogEntry { term, payload }));
-                    return Some(0);
-                }
-                replica.applied = (index, term);
-            }
-            shard.recover(item)
-        })
+        self.recovery.step_in_place(|place, item| replica.take(place, item, shard))
     }
 }
 

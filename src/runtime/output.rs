@@ -14,9 +14,10 @@
 use std::collections::VecDeque;
 
 use super::batch::BatchReplies;
-use super::gate::{Gate, Passage};
+use super::gate::Gate;
 use crate::cache::{Extent, SharedBytes};
 use crate::limits::SEND_BYTES_MAX;
+use crate::node::replica_stats::Passage;
 use crate::protocol::{Proto, Reply};
 
 /// Replies of one connection, in the order of its requests.

@@ -9,8 +9,10 @@ use super::attend::News;
 use super::core::Core;
 use super::mail::Message;
 use crate::config::Config;
-use crate::log::{HardState, LogEntry, RecordStart, Stream};
+use crate::limits::REPLICA_TAIL_BYTES_MAX;
+use crate::log::{HardState, Item, LogEntry, Place, RecordStart, Stream};
 use crate::replica::{Replica, ReplicaOptions, Restored, ShardMessage};
+use crate::shard::Shard;
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 
 /// What a core keeps for the replicas of its shards.
@@ -46,6 +48,23 @@ pub(crate) struct RecoveringReplica {
     pub(crate) applied: (LogIndex, Term),
     /// Those behind it.
     pub(crate) entries: Vec<(RecordStart, LogEntry)>,
+}
+
+impl RecoveringReplica {
+    /// Takes in what a record brings: makes again what is known to be committed; the rest may have to give way yet.
+    pub(crate) fn take(&mut self, place: &Place, item: Item<'_>, shard: &mut Shard) -> Option<u64> {
+        let (index, term) = (place.header.index, place.header.term);
+        if let Item::Changes { payload, overlaps_snapshot } = item {
+            if index > self.hard_state.commit && !overlaps_snapshot {
+                let start = RecordStart { index, segment: place.file.id, at: place.at };
+                let payload = bytes::Bytes::copy_from_slice(payload);
+                self.entries.push((start, LogEntry { term, payload }));
+                return Some(0);
+            }
+            self.applied = (index, term);
+        }
+        shard.recover(item)
+    }
 }
 
 /// How often everything about replicas is told, in microseconds.
@@ -95,8 +114,6 @@ impl Core<'_> {
     }
 
     // --- every turn -----------------------------------------------------------------------------------
-
-    fn unblock_clients_of(&mut self, _: ShardId) {}
 
     /// Counts time, and lets replicas hear what has been said; before the logs are stepped.
     pub(super) fn attend_replicas(&mut self) {
@@ -153,6 +170,8 @@ impl Core<'_> {
         self.tell_cores(bits);
         if has_news {
             self.node.members.touch();
+            // Cores that sleep have clients to redirect, to tell of it, or to let go.
+            self.broadcast(|| Message::Refresh);
             self.note_reign(id, reign, leader);
         }
     }
@@ -168,7 +187,6 @@ impl Core<'_> {
             tracing::info!(shard = id.0, "this node does not lead the shard any more");
             // What clients keep copies of is changed by others from now on.
             self.engine.news.push(News::Flushed);
-            self.unblock_clients_of(id);
         }
         if let Some(leader) = leader.filter(|_| leader != leader_before) {
             tracing::debug!(shard = id.0, leader = leader.0, "the shard has a leader");
@@ -242,6 +260,7 @@ impl Core<'_> {
             node: NodeId(self.config.node_id),
             heartbeat_ms: self.config.heartbeat_ms,
             election_timeout_ms: self.config.election_timeout_ms,
+            tail_bytes_max: REPLICA_TAIL_BYTES_MAX,
         };
         let starts = entries.iter().map(|(start, _)| *start).collect();
         let restored = Restored { hard_state, applied, entries, is_doubtful };

@@ -384,16 +384,20 @@ impl Shard {
     /// manifest says that none are missing, or that can't be any more.
     pub fn close_log(&mut self, now: Now, effects: &mut Vec<Effect>) -> bool {
         self.step_for_close(now, effects);
+        let (is_replica_at_rest, has_doubt) = (self.is_replica_at_rest(), self.has_doubt());
+        let is_hopeless = self.is_log_hopeless();
         let Some(log) = &mut self.log else { return true };
-        if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) {
+        if log.refusal.is_some_and(|refusal| refusal != Refusal::Stopping) || is_hopeless {
             return true;
         }
-        let is_at_rest = log.stream.is_at_rest() && !log.stream.is_base_missing();
+        let is_at_rest =
+            log.stream.is_at_rest() && !log.stream.is_base_missing() && is_replica_at_rest;
         if self.keyspace.changes_len() > 0 || !is_at_rest {
             return false;
         }
         log.refusal = Some(Refusal::Stopping);
-        log.stream.close_cleanly(effects)
+        // A stop that calls itself clean would end the doubt.
+        has_doubt || log.stream.close_cleanly(effects)
     }
 
     fn step_for_close(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -19,7 +19,8 @@ use crate::limits::{
     LOG_SHORT_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS, SNAPSHOT_PART_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
-use crate::node::replica_stats::Published;
+use crate::node::replica_stats::{Published, Quorum};
+use crate::plant::{Fault, is_planted};
 use crate::replica::{Body, LogOrder, Replica};
 use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
 
@@ -49,6 +50,21 @@ pub struct Awaited {
     pub reign: u64,
     /// Nobody else leads before then: who waits for no entry has to answer by then.
     pub lease_until: MonoUs,
+}
+
+impl Awaited {
+    /// Whether the reply may be given as of `now`, looked at after the command has run, without waiting.
+    #[inline]
+    pub fn is_certain(&self, now: MonoUs) -> bool {
+        let has_lease = now < self.lease_until || is_planted(Fault::LeaseWithoutClock);
+        self.index.0 == 0 && has_lease
+    }
+
+    /// What the reply has to wait for; with `on_disk` as it was asked.
+    pub fn quorum(&self, on_disk: bool) -> Quorum {
+        let Self { index, reign, .. } = *self;
+        Quorum { reign, index, on_disk: if on_disk { index } else { LogIndex(0) } }
+    }
 }
 
 impl Shard {
@@ -89,7 +105,7 @@ impl Shard {
     /// If this replica does not lead.
     #[inline]
     pub(super) fn check_serving(&self) -> Result<(), Error> {
-        if self.is_serving() { Ok(()) } else { Err(NOT_SERVED) }
+        if self.is_serving() { Ok(()) } else { Err(Error::SlotNotServed) }
     }
 
     /// What the reply of a command that has just run here has to wait for; nothing where there are no replicas.
@@ -194,6 +210,12 @@ impl Shard {
         log.wants_snapshot = true;
     }
 
+    /// The replica, for who looks on.
+    #[cfg(test)]
+    pub(crate) fn replica(&self) -> Option<&Replica> {
+        self.replicated.as_ref().map(|it| &it.replica)
+    }
+
     // --- a step --------------------------------------------------------------------------------------
 
     /// Whether the replica has something to do now.
@@ -212,6 +234,24 @@ impl Shard {
     /// Whether it has more to do at the next turn, though nothing comes that would bring one.
     pub(super) fn is_replica_busy(&self) -> bool {
         self.replicated.as_ref().is_some_and(|it| it.is_applying || it.replica.has_ready())
+    }
+
+    /// Whether all entries that the replica has taken are records of the log.
+    pub(super) fn is_replica_at_rest(&self) -> bool {
+        self.replicated.as_ref().is_none_or(|it| it.unwritten.is_empty() && it.restart.is_none())
+    }
+
+    /// Whether the log means nothing, and won't before other replicas have said more.
+    pub(super) fn is_log_hopeless(&self) -> bool {
+        let is_base_missing = self.log.as_ref().is_some_and(|log| log.stream.is_base_missing());
+        self.replicated.as_ref().is_some_and(|it| {
+            it.restart.is_some() || is_base_missing && it.replica.seen_by_keyspace().is_none()
+        })
+    }
+
+    /// Whether it lacks what it had told others to have.
+    pub(super) fn has_doubt(&self) -> bool {
+        self.replicated.as_ref().is_some_and(|it| it.replica.has_doubt())
     }
 
     /// Bytes of memory for entries and messages.
@@ -296,6 +336,9 @@ impl Shard {
             }
             left = left.saturating_sub(changes.len().max(64));
             let made_sense = self.keyspace.replay(&changes, overlaps).is_ok();
+            if is_planted(Fault::ApplyTwice) {
+                let _ = self.keyspace.replay(&changes, overlaps);
+            }
             it.replica.note_applied(made_sense);
         }
     }
@@ -303,7 +346,7 @@ impl Shard {
     /// Makes parts of a snapshot that another replica is sent.
     fn send_parts(&mut self, it: &mut Replicated, now: Now) {
         let upheavals = self.keyspace.upheavals();
-        let seen = LogIndex(it.replica.last().0 + u64::from(self.keyspace.changes_len() > 0));
+        let seen = LogIndex(it.replica.applied().0 + u64::from(self.keyspace.changes_len() > 0));
         let Some(outgoing) = it.replica.outgoing().filter(|outgoing| outgoing.wants_part()) else {
             return;
         };
@@ -334,9 +377,6 @@ impl Shard {
         }
     }
 }
-
-/// Redis's words for a slot that nobody serves.
-const NOT_SERVED: Error = Error::Static("CLUSTERDOWN Hash slot not served");
 
 fn carry_out_orders(it: &mut Replicated, log: &mut Durable, effects: &mut Vec<Effect>) {
     for order in it.replica.take_orders() {
@@ -370,7 +410,7 @@ fn cut(
         it.unwritten_bytes -= entry_bytes(&entry);
     }
     log.wanted = log.wanted.min(LogIndex(index.0 - 1));
-    if it.restart.is_none() && index <= written {
+    if it.restart.is_none() && index <= written && !is_planted(Fault::ForgetCut) {
         log.stream.cut(index, before, effects);
     }
 }

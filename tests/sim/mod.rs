@@ -1,4 +1,4 @@
-//! One shard and its log, driven by one seed: no threads, no real time, no real disk.
+//! One shard and its log, driven by one seed (of several nodes: `cluster`): no threads, no real time, no real disk.
 //!
 //! A shard changes its keys, of all types; its log's effects are performed on a fake disk in any order, some of them late;
 //! the power fails at any moment, or the process alone is killed, in the midst of a job too; the disk runs
@@ -13,6 +13,7 @@
 //! RINGMAIN_SIM_SEED=17 cargo test --lib sim             # one of them
 //! ```
 
+mod cluster;
 mod disk;
 mod values;
 
@@ -99,6 +100,7 @@ fn beyond(one: &Content, other: &Content) -> String {
 }
 
 /// What is under way on the disk.
+#[derive(Debug)]
 enum UnderWay {
     Write { file: SegmentFile, offset: ByteOffset, buffer: AlignedBuffer, sync: bool },
     Sync(SegmentFile),
@@ -331,6 +333,9 @@ impl Run {
                 Effect::Sync(file) => self.under_way.push(UnderWay::Sync(file)),
                 Effect::Job(job) => self.under_way.push(UnderWay::Job(job)),
                 Effect::Close(_) => {}
+                Effect::SaveHardState(_) | Effect::StartOver(..) => {
+                    unreachable!("this shard is not replicated")
+                }
             }
         }
     }
@@ -341,22 +346,10 @@ impl Run {
             return;
         }
         let index = self.dice.below(self.under_way.len());
-        let (mut effects, now) = (Vec::new(), self.now);
-        match self.under_way.swap_remove(index) {
-            UnderWay::Write { file, offset, buffer, sync } => {
-                let result = self.disk.write_direct(&file.name(), offset.0, buffer.bytes(), sync);
-                self.shard.log_written(file, buffer, result, now, &mut effects);
-            }
-            UnderWay::Sync(file) => {
-                let result = crate::log::Directory::sync(&mut self.disk, &file.name());
-                self.shard.log_synced(file, errno(result), &mut effects);
-            }
-            UnderWay::Job(job) => {
-                let result = job.perform(&mut self.disk);
-                self.prepared += usize::from(matches!(job, Job::Prepare { .. }) && result.is_ok());
-                self.shard.log_job_done(errno(result), now, &mut effects);
-            }
-        }
+        let it = self.under_way.swap_remove(index);
+        let is_segment = matches!(it, UnderWay::Job(Job::Prepare { .. }));
+        let (effects, is_done) = perform(it, &mut self.disk, &mut self.shard, self.now);
+        self.prepared += usize::from(is_segment && is_done);
         self.take(effects);
     }
 
@@ -368,25 +361,7 @@ impl Run {
         let is_settled = state.durable >= self.found;
         self.behind_since = if is_settled { since } else { since.min(self.behind_since) };
         self.stalled_until = MonoUs(0);
-        if self.dice.one_in(2) {
-            let cut = self.dice.below(self.under_way.len() + 1);
-            for _ in 0..cut {
-                match self.under_way.pop() {
-                    // It was on its way: some of it may be there.
-                    Some(UnderWay::Write { file, offset, buffer, .. }) => {
-                        let bytes = buffer.bytes();
-                        let _ = self.disk.write_direct(&file.name(), offset.0, bytes, false);
-                    }
-                    Some(UnderWay::Job(job)) => {
-                        self.disk.steps_left = Some(self.dice.below(4));
-                        let _ = job.perform(&mut self.disk);
-                        self.disk.steps_left = None;
-                    }
-                    Some(UnderWay::Sync(_)) | None => {}
-                }
-            }
-        }
-        self.under_way.clear();
+        leave_half_done(std::mem::take(&mut self.under_way), &mut self.disk, &mut self.dice);
         if self.dice.one_in(3) {
             self.disk.kill(&mut self.dice);
             self.note("kill");
@@ -522,6 +497,62 @@ impl Run {
             }
         }
         promised
+    }
+}
+
+/// Does one of the things that are under way, and tells the shard; answers what the shard wants done then, and
+/// whether the disk did it.
+fn perform(
+    it: UnderWay,
+    disk: &mut Disk,
+    shard: &mut Shard,
+    now: Now,
+) -> (Vec<Effect>, bool) {
+    let mut effects = Vec::new();
+    let result = match it {
+        UnderWay::Write { file, offset, buffer, sync } => {
+            let result = disk.write_direct(&file.name(), offset.0, buffer.bytes(), sync);
+            shard.log_written(file, buffer, result, now, &mut effects);
+            result
+        }
+        UnderWay::Sync(file) => {
+            let result = errno(crate::log::Directory::sync(disk, &file.name()));
+            shard.log_synced(file, result, &mut effects);
+            result
+        }
+        UnderWay::Job(job) => {
+            let result = errno(job.perform(disk));
+            match job {
+                Job::SaveHardState(_) => shard.hard_state_saved(result.is_ok()),
+                Job::Prepare { .. } | Job::Settle(_) | Job::SaveManifest(_) | Job::Remove(_) => {
+                    shard.log_job_done(result, now, &mut effects);
+                }
+            }
+            result
+        }
+    };
+    (effects, result.is_ok())
+}
+
+/// The process ends: some of what is under way is done, or part of it.
+fn leave_half_done(mut under_way: Vec<UnderWay>, disk: &mut Disk, dice: &mut Dice) {
+    if !dice.one_in(2) {
+        return;
+    }
+    let cut = dice.below(under_way.len() + 1);
+    for _ in 0..cut {
+        match under_way.pop() {
+            // It was on its way: some of it may be there.
+            Some(UnderWay::Write { file, offset, buffer, .. }) => {
+                let _ = disk.write_direct(&file.name(), offset.0, buffer.bytes(), false);
+            }
+            Some(UnderWay::Job(job)) => {
+                disk.steps_left = Some(dice.below(4));
+                let _ = job.perform(disk);
+                disk.steps_left = None;
+            }
+            Some(UnderWay::Sync(_)) | None => {}
+        }
     }
 }
 

@@ -43,7 +43,7 @@ fn perform(stream: &mut Stream, now: Now, mut effects: Vec<Effect>) {
                 }
                 Effect::Sync(file) => stream.synced(file, Ok(()), &mut effects),
                 Effect::Job(_) => stream.done(Ok(()), now, &mut effects),
-                Effect::Close(_) => {}
+                Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => {}
             }
         }
     }
@@ -88,7 +88,12 @@ fn who_waits_for_a_sync_gets_one_though_writes_never_end() {
 fn prepared(effects: &[Effect]) -> Vec<(SegmentId, u64)> {
     let prepared = effects.iter().filter_map(|effect| match effect {
         Effect::Job(Job::Prepare { file, bytes, .. }) => Some((file.id, *bytes)),
-        Effect::Write { .. } | Effect::Sync(_) | Effect::Job(_) | Effect::Close(_) => None,
+        Effect::Write { .. }
+        | Effect::Sync(_)
+        | Effect::Job(_)
+        | Effect::Close(_)
+        | Effect::SaveHardState(_)
+        | Effect::StartOver(..) => None,
     });
     prepared.collect()
 }

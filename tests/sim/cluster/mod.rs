@@ -1,0 +1,709 @@
+//! A cluster, driven by one seed: three nodes, or five, with a replica each of one shard. Shards share nothing that is
+//! simulated here, so one is enough.
+//!
+//! Nodes have disks of the kind of [`super::disk`], and clocks that go at different speeds. Links delay messages, hold
+//! them back one way or both, and break. Processes are killed, lose power, stop and go on, end in good order and are
+//! started again; a disk is lost. Clients go on meanwhile. Of what they are told and of all replicas must be true:
+//!
+//! * a term has one leader; an entry of an index and a term is the same everywhere; what is committed stays;
+//! * replicas that have seen the same entries have the same keyspace, to the byte, versions included;
+//! * what clients saw can have happened to a single copy (`linear`); so nothing that was acknowledged is lost;
+//! * once all is well again a replica leads, and all become the same.
+//!
+//! There are two kinds of runs. In most, fewer than half of the nodes are at any time without what they had in memory:
+//! then nothing that a quorum had is lost, on disk or not. In the others any number crash, all at once too, and
+//! clients wait for a quorum of disks before they believe anything.
+
+mod clients;
+mod facts;
+mod faults;
+mod linear;
+mod network;
+mod node;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{Dice, Outcome, SHARD, UnderWay, number, values};
+use crate::log::{Effect, Job, StreamOptions};
+use crate::node::replica_stats::Passage;
+use crate::plant::{Fault, plant};
+use crate::replica::{Body, ReplicaOptions, ShardMessage};
+use crate::types::{MonoUs, NodeId, Now};
+use clients::{Clients, Pending, REGISTERS, Work, carry_out};
+use facts::{Facts, hash_of};
+use linear::Ask;
+use network::Network;
+use node::{Node, Settings, Waiting};
+
+/// Seeds of every test run.
+const SEEDS: u64 = 200;
+/// How long it may take until all is well once the faults have stopped.
+const CALM_US: u64 = 30_000_000;
+/// How long a client waits, more or less.
+const PATIENCE_US: usize = 900_000;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A node counts time.
+    Tick { node: usize, life: u64 },
+    /// A node has more to do.
+    Turn { node: usize, life: u64 },
+    /// A message may have arrived.
+    Arrival { from: usize, to: usize },
+    /// Something on a disk may be done.
+    Disk { node: usize, life: u64, number: u64 },
+    /// A client's call arrives, whether or not the client still waits for it.
+    Request { client: usize, pending: Pending },
+    /// A client gives a call up.
+    GiveUp { client: usize, call: u64 },
+    /// A client goes on.
+    Client(usize),
+    /// Something goes wrong.
+    Fault,
+    /// A process is started.
+    Start(usize),
+}
+
+/// Which faults there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Fewer than half of the nodes are without what they had in memory.
+    Minority,
+    /// Any number crash.
+    Any,
+}
+
+struct Cluster {
+    dice: Dice,
+    settings: Settings,
+    kind: Kind,
+    time: u64,
+    /// By time and number.
+    events: BTreeMap<(u64, u64), Event>,
+    /// Events and operations so far.
+    count: u64,
+    nodes: Vec<Node>,
+    network: Network,
+    clients: Clients,
+    facts: Facts,
+    /// Until when clients think of something and things go wrong.
+    busy_until: u64,
+    /// How long clients think, more or less.
+    haste_us: usize,
+    trace: u64,
+    is_talkative: bool,
+}
+
+impl Cluster {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed ^ 0x5eed);
+        let nodes = if dice.one_in(4) { 5 } else { 3 };
+        let kind = if dice.one_in(4) { Kind::Any } else { Kind::Minority };
+        let replica = ReplicaOptions {
+            node: NodeId(0),
+            heartbeat_ms: 50,
+            election_timeout_ms: 300,
+            tail_bytes_max: if dice.one_in(2) { 2_000 } else { 100_000 },
+        };
+        let stream = StreamOptions {
+            segment_bytes: 16_384 << dice.below(3),
+            align_bytes: 512,
+            fill: dice.one_in(2),
+        };
+        let thresholds = values::thresholds(&mut dice);
+        let busy_us = 1_500_000 + dice.below(3_000_000) as u64;
+        Self {
+            settings: Settings { nodes, replica, stream, thresholds },
+            kind,
+            time: 1_000,
+            events: BTreeMap::new(),
+            count: 0,
+            nodes: (0..nodes).map(|number| Node::new(number, &mut dice)).collect(),
+            network: Network::new(nodes),
+            clients: Clients::new(2 + dice.below(3)),
+            facts: Facts::default(),
+            busy_until: busy_us,
+            haste_us: [3_000, 30_000][dice.below(2)],
+            trace: seed,
+            is_talkative: number("RINGMAIN_SIM_TALK").is_some(),
+            dice,
+        }
+    }
+
+    fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        let text = what.to_string();
+        if self.is_talkative {
+            eprintln!("{:>9} {text}", self.time);
+        }
+        for byte in text.bytes().chain(self.time.to_le_bytes()) {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn at(&mut self, time: u64, event: Event) {
+        self.count += 1;
+        self.events.insert((time.max(self.time), self.count), event);
+    }
+
+    fn soon(&mut self, us: usize) -> u64 {
+        self.time + 1 + self.dice.below(us) as u64
+    }
+
+    // --- the course of things ------------------------------------------------------------------------
+
+    fn go(&mut self) -> Outcome<u64> {
+        for node in 0..self.nodes.len() {
+            let time = self.soon(200_000);
+            self.at(time, Event::Start(node));
+        }
+        for client in 0..self.clients.all.len() {
+            let time = self.soon(1_000_000);
+            self.at(time, Event::Client(client));
+        }
+        self.at(400_000, Event::Fault);
+        while self.time < self.busy_until {
+            self.next()?;
+        }
+        self.calm_down();
+        self.come_together()?;
+        self.read_all()?;
+        self.clients.check()?;
+        let answered = self.clients.answered;
+        self.note(format_args!("{answered} calls answered"));
+        Ok(self.trace)
+    }
+
+    fn next(&mut self) -> Outcome {
+        let Some(((time, _), event)) = self.events.pop_first() else {
+            return Err("nothing happens any more".to_owned());
+        };
+        self.time = time;
+        match event {
+            Event::Client(client) => self.think(client),
+            Event::GiveUp { client, call } => {
+                if self.clients.lost((client, call)) {
+                    self.clients.all[client].target = self.dice.below(self.nodes.len());
+                    self.think_later(client);
+                }
+            }
+            Event::Fault => self.go_wrong()?,
+            Event::Start(node) => self.start(node)?,
+            Event::Tick { node, .. }
+            | Event::Turn { node, .. }
+            | Event::Disk { node, .. }
+            | Event::Arrival { to: node, .. } => self.happen(node, event)?,
+            Event::Request { pending, .. } => self.happen(pending.node, event)?,
+        }
+        Ok(())
+    }
+
+    /// Something happens on a node.
+    fn happen(&mut self, index: usize, event: Event) -> Outcome {
+        let node = &mut self.nodes[index];
+        if node.process.is_none() {
+            if let Event::Request { client, pending } = event {
+                self.refuse(client, pending.number, None);
+            }
+            return Ok(());
+        }
+        if let Event::Tick { life, .. } | Event::Turn { life, .. } | Event::Disk { life, .. } = event
+            && life != node.life
+        {
+            return Ok(());
+        }
+        if self.time < node.paused_until {
+            // In which order it finds what has come meanwhile is anybody's guess.
+            let time = node.paused_until + self.dice.below(500) as u64;
+            self.at(time, event);
+            return Ok(());
+        }
+        if matches!(event, Event::Disk { .. }) && self.time < node.stalled_until {
+            let time = node.stalled_until;
+            self.at(time, event);
+            return Ok(());
+        }
+        // Who was stopped right after a look at the clock goes on with what it showed.
+        let now = node.looked_at.take().unwrap_or(node.now(self.time));
+        let must_step = match event {
+            Event::Tick { .. } => self.tick(index, now),
+            Event::Turn { .. } => true,
+            Event::Arrival { from, .. } => self.arrive((from, index), now)?,
+            Event::Disk { number, .. } => {
+                let effects = node.perform(number, now);
+                let is_done = effects.is_some();
+                self.take(index, effects.unwrap_or_default());
+                is_done
+            }
+            Event::Request { client, pending } => self.serve(index, (client, pending), now),
+            Event::GiveUp { .. } | Event::Client(_) | Event::Fault | Event::Start(_) => false,
+        };
+        if must_step { self.step(index, now) } else { Ok(()) }
+    }
+
+    fn start(&mut self, index: usize) -> Outcome {
+        let node = &mut self.nodes[index];
+        if node.process.is_some() {
+            return Ok(());
+        }
+        node.start(&self.settings, self.time, &mut self.dice)?;
+        let (life, now) = (node.life, node.now(self.time));
+        self.facts.forget(node.id);
+        for other in 0..self.nodes.len() {
+            self.network.cut((index, other), self.time);
+        }
+        self.note(format_args!("start {index}"));
+        let time = self.soon(5_000);
+        self.at(time, Event::Tick { node: index, life });
+        self.step(index, now)
+    }
+
+    fn tick(&mut self, index: usize, now: Now) -> bool {
+        let all = self.dice.one_in(4);
+        let node = &mut self.nodes[index];
+        let Some(process) = &mut node.process else { return false };
+        let mut next = MonoUs(now.mono.0 + 10_000);
+        if !process.is_stopping {
+            next = process.shard.tick_replica(now).unwrap_or(next);
+            if all {
+                process.shard.check_log_size();
+                process.shard.maintain(now, true);
+            }
+        }
+        let (time, life) = (node.time_of(next), node.life);
+        // Ticks are late now and then.
+        let late = if self.dice.one_in(10) { self.dice.below(30_000) } else { self.dice.below(1_000) };
+        self.at(time + late as u64, Event::Tick { node: index, life });
+        true
+    }
+
+    fn arrive(&mut self, (from, to): (usize, usize), now: Now) -> Outcome<bool> {
+        let Some(bytes) = self.network.take((from, to), self.time) else {
+            if let Some(time) = self.network.next((from, to))
+                && time > self.time
+            {
+                self.at(time, Event::Arrival { from, to });
+            }
+            return Ok(false);
+        };
+        let from = self.nodes[from].id;
+        let Some(process) = &mut self.nodes[to].process else { return Ok(false) };
+        if process.is_stopping {
+            return Ok(false);
+        }
+        let message = ShardMessage::decode(&bytes);
+        let message = message.map_err(|fault| format!("node {} sent rubbish: {fault}", from.0))?;
+        process.shard.receive(from, message.body, now);
+        Ok(true)
+    }
+
+    // --- a node's turn -------------------------------------------------------------------------------
+
+    /// Steps a node's shard, does what it wants done, and lets replies go.
+    fn step(&mut self, index: usize, now: Now) -> Outcome {
+        let node = &mut self.nodes[index];
+        node.restart_log(self.settings.stream)?;
+        let Some(process) = &mut node.process else { return Ok(()) };
+        let mut effects = Vec::new();
+        if process.is_stopping {
+            process.is_closed |= process.shard.close_log(now, &mut effects);
+        } else {
+            process.shard.step_log(now, &mut effects);
+        }
+        let is_busy = process.shard.is_log_busy();
+        let messages = process.shard.take_messages();
+        let published = process.shard.replica_published(false).unwrap_or_default();
+        process.stats.publish(published);
+        let life = node.life;
+        self.take(index, effects);
+        for (to, body) in messages {
+            self.send(index, to, body)?;
+        }
+        if is_busy {
+            let time = self.soon(200);
+            self.at(time, Event::Turn { node: index, life });
+        }
+        self.look(index)?;
+        self.release(index);
+        self.end(index);
+        Ok(())
+    }
+
+    fn take(&mut self, index: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            let what = match effect {
+                Effect::Write { file, offset, buffer, sync } => {
+                    UnderWay::Write { file, offset, buffer, sync }
+                }
+                Effect::Sync(file) => UnderWay::Sync(file),
+                Effect::Job(job) => UnderWay::Job(job),
+                Effect::SaveHardState(state) => UnderWay::Job(Job::SaveHardState(state)),
+                Effect::Close(_) => continue,
+                Effect::StartOver(last, term) => {
+                    self.note(format_args!("{index} starts over behind {}", last.0));
+                    self.nodes[index].start_over(last, term);
+                    let (time, life) = (self.soon(100), self.nodes[index].life);
+                    self.at(time, Event::Turn { node: index, life });
+                    continue;
+                }
+            };
+            let us = if self.dice.one_in(50) { 60_000 } else { 2_500 };
+            let (time, number) = (self.soon(us), self.count);
+            let node = &mut self.nodes[index];
+            let life = node.life;
+            let Some(process) = &mut node.process else { continue };
+            process.under_way.push((number, what));
+            self.at(time, Event::Disk { node: index, life, number });
+        }
+    }
+
+    fn send(&mut self, from: usize, to: NodeId, body: Body) -> Outcome {
+        let to = self.nodes.iter().position(|node| node.id == to).ok_or("no such node")?;
+        if self.is_talkative {
+            self.note(format_args!("{from} to {to}: {}", in_short(&body)));
+        }
+        let mut bytes = Vec::new();
+        ShardMessage { shard: SHARD, body }.encode(&mut bytes);
+        let (time, dice) = (self.time, &mut self.dice);
+        let arrives = self.network.send((from, to), Bytes::from(bytes), time, dice);
+        if let Some(time) = arrives {
+            self.at(time, Event::Arrival { from, to });
+        }
+        Ok(())
+    }
+
+    /// Holds a node against all that is known.
+    fn look(&mut self, index: usize) -> Outcome {
+        let is_kept = self.kind == Kind::Minority;
+        let node = &mut self.nodes[index];
+        let Some(process) = &mut node.process else { return Ok(()) };
+        self.facts.look(node.id, &process.shard, is_kept)?;
+        let state = process.shard.replica_published(true).and_then(|published| published.state);
+        let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
+        if node.is_bad && !is_in_doubt {
+            let durable = process.shard.log_state().map(|state| state.durable).unwrap_or_default();
+            let owes = *node.owes.get_or_insert(self.facts.last_fixed());
+            if self.kind == Kind::Minority || durable >= owes {
+                (node.is_bad, node.owes) = (false, None);
+                self.note(format_args!("{index} is as good as before"));
+            }
+        }
+        if let Some(state) = state {
+            self.note(format_args!(
+                "{index} {:?} {} {}/{}/{}",
+                state.role, state.term.0, state.last.0, state.committed.0, state.applied.0
+            ));
+        }
+        Ok(())
+    }
+
+    /// A node that was to end in good order does, once its log is closed.
+    fn end(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let is_done = |process: &node::Process| process.is_closed && process.under_way.is_empty();
+        if node.process.take_if(|process| is_done(process)).is_some() {
+            node.life += 1;
+            self.note(format_args!("{index} has ended"));
+            self.gone(index);
+            let time = self.soon(1_000_000);
+            self.at(time, Event::Start(index));
+        }
+    }
+
+    // --- clients -------------------------------------------------------------------------------------
+
+    fn think(&mut self, client: usize) {
+        if self.time >= self.busy_until || self.clients.all[client].pending.is_some() {
+            return;
+        }
+        let work = self.clients.draw(&mut self.dice);
+        self.call(client, work);
+    }
+
+    fn call(&mut self, client: usize, work: Work) {
+        let on_disk = self.kind == Kind::Any || self.dice.one_in(3);
+        let pending = self.clients.send(client, work, (self.time, on_disk));
+        let call = pending.number;
+        let time = self.soon(300);
+        self.at(time, Event::Request { client, pending });
+        let time = self.soon(PATIENCE_US);
+        self.at(time + 100_000, Event::GiveUp { client, call });
+    }
+
+    fn think_later(&mut self, client: usize) {
+        let us = if self.dice.one_in(20) { 300_000 } else { self.haste_us };
+        let time = self.soon(us);
+        self.at(time, Event::Client(client));
+    }
+
+    fn refuse(&mut self, client: usize, call: u64, leader: Option<usize>) {
+        let leader = leader.unwrap_or(self.dice.below(self.nodes.len()));
+        if self.clients.refused((client, call), Some(leader)) {
+            self.think_later(client);
+        }
+    }
+
+    /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
+    fn serve(&mut self, index: usize, (client, pending): (usize, Pending), now: Now) -> bool {
+        let of = (client, pending.number);
+        let node = &mut self.nodes[index];
+        let Some(process) = &mut node.process else { return false };
+        let is_refused = process.shard.log_state().is_none_or(|state| state.refusal.is_some());
+        if !process.shard.is_serving()
+            || process.is_stopping
+            || is_refused
+            || process.shard.is_behind()
+        {
+            let leader = process.stats.leader();
+            let leader = self.nodes.iter().position(|node| Some(node.id) == leader);
+            self.refuse(of.0, of.1, leader);
+            return false;
+        }
+        let saw = carry_out(&mut process.shard, pending.work, now, &mut self.dice);
+        let Some(awaited) = process.shard.awaited(pending.on_disk) else { return false };
+        // The clock is looked at again, as it is there.
+        let clock = node.now(self.time).mono;
+        let process = node.process.as_mut().expect("it runs");
+        if awaited.is_certain(clock) {
+            if self.clients.answered(of, saw, self.time) {
+                self.think_later(of.0);
+            }
+        } else {
+            let quorum = awaited.quorum(pending.on_disk);
+            process.replies.push(Waiting { client: of.0, call: of.1, saw, quorum });
+        }
+        if !self.dice.one_in(3) {
+            return true;
+        }
+        // Somebody else had the shard: its owner comes later.
+        let (time, life) = (self.soon(3_000), self.nodes[index].life);
+        self.at(time, Event::Turn { node: index, life });
+        false
+    }
+
+    /// Lets replies go that need not wait any more.
+    fn release(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let now = node.now(self.time).mono;
+        let Some(process) = &mut node.process else { return };
+        for reply in std::mem::take(&mut process.replies) {
+            let Waiting { client, call, saw, quorum } = reply;
+            let is_over = match process.stats.passage(&quorum, now) {
+                Passage::Open => self.clients.answered((client, call), saw, self.time),
+                Passage::Never => self.clients.lost((client, call)),
+                Passage::Shut => {
+                    process.replies.push(reply);
+                    false
+                }
+            };
+            if is_over {
+                let time = self.time + 1 + self.dice.below(20_000) as u64;
+                self.count += 1;
+                self.events.insert((time, self.count), Event::Client(client));
+            }
+        }
+    }
+
+    // --- the end -------------------------------------------------------------------------------------
+
+    /// No more faults.
+    fn calm_down(&mut self) {
+        self.note(format_args!("calm"));
+        self.network.heal(self.time);
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            node.paused_until = node.paused_until.min(self.time);
+            node.stalled_until = node.stalled_until.min(self.time);
+            for other in 0..self.nodes.len() {
+                if let Some(time) = self.network.next((index, other)) {
+                    self.at(time, Event::Arrival { from: index, to: other });
+                }
+            }
+            self.at(self.time, Event::Start(index));
+        }
+    }
+
+    /// Goes on until one replica leads and all are the same.
+    fn come_together(&mut self) -> Outcome {
+        let deadline = self.time + CALM_US;
+        loop {
+            for _ in 0..200 {
+                self.next()?;
+            }
+            if self.are_same() {
+                return Ok(());
+            }
+            if self.time > deadline {
+                return Err(format!("{:?}: all was well, and did not become so: {}", self.kind, self.survey()));
+            }
+        }
+    }
+
+    fn are_same(&self) -> bool {
+        let processes: Vec<_> = self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
+        let all: Vec<_> = processes.iter().map(|it| &it.shard).collect();
+        let leaders = all.iter().filter(|shard| shard.is_serving()).count();
+        if all.len() < self.nodes.len()
+            || leaders != 1
+            || processes.iter().any(|it| it.is_stopping || !it.replies.is_empty())
+            || self.clients.all.iter().any(|client| client.pending.is_some())
+            || self.nodes.iter().any(|node| node.is_bad)
+            || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
+        {
+            return false;
+        }
+        let seen = |shard: &crate::shard::Shard| {
+            let replica = shard.replica()?;
+            (replica.committed() == replica.last()).then_some(replica.seen_by_keyspace()?)
+        };
+        let first = seen(all[0]);
+        if first.is_none() || all.iter().any(|shard| seen(shard) != first) {
+            return false;
+        }
+        let hash = hash_of(all[0]);
+        all.iter().all(|shard| hash_of(shard) == hash)
+    }
+
+    fn survey(&self) -> String {
+        let of = |node: &Node| {
+            let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
+            let state = process.shard.replica_published(true).and_then(|it| it.state);
+            let state = state.unwrap_or_default();
+            let replica = process.shard.replica();
+            let doubt = replica.is_some_and(|it| it.is_in_doubt());
+            let seen = replica.and_then(|it| it.seen_by_keyspace());
+            let log = process.shard.log_state();
+            format!(
+                "{}: {:?} of {} under {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
+                node.id.0,
+                state.role,
+                state.term.0,
+                state.leader,
+                state.last.0,
+                state.committed.0,
+                state.applied.0,
+                node.is_bad,
+                process.is_stopping,
+                log.map(|log| (log.durable, log.refusal, log.snapshot)),
+                state.peers.iter().map(|peer| (peer.node.0, peer.matched.0, peer.snapshot_bytes)).collect::<Vec<_>>(),
+            )
+        };
+        self.nodes.iter().map(of).collect::<Vec<_>>().join("\n  ")
+    }
+
+    /// A client asks for all that was written.
+    fn read_all(&mut self) -> Outcome {
+        for key in 0..REGISTERS {
+            let work = Work::Register { key, ask: Ask::Get };
+            let answered = self.clients.answered;
+            let deadline = self.time + CALM_US;
+            while self.clients.answered == answered {
+                if self.clients.all[0].pending.is_none() {
+                    self.call(0, work);
+                }
+                self.next()?;
+                if self.time > deadline {
+                    return Err(format!("nobody answers: {}", self.survey()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A message in a few words.
+fn in_short(body: &Body) -> String {
+    match body {
+        Body::Raft(it) => format!(
+            "{:?} term {} index {} of {} commit {} entries {} reject {} hint {}",
+            it.msg_type,
+            it.term,
+            it.index,
+            it.log_term,
+            it.commit,
+            it.entries.len(),
+            it.reject,
+            it.reject_hint
+        ),
+        Body::Snapshot(piece) => format!("piece {} of {}", piece.place, piece.number),
+        Body::Synced { .. }
+        | Body::WantSync { .. }
+        | Body::Restarted { .. }
+        | Body::CatchUp { .. }
+        | Body::SnapshotWanted { .. }
+        | Body::SnapshotTaken { .. } => format!("{body:?}"),
+    }
+}
+
+fn run(seed: u64) -> Outcome<u64> {
+    Cluster::new(seed).go()
+}
+
+#[test]
+fn a_cluster_keeps_what_it_acknowledged() {
+    if let Some(seed) = number("RINGMAIN_SIM_SEED") {
+        run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        return;
+    }
+    let from = number("RINGMAIN_SIM_FROM").unwrap_or(0);
+    let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut failed = Vec::new();
+    for seed in from..from + seeds {
+        let result = std::panic::catch_unwind(|| run(seed));
+        match result {
+            Ok(Ok(_)) => {}
+            Ok(Err(what)) => failed.push(format!("RINGMAIN_SIM_SEED={seed}: {what}")),
+            Err(_) => failed.push(format!("RINGMAIN_SIM_SEED={seed}: it panicked")),
+        }
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn a_seed_tells_all_of_a_cluster() {
+    for seed in 1000..1004 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
+
+fn is_caught(fault: Fault) {
+    plant(Some(fault));
+    let caught = (0..SEEDS).any(|seed| {
+        let result = std::panic::catch_unwind(|| run(seed));
+        !matches!(result, Ok(Ok(_)))
+    });
+    plant(None);
+    assert!(caught, "{fault:?} goes unseen");
+}
+
+#[test]
+fn a_vote_that_is_not_kept_is_caught() {
+    is_caught(Fault::ForgetVote);
+}
+
+#[test]
+fn a_vote_in_doubt_is_caught() {
+    is_caught(Fault::VoteInDoubt);
+}
+
+#[test]
+fn an_acknowledgement_before_a_quorum_is_caught() {
+    is_caught(Fault::AcknowledgeBeforeQuorum);
+}
+
+#[test]
+fn a_lease_without_a_clock_is_caught() {
+    is_caught(Fault::LeaseWithoutClock);
+}
+
+#[test]
+fn an_entry_that_is_applied_twice_is_caught() {
+    is_caught(Fault::ApplyTwice);
+}
+
+#[test]
+fn a_log_that_is_not_cut_is_caught() {
+    is_caught(Fault::ForgetCut);
+}

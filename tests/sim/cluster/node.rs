@@ -1,0 +1,224 @@
+//! One node: a disk, a clock, and the replica of the shard while its process runs. What `runtime::replicas`,
+//! `runtime::logger` and `runtime::log_life` do with a shard is done here in the same order.
+
+use crate::collection::Thresholds;
+use crate::log::{Effect, HardState, Manifest, Recovery, Stream, StreamOptions, create, start_over};
+use crate::node::replica_stats::{Quorum, ReplicaStats};
+use crate::replica::{Replica, ReplicaOptions, Restored};
+use crate::runtime::RecoveringReplica;
+use crate::shard::Shard;
+use crate::sim::disk::Disk;
+use crate::sim::{Dice, ID, Outcome, SHARD, SHARDS, UnderWay, leave_half_done, new_shard, perform};
+use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
+
+/// What all nodes are started with.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) nodes: usize,
+    pub(super) replica: ReplicaOptions,
+    pub(super) stream: StreamOptions,
+    pub(super) thresholds: Thresholds,
+}
+
+/// How a node's clocks go.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// Thousandths of the true speed.
+    speed: u64,
+    /// What the monotonic clock showed when the process was started, and when that was.
+    base: (u64, u64),
+    /// By how much the wall clock is ahead of the true time.
+    ahead_us: u64,
+}
+
+impl Clock {
+    fn mono(&self, time: u64) -> MonoUs {
+        let (shown, at) = self.base;
+        MonoUs(shown + (time - at) * self.speed / 1000)
+    }
+
+    fn now(&self, time: u64) -> Now {
+        let unix = 1_700_000_000_000_000 + self.ahead_us + time;
+        Now::new(std::time::Duration::from_micros(unix), self.mono(time))
+    }
+
+    /// When the monotonic clock will show this.
+    fn time_of(&self, mono: MonoUs) -> u64 {
+        let (shown, at) = self.base;
+        at + mono.0.saturating_sub(shown).div_ceil(self.speed) * 1000
+    }
+}
+
+/// A reply that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) client: usize,
+    /// The number of the client's call.
+    pub(super) call: u64,
+    pub(super) saw: Option<u64>,
+    pub(super) quorum: Quorum,
+}
+
+/// A running process.
+pub(super) struct Process {
+    pub(super) shard: Shard,
+    pub(super) stats: ReplicaStats,
+    /// What is under way on the disk, by number.
+    pub(super) under_way: Vec<(u64, UnderWay)>,
+    pub(super) replies: Vec<Waiting>,
+    restart: Option<(LogIndex, Term)>,
+    pub(super) is_stopping: bool,
+    /// Whether its log is closed, so that it may end.
+    pub(super) is_closed: bool,
+}
+
+/// One node.
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) disk: Disk,
+    clock: Clock,
+    pub(super) process: Option<Process>,
+    /// Counts processes.
+    pub(super) life: u64,
+    /// Until when the process does nothing.
+    pub(super) paused_until: u64,
+    /// What the clock showed when it stopped, if it had just looked.
+    pub(super) looked_at: Option<Now>,
+    /// Until when the disk does nothing.
+    pub(super) stalled_until: u64,
+    /// Whether it may have lost what it had told others to have, and has not made up for it.
+    pub(super) is_bad: bool,
+    /// It lost its disk, and has not got this entry on disk again.
+    pub(super) owes: Option<LogIndex>,
+}
+
+impl Node {
+    pub(super) fn new(number: usize, dice: &mut Dice) -> Self {
+        let mut disk = Disk::default();
+        create(&mut disk, &Manifest::new(SHARD, SHARDS, ID)).expect("a new log can be made");
+        Self {
+            id: NodeId(number as u64 + 1),
+            disk,
+            clock: Clock {
+                speed: 950 + dice.below(101) as u64,
+                base: (0, 0),
+                ahead_us: dice.below(400_000) as u64,
+            },
+            process: None,
+            life: 0,
+            paused_until: 0,
+            looked_at: None,
+            stalled_until: 0,
+            is_bad: false,
+            owes: None,
+        }
+    }
+
+    pub(super) fn now(&self, time: u64) -> Now {
+        self.clock.now(time)
+    }
+
+    pub(super) fn time_of(&self, mono: MonoUs) -> u64 {
+        self.clock.time_of(mono)
+    }
+
+    /// Starts a process: reads what the disk has, and goes on from there.
+    pub(super) fn start(
+        &mut self,
+        settings: &Settings,
+        time: u64,
+        dice: &mut Dice,
+    ) -> Outcome {
+        self.life += 1;
+        self.clock.base = (1 + dice.below(5_000_000) as u64, time);
+        let mut shard = new_shard(dice.next());
+        shard.keyspace_mut().set_thresholds(settings.thresholds);
+        let refused = |why: String| format!("node {} can't be started: {why}", self.id.0);
+        let mut recovery = Recovery::open(&mut self.disk, SHARD, SHARDS, ID)
+            .map_err(|error| refused(error.to_string()))?;
+        let found = HardState::read(&mut self.disk).map_err(|error| refused(error.to_string()))?;
+        let hard_state = found.unwrap_or_else(|| first_hard_state(self.id, settings.nodes));
+        let manifest = recovery.manifest();
+        let applied = (LogIndex(manifest.first_index.0 - 1), manifest.base_term);
+        let mut replica = RecoveringReplica { hard_state, applied, entries: Vec::new() };
+        while recovery
+            .step_in_place(|place, item| replica.take(place, item, &mut shard))
+            .map_err(|error| refused(error.to_string()))?
+        {}
+        let is_doubtful = recovery.base_was_missing() || recovery.manifest().clean_index.is_none();
+        shard.end_recovery(self.clock.now(time));
+        shard.start_log(Stream::new(recovery.finish(), settings.stream), false);
+        let RecoveringReplica { hard_state, applied, entries } = replica;
+        let starts = entries.iter().map(|(start, _)| *start).collect();
+        let restored = Restored { hard_state, applied, entries, is_doubtful };
+        let options = ReplicaOptions { node: self.id, ..settings.replica.clone() };
+        let replica = Replica::new(SHARD, options, restored).map_err(refused)?;
+        shard.start_replica(replica, starts);
+        self.process = Some(Process {
+            shard,
+            stats: ReplicaStats::default(),
+            under_way: Vec::new(),
+            replies: Vec::new(),
+            restart: None,
+            is_stopping: false,
+            is_closed: false,
+        });
+        (self.paused_until, self.looked_at) = (0, None);
+        Ok(())
+    }
+
+    /// The process ends at once, and perhaps the power fails.
+    pub(super) fn crash(&mut self, has_power: bool, dice: &mut Dice) {
+        let Some(process) = self.process.take() else { return };
+        let under_way = process.under_way.into_iter().map(|(_, it)| it).collect();
+        leave_half_done(under_way, &mut self.disk, dice);
+        if has_power { self.disk.kill(dice) } else { self.disk.crash(dice) }
+        (self.life, self.stalled_until) = (self.life + 1, 0);
+    }
+
+    /// Does what is under way under this number; answers what the shard wants done then.
+    pub(super) fn perform(&mut self, number: u64, now: Now) -> Option<Vec<Effect>> {
+        let process = self.process.as_mut()?;
+        let at = process.under_way.iter().position(|(of, _)| *of == number)?;
+        let (_, it) = process.under_way.swap_remove(at);
+        Some(perform(it, &mut self.disk, &mut process.shard, now).0)
+    }
+
+    /// The log is to begin anew.
+    pub(super) fn start_over(&mut self, index: LogIndex, term: Term) {
+        if let Some(process) = &mut self.process {
+            process.restart = Some((index, term));
+        }
+    }
+
+    /// Begins the log anew if that is due and nothing is under way in the one before.
+    pub(super) fn restart_log(&mut self, options: StreamOptions) -> Outcome {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let is_busy = process.under_way.iter().any(|(_, it)| {
+            !matches!(it, UnderWay::Job(crate::log::Job::SaveHardState(_)))
+        });
+        let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return Ok(()) };
+        let resume = start_over(&mut self.disk, SHARD, SHARDS, ID);
+        let mut resume = resume.map_err(|error| format!("no log can be begun: {error}"))?;
+        (resume.last_index, resume.last_term) = (last, term);
+        resume.manifest.first_index = LogIndex(last.0 + 1);
+        resume.manifest.base_term = term;
+        process.restart = None;
+        process.shard.restart_log(Stream::new(resume, options));
+        Ok(())
+    }
+}
+
+fn first_hard_state(node: NodeId, nodes: usize) -> HardState {
+    HardState {
+        shard: SHARD,
+        directory: ID,
+        node,
+        generation: 0,
+        term: Term(0),
+        vote: None,
+        commit: LogIndex(0),
+        voters: (1..=nodes as u64).map(NodeId).collect(),
+        learners: Vec::new(),
+    }
+}
