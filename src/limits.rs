@@ -17,6 +17,8 @@ pub const LONG_BYTES_MIN: usize = 1024 * 1024;
 pub const DATABASES: u8 = 16;
 /// Most shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
+/// Messages of other nodes that wait for the token of a shard.
+pub const NODE_MESSAGES_WAITING_MAX: usize = 4096;
 /// Entries that are proposed and not committed, beyond which changes gather for the next.
 pub const REPLICA_ENTRY_WINDOW: u64 = 8;
 /// Bytes of entries in one message to another replica, unless one entry is longer.

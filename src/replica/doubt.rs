@@ -80,9 +80,8 @@ impl Doubt {
         let since = self.ticks.saturating_sub(self.believed_ticks);
         // What others found matters to who found nothing; to who knows how it voted all doubts are alike.
         let needed = if self.is_first { voters } else { voters / 2 + 1 };
-        let counts = |(heard, is_first): &&(u64, bool)| {
-            *heard >= since && (*is_first || !self.is_first)
-        };
+        let counts =
+            |(heard, is_first): &&(u64, bool)| *heard >= since && (*is_first || !self.is_first);
         self.is_doubtful && self.others.values().filter(counts).count() + 1 >= needed
     }
 }

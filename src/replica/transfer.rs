@@ -263,7 +263,15 @@ impl Replica {
         }
         if place == 0 {
             let keyspace = Box::new(fresh());
-            self.staging = Some(Staging { from, term, number, next: 0, entries: 0, keyspace, awaited_since: None });
+            self.staging = Some(Staging {
+                from,
+                term,
+                number,
+                next: 0,
+                entries: 0,
+                keyspace,
+                awaited_since: None,
+            });
         }
         let staging = self.staging.as_mut()?;
         if (staging.from, staging.term, staging.number, staging.next) != (from, term, number, place)

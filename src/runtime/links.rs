@@ -215,13 +215,6 @@ impl Core<'_> {
         true
     }
 
-    #[expect(dead_code, reason = "there are no replicas yet that say something")]
-    /// Bytes that can be sent to a node now before what is sent is dropped.
-    pub(super) fn room_to_node(&mut self, to: NodeId) -> usize {
-        let open = self.links.as_deref_mut().and_then(|links| links.open_mut(to));
-        open.map_or(0, |link| LINK_QUEUE_BYTES_MAX.saturating_sub(link.queued_bytes()))
-    }
-
     /// Lets everything leave that waits for it.
     #[inline]
     pub(super) fn send_links(&mut self) {

@@ -166,11 +166,10 @@ impl Shard {
         }
     }
 
-    /// Gives leadership away, if this replica leads and another could: the server is about to stop.
-    pub fn resign(&mut self, now: Now) {
-        if let Some(replicated) = &mut self.replicated {
-            replicated.replica.resign(now.mono);
-        }
+    /// Gives leadership away, if this replica leads and another could: the server is about to stop. True while it
+    /// is on its way.
+    pub fn resign(&mut self, now: Now) -> bool {
+        self.replicated.as_mut().is_some_and(|it| it.replica.resign(now.mono))
     }
 
     /// What there is to send, in order.

@@ -502,12 +502,7 @@ impl Run {
 
 /// Does one of the things that are under way, and tells the shard; answers what the shard wants done then, and
 /// whether the disk did it.
-fn perform(
-    it: UnderWay,
-    disk: &mut Disk,
-    shard: &mut Shard,
-    now: Now,
-) -> (Vec<Effect>, bool) {
+fn perform(it: UnderWay, disk: &mut Disk, shard: &mut Shard, now: Now) -> (Vec<Effect>, bool) {
     let mut effects = Vec::new();
     let result = match it {
         UnderWay::Write { file, offset, buffer, sync } => {

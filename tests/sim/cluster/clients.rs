@@ -91,7 +91,12 @@ impl Clients {
     }
 
     /// A call was answered; true if it is one that is still waited for.
-    pub(super) fn answered(&mut self, (client, number): (usize, u64), saw: Option<u64>, time: u64) -> bool {
+    pub(super) fn answered(
+        &mut self,
+        (client, number): (usize, u64),
+        saw: Option<u64>,
+        time: u64,
+    ) -> bool {
         let Some(pending) = self.take(client, number) else { return false };
         self.answered += 1;
         self.note(pending, Fate::Answered(time, saw));
@@ -99,7 +104,11 @@ impl Clients {
     }
 
     /// A call was refused: it has not been carried out.
-    pub(super) fn refused(&mut self, (client, number): (usize, u64), leader: Option<usize>) -> bool {
+    pub(super) fn refused(
+        &mut self,
+        (client, number): (usize, u64),
+        leader: Option<usize>,
+    ) -> bool {
         if self.take(client, number).is_none() {
             return false;
         }
@@ -132,7 +141,9 @@ impl Clients {
     pub(super) fn check(&self) -> Outcome {
         for (key, calls) in &self.histories {
             if !is_linearizable(calls) {
-                return Err(format!("what clients saw of key r{key} can't have happened: {calls:?}"));
+                return Err(format!(
+                    "what clients saw of key r{key} can't have happened: {calls:?}"
+                ));
             }
         }
         Ok(())

@@ -5,9 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::limits::{REPLICA_ENTRY_WINDOW, REPLICA_PINNED_BYTES_MAX};
 use crate::node::replica_stats::{ReplicaState, Role};
-use crate::sim::{Outcome, content};
 use crate::replica::NO_CHANGES;
 use crate::shard::Shard;
+use crate::sim::{Outcome, content};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// What is true for good.

@@ -103,11 +103,11 @@ impl Cluster {
     /// A disk is lost: what was promised to be on it is gone, so at most a minority has lost theirs.
     fn lose_disk(&mut self, node: usize) {
         // Who never had anything is no better.
-        let is_blank = |it: &mut super::Node| HardState::read(&mut it.disk).ok().flatten().is_none();
+        let is_blank =
+            |it: &mut super::Node| HardState::read(&mut it.disk).ok().flatten().is_none();
         let lost = self.nodes.iter_mut().enumerate();
-        let lost = lost.filter_map(|(index, it)| {
-            (index != node && (it.is_bad || is_blank(it))).then_some(())
-        });
+        let lost = lost
+            .filter_map(|(index, it)| (index != node && (it.is_bad || is_blank(it))).then_some(()));
         let lost = lost.count();
         let is_down = self.nodes[node].process.is_none();
         if is_down || self.nodes[node].is_bad || lost >= (self.nodes.len() - 1) / 2 {

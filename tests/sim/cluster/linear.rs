@@ -77,9 +77,7 @@ fn happened(calls: &[Call]) -> Vec<Happened> {
         let (ask, sent) = (call.ask, call.sent);
         let seen_at = ask.written().and_then(|value| seen.get(&value)).copied();
         match (call.fate, ask) {
-            (Fate::Answered(over, _), Ask::Set(_)) => {
-                Some(Happened { ask, sent, over, saw: None })
-            }
+            (Fate::Answered(over, _), Ask::Set(_)) => Some(Happened { ask, sent, over, saw: None }),
             (Fate::Answered(over, saw), Ask::Get | Ask::Swap(_)) => {
                 Some(Happened { ask, sent, over, saw: Some(saw) })
             }

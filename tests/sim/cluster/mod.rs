@@ -209,7 +209,8 @@ impl Cluster {
             }
             return Ok(());
         }
-        if let Event::Tick { life, .. } | Event::Turn { life, .. } | Event::Disk { life, .. } = event
+        if let Event::Tick { life, .. } | Event::Turn { life, .. } | Event::Disk { life, .. } =
+            event
             && life != node.life
         {
             return Ok(());
@@ -274,7 +275,8 @@ impl Cluster {
         }
         let (time, life) = (node.time_of(next), node.life);
         // Ticks are late now and then.
-        let late = if self.dice.one_in(10) { self.dice.below(30_000) } else { self.dice.below(1_000) };
+        let late =
+            if self.dice.one_in(10) { self.dice.below(30_000) } else { self.dice.below(1_000) };
         self.at(time + late as u64, Event::Tick { node: index, life });
         true
     }
@@ -536,13 +538,18 @@ impl Cluster {
                 return Ok(());
             }
             if self.time > deadline {
-                return Err(format!("{:?}: all was well, and did not become so: {}", self.kind, self.survey()));
+                return Err(format!(
+                    "{:?}: all was well, and did not become so: {}",
+                    self.kind,
+                    self.survey()
+                ));
             }
         }
     }
 
     fn are_same(&self) -> bool {
-        let processes: Vec<_> = self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
+        let processes: Vec<_> =
+            self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
         let all: Vec<_> = processes.iter().map(|it| &it.shard).collect();
         let leaders = all.iter().filter(|shard| shard.is_serving()).count();
         if all.len() < self.nodes.len()
@@ -587,7 +594,11 @@ impl Cluster {
                 node.is_bad,
                 process.is_stopping,
                 log.map(|log| (log.durable, log.refusal, log.snapshot)),
-                state.peers.iter().map(|peer| (peer.node.0, peer.matched.0, peer.snapshot_bytes)).collect::<Vec<_>>(),
+                state
+                    .peers
+                    .iter()
+                    .map(|peer| (peer.node.0, peer.matched.0, peer.snapshot_bytes))
+                    .collect::<Vec<_>>(),
             )
         };
         self.nodes.iter().map(of).collect::<Vec<_>>().join("\n  ")

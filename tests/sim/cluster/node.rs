@@ -2,7 +2,9 @@
 //! `runtime::logger` and `runtime::log_life` do with a shard is done here in the same order.
 
 use crate::collection::Thresholds;
-use crate::log::{Effect, HardState, Manifest, Recovery, Stream, StreamOptions, create, start_over};
+use crate::log::{
+    Effect, HardState, Manifest, Recovery, Stream, StreamOptions, create, start_over,
+};
 use crate::node::replica_stats::{Quorum, ReplicaStats};
 use crate::replica::{Replica, ReplicaOptions, Restored};
 use crate::runtime::RecoveringReplica;
@@ -123,12 +125,7 @@ impl Node {
     }
 
     /// Starts a process: reads what the disk has, and goes on from there.
-    pub(super) fn start(
-        &mut self,
-        settings: &Settings,
-        time: u64,
-        dice: &mut Dice,
-    ) -> Outcome {
+    pub(super) fn start(&mut self, settings: &Settings, time: u64, dice: &mut Dice) -> Outcome {
         self.life += 1;
         self.clock.base = (1 + dice.below(5_000_000) as u64, time);
         let mut shard = new_shard(dice.next());
@@ -172,7 +169,11 @@ impl Node {
         let Some(process) = self.process.take() else { return };
         let under_way = process.under_way.into_iter().map(|(_, it)| it).collect();
         leave_half_done(under_way, &mut self.disk, dice);
-        if has_power { self.disk.kill(dice) } else { self.disk.crash(dice) }
+        if has_power {
+            self.disk.kill(dice)
+        } else {
+            self.disk.crash(dice)
+        }
         (self.life, self.stalled_until) = (self.life + 1, 0);
     }
 
@@ -194,9 +195,10 @@ impl Node {
     /// Begins the log anew if that is due and nothing is under way in the one before.
     pub(super) fn restart_log(&mut self, options: StreamOptions) -> Outcome {
         let Some(process) = &mut self.process else { return Ok(()) };
-        let is_busy = process.under_way.iter().any(|(_, it)| {
-            !matches!(it, UnderWay::Job(crate::log::Job::SaveHardState(_)))
-        });
+        let is_busy = process
+            .under_way
+            .iter()
+            .any(|(_, it)| !matches!(it, UnderWay::Job(crate::log::Job::SaveHardState(_))));
         let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return Ok(()) };
         let resume = start_over(&mut self.disk, SHARD, SHARDS, ID);
         let mut resume = resume.map_err(|error| format!("no log can be begun: {error}"))?;
