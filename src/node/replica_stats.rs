@@ -131,8 +131,9 @@ impl ReplicaStats {
     pub fn passage(&self, quorum: &Quorum, now: MonoUs) -> Passage {
         let has_quorum =
             self.has_quorum(quorum.index, false) && self.has_quorum(quorum.on_disk, true);
-        // A lease counts if it has not run out by now, long after whatever was read was read.
-        let is_open = has_quorum && (quorum.index.0 > 0 || self.has_lease(now));
+        // A lease counts if it has not run out by now, long after whatever was read was read. It takes one beside the
+        // entry too: that may have reached a quorum before others elected a leader, who has answered since.
+        let is_open = has_quorum && self.has_lease(now);
         // Looked at last: what was found before belongs to this reign then, or to none.
         match self.reign() == quorum.reign {
             true if is_open => Passage::Open,
@@ -166,7 +167,7 @@ impl ReplicaStats {
 pub struct Quorum {
     /// The reign in which it was given: when that has ended, nothing it said is certain that a quorum does not have.
     pub reign: u64,
-    /// The entry that a quorum must have; 0 where it is enough that nobody else leads.
+    /// The entry that a quorum must have, beside that nobody else leads; or 0.
     pub index: LogIndex,
     /// The entry that a quorum must have on disk, or 0.
     pub on_disk: LogIndex,

@@ -61,6 +61,11 @@ impl Doubt {
         }
     }
 
+    /// All that was ever told to be here is gone.
+    pub(super) fn begin(&mut self, term: Term) {
+        (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
+    }
+
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
@@ -135,6 +140,9 @@ impl Replica {
     /// A leader has told how far this replica must come.
     pub(super) fn note_goal(&mut self, from: NodeId, term: Term, index: LogIndex) {
         if term == self.term() && from.0 == self.raw.raft.leader_id {
+            if index < self.committed() {
+                return self.begin_afresh();
+            }
             self.doubt.goal = Some((term, index));
             self.doubt.untold = None;
             self.resolve_doubt();

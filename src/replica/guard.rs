@@ -51,6 +51,36 @@ pub(super) fn is_plausible(raw: &RawNode<Tail>, from: NodeId, message: &Message)
     }
 }
 
+/// Whether a leader has other entries where some are committed here. Entries that a quorum had in memory were
+/// committed; if a quorum has crashed, others may have been elected without them.
+pub(super) fn denies_committed(raw: &RawNode<Tail>, message: &Message) -> bool {
+    let log = &raw.raft.raft_log;
+    if message.get_msg_type() != MessageType::MsgAppend
+        || message.term < raw.raft.term
+        || message.term == raw.raft.term && raw.raft.state == StateRole::Leader
+    {
+        return false;
+    }
+    let is_other = |index: u64, term: u64| {
+        let here = if index <= log.committed { log.term(index) } else { Ok(0) };
+        // The term of what is not in memory any more is told as 0.
+        here.is_ok_and(|here| here != 0 && here != term)
+    };
+    let of_committed = raw.store().term_of(LogIndex(log.committed)).unwrap_or_default();
+    is_other(message.index, message.log_term)
+        || message.entries.iter().any(|entry| is_other(entry.index, entry.term))
+        || message.index >= log.committed && message.log_term < of_committed.0
+}
+
+/// Whether a follower has more committed than this leader has at all, for the same reason.
+pub(super) fn is_beyond(raw: &RawNode<Tail>, message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgAppendResponse
+        && raw.raft.state == StateRole::Leader
+        && message.term == raw.raft.term
+        && !message.reject
+        && message.index > raw.raft.raft_log.last_index()
+}
+
 /// Whether entries agree with what is committed here.
 fn is_consistent(raw: &RawNode<Tail>, message: &Message) -> bool {
     let log = &raw.raft.raft_log;

@@ -26,6 +26,7 @@
 //! | `guard` | messages that can't be true |
 //! | `lease` | until when a leader may answer reads |
 //! | `doubt` | after a crash: whether this replica may vote |
+//! | `loss` | a quorum has lost what was committed: this replica begins anew |
 //! | `transfer` | snapshots of the keyspace, piece by piece |
 //! | `message` | what replicas tell each other, as bytes |
 //!
@@ -37,6 +38,7 @@ mod fields;
 mod guard;
 mod lease;
 pub mod link;
+mod loss;
 pub mod message;
 mod ready;
 mod sense;
@@ -110,8 +112,11 @@ pub struct Replica {
     overlap: LogIndex,
     /// The term of the leader whose entries these are; none once they are in the log.
     overlap_of: Option<Term>,
+    /// All entries up to this one are on this node's disk, and none that had to give way in their place.
+    durable: LogIndex,
     doubt: Doubt,
     lease: Lease,
+    election_ticks: u64,
     hard_state: HardState,
     held: Held,
     outbox: Vec<(NodeId, Body)>,
@@ -165,24 +170,7 @@ impl Replica {
         });
         let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
-        let election_tick = usize::try_from(election_ticks).unwrap_or(usize::MAX / 4);
-        let config = raft::Config {
-            id: options.node.0,
-            election_tick,
-            // Rounds of the lease are the heartbeats; the crate's own come where there are none.
-            heartbeat_tick: election_tick - 1,
-            applied: applied.0.0,
-            max_size_per_msg: REPLICA_BATCH_BYTES_MAX,
-            max_inflight_msgs: MESSAGES_IN_FLIGHT,
-            check_quorum: true,
-            pre_vote: true,
-            // A commit is told with the next entry, or the next heartbeat.
-            skip_bcast_commit: true,
-            batch_append: true,
-            ..raft::Config::default()
-        };
-        let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())?;
+        let raw = raw_node(&options, election_ticks, applied.0, tail)?;
         let is_first = hard_state.generation == 0;
         let mut replica = Self {
             shard,
@@ -197,8 +185,10 @@ impl Replica {
             is_tainted: false,
             overlap: LogIndex(0),
             overlap_of: None,
+            durable: LogIndex(0),
             doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
+            election_ticks,
             hard_state,
             held: Held::default(),
             outbox: Vec::new(),
@@ -400,9 +390,9 @@ impl Replica {
         } else {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
-            // Others first, if this one could not serve.
-            let patience = if self.can_serve() { 0 } else { least };
-            least + patience + usize::try_from(dice % least as u64).unwrap_or(0)
+            let more = usize::try_from(dice % least as u64).unwrap_or(0);
+            // Others rather come first, if this one could not serve.
+            least + if self.can_serve() { more } else { (least + more) / 2 }
         };
         self.raw.raft.set_randomized_election_timeout(timeout);
     }
@@ -544,10 +534,11 @@ impl Replica {
 
     // --- entries -------------------------------------------------------------------------------
 
-    /// Whether another entry may be proposed now: there are not too many that are not committed. While there are,
+    /// Whether another entry may be proposed now: this replica leads (who does not passes a proposal on), and there are not too many that are not committed. While there are,
     /// changes gather, and become one entry.
     pub(crate) fn may_propose(&self) -> bool {
-        self.is_serving() && self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW
+        let is_leader = self.is_serving() && self.is_leader();
+        is_leader && self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW
     }
 
     /// Makes changes the next entry; false if this replica turns out not to lead any more.
@@ -617,7 +608,7 @@ impl Replica {
     }
 
     /// This replica's log is on disk up to here: tells the leader, or asks others for the same.
-    fn tell_synced(&mut self, durable: LogIndex) {
+    fn tell_synced(&mut self) {
         let term = self.term();
         if self.is_leader() {
             let wanted = self.sync_wanted.min(self.last());
@@ -631,7 +622,7 @@ impl Replica {
         }
         let leader = NodeId(self.raw.raft.leader_id);
         let (of, agreed) = self.agreed;
-        let synced = agreed.min(durable);
+        let synced = agreed.min(self.durable);
         if leader.0 != 0 && of == term && self.synced_told != (term, synced) {
             self.synced_told = (term, synced);
             self.outbox.push((leader, Body::Synced { term, index: synced }));
@@ -680,6 +671,14 @@ impl Replica {
         if kind == MessageType::MsgTimeoutNow && !(self.can_serve() && self.doubt.may_vote()) {
             return;
         }
+        if guard::denies_committed(&self.raw, &message) {
+            return self.begin_afresh();
+        }
+        if guard::is_beyond(&self.raw, &message) {
+            let goal = Body::CatchUp { term: self.term(), index: self.last() };
+            self.outbox.push((from, goal));
+            return;
+        }
         if !guard::is_plausible(&self.raw, from, &message) {
             tracing::debug!(shard = self.shard.0, node = from.0, ?kind, "a message can't be true");
             return;
@@ -700,6 +699,33 @@ impl Replica {
     pub(crate) fn take_messages(&mut self) -> Vec<(NodeId, Body)> {
         std::mem::take(&mut self.outbox)
     }
+}
+
+/// Raft over a tail, of which the keyspace has seen all up to `applied`.
+fn raw_node(
+    options: &ReplicaOptions,
+    election_ticks: u64,
+    applied: LogIndex,
+    tail: Tail,
+) -> Result<RawNode<Tail>, String> {
+    let election_tick = usize::try_from(election_ticks).unwrap_or(usize::MAX / 4);
+    let config = raft::Config {
+        id: options.node.0,
+        election_tick,
+        // Rounds of the lease are the heartbeats; the crate's own come where there are none.
+        heartbeat_tick: election_tick - 1,
+        applied: applied.0,
+        max_size_per_msg: REPLICA_BATCH_BYTES_MAX,
+        max_inflight_msgs: MESSAGES_IN_FLIGHT,
+        check_quorum: true,
+        pre_vote: true,
+        // A commit is told with the next entry, or the next heartbeat.
+        skip_bcast_commit: true,
+        batch_append: true,
+        ..raft::Config::default()
+    };
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    RawNode::new(&config, tail, &logger).map_err(|error| error.to_string())
 }
 
 /// Raft's ticks in a heartbeat.

@@ -52,6 +52,8 @@ impl Replica {
 
     /// Does what is due, given how far the log is on disk.
     pub(crate) fn advance(&mut self, durable: LogIndex) {
+        // What is ordered has not been done yet.
+        self.durable = if self.orders.is_empty() { durable } else { durable.min(self.durable) };
         while !self.has_failed && self.raw.has_ready() {
             self.take_ready();
             self.release();
@@ -59,7 +61,7 @@ impl Replica {
         self.follow_role();
         self.follow_overlap();
         self.resolve_doubt();
-        self.tell_synced(durable);
+        self.tell_synced();
         self.trim();
     }
 
@@ -70,6 +72,7 @@ impl Replica {
             let (index, term) = (LogIndex(metadata.index), Term(metadata.term));
             self.raw.mut_store().restart(index, term);
             self.orders.push(LogOrder::Restart(index, term));
+            self.durable = LogIndex(0);
         }
         let entries = ready.take_entries();
         if let Some(first) = entries.first().filter(|first| first.index <= self.raw.store().last())
@@ -78,6 +81,7 @@ impl Replica {
             let before = self.raw.store().term_of(LogIndex(index.0 - 1)).unwrap_or_default();
             self.raw.mut_store().truncate(index.0);
             self.orders.push(LogOrder::Cut(index, before));
+            self.durable = self.durable.min(LogIndex(index.0 - 1));
             self.is_tainted |= index <= self.applied.max(self.overlap);
         }
         for entry in entries {
@@ -111,7 +115,7 @@ impl Replica {
             let state = &mut self.hard_state;
             let must_save = (state.term, state.vote) != (Term(new.term), vote);
             (state.term, state.vote) = (Term(new.term), vote);
-            state.commit = LogIndex(new.commit);
+            state.commit = LogIndex(new.commit).min(self.durable);
             if must_save && !crate::plant::is_planted(crate::plant::Fault::ForgetVote) {
                 state.generation += 1;
                 self.held.wanted = Some(state.clone());
@@ -181,10 +185,21 @@ impl Replica {
         self.release();
     }
 
-    /// Notes, for a start after a crash, how far the log is committed: that need not be exact.
+    /// The `raft` crate begins anew: what waited with it does not count any more, but what comes waits for the same
+    /// hard state.
+    pub(super) fn forget_held(&mut self) {
+        self.held.queue.clear();
+        if self.held.wanted.is_some() || self.held.saving.is_some() {
+            let needs = self.hard_state.generation;
+            self.held.queue.push_back(HeldReady { number: 0, needs, messages: Vec::new() });
+        }
+    }
+
+    /// Notes, for a start after a crash, how far the log is committed: no further than it is on disk, since it may hold
+    /// other entries behind that, which have given way in memory only.
     pub(crate) fn save_commit(&mut self) {
         if self.held.wanted.is_none() && self.held.saving.is_none() {
-            self.hard_state.commit = self.committed();
+            self.hard_state.commit = self.committed().min(self.durable);
             self.hard_state.generation += 1;
             self.held.wanted = Some(self.hard_state.clone());
         }

@@ -40,7 +40,6 @@ impl Gate {
     fn add_quorum(&mut self, shard: ShardId, new: Quorum) {
         let mut all = self.quorum.iter_mut();
         match all.find(|(of, it)| (*of, it.reign) == (shard, new.reign)) {
-            // The lease of who waits for an entry of the reign is checked by that.
             Some((_, it)) => {
                 (it.index, it.on_disk) = (it.index.max(new.index), it.on_disk.max(new.on_disk));
             }

@@ -41,6 +41,13 @@ pub(super) struct Replicated {
     is_applying: bool,
 }
 
+impl Replicated {
+    /// All entries up to this one are on disk. Those of a log that another is about to take the place of don't count.
+    fn durable(&self, log: &Durable) -> LogIndex {
+        if self.restart.is_some() { LogIndex(0) } else { log.durable() }
+    }
+}
+
 /// What a reply has to wait for on a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Awaited {
@@ -48,7 +55,7 @@ pub struct Awaited {
     pub index: LogIndex,
     /// In this reign.
     pub reign: u64,
-    /// Nobody else leads before then: who waits for no entry has to answer by then.
+    /// Nobody else leads before then: the reply has to leave by then, or while a later lease lasts.
     pub lease_until: MonoUs,
 }
 
@@ -179,8 +186,9 @@ impl Shard {
 
     /// What others are told of the replica; everything if `whole`.
     pub fn replica_published(&self, whole: bool) -> Option<Published> {
-        let replica = &self.replicated.as_ref()?.replica;
-        let durable = self.log.as_ref().map_or(LogIndex(0), |log| log.durable());
+        let replicated = self.replicated.as_ref()?;
+        let replica = &replicated.replica;
+        let durable = self.log.as_ref().map_or(LogIndex(0), |log| replicated.durable(log));
         Some(Published {
             state: whole.then(|| replica.state()),
             reign: replica.reign(),
@@ -266,11 +274,11 @@ impl Shard {
         };
         let it = &mut *replicated;
         self.propose(it, now);
-        it.replica.advance(log.durable());
+        it.replica.advance(it.durable(&log));
         self.follow_reign(it, &mut log, now, effects);
         // What is proposed in a new reign, or has just become ready, need not wait for the next turn.
         self.propose(it, now);
-        it.replica.advance(log.durable());
+        it.replica.advance(it.durable(&log));
         carry_out_orders(it, &mut log, effects);
         self.apply(it);
         self.send_parts(it, now);

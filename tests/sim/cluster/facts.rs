@@ -52,6 +52,10 @@ impl Facts {
         self.look_at_role(node, &state)?;
         self.look_at_entries(node, shard, &state)?;
         let kept = if is_kept { state.committed } else { published.synced };
+        let looked = self.looked.entry(node).or_default();
+        if is_kept && state.committed < looked.committed {
+            return Err(format!("node {} takes back what was committed", node.0));
+        }
         self.look_at_commit(node, shard, (state.committed, kept))?;
         self.look_at_keyspace(node, shard)?;
         let ahead = state.last.0 - state.committed.0;

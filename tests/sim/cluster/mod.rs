@@ -306,7 +306,9 @@ impl Cluster {
     /// Steps a node's shard, does what it wants done, and lets replies go.
     fn step(&mut self, index: usize, now: Now) -> Outcome {
         let node = &mut self.nodes[index];
-        node.restart_log(self.settings.stream)?;
+        if node.process.as_ref().is_some_and(|process| !process.is_stopping) {
+            node.restart_log(self.settings.stream)?;
+        }
         let Some(process) = &mut node.process else { return Ok(()) };
         let mut effects = Vec::new();
         if process.is_stopping {
