@@ -32,7 +32,11 @@
 //! 7. At the end of the turn [`shard`] makes the journal's changes a record if it is time, [`log`] says
 //!    where it goes, and `runtime::logger` hands the write to the ring. A reply that must survive the loss
 //!    of power waits for it (`runtime::gate`).
-//! 8. Everything else a connection has to say leaves in one send (`runtime::traffic`).
+//! 8. On a node of a cluster the record is also an entry of the shard's Raft group ([`replica`], joined with the
+//!    keyspace and the log in `shard::replicated`): `runtime::replicas` hands it to the links, and the reply waits at
+//!    the same gate until a quorum has it. Who does not lead the shard sends the client to who does
+//!    (`runtime::redirect`).
+//! 9. Everything else a connection has to say leaves in one send (`runtime::traffic`).
 //!
 //! # The modules, lowest first
 //!
@@ -81,7 +85,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: replication, streams, scripts.
+//! Not there yet: changes of a cluster's members, reads on followers, streams, scripts.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),
