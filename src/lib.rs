@@ -32,7 +32,11 @@
 //! 7. At the end of the turn [`shard`] makes the journal's changes a record if it is time, [`log`] says
 //!    where it goes, and `runtime::logger` hands the write to the ring. A reply that must survive the loss
 //!    of power waits for it (`runtime::gate`).
-//! 8. Everything else a connection has to say leaves in one send (`runtime::traffic`).
+//! 8. On a node of a cluster the record is also an entry of the shard's Raft group ([`replica`], joined with the
+//!    keyspace and the log in `shard::replicated`): `runtime::replicas` hands it to the links, and the reply waits at
+//!    the same gate until a quorum has it. Who does not lead the shard sends the client to who does
+//!    (`runtime::redirect`).
+//! 9. Everything else a connection has to say leaves in one send (`runtime::traffic`).
 //!
 //! # The modules, lowest first
 //!
@@ -46,18 +50,19 @@
 //! | [`collection`] | values with elements: lists, sets, sorted sets, hashes; their changes as operations |
 //! | [`cache`] | one shard's data: entries, index, LRU, expiry, memory; its changes as bytes |
 //! | [`log`] | one shard's log: records, segments, snapshots, recovery; no I/O of its own |
-//! | [`replica`] | one shard's replica on this node: Raft over the log, what replicas tell each other; no I/O of its own |
+//! | [`replica`] | one shard's replica on this node: Raft over the log, what replicas tell each other, links that can be trusted; no I/O of its own |
 //! | [`config`] | flags and file, raw to validated; what `CONFIG SET` changes |
 //! | [`protocol`] | bytes to requests, replies to bytes |
 //! | [`metrics`] | per-core counters, one writer each |
 //! | [`node`] | what the cores share and a command may look at |
 //! | [`command`] | the command table: one row and one handler a command, by group |
 //! | [`shard`] | a keyspace with its memory limit and its log: runs a command |
-//! | [`runtime`] | one core: rings, connections, tokens, mailboxes, the logs' files |
+//! | [`runtime`] | one core: rings, connections, tokens, mailboxes, the logs' files, links to other nodes |
 //! | [`server`] | start, stop, signals, the data directory |
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
 //! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
+//! | [`cluster_cli`] | `ringmain cluster`: starts a cluster for a try, shows one that runs |
 //! | [`log_cli`] | `ringmain log`: shows and mends the logs in a directory that no server has open |
 //! | [`reshard`] | `ringmain reshard`: rewrites such a directory into another number of shards |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
@@ -80,7 +85,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: replication, streams, scripts.
+//! Not there yet: changes of a cluster's members, reads on followers, streams, scripts.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),
@@ -91,6 +96,8 @@
 pub mod cache;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "server")]
+pub mod cluster_cli;
 #[cfg(feature = "server")]
 pub mod collection;
 #[cfg(feature = "server")]

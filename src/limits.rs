@@ -17,6 +17,8 @@ pub const LONG_BYTES_MIN: usize = 1024 * 1024;
 pub const DATABASES: u8 = 16;
 /// Most shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
+/// Messages of other nodes that wait for the token of a shard.
+pub const NODE_MESSAGES_WAITING_MAX: usize = 4096;
 /// Entries that are proposed and not committed, beyond which changes gather for the next.
 pub const REPLICA_ENTRY_WINDOW: u64 = 8;
 /// Bytes of entries in one message to another replica, unless one entry is longer.
@@ -40,6 +42,10 @@ pub const CLUSTER_SECRET_BYTES_MIN: usize = 32;
 pub const CLUSTER_SECRET_BYTES_MAX: usize = 64 * 1024;
 /// Heartbeats that may go missing before another node may lead.
 pub const ELECTION_HEARTBEATS_MIN: u64 = 5;
+/// Most nodes, and most cores of each, of a cluster that is started on one machine for a try.
+pub const TRY_NODES_MAX: u16 = 9;
+/// See [`TRY_NODES_MAX`].
+pub const TRY_CORES_MAX: u16 = 64;
 /// Most commands and subcommands of the table.
 pub const COMMANDS_MAX: usize = 512;
 /// Most entries that one `SCAN` visits, whatever its `COUNT` asks for.
@@ -190,15 +196,17 @@ pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
 pub const REPLICA_CONTEXT_BYTES_MAX: usize = 1024;
 /// Longest content of an entry that is copied out of what was received; longer ones share its memory.
 pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
-/// Longest message between replicas: an entry of the log with something around it.
-pub const REPLICA_MESSAGE_BYTES_MAX: usize = (2 << 30) + 1024 * 1024;
-/// Most bytes that a link carries under one authentication code. Longer messages go in pieces.
-pub const LINK_FRAME_BYTES_MAX: usize = 256 * 1024;
+/// Longest message that a link carries: an entry of the log with something around it.
+pub const LINK_MESSAGE_BYTES_MAX: usize = (2 << 30) + 1024 * 1024;
+/// Most bytes that a link carries under one authentication code. Longer messages go in pieces, which are copied.
+pub const LINK_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The same as long as the other side has not shown that it is there.
+pub const LINK_FIRST_FRAME_BYTES_MAX: usize = 16 * 1024;
 /// Messages that wait for one other node to take them, in bytes, beyond which further ones are dropped: Raft
 /// says again what matters. One message may go beyond.
-pub const LINK_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Memory of a link's queue that is kept for the next messages.
-pub const LINK_SPARE_BYTES_MAX: usize = 512 * 1024;
+pub const LINK_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Memory that a link keeps for what it sends and receives, however little that was lately.
+pub const LINK_SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Connections to a core's port for links that have not shown yet that they are a node's.
 pub const LINKS_UNKNOWN_MAX: usize = 64;
 /// Time that a link may take to be made.
@@ -212,8 +220,11 @@ pub const LINK_RETRY_MS_MIN: u64 = 50;
 /// Most.
 pub const LINK_RETRY_MS_MAX: u64 = 1000;
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
-const _: () = assert!(REPLICA_MESSAGE_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
+const _: () = assert!(REPLICA_BATCH_BYTES_MAX < LINK_FRAME_BYTES_MAX as u64);
+// An announcement of as many cores and shards as there may be.
+const _: () = assert!(64 + 4 * SHARDS_MAX as usize <= LINK_FIRST_FRAME_BYTES_MAX);
 const _: () = assert!(2 * LINK_PING_MS < LINK_SILENCE_MS);
 const _: () = assert!(NODES_MAX <= u16::MAX as usize);
 

@@ -1,10 +1,11 @@
 //! The `ringmain` binary: the server, and what looks at a running one (`latency`), fills it (`import`),
-//! empties it into a file (`export`), and works on what one has left behind (`log`, `reshard`).
+//! empties it into a file (`export`), works on what one has left behind (`log`,
+//! `reshard`), and starts and shows clusters (`cluster`).
 
 use std::process::ExitCode;
 
 use ringmain::config::{self, ConfigError};
-use ringmain::{latency_cli, log_cli, reshard, server, transfer};
+use ringmain::{cluster_cli, latency_cli, log_cli, reshard, server, transfer};
 
 fn main() -> ExitCode {
     let command_line = config::command_line()
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
         .subcommand(transfer::export_command())
         .subcommand(log_cli::command())
         .subcommand(reshard::command())
+        .subcommand(cluster_cli::command())
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true);
     let matches = match command_line.try_get_matches() {
@@ -32,6 +34,9 @@ fn main() -> ExitCode {
         Some(("log", flags)) => return outcome(log_cli::run(flags), log_cli::Failure::exit_code),
         Some(("reshard", flags)) => {
             return outcome(reshard::run(flags), reshard::Failure::exit_code);
+        }
+        Some(("cluster", flags)) => {
+            return outcome(cluster_cli::run(flags), cluster_cli::Failure::exit_code);
         }
         Some(_) | None => {}
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::BytesMut;
+use ringmain::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX};
 use ringmain::replica::link::{
     Announcement, ClusterSecret, Dialing, FrameReader, FrameWriter, HELLO_BYTES, Hello, Item,
     LinkFault, Nonce, welcome,
@@ -109,8 +110,9 @@ fn a_link_is_the_bytes_of_the_page() {
 
 #[test]
 fn what_was_said_comes_whole_and_in_order_however_it_is_cut() {
-    let long = [1, 262_100, 262_118, 262_119, 262_120, 262_144, 700_000, 2_000_000].map(part);
-    for cut in [1, 7, 16_384, 5_000_000] {
+    const MOST: usize = LINK_FRAME_BYTES_MAX;
+    let long = [1, 100_000, MOST - 60, MOST - 33, MOST - 32, MOST, 3 * MOST + 1].map(part);
+    for cut in [997, 16_384, 5_000_000] {
         let (mut writer, mut reader) = link(32);
         writer.announcement(&announcement());
         let mut expected = vec![Item::Announcement(announcement())];
@@ -202,8 +204,16 @@ fn frames_can_not_be_changed_left_out_repeated_or_moved() {
         changed[at] ^= 1;
         assert_eq!(read(changed), Err(LinkFault::Code), "byte {at}");
     }
-    let mut longer = BytesMut::from(&[&(262_145u32).to_le_bytes()[..], &one[4..]].concat()[..]);
-    assert_eq!(link(32).1.next(&mut longer), Err(LinkFault::Length(262_145)));
+    // Who has not shown that he is there can't have much kept for him; nobody can for ever.
+    let (mut writer, mut reader) = link(32);
+    let says = |length: usize| BytesMut::from(&u32::try_from(length).unwrap().to_le_bytes()[..]);
+    let first = LINK_FIRST_FRAME_BYTES_MAX + 1;
+    assert_eq!(reader.next(&mut says(first)), Err(LinkFault::Length(first as u64)));
+    writer.ping();
+    items(&mut reader, &frames(&mut writer), 1000).unwrap();
+    assert_eq!(reader.next(&mut says(first)), Ok(None));
+    let most = LINK_FRAME_BYTES_MAX + 1;
+    assert_eq!(reader.next(&mut says(most)), Err(LinkFault::Length(most as u64)));
 }
 
 #[test]

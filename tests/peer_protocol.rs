@@ -345,6 +345,8 @@ fn body() -> impl Strategy<Value = Body> {
         two().prop_map(|(term, index)| Body::CatchUp { term, index }),
         two().prop_map(|(term, _)| Body::SnapshotWanted { term }),
         (number(), number()).prop_map(|(number, pieces)| Body::SnapshotTaken { number, pieces }),
+        two().prop_map(|(term, index)| Body::CatchUp { term, index }),
+        number().prop_map(|term| Body::SnapshotWanted { term: Term(term) }),
         part,
     ]
 }

@@ -82,7 +82,7 @@ pub use journal::{
 pub use observe::{Observed, Observer};
 pub use random::Random;
 pub use recall::SaveCursor;
-pub use region::return_freed_buffers_to_system;
+pub use region::set_up_allocator;
 pub use track::{Outdated, OutdatedKey, Tracker};
 pub use whole::Whole;
 

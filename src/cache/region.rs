@@ -219,10 +219,14 @@ pub(super) fn advise(base: NonNull<u8>, bytes: usize, advice: libc::c_int) {
     let _ = unsafe { libc::madvise(base.as_ptr().cast(), bytes, advice) };
 }
 
-/// Makes the allocator hand freed buffers of 64 KiB and more back to the system at once. Without
-/// it glibc raises that threshold by itself, up to 32 MiB, as large buffers come and go. To be
-/// called once, before threads are started.
-pub fn return_freed_buffers_to_system() {
+/// Makes the allocator give memory back when it is freed, and keep no work for later. To be called once,
+/// before threads are started.
+///
+/// Buffers of 64 KiB and more go back to the system at once: without it glibc raises that threshold by
+/// itself, up to 32 MiB, as large buffers come and go. Pieces of up to 128 bytes are joined with what is
+/// free beside them at once: without it glibc lists them as they are, and joins all of them in one go at
+/// some later call. Freeing a sorted set of ten million leaves 41,000, for which one `free` takes 7 ms.
+pub fn set_up_allocator() {
     #[cfg(target_env = "gnu")]
     {
         const THRESHOLD_BYTES: libc::c_int = 64 * 1024;
@@ -230,6 +234,7 @@ pub fn return_freed_buffers_to_system() {
         unsafe {
             libc::mallopt(libc::M_MMAP_THRESHOLD, THRESHOLD_BYTES);
             libc::mallopt(libc::M_TRIM_THRESHOLD, 4 * THRESHOLD_BYTES);
+            libc::mallopt(libc::M_MXFAST, 0);
         }
     }
 }

@@ -100,16 +100,21 @@ impl Hub {
         self.replace(&greeting.topology, host, |current| {
             let anew = greeting.life != current.server.life;
             let newer = greeting.topology.epoch > current.owners.epoch;
-            (anew || newer).then(|| Server::of(greeting))
+            let is_told_of = !current.is_outdated(greeting.life, greeting.topology.epoch);
+            ((anew && is_told_of) || newer).then(|| Server::of(greeting))
         })
     }
 
-    /// Takes over a topology that a server of this life has pushed or answered, if it is newer. One that
-    /// makes no sense is left alone: the old one still leads to every key.
+    /// Takes over a topology that a server of this life has pushed or answered, if it is newer, or if it is
+    /// another node's of a cluster: of two nodes that disagree the one that was asked last counts, and each knows
+    /// better of what it leads. One that makes no sense is left alone: the old one still leads to every key.
     pub(super) fn follow(&self, life: u64, topology: &Topology, host: &str) {
         let _ = self.replace(topology, host, |current| {
-            let newer = life == current.server.life && topology.epoch > current.owners.epoch;
-            newer.then(|| current.server.clone())
+            let newer = match life == current.server.life {
+                true => topology.epoch > current.owners.epoch,
+                false => current.server.has_nodes && !current.is_outdated(life, topology.epoch),
+            };
+            newer.then(|| Server { life, ..current.server.clone() })
         });
     }
 
@@ -124,7 +129,8 @@ impl Hub {
         self.routes.send_if_modified(|routes| {
             let Some(server) = judge(routes) else { return false };
             let front = routes.front.clone();
-            let next = Routes::new(owners, server, front, &routes.cores, &self.around);
+            let mut next = Routes::new(owners, server, front, &routes.cores, &self.around);
+            next.remember(routes);
             let stays = |core: &&Core| next.cores.iter().any(|new| new.address == core.address);
             left = routes.cores.iter().filter(|core| !stays(core)).cloned().collect();
             *routes = Arc::new(next);
@@ -150,6 +156,8 @@ pub(super) struct Server {
     pub(super) name: String,
     /// Whether a request may only name keys of one slot.
     pub(super) cluster: bool,
+    /// Whether it is one of several nodes.
+    pub(super) has_nodes: bool,
     value_bytes_max: usize,
     body_bytes_max: usize,
     key_bytes_max: usize,
@@ -161,6 +169,7 @@ impl Server {
             life: greeting.life,
             name: greeting.server.clone(),
             cluster: greeting.features.contains(Features::CLUSTER),
+            has_nodes: greeting.features.contains(Features::NODES),
             value_bytes_max: greeting.limits.value_bytes_max,
             body_bytes_max: greeting.limits.body_bytes_max,
             key_bytes_max: greeting.key_bytes_max as usize,
@@ -239,9 +248,31 @@ pub(super) struct Routes {
     owners: Owners,
     cores: Vec<Core>,
     front: Arc<Link>,
+    /// The newest epoch of each life that was heard of before, of a cluster's nodes.
+    earlier: Vec<(u64, u64)>,
 }
 
+/// Lives that are remembered: some for each node of a cluster.
+const LIVES_MAX: usize = 64;
+
 impl Routes {
+    /// Whether a server of this life has told something newer than this epoch before.
+    fn is_outdated(&self, life: u64, epoch: u64) -> bool {
+        self.server.has_nodes && self.earlier.iter().any(|seen| seen.0 == life && seen.1 > epoch)
+    }
+
+    /// Takes over what earlier routes knew of lives, theirs among them.
+    fn remember(&mut self, before: &Self) {
+        if !self.server.has_nodes {
+            return;
+        }
+        let (life, epoch) = before.epoch();
+        let others = before.earlier.iter().filter(|seen| seen.0 != life);
+        self.earlier = others.copied().chain(std::iter::once((life, epoch))).collect();
+        let excess = self.earlier.len().saturating_sub(LIVES_MAX);
+        self.earlier.drain(..excess);
+    }
+
     /// Keeps the links to cores that were known, and begins those to new ones.
     fn new(
         owners: Owners,
@@ -258,7 +289,7 @@ impl Routes {
             })
         };
         let cores = owners.addresses.iter().map(core).collect();
-        Self { server, owners, cores, front }
+        Self { server, owners, cores, front, earlier: Vec::new() }
     }
 
     /// Which topology these routes are of: the server's life, and its epoch in it.

@@ -123,14 +123,16 @@ impl Group {
 
 impl<O: Operation> Request<O> {
     /// Which keys go together: those of one owner; with a session those of one shard, because a request
-    /// names one token; in cluster mode those of one slot. Keys are given as their slots and bytes.
+    /// names one token, and so in a cluster of nodes, where any shard may have another leader by then; in
+    /// cluster mode those of one slot. Keys are given as their slots and bytes.
     fn groups(&self, keys: impl Iterator<Item = (Slot, usize)>) -> Vec<Group> {
         let routes = self.client.hub.routes();
         let mut open: BTreeMap<(u16, u16, u16), Group> = BTreeMap::new();
         let mut full = Vec::new();
         for (index, (slot, bytes)) in keys.enumerate() {
             let owner = routes.owner(slot);
-            let shard = if self.terms.has_session() { owner.shard.0 } else { 0 };
+            let by_shard = self.terms.has_session() || routes.server.has_nodes;
+            let shard = if by_shard { owner.shard.0 } else { 0 };
             let alone = if routes.server.cluster { slot.0 } else { 0 };
             let fresh = || Group { slot, indexes: Vec::new(), bytes: 0 };
             let group = open.entry((owner.core, shard, alone)).or_insert_with(fresh);

@@ -47,8 +47,8 @@ pub fn timeout_ms(text: &[u8]) -> Result<u64, Error> {
 }
 
 /// A server on its own has no replicas: none of them has acknowledged anything, and none ever will. On a node of a
-/// cluster a write that is acknowledged is on a quorum, which is what is answered at once: it does not wait for
-/// more.
+/// cluster what has been acknowledged is on a quorum. Who asks for more waits, and not only for its own writes: for all
+/// that the node's shards hold by then.
 fn wait(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let replicas = integer(args.at(1))?;
     let timeout_ms = parse_i64(args.at(2))
@@ -56,7 +56,12 @@ fn wait(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| NEGATIVE)?;
     if let Some(standing) = Standing::of(cx) {
         let acknowledged = standing.acknowledged()?;
+        let wanted = usize::try_from(replicas).unwrap_or(0);
+        // The answer in a transaction, where nothing waits.
         reply.integer(i64::try_from(acknowledged).unwrap_or(i64::MAX));
+        if wanted > acknowledged {
+            cx.actions.push(Action::AwaitReplicas(wanted, timeout_ms));
+        }
         return Ok(());
     }
     reply.integer(0);

@@ -6,7 +6,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use super::cluster::Map;
+use super::cluster::{Map, slot_range};
 use super::{Error, SessionCx};
 use crate::node::replica_stats::ReplicaState;
 use crate::node::{Member, Node, Role};
@@ -100,12 +100,23 @@ impl Standing {
         add("repl_backlog_histlen", &0);
     }
 
-    /// `INFO raft`: a line for each shard.
+    /// `INFO raft`: a line for each member, and one for each shard.
     pub(super) fn write_raft(&self, mut add: impl FnMut(&str, &dyn Display)) {
         add("node_id", &self.own.0);
-        add("members", &self.map.members().len());
+        for member in self.map.members() {
+            let ip = member.ip.map_or_else(String::new, |ip| ip.to_string());
+            let line = format!(
+                "ip={ip},port={},cores={},up={}",
+                member.port,
+                member.core_ports.len(),
+                u8::from(member.is_up)
+            );
+            add(&format!("member{}", member.id.0), &line);
+        }
         for shard in self.map.shards() {
-            add(&format!("shard{}", shard.0), &raft_line(self.map.state(shard)));
+            let slots = slot_range(&self.map.slots_of(shard));
+            let line = format!("slots={slots},{}", raft_line(self.map.state(shard)));
+            add(&format!("shard{}", shard.0), &line);
         }
     }
 
@@ -135,17 +146,12 @@ impl Standing {
     }
 
     /// How many other replicas have all writes whose replies the client has, or will have before the reply that
-    /// tells it: as many as make a quorum with this one, and others that are known to have all entries.
+    /// tells it, for certain: as many as make a quorum with this one.
     pub(super) fn acknowledged(&self) -> Result<usize, Error> {
         if !self.is_master() {
             return Err(Error::Static("ERR WAIT cannot be used with replica instances."));
         }
-        let of_shard = |shard: &ShardId| {
-            let state = self.map.state(*shard);
-            let quorum = state.voters.len() / 2;
-            let all = state.peers.iter().filter(|peer| peer.matched >= state.last).count();
-            quorum.max(all)
-        };
+        let of_shard = |shard: &ShardId| self.map.state(*shard).voters.len() / 2;
         Ok(self.led.iter().map(of_shard).min().unwrap_or_default())
     }
 }

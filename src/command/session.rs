@@ -79,6 +79,9 @@ pub enum Action {
     AwaitSnapshots,
     /// Answer when the logs of all shards have begun or ended as this durability, just set, has it.
     AwaitDurability(Durability),
+    /// Have this connection wait until so many other replicas have all that the node's shards hold by now, but no longer
+    /// than so many milliseconds, 0 for ever (`WAIT` on a node of a cluster).
+    AwaitReplicas(usize, u64),
     /// This connection now gets every command that the server runs (`MONITOR`).
     Monitor,
     /// This connection does not any more (`RESET`).

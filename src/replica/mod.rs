@@ -471,8 +471,9 @@ impl Replica {
         self.was_leader = is_leader;
     }
 
-    /// Gives leadership to another replica that has everything, if there is one; for who is about to stop.
-    pub fn resign(&mut self, now: MonoUs) {
+    /// Gives leadership to another replica that has everything, if there is one; for who is about to stop. True
+    /// while it is on its way.
+    pub fn resign(&mut self, now: MonoUs) -> bool {
         let last = self.last().0;
         let progress = self.raw.raft.prs();
         let voters = &self.hard_state.voters;
@@ -485,6 +486,7 @@ impl Replica {
             let node = NodeId(*node);
             self.hand_over(node, now);
         }
+        self.leaving_until.is_some()
     }
 
     fn hand_over(&mut self, to: NodeId, now: MonoUs) {

@@ -40,7 +40,7 @@ use crate::types::{ClientId, Key, MonoUs, ShardId};
 /// What the client of a command is answered whose wait `CLIENT UNBLOCK` ends with an error.
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 /// What Redis tells clients who wait at a primary that has become a replica.
-const DEPOSED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
+pub(super) const DEPOSED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed \
                        (master -> replica?)";
 
 /// A connection's wait.

@@ -288,7 +288,7 @@ impl<'a> Core<'a> {
     /// What the logs need at the end of a turn. True once the core has been told to stop and all that is
     /// to be on disk is.
     fn look_after_logs(&mut self) -> bool {
-        if self.stopping {
+        if self.stopping && !self.hands_over() {
             return self.close_logs();
         }
         self.recover_some();

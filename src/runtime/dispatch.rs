@@ -270,6 +270,14 @@ impl Core<'_> {
             {
                 Flow::Left
             }
+            // What it waits for is what the shards hold when its turn comes.
+            Ok(Route::None)
+                if self.is_in_cluster()
+                    && call.entry.full_name == "wait"
+                    && self.hold_all_shards(connection) == Flow::Left =>
+            {
+                Flow::Left
+            }
             Ok(Route::None) => self.run_session(connection, call, args),
             Ok(Route::One(shard)) => self.run_on(connection, call, args, shard),
             Ok(Route::Many(shards)) => self.run_over(connection, call, args, shards),

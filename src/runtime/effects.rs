@@ -88,6 +88,13 @@ impl Core<'_> {
             match action {
                 // Nothing waits inside a transaction.
                 Action::Wait(_) if connection.session.transaction.is_running => {}
+                Action::AwaitReplicas(..) if connection.session.transaction.is_running => {}
+                Action::AwaitReplicas(..) if call.native.is_some() => {}
+                Action::AwaitReplicas(wanted, wait_ms) => {
+                    // It is answered later.
+                    connection.output.tail().truncate(start);
+                    self.wait_for_replicas(connection, wanted, wait_ms);
+                }
                 Action::Wait(_) if call.native.is_some() => {}
                 Action::Wait(wait_ms) => self.wait_for_time(connection, wait_ms, start),
                 action => self.perform(connection, action),
@@ -118,6 +125,7 @@ impl Core<'_> {
             | Action::Shutdown
             | Action::AwaitSnapshots
             | Action::AwaitDurability(_)
+            | Action::AwaitReplicas(..)
             | Action::Wait(_)
             | Action::Unblock(..)
             | Action::Monitor
@@ -154,6 +162,7 @@ impl Core<'_> {
                 self.tell_unblocked(client, number, with_error);
             }
             Action::AwaitSnapshots => self.wait_for_snapshots(connection),
+            Action::AwaitReplicas(..) => {}
             Action::AwaitDurability(asked) => self.wait_for_durability(connection, asked),
             Action::Watch => self.register_watches(connection),
             Action::Unwatch => self.unwatch(connection),

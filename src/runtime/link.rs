@@ -115,6 +115,10 @@ pub(super) struct Link {
     pub(super) sending: Vec<u8>,
     /// ... and how much of it has been.
     pub(super) sent: usize,
+    /// The most that was sent in one go lately.
+    pub(super) peak_bytes: usize,
+    /// The other node's incarnation, once messages can go there and nobody has been told yet that they can.
+    pub(super) opened: Option<u64>,
     /// When it was begun.
     pub(super) begun_at: MonoUs,
     /// When something was last received.
@@ -143,6 +147,8 @@ impl Link {
             input: BytesMut::new(),
             sending: Vec::new(),
             sent: 0,
+            peak_bytes: 0,
+            opened: None,
             begun_at: now,
             heard_at: now,
             said_at: now,
@@ -189,9 +195,22 @@ impl Link {
         if is_all {
             (self.is_sending, self.sent) = (false, 0);
             self.sending.clear();
-            self.sending.shrink_to(LINK_SPARE_BYTES_MAX);
         }
         is_all
+    }
+
+    /// Gives back memory that was not needed since this was called before.
+    pub(super) fn shrink(&mut self) {
+        let kept = std::mem::take(&mut self.peak_bytes).max(LINK_SPARE_BYTES_MAX);
+        if !self.is_sending {
+            self.sending.shrink_to(kept);
+        }
+        if let Phase::Open { writer, .. } = &mut self.phase {
+            writer.shrink_to(kept);
+        }
+        if self.input.is_empty() && self.input.capacity() > LINK_SPARE_BYTES_MAX {
+            self.input = BytesMut::new();
+        }
     }
 
     /// Ends whatever the kernel does with the socket, but for a connection that is being made.

@@ -142,7 +142,17 @@ impl Core<'_> {
                 self.end_link(&mut link, &end);
             }
         }
+        let opened = match link.phase {
+            Phase::Open { to, .. } if !link.is_closing => link.opened.take().map(|it| (to, it)),
+            Phase::Open { .. } | Phase::Dialing { .. } | Phase::Accepted | Phase::Heard { .. } => {
+                None
+            }
+        };
         self.settle_link(link);
+        // From now on something can be said there.
+        if let Some((to, incarnation)) = opened {
+            self.node_is_up(to, incarnation);
+        }
     }
 
     /// Bytes have left over a link, or could not.
@@ -234,8 +244,8 @@ impl Core<'_> {
         writer.announcement(&own);
         link.phase = Phase::Open { to, writer: Box::new(writer) };
         links.has_unsent = true;
+        link.opened = Some(told.incarnation);
         tracing::info!("node {} is linked to, at {}", to.0, link.peer());
-        self.node_is_up(to, told.incarnation);
         Ok(())
     }
 
@@ -325,8 +335,8 @@ impl Core<'_> {
         if link.is_closing {
             return;
         }
-        link.shut_down();
         self.log_end(link, end);
+        link.shut_down();
         match link.phase {
             Phase::Dialing { to, .. } => self.route_is_free(to, link.token, end),
             Phase::Open { to, .. } => {
@@ -352,7 +362,7 @@ impl Core<'_> {
         };
         route.link = None;
         if matches!(end, LinkEnd::Elsewhere) {
-            return route.retry_at = now;
+            return self.dial(to);
         }
         // That core may be gone for good, if the node came back with fewer.
         route.cores = 0;
@@ -364,7 +374,8 @@ impl Core<'_> {
         let Some(links) = self.links.as_deref_mut() else { return };
         let peer = link.peer();
         let is_news = match (&link.phase, end) {
-            (_, LinkEnd::Elsewhere | LinkEnd::Replaced | LinkEnd::Left) => false,
+            // Of a crowd, those who stay too long are enough.
+            (_, LinkEnd::Elsewhere | LinkEnd::Replaced | LinkEnd::Left | LinkEnd::Crowd) => false,
             // One line for each time that a node is gone, unless there is more to say than that.
             (Phase::Dialing { to, .. }, LinkEnd::Io(_) | LinkEnd::Closed | LinkEnd::Handshake) => {
                 links.route_mut(*to).is_some_and(|route| route.tries == 0)
@@ -377,11 +388,11 @@ impl Core<'_> {
                 _,
             ) => true,
         };
+        if link.is_incoming() && (is_news || matches!(end, LinkEnd::Crowd)) {
+            self.engine.metrics.links_cut.increment();
+        }
         if !is_news {
             return tracing::debug!("a link with {peer} ends: {end}");
-        }
-        if link.is_incoming() {
-            self.engine.metrics.links_cut.increment();
         }
         let Some(unheard) = links.complaints.next(now) else { return };
         let others = match unheard {

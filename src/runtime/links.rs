@@ -201,7 +201,6 @@ impl Core<'_> {
         self.tick_links();
     }
 
-    #[expect(dead_code, reason = "there are no replicas yet that say something")]
     /// Has a message sent to another node at the end of the turn. False if it is dropped: there is no link, or
     /// too much waits on it.
     pub(super) fn send_to_node(&mut self, to: NodeId, message: &ShardMessage) -> bool {
@@ -214,13 +213,6 @@ impl Core<'_> {
         writer.message(message);
         links.has_unsent = true;
         true
-    }
-
-    #[expect(dead_code, reason = "there are no replicas yet that say something")]
-    /// Bytes that can be sent to a node now before what is sent is dropped.
-    pub(super) fn room_to_node(&mut self, to: NodeId) -> usize {
-        let open = self.links.as_deref_mut().and_then(|links| links.open_mut(to));
-        open.map_or(0, |link| LINK_QUEUE_BYTES_MAX.saturating_sub(link.queued_bytes()))
     }
 
     /// Lets everything leave that waits for it.
@@ -240,6 +232,7 @@ impl Core<'_> {
                 continue;
             }
             writer.take(&mut link.sending);
+            link.peak_bytes = link.peak_bytes.max(link.sending.len());
             (link.is_sending, link.said_at) = (true, self.engine.now.mono);
             self.ring.send_link(&link.socket, link.token, &link.sending);
         }
@@ -287,6 +280,7 @@ impl Core<'_> {
         let mut stale = Vec::new();
         for link in links.links.iter_mut().filter(|link| !link.is_closing) {
             let is_known = link.is_known();
+            link.shrink();
             match &mut link.phase {
                 _ if !is_known && since(link.begun_at) >= late_us => {
                     stale.push((link.token, LinkEnd::Handshake));

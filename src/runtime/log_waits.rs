@@ -1,11 +1,16 @@
-//! Clients that wait until the logs of all shards have come to something: `SAVE`, `CONFIG SET durability`.
+//! Clients that wait until the logs of all shards have come to something: `SAVE`, `CONFIG SET durability`, and `WAIT` on a
+//! node of a cluster.
 
+use std::collections::BTreeMap;
+
+use super::blocking::DEPOSED;
 use super::connection::{Block, Connection, State};
 use super::core::Core;
 use crate::command::session::ReplyMode;
 use crate::config::Durability;
 use crate::log::DiskError;
 use crate::node::LogStats;
+use crate::types::{LogIndex, MonoUs, ShardId};
 
 /// What a client waits for.
 pub(super) enum Wait {
@@ -13,6 +18,8 @@ pub(super) enum Wait {
     Snapshots(Vec<(u64, u64)>),
     /// Logs that have begun or ended as this durability, which was set, has it.
     Durability(Durability),
+    /// Other replicas that have all these entries: so many of them, or as many as there are by then.
+    Replicas { wanted: usize, deadline: Option<MonoUs>, entries: Vec<(ShardId, LogIndex)> },
 }
 
 /// Snapshots that a shard has finished or given up, and why the last was given up.
@@ -37,6 +44,30 @@ impl Core<'_> {
         self.logs.waits.push((connection.token, Wait::Durability(asked)));
     }
 
+    /// Has a client wait for other replicas; the tokens of all shards are at hand.
+    pub(super) fn wait_for_replicas(
+        &mut self,
+        connection: &mut Connection,
+        wanted: usize,
+        wait_ms: u64,
+    ) {
+        let mut entries = Vec::new();
+        for id in (0..self.node.slots.shard_count()).map(ShardId) {
+            let Some(shard) = self.shards.held(id).filter(|shard| shard.is_serving()) else {
+                continue;
+            };
+            // Changes that are no entry yet are the next one.
+            let more = u64::from(shard.keyspace().changes_len() > 0);
+            let state = shard.replica_published(true).and_then(|published| published.state);
+            entries.extend(state.map(|state| (id, LogIndex(state.last.0 + more))));
+        }
+        let now = self.engine.now.mono.0;
+        let until = MonoUs(now.saturating_add(wait_ms.saturating_mul(1000)));
+        let deadline = (wait_ms > 0).then_some(until);
+        connection.state = State::Blocked(Block::Logs);
+        self.logs.waits.push((connection.token, Wait::Replicas { wanted, deadline, entries }));
+    }
+
     /// Answers clients that need not wait any more; every turn, and there is one at every tick at least.
     pub(super) fn look_at_waits(&mut self) {
         if self.logs.waits.is_empty() {
@@ -46,6 +77,9 @@ impl Core<'_> {
             let line = match &wait {
                 Wait::Snapshots(wanted) => self.snapshots_line(wanted),
                 Wait::Durability(asked) => self.durability_line(*asked),
+                Wait::Replicas { wanted, deadline, entries } => {
+                    self.replicas_line(*wanted, *deadline, entries)
+                }
             };
             let Some(line) = line else {
                 self.logs.waits.push((token, wait));
@@ -78,6 +112,27 @@ impl Core<'_> {
         } else {
             Some("+OK\r\n".to_owned())
         }
+    }
+
+    /// The same for who waits for replicas: how many of them have all of these entries.
+    fn replicas_line(
+        &self,
+        wanted: usize,
+        deadline: Option<MonoUs>,
+        entries: &[(ShardId, LogIndex)],
+    ) -> Option<String> {
+        if entries.is_empty() || entries.iter().any(|(shard, _)| !self.serves(*shard)) {
+            return Some(format!("-{DEPOSED}\r\n"));
+        }
+        let mut by_node = BTreeMap::new();
+        for (shard, index) in entries {
+            let state = self.node.replica(*shard).state();
+            let has = state.peers.iter().filter(|peer| peer.matched >= *index);
+            has.for_each(|peer| *by_node.entry(peer.node).or_insert(0) += 1);
+        }
+        let count = by_node.values().filter(|shards| **shards == entries.len()).count();
+        let is_over = deadline.is_some_and(|deadline| self.engine.now.mono >= deadline);
+        (count >= wanted || is_over).then(|| format!(":{count}\r\n"))
     }
 
     /// The same for who waits for the durability that was set.

@@ -9,9 +9,10 @@ use super::attend::News;
 use super::core::Core;
 use super::mail::Message;
 use crate::config::Config;
+use crate::limits::NODE_MESSAGES_WAITING_MAX;
 use crate::limits::REPLICA_TAIL_BYTES_MAX;
 use crate::log::{HardState, Item, LogEntry, Place, RecordStart, Stream};
-use crate::replica::{Replica, ReplicaOptions, Restored, ShardMessage};
+use crate::replica::{Body, Replica, ReplicaOptions, Restored, ShardMessage};
 use crate::shard::Shard;
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 
@@ -26,6 +27,8 @@ pub(super) struct Replicas {
     restarts: Vec<(ShardId, LogIndex, Term)>,
     /// When everything about replicas is told next.
     whole_due: MonoUs,
+    /// When the server stops, whoever leads then.
+    stops_at: Option<MonoUs>,
 }
 
 impl Replicas {
@@ -69,6 +72,8 @@ impl RecoveringReplica {
 
 /// How often everything about replicas is told, in microseconds.
 const WHOLE_EVERY_US: u64 = 100_000;
+/// Election timeouts that a server that stops gives others to take leadership.
+const HAND_OVERS: u64 = 2;
 
 impl Core<'_> {
     // --- what comes from other nodes ------------------------------------------------------------------
@@ -80,7 +85,11 @@ impl Core<'_> {
         }
         let owner = self.engine.owners.core_of(message.shard);
         if owner == self.id {
-            self.replicas.waiting.push((from, message));
+            // A token is not free for a moment only. Who asks for it all that time in vain has others repeat
+            // themselves.
+            if self.replicas.waiting.len() < NODE_MESSAGES_WAITING_MAX {
+                self.replicas.waiting.push((from, message));
+            }
         } else {
             self.post(owner, Message::FromNode { from, message: Box::new(message) });
         }
@@ -114,8 +123,6 @@ impl Core<'_> {
     }
 
     // --- every turn -----------------------------------------------------------------------------------
-
-    fn unblock_clients_of(&mut self, _: ShardId) {}
 
     /// Counts time, and lets replicas hear what has been said; before the logs are stepped.
     pub(super) fn attend_replicas(&mut self) {
@@ -151,7 +158,15 @@ impl Core<'_> {
         }
         let Some(shard) = self.shards.borrow_again(id) else { return };
         for (to, body) in shard.take_messages() {
-            self.send_to_node(to, &ShardMessage { shard: id, body });
+            let has_entries = matches!(&body, Body::Raft(message) if !message.entries.is_empty());
+            let is_sent = self.send_to_node(to, &ShardMessage { shard: id, body });
+            if !is_sent
+                && has_entries
+                && let Some(shard) = self.shards.borrow_again(id)
+            {
+                // Or it would take them for being on their way.
+                shard.node_is_down(to);
+            }
         }
         self.tell_of_replica(id, false);
         if let Some(shard) = self.shards.borrow_again(id) {
@@ -172,6 +187,8 @@ impl Core<'_> {
         self.tell_cores(bits);
         if has_news {
             self.node.members.touch();
+            // Cores that sleep have clients to redirect, to tell of it, or to let go.
+            self.broadcast(|| Message::Refresh);
             self.note_reign(id, reign, leader);
         }
     }
@@ -187,7 +204,6 @@ impl Core<'_> {
             tracing::info!(shard = id.0, "this node does not lead the shard any more");
             // What clients keep copies of is changed by others from now on.
             self.engine.news.push(News::Flushed);
-            self.unblock_clients_of(id);
         }
         if let Some(leader) = leader.filter(|_| leader != leader_before) {
             tracing::debug!(shard = id.0, leader = leader.0, "the shard has a leader");
@@ -274,14 +290,19 @@ impl Core<'_> {
 
     // --- the end ----------------------------------------------------------------------------------------
 
-    /// Gives leadership away before the server stops.
-    pub(super) fn resign_all(&mut self) {
+    /// Gives leadership away before the server stops; true while that is on its way, for a bounded time.
+    pub(super) fn hands_over(&mut self) -> bool {
+        if !self.replicas.is_on {
+            return false;
+        }
         let now = self.engine.now;
+        let patience_us = HAND_OVERS * self.config.election_timeout_ms * 1000;
+        let until = *self.replicas.stops_at.get_or_insert(MonoUs(now.mono.0 + patience_us));
+        let mut is_on_its_way = false;
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
-            if let Some(shard) = self.shards.borrow_again(id) {
-                shard.resign(now);
-            }
+            is_on_its_way |= self.shards.borrow_again(id).is_some_and(|shard| shard.resign(now));
         }
+        is_on_its_way && now.mono < until
     }
 }

@@ -37,7 +37,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     let log = Log::start(config.log_level);
     preflight::check(&mut config)?;
     let data = open_data(&mut config)?;
-    crate::cache::return_freed_buffers_to_system();
+    crate::cache::set_up_allocator();
     let slots = SlotMap::new(config.shards, config.core_count());
     let sockets = Sockets::bind(&config, slots.core_count())?;
     let banner = banner(&config, &sockets, slots);

@@ -112,7 +112,7 @@ impl Shard {
     /// If this replica does not lead.
     #[inline]
     pub(super) fn check_serving(&self) -> Result<(), Error> {
-        if self.is_serving() { Ok(()) } else { Err(NOT_SERVED) }
+        if self.is_serving() { Ok(()) } else { Err(Error::SlotNotServed) }
     }
 
     /// What the reply of a command that has just run here has to wait for; nothing where there are no replicas.
@@ -173,11 +173,10 @@ impl Shard {
         }
     }
 
-    /// Gives leadership away, if this replica leads and another could: the server is about to stop.
-    pub fn resign(&mut self, now: Now) {
-        if let Some(replicated) = &mut self.replicated {
-            replicated.replica.resign(now.mono);
-        }
+    /// Gives leadership away, if this replica leads and another could: the server is about to stop. True while it
+    /// is on its way.
+    pub fn resign(&mut self, now: Now) -> bool {
+        self.replicated.as_mut().is_some_and(|it| it.replica.resign(now.mono))
     }
 
     /// What there is to send, in order.
@@ -385,9 +384,6 @@ impl Shard {
         }
     }
 }
-
-/// Redis's words for a slot that nobody serves.
-const NOT_SERVED: Error = Error::Static("CLUSTERDOWN Hash slot not served");
 
 fn carry_out_orders(it: &mut Replicated, log: &mut Durable, effects: &mut Vec<Effect>) {
     for order in it.replica.take_orders() {

@@ -453,7 +453,7 @@ fn write_one(memory: &mut Memory, mut shard: Shard, stream: Stream, from_scratch
                         job.perform(memory).expect("files are there");
                         shard.log_job_done(Ok(()), now(step), &mut effects);
                     }
-                    Effect::Close(_) => {}
+                    Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => {}
                 }
             }
         }

@@ -10,10 +10,12 @@
 pub(crate) mod binary;
 pub(crate) mod cases;
 pub(crate) mod client;
+pub(crate) mod nodes;
 pub(crate) mod random;
 pub(crate) mod server;
 pub(crate) mod slots;
 pub(crate) mod topology;
+pub(crate) mod trial;
 pub(crate) mod value;
 
 use std::process::{Child, Command, Output, Stdio};

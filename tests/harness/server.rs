@@ -5,6 +5,7 @@ use super::{PATIENCE, wait_until};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -28,6 +29,7 @@ pub(crate) struct Launch {
     wrapper: Vec<String>,
     flags: Vec<String>,
     other: Option<String>,
+    ports: Option<Arc<FreePorts>>,
 }
 
 /// Other servers' flags are spelt as Redis's.
@@ -64,6 +66,7 @@ impl Launch {
             wrapper: Vec::new(),
             flags: Vec::new(),
             other: other_server(),
+            ports: None,
         }
     }
 
@@ -116,6 +119,12 @@ impl Launch {
         self
     }
 
+    /// Always starts on the first of `ports`, and uses as many as it needs.
+    pub(crate) fn on(mut self, ports: Arc<FreePorts>) -> Self {
+        self.ports = Some(ports);
+        self
+    }
+
     /// Each core listens on a port of its own as well.
     pub(crate) fn core_ports(mut self) -> Self {
         self.core_ports = true;
@@ -152,8 +161,11 @@ impl Launch {
 
     fn try_start(&self) -> Result<Server, String> {
         const ATTEMPTS: usize = 10;
+        if let Some(ports) = &self.ports {
+            return Server::try_start(self, ports.clone());
+        }
         for _ in 0..ATTEMPTS {
-            let ports = FreePorts::find(2 + self.shards);
+            let ports = Arc::new(FreePorts::find(2 + self.shards));
             match Server::try_start(self, ports) {
                 Err(output) if PORT_IS_TAKEN.iter().any(|words| output.contains(words)) => {}
                 result => return result,
@@ -165,7 +177,7 @@ impl Launch {
     /// Starts what is expected to end by itself; answers how it ended and what it printed.
     pub(crate) fn refused(&self) -> (ExitStatus, String) {
         let output = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
-        let mut server = Server::spawn(self, FreePorts::find(2 + self.shards), output);
+        let mut server = Server::spawn(self, Arc::new(FreePorts::find(2 + self.shards)), output);
         let status = server.wait_for_exit();
         (status, server.output())
     }
@@ -223,15 +235,15 @@ impl Launch {
 /// A run of ports that nobody listened on a moment ago, below the range that the kernel hands out to
 /// outgoing connections.
 #[derive(Debug)]
-struct FreePorts {
-    first: u16,
+pub(crate) struct FreePorts {
+    pub(crate) first: u16,
     /// UDP sockets of the same numbers, which tell other tests, in this process or another, that the
     /// ports are taken from before the server listens until after it ends.
     _taken: Vec<UdpSocket>,
 }
 
 impl FreePorts {
-    fn find(count: u16) -> Self {
+    pub(crate) fn find(count: u16) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         const LOWEST: u32 = 11_000;
         const RANGE: u32 = 20_000;
@@ -263,12 +275,12 @@ pub(crate) struct Server {
     binary_port: u16,
     dir: TempDir,
     data: PathBuf,
-    _ports: FreePorts,
+    _ports: Arc<FreePorts>,
 }
 
 impl Server {
     /// Starts one on the first of `ports`, and does not wait for it.
-    fn spawn(launch: &Launch, ports: FreePorts, dir: TempDir) -> Self {
+    fn spawn(launch: &Launch, ports: Arc<FreePorts>, dir: TempDir) -> Self {
         let port = ports.first;
         let output = std::fs::File::create(dir.path().join("output")).expect("a log file");
         let child = launch
@@ -284,7 +296,7 @@ impl Server {
     }
 
     /// Starts one on the first of `ports`; on failure gives what it printed.
-    fn try_start(launch: &Launch, ports: FreePorts) -> Result<Self, String> {
+    fn try_start(launch: &Launch, ports: Arc<FreePorts>) -> Result<Self, String> {
         let dir = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
         let mut server = Self::spawn(launch, ports, dir);
         let started = Instant::now();

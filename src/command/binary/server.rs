@@ -40,6 +40,7 @@ pub(super) fn hello(
     }
     let mut features = Features::TOPOLOGY_PUSH;
     features.set(Features::CLUSTER, config.cluster_enabled);
+    features.set(Features::NODES, cx.node.id.is_some());
     let has_log = config.keeps_logs();
     features.set(Features::DURABILITY_ASYNC | Features::DURABILITY_SYNC, has_log);
     let greeting = Greeting {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::node::replica_stats::ReplicaState;
-use crate::node::{ClientInfo, Member, Node};
+use crate::node::{ClientInfo, Member, Node, ReplicaStats};
 use crate::protocol::binary::Topology;
 use crate::protocol::binary::body::{Address, SlotRange};
 use crate::types::{CoreId, NodeId, ShardId, SlotMap, Term};
@@ -63,13 +63,16 @@ impl Map {
                 members.sort_by_key(|member| member.id);
             }
         }
-        let states: Vec<ReplicaState> =
-            node.replicas.iter().map(crate::node::ReplicaStats::state).collect();
+        let states: Vec<ReplicaState> = node.replicas.iter().map(ReplicaStats::state).collect();
         let mut map = Self { members, own, slots: node.slots, states, leaders: Vec::new() };
+        // This node may have been elected, and not be ready.
+        let leader = |replica: &ReplicaStats| {
+            replica.leader().filter(|leader| *leader != own || replica.is_serving())
+        };
         map.leaders = (0..)
             .map(ShardId)
             .zip(&node.replicas)
-            .map(|(shard, replica)| map.leading_core(shard, replica.leader()?))
+            .map(|(shard, replica)| map.leading_core(shard, leader(replica)?))
             .collect();
         Some(map)
     }

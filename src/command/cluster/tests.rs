@@ -1,9 +1,9 @@
 //! What clients are told, byte by byte: of a server on its own, and of a node of a cluster.
 
-use crate::command::View;
 use crate::command::binary::topology_of;
 use crate::command::scan::cursor_shard;
 use crate::command::testing::{Client, node, node_with};
+use crate::command::{Action, View};
 use crate::node::replica_stats::{PeerProgress, Published, ReplicaState};
 use crate::node::{Member, Node, Role};
 use crate::types::{CoreId, LogIndex, NodeId, ShardId, Term};
@@ -185,11 +185,10 @@ fn lead(node: &Node, shard: u16, leader: Option<u64>, term: u64) {
         peers: if leads { vec![peer(2, 10), peer(3, 7)] } else { Vec::new() },
     };
     let reign = if leads { 1 } else { 2 };
-    node.replica(ShardId(shard)).publish(Published {
-        state: Some(state),
-        reign,
-        ..Published::default()
-    });
+    let (committed, leader) = (state.committed, state.leader);
+    let published =
+        Published { state: Some(state), reign, committed, leader, ..Published::default() };
+    node.replica(ShardId(shard)).publish(published);
     node.members.touch();
 }
 
@@ -320,16 +319,17 @@ fn a_node_is_a_master_if_it_leads_anything() {
     ] {
         assert!(info.contains(line), "{line} {info}");
     }
-    client.check(&[
-        ("ROLE", "*3⏎$6⏎master⏎:9⏎*1⏎*3⏎$8⏎10.0.0.2⏎$4⏎6379⏎$2⏎10"),
-        // Node 2 has all entries, node 3 lacks some.
-        ("WAIT 2 0", ":1"),
-    ]);
+    client.check(&[("ROLE", "*3⏎$6⏎master⏎:9⏎*1⏎*3⏎$8⏎10.0.0.2⏎$4⏎6379⏎$2⏎10")]);
+    // Acknowledged writes are on a quorum; whether on more, the runtime has a look.
+    client.check(&[("WAIT 2 70", ":1")]);
+    assert_eq!(client.actions, [Action::AwaitReplicas(2, 70)]);
+    client.check(&[("WAIT 1 0", ":1")]);
+    assert!(client.actions.is_empty());
     let raft = client.run("INFO raft");
     for line in [
-        "# Raft⏎node_id:1⏎members:3⏎",
-        "⏎shard0:role=follower,term=3,leader=2,commit=9,applied=8,last=10,elections_won=0,voters=1/2/3,learners=,peers=⏎",
-        "⏎shard1:role=leader,term=4,leader=1,commit=9,applied=8,last=10,elections_won=1,voters=1/2/3,learners=,peers=2:10:9/3:7:6⏎",
+        "# Raft⏎node_id:1⏎member1:ip=10.0.0.1,port=6379,cores=2,up=1⏎member2:ip=10.0.0.2,port=6379,cores=3,up=1⏎member3:ip=10.0.0.3,port=6379,cores=1,up=0⏎",
+        "⏎shard0:slots=0-5461,role=follower,term=3,leader=2,commit=9,applied=8,last=10,elections_won=0,voters=1/2/3,learners=,peers=⏎",
+        "⏎shard1:slots=5462-10922,role=leader,term=4,leader=1,commit=9,applied=8,last=10,elections_won=1,voters=1/2/3,learners=,peers=2:10:9/3:7:6⏎",
     ] {
         assert!(raft.contains(line), "{line} {raft}");
     }

@@ -354,6 +354,8 @@ bitflags::bitflags! {
         const TOPOLOGY_PUSH = 1 << 2;
         /// Cluster mode: a request at a core's own port for a slot of another core is answered `moved`.
         const CLUSTER = 1 << 3;
+        /// The server is one of several nodes: its topology names the cores of all of them.
+        const NODES = 1 << 4;
         const _ = !0;
     }
 }

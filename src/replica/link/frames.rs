@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::LinkFault;
 use super::announcement::Announcement;
 use super::keys::{CODE_BYTES, Key};
-use crate::limits::{LINK_FRAME_BYTES_MAX, REPLICA_MESSAGE_BYTES_MAX};
+use crate::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX, LINK_MESSAGE_BYTES_MAX};
 use crate::replica::{Fault, ShardMessage};
 
 const LENGTH_BYTES: usize = 4;
@@ -56,6 +56,11 @@ impl FrameWriter {
         self.out.capacity()
     }
 
+    /// Gives memory back beyond so many bytes, and what is needed.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.out.shrink_to(bytes);
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
@@ -66,9 +71,10 @@ impl FrameWriter {
         self.item(MESSAGE, |out| message.encode(out));
     }
 
-    /// Adds an announcement.
+    /// Adds an announcement, and ends the frame with it: the first may not be long.
     pub fn announcement(&mut self, announcement: &Announcement) {
         self.item(ANNOUNCEMENT, |out| announcement.encode(out));
+        self.close();
     }
 
     /// Adds a frame without content, unless something is there already that shows as well that we are.
@@ -180,11 +186,16 @@ impl FrameReader {
     /// The content of the next frame.
     fn next_frame(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, LinkFault> {
         let Some(length) = length_at_start(input) else { return Ok(None) };
-        if length > LINK_FRAME_BYTES_MAX {
+        let most =
+            if self.is_confirmed() { LINK_FRAME_BYTES_MAX } else { LINK_FIRST_FRAME_BYTES_MAX };
+        if length > most {
             return Err(LinkFault::Length(length as u64));
         }
         let whole = LENGTH_BYTES + length;
         if input.len() < whole + CODE_BYTES {
+            if self.is_confirmed() {
+                input.reserve(whole + CODE_BYTES - input.len());
+            }
             return Ok(None);
         }
         let (said, code) = input[..whole + CODE_BYTES].split_at(whole);
@@ -212,7 +223,7 @@ impl FrameReader {
         }
         self.take_until(LENGTH_BYTES);
         let Some(length) = length_at_start(&self.begun) else { return Ok(None) };
-        if length > REPLICA_MESSAGE_BYTES_MAX {
+        if length > LINK_MESSAGE_BYTES_MAX {
             return Err(LinkFault::Length(length as u64));
         }
         self.take_until(LENGTH_BYTES + length);

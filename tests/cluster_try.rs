@@ -1,0 +1,241 @@
+//! `ringmain cluster try`: a cluster of real processes, a cluster client that knows nothing of it but a port, a node
+//! that is killed under it.
+
+mod harness;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::server::skip_on_other_server;
+use harness::trial::{Trial, Welcome, is_there, signal};
+use harness::wait_until;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use tokio::runtime::Runtime;
+
+/// How long writes may fail after a node has been killed: an election takes less than a second, a debug build on a
+/// busy machine some more.
+const FAILOVER: Duration = Duration::from_secs(20);
+
+/// The `redis` crate's cluster client, the asynchronous one: the other does not look for a new leader when the old one
+/// is gone, whatever cluster it is.
+struct Client {
+    runtime: Runtime,
+    connection: ClusterConnection,
+}
+
+impl Client {
+    /// A client that knows one port.
+    fn new(port: u16) -> Self {
+        let runtime = Runtime::new().expect("threads");
+        let client = ClusterClient::builder([format!("redis://127.0.0.1:{port}")])
+            .connection_timeout(Duration::from_secs(2))
+            .response_timeout(Duration::from_secs(2))
+            .build()
+            .expect("it is an address");
+        let connection = runtime.block_on(client.get_async_connection()).expect("connect");
+        Self { runtime, connection }
+    }
+
+    fn get(&mut self, key: &str) -> redis::RedisResult<Option<String>> {
+        self.runtime.block_on(redis::cmd("GET").arg(key).query_async(&mut self.connection))
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> redis::RedisResult<()> {
+        let command = redis::cmd("SET").arg(key).arg(value).to_owned();
+        self.runtime.block_on(command.query_async(&mut self.connection))
+    }
+}
+
+/// Keys enough for every shard to have some.
+fn keys() -> impl Iterator<Item = String> {
+    (0..60).map(|number| format!("key-{number}"))
+}
+
+#[test]
+fn clients_go_on_when_a_node_is_killed() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "3"]);
+    assert_eq!(welcome.nodes.len(), 3);
+    let mut client = Client::new(trial.port);
+    for key in keys() {
+        client.set(&key, "before").unwrap();
+        assert_eq!(client.get(&key).unwrap().as_deref(), Some("before"));
+    }
+    let status = trial.status(welcome.nodes[1].0);
+    assert!(status.starts_with("3 members, 3 shards, all of them led\n"), "{status}");
+
+    let (_, process) = welcome.nodes[0];
+    signal("KILL", process);
+    let killed = Instant::now();
+    assert!(trial.line().starts_with("node 1 was killed by signal 9; the others go on"));
+    for key in keys() {
+        while let Err(error) = client.set(&key, "after") {
+            assert!(killed.elapsed() < FAILOVER, "{key}: {error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    for key in keys() {
+        assert_eq!(client.get(&key).unwrap().as_deref(), Some("after"), "{key}");
+    }
+    let status = trial.status(welcome.nodes[1].0);
+    assert!(status.starts_with("3 members, 3 shards, all of them led\n"), "{status}");
+    assert!(status.contains("no answer"), "{status}");
+
+    trial.interrupt();
+    end(&mut trial, &welcome);
+}
+
+/// All is over: no process is left, nor a file.
+fn end(trial: &mut Trial, welcome: &Welcome) {
+    wait_until("it ends", || has_ended(trial));
+    wait_until("its nodes end", || welcome.nodes.iter().all(|(_, process)| !is_there(*process)));
+    assert!(!welcome.files.exists(), "{}", welcome.files.display());
+}
+
+/// The library's own client, over the binary protocol.
+#[test]
+fn the_rust_client_goes_on_when_a_node_is_killed() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "3"]);
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(async {
+        // The cores' own ports speak it; one is enough to find the others.
+        let address = format!("127.0.0.1:{}", trial.port + 10_001);
+        let client = ringmain::client::Client::connect(&address).await.unwrap();
+        for key in keys() {
+            client.set(&key, "before").await.unwrap();
+        }
+        let (_, process) = welcome.nodes[0];
+        signal("KILL", process);
+        let killed = Instant::now();
+        for key in keys() {
+            while let Err(error) = client.set(&key, "after").await {
+                assert!(killed.elapsed() < FAILOVER, "{key}: {error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let all = keys().collect::<Vec<_>>();
+        let values = client.get_many(&all).await.unwrap();
+        assert!(values.iter().flatten().count() == all.len());
+        assert!(values.iter().flatten().all(|value| **value == *b"after"));
+    });
+    trial.interrupt();
+    end(&mut trial, &welcome);
+}
+
+/// redis-py takes part where it is on the machine (`pip install redis`).
+#[test]
+fn redis_py_goes_on_when_a_node_is_killed() {
+    let there = harness::output_of(Command::new("python3").args(["-c", "import redis.cluster"]));
+    if skip_on_other_server() || !there.is_ok_and(|output| output.status.success()) {
+        return harness::skip("it takes redis-py");
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "3", "--cores-per-node", "2"]);
+    let program = r#"
+import os, sys, time
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisError
+port, process, patience = map(int, sys.argv[1:])
+client = RedisCluster(host="127.0.0.1", port=port)
+everywhere = dict(target_nodes=RedisCluster.PRIMARIES)
+for n in range(60):
+    assert client.set(f"key-{n}", "before")
+assert client.dbsize(**everywhere) == 60 == len(set(client.scan_iter(count=10)))
+os.kill(process, 9)
+killed = time.monotonic()
+for n in range(60):
+    while True:
+        try:
+            client.set(f"key-{n}", "after")
+            break
+        except (RedisError, ConnectionError):
+            assert time.monotonic() - killed < patience
+            time.sleep(0.02)
+assert all(client.get(f"key-{n}") == b"after" for n in range(60))
+assert client.dbsize(**everywhere) == 60 == len(set(client.scan_iter(count=10)))
+print("done")
+"#;
+    let (port, process) = welcome.nodes[0];
+    let mut command = Command::new("python3");
+    command.args(["-c", program, &port.to_string(), &process.to_string()]);
+    let output = harness::output_of(command.arg(FAILOVER.as_secs().to_string())).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.ends_with("done\n"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    trial.interrupt();
+    end(&mut trial, &welcome);
+}
+
+#[test]
+fn nodes_end_with_who_started_them() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "1"]);
+    trial.child.kill().unwrap();
+    wait_until("its nodes end", || welcome.nodes.iter().all(|(_, process)| !is_there(*process)));
+    // Nobody was left to remove it.
+    std::fs::remove_dir_all(&welcome.files).unwrap();
+}
+
+#[test]
+fn what_was_acknowledged_is_there_the_next_time() {
+    if skip_on_other_server() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path().join("cluster");
+    let flags = ["--nodes", "3", "--dir", path(&dir)];
+    let (mut trial, welcome) = Trial::start(&flags);
+    let mut client = Client::new(trial.port);
+    keys().for_each(|key| client.set(&key, "kept").unwrap());
+    // All at once, as at a loss of power.
+    welcome.nodes.iter().for_each(|(_, process)| signal("KILL", *process));
+    wait_until("its nodes end", || welcome.nodes.iter().all(|(_, process)| !is_there(*process)));
+    trial.interrupt();
+    wait_until("it ends", || has_ended(&mut trial));
+    assert!(dir.exists());
+
+    let (mut trial, _) = Trial::start(&flags);
+    let mut client = Client::new(trial.port);
+    for key in keys() {
+        assert_eq!(client.get(&key).unwrap().as_deref(), Some("kept"), "{key}");
+    }
+    trial.interrupt();
+    wait_until("it ends", || has_ended(&mut trial));
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("its name is text")
+}
+
+fn has_ended(trial: &mut Trial) -> bool {
+    trial.child.try_wait().is_ok_and(|status| status.is_some())
+}
+
+#[test]
+fn what_can_t_be_done_is_told_at_once() {
+    if skip_on_other_server() {
+        return;
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
+    command.args(["cluster", "status", "--port", "1"]);
+    let output = harness::output_of(&mut command).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.starts_with("ringmain: There is no server at 127.0.0.1:1 ("), "{error}");
+    assert_eq!(output.status.code(), Some(1));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
+    command.args(["cluster", "try", "--nodes", "1", "--port", &port.to_string()]);
+    let output = harness::output_of(&mut command).unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let too_high = error.contains("leaves no room");
+    assert!(too_high || error.contains(&format!("Port {port} can't be used")), "{error}");
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -1,0 +1,85 @@
+//! Several servers that are the nodes of one cluster, on ports and folders that they keep when they are started
+//! again.
+
+use super::server::{FreePorts, Launch, Server};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// What is in the file with the secret.
+pub(crate) const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// The nodes of a cluster, counted from 1 as their ids are. Those that run are killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Nodes {
+    shards: u16,
+    ports: Vec<Arc<FreePorts>>,
+    launches: Vec<Launch>,
+    servers: Vec<Option<Server>>,
+    _folder: TempDir,
+}
+
+impl Nodes {
+    /// As many nodes, none of which runs yet. The others reach them by these names or addresses, in turn.
+    pub(crate) fn new(count: u16, shards: u16, hosts: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, SECRET).expect("a file with the secret");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("rights");
+        let secret = secret.to_str().expect("a path that is text");
+        let ports: Vec<_> =
+            (0..count).map(|_| Arc::new(FreePorts::find(ports_of(shards)))).collect();
+        let peers = (1..).zip(&ports).zip(hosts.iter().cycle());
+        let peers = peers.map(|((id, ports), host): ((u32, _), _)| {
+            format!("{id}@{host}:{}@{}", ports.first, link_port(ports, shards))
+        });
+        let peers = peers.collect::<Vec<_>>().join(" ");
+        let launch = |(id, ports): (u32, &Arc<FreePorts>)| {
+            let data = folder.path().join(format!("node-{id}"));
+            std::fs::create_dir(&data).expect("a folder for data");
+            Launch::shards(shards)
+                .core_ports()
+                .dir(&data)
+                .on(ports.clone())
+                .flag("--node-id", &id.to_string())
+                .flag("--cluster-peers", &peers)
+                .flag("--cluster-secret-file", secret)
+        };
+        let launches: Vec<Launch> = (1..).zip(&ports).map(launch).collect();
+        let servers = launches.iter().map(|_| None).collect();
+        Self { shards, ports, launches, servers, _folder: folder }
+    }
+
+    /// Starts one, and waits until it accepts clients.
+    pub(crate) fn start(&mut self, id: usize) -> &mut Server {
+        self.servers[id - 1].insert(self.launches[id - 1].start())
+    }
+
+    /// Starts all, one after another.
+    pub(crate) fn start_all(&mut self) {
+        for id in 1..=self.launches.len() {
+            self.start(id);
+        }
+    }
+
+    /// One that has been started.
+    pub(crate) fn server(&mut self, id: usize) -> &mut Server {
+        self.servers[id - 1].as_mut().expect("it has been started")
+    }
+
+    /// Where a core of a node takes links.
+    pub(crate) fn link_address(&self, id: usize, core: u16) -> SocketAddr {
+        let port = link_port(&self.ports[id - 1], self.shards) + core;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    }
+}
+
+/// The common port, the cores' own, the binary port, and the cores' for links.
+fn ports_of(shards: u16) -> u16 {
+    2 + 2 * shards
+}
+
+fn link_port(ports: &FreePorts, shards: u16) -> u16 {
+    ports.first + 2 + shards
+}
