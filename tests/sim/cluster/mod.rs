@@ -13,7 +13,28 @@
 //! There are two kinds of runs. In most, fewer than half of the nodes are at any time without what they had in memory:
 //! then nothing that a quorum had is lost, on disk or not. In the others any number crash, all at once too, and
 //! clients wait for a quorum of disks before they believe anything.
+//!
+//! ```sh
+//! cargo test --lib sim::cluster                                       # a few hundred seeds
+//! RINGMAIN_SIM_FROM=1000 RINGMAIN_SIM_SEEDS=5000 cargo test --lib cluster_keeps
+//! RINGMAIN_SIM_SEED=17 RINGMAIN_SIM_TALK=1 cargo test --lib cluster_keeps -- --nocapture
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | the course of events; what a node does in a turn, as the runtime does it |
+//! | `node` | a node: its disk, its clock, its process |
+//! | `network` | the links |
+//! | `clients` | what clients ask for and see |
+//! | `faults` | what goes wrong |
+//! | `facts` | what must be true of all replicas |
+//! | `linear` | what must be true of what clients saw |
+//! | `calm` | the end of a run |
+//!
+//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes, changes of membership,
+//! reads on followers, disks that fail or run full.
 
+mod calm;
 mod clients;
 mod facts;
 mod faults;
@@ -31,9 +52,8 @@ use crate::node::replica_stats::Passage;
 use crate::plant::{Fault, plant};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now};
-use clients::{Clients, Pending, REGISTERS, Work, carry_out};
-use facts::{Facts, hash_of};
-use linear::Ask;
+use clients::{Clients, Pending, Work, carry_out};
+use facts::Facts;
 use network::Network;
 use node::{Node, Settings, Waiting};
 
@@ -513,121 +533,6 @@ impl Cluster {
                 self.events.insert((time, self.count), Event::Client(client));
             }
         }
-    }
-
-    // --- the end -------------------------------------------------------------------------------------
-
-    /// No more faults.
-    fn calm_down(&mut self) {
-        self.note(format_args!("calm"));
-        self.network.heal(self.time);
-        for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            node.paused_until = node.paused_until.min(self.time);
-            node.stalled_until = node.stalled_until.min(self.time);
-            for other in 0..self.nodes.len() {
-                if let Some(time) = self.network.next((index, other)) {
-                    self.at(time, Event::Arrival { from: index, to: other });
-                }
-            }
-            self.at(self.time, Event::Start(index));
-        }
-    }
-
-    /// Goes on until one replica leads and all are the same.
-    fn come_together(&mut self) -> Outcome {
-        let deadline = self.time + CALM_US;
-        loop {
-            for _ in 0..200 {
-                self.next()?;
-            }
-            if self.are_same() {
-                return Ok(());
-            }
-            if self.time > deadline {
-                return Err(format!(
-                    "{:?}: all was well, and did not become so: {}",
-                    self.kind,
-                    self.survey()
-                ));
-            }
-        }
-    }
-
-    fn are_same(&self) -> bool {
-        let processes: Vec<_> =
-            self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
-        let all: Vec<_> = processes.iter().map(|it| &it.shard).collect();
-        let leaders = all.iter().filter(|shard| shard.is_serving()).count();
-        if all.len() < self.nodes.len()
-            || leaders != 1
-            || processes.iter().any(|it| it.is_stopping || !it.replies.is_empty())
-            || self.clients.all.iter().any(|client| client.pending.is_some())
-            || self.nodes.iter().any(|node| node.is_bad)
-            || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
-        {
-            return false;
-        }
-        let seen = |shard: &crate::shard::Shard| {
-            let replica = shard.replica()?;
-            (replica.committed() == replica.last()).then_some(replica.seen_by_keyspace()?)
-        };
-        let first = seen(all[0]);
-        if first.is_none() || all.iter().any(|shard| seen(shard) != first) {
-            return false;
-        }
-        let hash = hash_of(all[0]);
-        all.iter().all(|shard| hash_of(shard) == hash)
-    }
-
-    fn survey(&self) -> String {
-        let of = |node: &Node| {
-            let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
-            let state = process.shard.replica_published(true).and_then(|it| it.state);
-            let state = state.unwrap_or_default();
-            let replica = process.shard.replica();
-            let doubt = replica.is_some_and(|it| it.is_in_doubt());
-            let seen = replica.and_then(|it| it.seen_by_keyspace());
-            let log = process.shard.log_state();
-            format!(
-                "{}: {:?} of {} under {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
-                node.id.0,
-                state.role,
-                state.term.0,
-                state.leader,
-                state.last.0,
-                state.committed.0,
-                state.applied.0,
-                node.is_bad,
-                process.is_stopping,
-                log.map(|log| (log.durable, log.refusal, log.snapshot)),
-                state
-                    .peers
-                    .iter()
-                    .map(|peer| (peer.node.0, peer.matched.0, peer.snapshot_bytes))
-                    .collect::<Vec<_>>(),
-            )
-        };
-        self.nodes.iter().map(of).collect::<Vec<_>>().join("\n  ")
-    }
-
-    /// A client asks for all that was written.
-    fn read_all(&mut self) -> Outcome {
-        for key in 0..REGISTERS {
-            let work = Work::Register { key, ask: Ask::Get };
-            let answered = self.clients.answered;
-            let deadline = self.time + CALM_US;
-            while self.clients.answered == answered {
-                if self.clients.all[0].pending.is_none() {
-                    self.call(0, work);
-                }
-                self.next()?;
-                if self.time > deadline {
-                    return Err(format!("nobody answers: {}", self.survey()));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,124 @@
+//! The end of a run: no more faults, and all must become the same.
+
+use super::clients::{REGISTERS, Work};
+use super::facts::hash_of;
+use super::linear::Ask;
+use super::node::Node;
+use super::{CALM_US, Cluster, Event};
+use crate::shard::Shard;
+use crate::sim::Outcome;
+
+impl Cluster {
+    /// No more faults.
+    pub(super) fn calm_down(&mut self) {
+        self.note(format_args!("calm"));
+        self.network.heal(self.time);
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            node.paused_until = node.paused_until.min(self.time);
+            node.stalled_until = node.stalled_until.min(self.time);
+            for other in 0..self.nodes.len() {
+                if let Some(time) = self.network.next((index, other)) {
+                    self.at(time, Event::Arrival { from: index, to: other });
+                }
+            }
+            self.at(self.time, Event::Start(index));
+        }
+    }
+
+    /// Goes on until one replica leads and all are the same.
+    pub(super) fn come_together(&mut self) -> Outcome {
+        let deadline = self.time + CALM_US;
+        loop {
+            for _ in 0..200 {
+                self.next()?;
+            }
+            if self.are_same() {
+                return Ok(());
+            }
+            if self.time > deadline {
+                return Err(format!(
+                    "{:?}: all was well, and did not become so: {}",
+                    self.kind,
+                    self.survey()
+                ));
+            }
+        }
+    }
+
+    fn are_same(&self) -> bool {
+        let processes: Vec<_> =
+            self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
+        let all: Vec<_> = processes.iter().map(|it| &it.shard).collect();
+        let leaders = all.iter().filter(|shard| shard.is_serving()).count();
+        if all.len() < self.nodes.len()
+            || leaders != 1
+            || processes.iter().any(|it| it.is_stopping || !it.replies.is_empty())
+            || self.clients.all.iter().any(|client| client.pending.is_some())
+            || self.nodes.iter().any(|node| node.is_bad)
+            || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
+        {
+            return false;
+        }
+        let seen = |shard: &Shard| {
+            let replica = shard.replica()?;
+            (replica.committed() == replica.last()).then_some(replica.seen_by_keyspace()?)
+        };
+        let first = seen(all[0]);
+        if first.is_none() || all.iter().any(|shard| seen(shard) != first) {
+            return false;
+        }
+        let hash = hash_of(all[0]);
+        all.iter().all(|shard| hash_of(shard) == hash)
+    }
+
+    fn survey(&self) -> String {
+        let of = |node: &Node| {
+            let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
+            let state = process.shard.replica_published(true).and_then(|it| it.state);
+            let state = state.unwrap_or_default();
+            let replica = process.shard.replica();
+            let doubt = replica.is_some_and(|it| it.is_in_doubt());
+            let seen = replica.and_then(|it| it.seen_by_keyspace());
+            let log = process.shard.log_state();
+            format!(
+                "{}: {:?} of {} under {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
+                node.id.0,
+                state.role,
+                state.term.0,
+                state.leader,
+                state.last.0,
+                state.committed.0,
+                state.applied.0,
+                node.is_bad,
+                process.is_stopping,
+                log.map(|log| (log.durable, log.refusal, log.snapshot)),
+                state
+                    .peers
+                    .iter()
+                    .map(|peer| (peer.node.0, peer.matched.0, peer.snapshot_bytes))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        self.nodes.iter().map(of).collect::<Vec<_>>().join("\n  ")
+    }
+
+    /// A client asks for all that was written.
+    pub(super) fn read_all(&mut self) -> Outcome {
+        for key in 0..REGISTERS {
+            let work = Work::Register { key, ask: Ask::Get };
+            let answered = self.clients.answered;
+            let deadline = self.time + CALM_US;
+            while self.clients.answered == answered {
+                if self.clients.all[0].pending.is_none() {
+                    self.call(0, work);
+                }
+                self.next()?;
+                if self.time > deadline {
+                    return Err(format!("nobody answers: {}", self.survey()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
