@@ -156,6 +156,8 @@ impl Core<'_> {
         if !self.replicas.is_on {
             return;
         }
+        // First: a message may have another replica lead at once, and by then nobody here may count on this one's lease.
+        self.tell_of_replica(id, false);
         let Some(shard) = self.shards.borrow_again(id) else { return };
         for (to, body) in shard.take_messages() {
             let has_entries = matches!(&body, Body::Raft(message) if !message.entries.is_empty());
@@ -168,7 +170,6 @@ impl Core<'_> {
                 shard.node_is_down(to);
             }
         }
-        self.tell_of_replica(id, false);
         if let Some(shard) = self.shards.borrow_again(id) {
             // Made again, changes are as good as new to who watches keys.
             self.engine.attend(shard);
