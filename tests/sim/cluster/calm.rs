@@ -53,7 +53,7 @@ impl Cluster {
         let leaders = all.iter().filter(|shard| shard.is_serving()).count();
         if all.len() < self.nodes.len()
             || leaders != 1
-            || processes.iter().any(|it| it.is_stopping || !it.replies.is_empty())
+            || processes.iter().any(|it| it.hands_over_until.is_some() || !it.replies.is_empty())
             || self.clients.all.iter().any(|client| client.pending.is_some())
             || self.nodes.iter().any(|node| node.is_bad)
             || all.iter().any(|shard| shard.keyspace().changes_len() > 0)

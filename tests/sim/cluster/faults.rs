@@ -174,13 +174,9 @@ impl Cluster {
 
     /// A process ends in good order.
     fn stop(&mut self, node: usize) {
-        let it = &mut self.nodes[node];
-        let now = it.now(self.time);
-        let Some(process) = it.process.as_mut().filter(|process| !process.is_stopping) else {
-            return;
-        };
-        process.shard.resign(now);
-        process.is_stopping = true;
+        let until = self.time + 2 * self.settings.replica.election_timeout_ms * 1000;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        process.hands_over_until.get_or_insert(until);
         self.note(format_args!("{node} is to end"));
     }
 }

@@ -331,6 +331,9 @@ impl Cluster {
         }
         let Some(process) = &mut node.process else { return Ok(()) };
         let mut effects = Vec::new();
+        if let Some(until) = process.hands_over_until {
+            process.is_stopping |= !process.shard.resign(now) || self.time >= until;
+        }
         if process.is_stopping {
             process.is_closed |= process.shard.close_log(now, &mut effects);
         } else {

@@ -69,6 +69,8 @@ pub(super) struct Process {
     pub(super) under_way: Vec<(u64, UnderWay)>,
     pub(super) replies: Vec<Waiting>,
     restart: Option<(LogIndex, Term)>,
+    /// By when it is to have handed leadership over, if it is to end.
+    pub(super) hands_over_until: Option<u64>,
     pub(super) is_stopping: bool,
     /// Whether its log is closed, so that it may end.
     pub(super) is_closed: bool,
@@ -157,6 +159,7 @@ impl Node {
             under_way: Vec::new(),
             replies: Vec::new(),
             restart: None,
+            hands_over_until: None,
             is_stopping: false,
             is_closed: false,
         });
