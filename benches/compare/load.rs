@@ -112,7 +112,7 @@ impl Generator {
     ) -> io::Result<Seen> {
         if let Self::Loadgen(program) = self {
             let load = load(Verb::Get);
-            return process::pinned(cpus, || loadgen(program, "get=1,set=1", load, server));
+            return process::pinned(cpus, || loadgen(program, "get=1,set=1", load, server.port));
         }
         // Two clients share the CPU, and feel one another.
         thread::scope(|scope| {
@@ -121,6 +121,14 @@ impl Generator {
             writing.join().map_err(|_| io::Error::other("the writer panicked"))??;
             reads.map(|(_, seen)| seen)
         })
+    }
+
+    /// Puts `load` on the cluster that a port belongs to; only `loadgen` can.
+    pub(crate) fn run_at(&self, load: Load, port: u16) -> io::Result<Seen> {
+        let Self::Loadgen(program) = self else {
+            return Err(io::Error::other("clusters are measured with loadgen: build it, too"));
+        };
+        loadgen(program, &format!("{}=1", load.verb.command()), load, port)
     }
 
     /// Puts `load` on `server` from `cpus` and measures.
@@ -138,7 +146,7 @@ impl Generator {
         let before = server.cpu_time()?;
         let seen = process::pinned(cpus, || match self {
             Self::Loadgen(program) => {
-                loadgen(program, &format!("{}=1", load.verb.command()), load, server)
+                loadgen(program, &format!("{}=1", load.verb.command()), load, server.port)
             }
             Self::RedisBenchmark(program) => redis_benchmark(program.clone(), load, server),
             Self::BuiltIn => built_in(load, server),
@@ -150,11 +158,11 @@ impl Generator {
 }
 
 /// What was seen is of the load's verb, whatever else is in the mix.
-fn loadgen(program: &Path, mix: &str, load: Load, server: &Running) -> io::Result<Seen> {
+fn loadgen(program: &Path, mix: &str, load: Load, port: u16) -> io::Result<Seen> {
     let report = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(program);
     command
-        .args(["--quiet", "--port", &server.port.to_string()])
+        .args(["--quiet", "--port", &port.to_string()])
         .args(["--connections", &CONNECTIONS.to_string()])
         .args(["--keys", &KEYS.to_string()])
         .args(["--value-bytes", &VALUE.len().to_string()])

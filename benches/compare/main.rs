@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 mod client;
+mod cluster;
 mod durable;
 mod load;
 mod long;
@@ -102,6 +103,12 @@ enum Part {
     Pubsub,
     /// What a bystander's slowest request takes while the server has something large to do.
     Stalls,
+    /// Three nodes beside one.
+    Cluster,
+    /// What a lost leader costs.
+    Failover,
+    /// CPU time of idle nodes.
+    ClusterIdle,
 }
 
 /// Which CPUs a server and its clients run on.
@@ -242,6 +249,15 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         Part::Long => long::table(setting, servers)?,
         Part::Pubsub => pubsub::table(setting, servers)?,
         Part::Stalls => stalls::table(setting, servers)?,
+        Part::Cluster | Part::Failover | Part::ClusterIdle
+            if !matches!(setting.fast_generator, Generator::Loadgen(_)) =>
+        {
+            progress("clusters: left out, there is no loadgen beside the server");
+            return Ok(None);
+        }
+        Part::Cluster => return cluster::speed(setting, servers),
+        Part::Failover => return cluster::failover(setting, servers),
+        Part::ClusterIdle => return cluster::idle(setting, servers),
     }))
 }
 

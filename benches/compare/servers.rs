@@ -114,6 +114,11 @@ impl Installed {
         self.name == OWN
     }
 
+    /// Its program.
+    pub(crate) fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Name and version.
     pub(crate) fn title(&self) -> String {
         format!("{} {}", self.name, self.version)
