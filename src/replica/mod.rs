@@ -136,8 +136,8 @@ pub struct Replica {
     staging: Option<Staging>,
     /// When leadership is given away, and by when it should have been taken.
     leaving_until: Option<MonoUs>,
-    /// Since when the replica that should lead could.
-    heir_ready_since: Option<MonoUs>,
+    /// Since when the replica that should lead could, and when it was last found to answer.
+    heir_ready: Option<(MonoUs, MonoUs)>,
     has_failed: bool,
 }
 
@@ -202,7 +202,7 @@ impl Replica {
             outgoing: None,
             staging: None,
             leaving_until: None,
-            heir_ready_since: None,
+            heir_ready: None,
             has_failed: false,
             options,
         };
@@ -466,7 +466,7 @@ impl Replica {
             self.outgoing = None;
             self.raw.mut_store().may_send_snapshot = true;
             self.leaving_until = None;
-            self.heir_ready_since = None;
+            self.heir_ready = None;
         }
         self.was_leader = is_leader;
     }
@@ -514,22 +514,25 @@ impl Replica {
             return;
         }
         let heir = self.heir();
-        let last = self.last().0;
-        let keeps_up =
-            self.is_serving()
-                && heir != self.options.node
-                && self.raw.raft.prs().get(heir.0).is_some_and(|progress| {
-                    progress.recent_active && progress.matched + SLACK >= last
-                });
-        if !keeps_up {
-            self.heir_ready_since = None;
+        let Some(answers) = self.keeps_up(heir).filter(|_| self.is_serving()) else {
+            self.heir_ready = None;
             return;
-        }
-        let since = *self.heir_ready_since.get_or_insert(now);
-        if now.0 - since.0 >= HEIR_PATIENCE_US {
-            self.heir_ready_since = None;
+        };
+        let (since, heard) = self.heir_ready.unwrap_or((now, now));
+        let heard = if answers { now } else { heard };
+        // The crate forgets once every election timeout who has answered, to see who does so again.
+        let is_silent = now.0 - heard.0 > self.options.election_timeout_ms * 1000;
+        self.heir_ready = Some((since, heard)).filter(|_| !is_silent);
+        if !is_silent && answers && now.0 - since.0 >= HEIR_PATIENCE_US {
+            self.heir_ready = None;
             self.hand_over(heir, now);
         }
+    }
+
+    /// Whether another replica has answered lately; nothing if it lacks too much to lead.
+    fn keeps_up(&self, node: NodeId) -> Option<bool> {
+        let progress = self.raw.raft.prs().get(node.0).filter(|_| node != self.options.node)?;
+        (progress.matched + SLACK >= self.last().0).then_some(progress.recent_active)
     }
 
     // --- entries -------------------------------------------------------------------------------

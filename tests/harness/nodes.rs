@@ -23,6 +23,15 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// As many nodes, none of which runs yet. The others reach them by these names or addresses, in turn.
     pub(crate) fn new(count: u16, shards: u16, hosts: &[&str]) -> Self {
+        Self::reached_by(count, shards, |_, to| hosts[(to - 1) % hosts.len()].to_owned())
+    }
+
+    /// As many nodes; `host` says by what name or address one reaches another.
+    pub(crate) fn reached_by(
+        count: u16,
+        shards: u16,
+        host: impl Fn(usize, usize) -> String,
+    ) -> Self {
         let folder = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
         let secret = folder.path().join("secret");
         std::fs::write(&secret, SECRET).expect("a file with the secret");
@@ -30,12 +39,14 @@ impl Nodes {
         let secret = secret.to_str().expect("a path that is text");
         let ports: Vec<_> =
             (0..count).map(|_| Arc::new(FreePorts::find(ports_of(shards)))).collect();
-        let peers = (1..).zip(&ports).zip(hosts.iter().cycle());
-        let peers = peers.map(|((id, ports), host): ((u32, _), _)| {
-            format!("{id}@{host}:{}@{}", ports.first, link_port(ports, shards))
-        });
-        let peers = peers.collect::<Vec<_>>().join(" ");
-        let launch = |(id, ports): (u32, &Arc<FreePorts>)| {
+        let peers = |from| {
+            let peer = |(to, ports): (usize, &Arc<FreePorts>)| {
+                let (host, link_port) = (host(from, to), link_port(ports, shards));
+                format!("{to}@{host}:{}@{link_port}", ports.first)
+            };
+            (1..).zip(&ports).map(peer).collect::<Vec<_>>().join(" ")
+        };
+        let launch = |(id, ports): (usize, &Arc<FreePorts>)| {
             let data = folder.path().join(format!("node-{id}"));
             std::fs::create_dir(&data).expect("a folder for data");
             Launch::shards(shards)
@@ -43,12 +54,33 @@ impl Nodes {
                 .dir(&data)
                 .on(ports.clone())
                 .flag("--node-id", &id.to_string())
-                .flag("--cluster-peers", &peers)
+                .flag("--cluster-peers", &peers(id))
                 .flag("--cluster-secret-file", secret)
         };
         let launches: Vec<Launch> = (1..).zip(&ports).map(launch).collect();
         let servers = launches.iter().map(|_| None).collect();
         Self { shards, ports, launches, servers, _folder: folder }
+    }
+
+    /// All write their logs with this `--durability`, from the next start on.
+    pub(crate) fn durable(mut self, durability: &'static str) -> Self {
+        self.launches = self.launches.into_iter().map(|it| it.durable(durability)).collect();
+        self
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.launches.len()
+    }
+
+    /// The common port of one, whether it runs or not.
+    pub(crate) fn port(&self, id: usize) -> u16 {
+        self.ports[id - 1].first
+    }
+
+    /// Takes the server of a node out, to end it in another way than by [`Server::kill`].
+    pub(crate) fn take(&mut self, id: usize) -> Server {
+        self.servers[id - 1].take().expect("it has been started")
     }
 
     /// Starts one, and waits until it accepts clients.
