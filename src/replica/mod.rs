@@ -474,17 +474,15 @@ impl Replica {
     /// Gives leadership to another replica that has everything, if there is one; for who is about to stop. True
     /// while it is on its way.
     pub fn resign(&mut self, now: MonoUs) -> bool {
-        let last = self.last().0;
-        let progress = self.raw.raft.prs();
-        let voters = &self.hard_state.voters;
-        let best = progress
-            .iter()
-            .filter(|(node, _)| **node != self.options.node.0 && voters.contains(&NodeId(**node)))
-            .filter(|(_, progress)| progress.recent_active && progress.matched + SLACK >= last)
-            .max_by_key(|(node, progress)| (progress.matched, **node));
-        if let Some((node, _)) = best {
-            let node = NodeId(*node);
-            self.hand_over(node, now);
+        let others = self.hard_state.voters.iter().filter_map(|node| {
+            let answers = self.keeps_up(*node)?;
+            Some((answers, self.raw.raft.prs().get(node.0)?.matched, *node))
+        });
+        match others.max() {
+            Some((true, _, node)) => self.hand_over(node, now),
+            // The crate has just forgotten who answers; it will know soon.
+            Some((false, ..)) => return self.is_leader(),
+            None => {}
         }
         self.leaving_until.is_some()
     }
