@@ -318,6 +318,8 @@ impl Keyspace {
         let options = KeyspaceOptions { slots: self.slots.clone(), seed, sequence: 0 };
         let mut fresh = Self::new(options);
         fresh.thresholds = self.thresholds;
+        // Whoever goes through this one's entries must not go on with the other's.
+        fresh.upheavals = self.upheavals + 1;
         fresh.take_settings_of(self);
         fresh
     }

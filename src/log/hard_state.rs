@@ -15,7 +15,8 @@
 //! 32  term        u64      the current term
 //! 40  vote        u64      whom this replica voted for in it; 0 for nobody
 //! 48  commit      u64      how far the log was known to be committed
-//! 56              8 bytes  zero
+//! 56  clean       u8       1: the replica was stopped cleanly, and has not been started since
+//! 57              7 bytes  zero
 //! 64  directory   16 bytes names the data directory
 //! 80              48 bytes zero
 //! 128 nodes       u64 each the voters, then the learners
@@ -57,6 +58,9 @@ pub struct HardState {
     pub vote: Option<NodeId>,
     /// How far the log was known to be committed; it may be further.
     pub commit: LogIndex,
+    /// Whether the replica was stopped cleanly and has not been started since: then it has all that it had told
+    /// others. A start says that it has been before the replica says anything else.
+    pub is_clean: bool,
     /// The nodes that vote.
     pub voters: Vec<NodeId>,
     /// The nodes that only learn.
@@ -64,11 +68,11 @@ pub struct HardState {
 }
 
 impl HardState {
-    /// One copy, and where in the file it belongs.
+    /// One copy.
     ///
     /// # Panics
     /// If there are more nodes than a cluster may have.
-    pub fn encode(&self) -> (u64, [u8; HARD_STATE_COPY_BYTES]) {
+    pub fn encode(&self) -> [u8; HARD_STATE_COPY_BYTES] {
         assert!(self.voters.len().max(self.learners.len()) <= NODES_MAX);
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).unwrap_or(u8::MAX);
         let mut page = [0; HARD_STATE_COPY_BYTES];
@@ -80,6 +84,7 @@ impl HardState {
         for (bytes, word) in page[16..56].chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
+        page[56] = u8::from(self.is_clean);
         page[64..80].copy_from_slice(&self.directory);
         let nodes = self.voters.iter().chain(&self.learners);
         for (bytes, node) in page[NODES_AT..].chunks_exact_mut(8).zip(nodes) {
@@ -87,7 +92,17 @@ impl HardState {
         }
         let crc = crc32c::crc32c(&page[12..]);
         page[8..12].copy_from_slice(&crc.to_le_bytes());
-        (self.generation % 2 * HARD_STATE_COPY_BYTES as u64, page)
+        page
+    }
+
+    /// Where the next copy goes: not over the one that counts.
+    fn next_offset(bytes: &[u8]) -> u64 {
+        let copies = bytes.chunks_exact(HARD_STATE_COPY_BYTES).map(Self::decode_copy);
+        let newest = copies
+            .enumerate()
+            .filter_map(|(at, copy)| Some((copy?.generation, at)))
+            .max();
+        if matches!(newest, Some((_, 0))) { HARD_STATE_COPY_BYTES as u64 } else { 0 }
     }
 
     /// The newer of the whole copies in the bytes of the file; none if there is none.
@@ -115,12 +130,13 @@ impl HardState {
             term: Term(word(2)),
             vote: Some(NodeId(word(3))).filter(|node| node.0 > 0),
             commit: LogIndex(word(4)),
+            is_clean: page[56] == 1,
             learners: nodes[voters..].to_vec(),
             voters: nodes[..voters].to_vec(),
         };
         let numbers = [state.generation, state.term.0, state.commit.0];
         let is_possible = state.node.0 > 0 && numbers.iter().all(|it| *it < NUMBERS_END);
-        (state.encode().1[..] == *page && is_possible).then_some(state)
+        (state.encode()[..] == *page && is_possible).then_some(state)
     }
 
     /// The hard state in a folder; none if no replica has been there.
@@ -142,9 +158,11 @@ impl HardState {
     /// # Errors
     /// The system's.
     pub fn save(&self, directory: &mut impl Directory) -> io::Result<()> {
-        let is_new = match directory.read(HARD_STATE_NAME) {
-            Ok(content) => content.len() < 2 * HARD_STATE_COPY_BYTES,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        let (is_new, offset) = match directory.read(HARD_STATE_NAME) {
+            Ok(content) => {
+                (content.len() < 2 * HARD_STATE_COPY_BYTES, Self::next_offset(&content))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (true, 0),
             Err(error) => return Err(error),
         };
         // A file without a whole copy is damage, so it gets its name when it has one.
@@ -152,8 +170,8 @@ impl HardState {
         if is_new {
             directory.create(name, 2 * HARD_STATE_COPY_BYTES as u64, false)?;
         }
-        let (offset, page) = self.encode();
-        directory.write(name, offset, &page)?;
+        let offset = if is_new { 0 } else { offset };
+        directory.write(name, offset, &self.encode())?;
         directory.sync(name)?;
         if !is_new {
             return Ok(());

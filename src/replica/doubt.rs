@@ -61,6 +61,11 @@ impl Doubt {
         }
     }
 
+    /// A node votes: it is not in doubt.
+    pub(super) fn believe(&mut self, node: NodeId) {
+        self.others.remove(&node);
+    }
+
     /// All that was ever told to be here is gone.
     pub(super) fn begin(&mut self, term: Term) {
         (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
@@ -140,7 +145,9 @@ impl Replica {
     /// A leader has told how far this replica must come.
     pub(super) fn note_goal(&mut self, from: NodeId, term: Term, index: LogIndex) {
         if term == self.term() && from.0 == self.raw.raft.leader_id {
-            if index < self.committed() {
+            // A committed entry of this term is the leader's own: then it is the word that is late.
+            let of_committed = self.term_of(self.committed()).unwrap_or_default();
+            if index < self.committed() && of_committed < term {
                 return self.begin_afresh();
             }
             self.doubt.goal = Some((term, index));

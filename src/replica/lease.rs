@@ -32,8 +32,8 @@ pub(super) struct Lease {
 impl Lease {
     /// A lease of a replica whose ticks take `tick_us`, and which votes again after `ticks` of them.
     pub(super) fn new(tick_us: u64, ticks: u64) -> Self {
-        // The first tick may come at once.
-        let promised_us = ticks.saturating_sub(1) * tick_us;
+        // The first tick may come in the same turn as the sign, and the next right after.
+        let promised_us = ticks.saturating_sub(2) * tick_us;
         Self { length_us: promised_us - promised_us / DRIFT, ..Self::default() }
     }
 
@@ -81,11 +81,11 @@ mod tests {
         let first = lease.send(MonoUs(1_000_000));
         let second = lease.send(MonoUs(1_050_000));
         lease.answered(first);
-        // Eleven ticks less a tenth.
-        assert_eq!(lease.until(), MonoUs(1_247_500));
+        // Ten ticks less a tenth.
+        assert_eq!(lease.until(), MonoUs(1_225_000));
         lease.answered(second);
         lease.answered(first);
-        assert_eq!(lease.until(), MonoUs(1_297_500));
+        assert_eq!(lease.until(), MonoUs(1_275_000));
         let third = lease.send(MonoUs(2_000_000));
         lease.end();
         lease.answered(third);

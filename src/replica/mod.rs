@@ -134,8 +134,12 @@ pub struct Replica {
     transfers: u64,
     outgoing: Option<Outgoing>,
     staging: Option<Staging>,
-    /// When leadership is given away, and by when it should have been taken.
+    /// By when leadership, which is given away, should have been taken.
     leaving_until: Option<MonoUs>,
+    /// Who is to have it, as long as he has not been told.
+    successor: Option<NodeId>,
+    /// Ticks for which this replica votes for nobody, because a leader counts on it.
+    promised_ticks: u64,
     /// Since when the replica that should lead could, and when it was last found to answer.
     heir_ready: Option<(MonoUs, MonoUs)>,
     has_failed: bool,
@@ -157,7 +161,7 @@ impl Replica {
         options: ReplicaOptions,
         restored: Restored,
     ) -> Result<Self, String> {
-        let Restored { hard_state, applied, entries, is_doubtful } = restored;
+        let Restored { mut hard_state, applied, entries, is_doubtful } = restored;
         let mut tail =
             Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state));
         for (start, entry) in entries {
@@ -172,6 +176,9 @@ impl Replica {
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
         let raw = raw_node(&options, election_ticks, applied.0, tail)?;
         let is_first = hard_state.generation == 0;
+        let is_doubtful = is_doubtful || !hard_state.is_clean;
+        hard_state.is_clean = false;
+        hard_state.generation += 1;
         let mut replica = Self {
             shard,
             raw,
@@ -189,8 +196,8 @@ impl Replica {
             doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
             election_ticks,
+            held: Held::new(&hard_state),
             hard_state,
-            held: Held::default(),
             outbox: Vec::new(),
             orders: Vec::new(),
             synced: BTreeMap::new(),
@@ -202,6 +209,8 @@ impl Replica {
             outgoing: None,
             staging: None,
             leaving_until: None,
+            successor: None,
+            promised_ticks: 0,
             heir_ready: None,
             has_failed: false,
             options,
@@ -242,7 +251,12 @@ impl Replica {
 
     /// The node that leads, if it is known.
     pub fn leader(&self) -> Option<NodeId> {
-        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0)
+        Some(NodeId(self.raw.raft.leader_id)).filter(|leader| leader.0 != 0 && !self.has_failed)
+    }
+
+    /// Takes no part any more: what this replica says might not be true after the next start.
+    pub(crate) fn fail(&mut self) {
+        self.has_failed = true;
     }
 
     /// The current term.
@@ -362,8 +376,9 @@ impl Replica {
         self.next_tick = MonoUs(now.0 + self.tick_us);
         self.ticks += 1;
         self.doubt.tick();
+        self.promised_ticks = self.promised_ticks.saturating_sub(1);
         // Who has no keyspace to serve with leads all the same if nobody else has as much of the log.
-        if self.is_leader() || self.doubt.may_vote() {
+        if self.is_leader() || self.doubt.may_vote() && self.may_campaign() {
             self.raw.tick();
             self.set_timeout();
         } else {
@@ -372,6 +387,10 @@ impl Replica {
             raft.election_elapsed = (raft.election_elapsed + 1).min(raft.election_timeout());
         }
         if self.ticks.is_multiple_of(TICKS_PER_HEARTBEAT) {
+            // What was said of the disk may have been lost with a link.
+            if self.sync_wanted > self.synced(self.durable) {
+                self.sync_asked = LogIndex(0);
+            }
             self.send_round(now);
             self.tell_doubt();
         }
@@ -402,6 +421,11 @@ impl Replica {
         !self.is_tainted && self.staging.is_none()
     }
 
+    /// Whether the crate can look at all that it takes for not applied, which it does before it campaigns.
+    fn may_campaign(&self) -> bool {
+        self.raw.raft.raft_log.applied >= self.raw.store().base().0
+    }
+
     /// The replica that should lead, so that every node leads as many shards.
     fn heir(&self) -> NodeId {
         let voters = &self.hard_state.voters;
@@ -426,13 +450,16 @@ impl Replica {
     /// Ends a reign that is over; true if one has ended. The shard makes no more changes then, and changes that
     /// are in no entry yet are lost (`lost`).
     pub(crate) fn end_reign(&mut self, lost: bool) -> bool {
-        let is_over = !self.is_leader() || self.leaving_until.is_some();
+        // Whoever leaves of his own will proposes everything first.
+        let leaves = self.leaving_until.is_some() && !lost;
+        let is_over = !self.is_leader() || self.has_failed || leaves;
         if !self.is_serving() || !is_over {
             return false;
         }
         self.reign += 1;
         self.lease.end();
         self.is_tainted |= lost;
+        self.let_go();
         true
     }
 
@@ -465,7 +492,7 @@ impl Replica {
             self.lease.end();
             self.outgoing = None;
             self.raw.mut_store().may_send_snapshot = true;
-            self.leaving_until = None;
+            (self.leaving_until, self.successor) = (None, None);
             self.heir_ready = None;
         }
         self.was_leader = is_leader;
@@ -493,7 +520,18 @@ impl Replica {
         }
         let timeout_us = self.options.election_timeout_ms * 1000;
         self.leaving_until = Some(MonoUs(now.0 + timeout_us));
-        self.raw.transfer_leader(to.0);
+        self.successor = Some(to);
+        self.let_go();
+    }
+
+    /// Lets the successor have leadership, once the reign has ended and all of it is in entries: who gives it away
+    /// takes no proposals.
+    fn let_go(&mut self) {
+        if !self.is_serving()
+            && let Some(to) = self.successor.take()
+        {
+            self.raw.transfer_leader(to.0);
+        }
     }
 
     /// Moves leadership to the replica that should have it, once that has kept up for a while. If it is not
@@ -501,7 +539,7 @@ impl Replica {
     /// asks nobody whether there is a leader.
     fn look_after_heir(&mut self, now: MonoUs) {
         if self.leaving_until.is_some_and(|until| now >= until) {
-            self.leaving_until = None;
+            (self.leaving_until, self.successor) = (None, None);
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, raft::INVALID_ID);
             self.set_timeout();
@@ -543,7 +581,7 @@ impl Replica {
         // A snapshot that has seen more than there is an entry for ends when there is one, and nothing may be committed
         // before that.
         let is_awaited = self.outgoing.as_ref().is_some_and(|it| it.has_seen_beyond(self.last()));
-        is_leader && (has_room || is_awaited)
+        is_leader && (has_room || is_awaited || self.leaving_until.is_some())
     }
 
     /// Makes changes the next entry; false if this replica turns out not to lead any more.
@@ -650,6 +688,7 @@ impl Replica {
             }
             Body::WantSync { term, index } => {
                 let is_leader = from.0 == self.raw.raft.leader_id;
+                self.synced_told.0 = Term(0);
                 return Some(index).filter(|_| is_leader && term == self.term());
             }
             Body::Restarted { term, last } => self.note_restarted(from, term, last),
@@ -673,7 +712,8 @@ impl Replica {
         if asks_for_vote && !self.doubt.may_vote() {
             return;
         }
-        if kind == MessageType::MsgTimeoutNow && !(self.can_serve() && self.doubt.may_vote()) {
+        let may_lead = || self.can_serve() && self.doubt.may_vote() && self.may_campaign();
+        if kind == MessageType::MsgTimeoutNow && !may_lead() {
             return;
         }
         if guard::denies_committed(&self.raw, &message) {
@@ -688,8 +728,21 @@ impl Replica {
             tracing::debug!(shard = self.shard.0, node = from.0, ?kind, "a message can't be true");
             return;
         }
+        if asks_for_vote {
+            // Who asks for votes is in doubt no more.
+            self.doubt.believe(from);
+        }
+        let is_promised = asks_for_vote && self.promised_ticks > 0;
+        if is_promised && message.context != raft::CAMPAIGN_TRANSFER {
+            return;
+        }
+        let is_sign = matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat);
+        let term = message.term;
         // A message that is late changes nothing; what else it says is the crate's to judge.
         let _ = self.raw.step(message);
+        if is_sign && term == self.raw.raft.term && self.raw.raft.leader_id == from.0 {
+            self.promised_ticks = self.election_ticks;
+        }
         self.set_timeout();
     }
 

@@ -34,6 +34,16 @@ pub(super) struct Held {
     saving: Option<u64>,
     /// The last that has been.
     saved: u64,
+    /// The one that says that the replica has been started: nothing leaves before it is there.
+    first: u64,
+}
+
+impl Held {
+    /// What a start has to save before anything else.
+    pub(super) fn new(first: &HardState) -> Self {
+        let first_generation = first.generation;
+        Self { wanted: Some(first.clone()), first: first_generation, ..Self::default() }
+    }
 }
 
 #[derive(Debug)]
@@ -84,6 +94,7 @@ impl Replica {
             self.raw.mut_store().truncate(index.0);
             self.orders.push(LogOrder::Cut(index, before));
             self.durable = self.durable.min(LogIndex(index.0 - 1));
+            self.agreed.1 = self.agreed.1.min(LogIndex(index.0 - 1));
             self.is_tainted |= index <= self.applied.max(self.overlap);
         }
         for entry in entries {
@@ -131,7 +142,8 @@ impl Replica {
             }
         }
         // Behind one that is being saved.
-        self.held.queue.back().map_or(self.held.saved, |last| last.needs)
+        let start = self.held.saved.max(self.held.first);
+        self.held.queue.back().map_or(start, |last| last.needs)
     }
 
     /// Lets go what need not wait any more.
@@ -158,9 +170,13 @@ impl Replica {
             // The crate has only the head of it.
             MessageType::MsgSnapshot => return self.begin_raft_transfer(to, &message),
             MessageType::MsgAppendResponse if !message.reject => {
-                let term = self.term();
-                let before = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
-                self.agreed = (term, before.max(LogIndex(message.index)));
+                // It may have been held back until long after.
+                let (term, index) = (Term(message.term), LogIndex(message.index));
+                if term > self.agreed.0 {
+                    self.agreed = (term, index);
+                } else if term == self.agreed.0 {
+                    self.agreed.1 = self.agreed.1.max(index);
+                }
             }
             _ => {}
         }
@@ -186,7 +202,9 @@ impl Replica {
     pub(crate) fn hard_state_saved(&mut self, is_saved: bool) {
         let Some(generation) = self.held.saving.take() else { return };
         if !is_saved {
-            self.has_failed = true;
+            // Nothing relies on a note of the commit index, which is written again soon.
+            let is_needed = self.held.queue.iter().any(|ready| ready.needs > self.held.saved);
+            self.has_failed |= is_needed;
             return;
         }
         self.held.saved = generation;
@@ -201,6 +219,18 @@ impl Replica {
             let needs = self.hard_state.generation;
             self.held.queue.push_back(HeldReady { number: 0, needs, messages: Vec::new() });
         }
+    }
+
+    /// Takes no part any more, and notes that what is on disk is all that others were told of, if it is; true once that
+    /// is done.
+    pub(crate) fn close(&mut self, is_clean: bool) -> bool {
+        self.fail();
+        if is_clean && !self.hard_state.is_clean {
+            self.hard_state.is_clean = true;
+            self.hard_state.generation += 1;
+            self.held.wanted = Some(self.hard_state.clone());
+        }
+        self.held.wanted.is_none() && self.held.saving.is_none()
     }
 
     /// Notes, for a start after a crash, how far the log is committed: no further than it is on disk, since it may hold

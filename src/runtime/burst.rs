@@ -237,6 +237,9 @@ impl Core<'_> {
         id: ShardId,
     ) -> bool {
         let Some(shard) = self.shards.borrow_again(id) else { return false };
+        if !shard.is_serving() {
+            return false;
+        }
         let Burst { requests, places, ranges, .. } = burst;
         let Connection { output, session, .. } = connection;
         let (out, db, now) = (output.tail(), session.db, self.engine.now);
@@ -275,7 +278,10 @@ impl Core<'_> {
             }
             replies.push_fields(out, (number, opcode, status), id, version);
         }
-        if waits && has_to_wait {
+        if shard.is_replicated() {
+            // Gets wait as well: what they have read may not be committed.
+            self.engine.gate_replica(shard, waits && has_to_wait);
+        } else if waits && has_to_wait {
             self.engine.gate_all(shard);
         }
         if let Some(holder) = self.shards.end_borrow(id) {

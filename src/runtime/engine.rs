@@ -459,7 +459,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Has the reply of a command wait until what it has read and written is certain.
-    fn gate_replica(&mut self, shard: &mut Shard, on_disk: bool) {
+    pub(crate) fn gate_replica(&mut self, shard: &mut Shard, on_disk: bool) {
         let Some(awaited) = shard.awaited(on_disk) else { return };
         // What was refused because this replica does not lead says nothing that could be wrong.
         let is_certain = !shard.is_serving() || awaited.is_certain(self.mono_now());

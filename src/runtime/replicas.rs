@@ -115,7 +115,9 @@ impl Core<'_> {
         let now = self.engine.now;
         for (from, message) in std::mem::take(&mut self.replicas.waiting) {
             let ShardMessage { shard: id, body } = message;
-            match self.shards.borrow_again(id) {
+            // What comes behind a message that has to wait waits as well.
+            let waits = self.replicas.waiting.iter().any(|(_, message)| message.shard == id);
+            match self.shards.borrow_again(id).filter(|_| !waits) {
                 Some(shard) => shard.receive(from, body, now),
                 None => self.replicas.waiting.push((from, ShardMessage { shard: id, body })),
             }

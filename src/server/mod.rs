@@ -269,6 +269,7 @@ fn recovering_replica(
         term: Term(0),
         vote: None,
         commit: LogIndex(0),
+        is_clean: false,
         voters,
         learners: Vec::new(),
     });

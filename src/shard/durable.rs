@@ -175,7 +175,8 @@ impl Shard {
     /// Whether so many changes wait for the disk that more should wait.
     #[inline]
     pub fn is_behind(&self) -> bool {
-        self.log.is_some() && self.keyspace.changes_len() > LOG_WAITING_BYTES_MAX
+        let waiting = self.keyspace.changes_len() + self.unwritten_bytes();
+        self.log.is_some() && waiting > LOG_WAITING_BYTES_MAX
     }
 
     /// Notes that somebody waits for all changes so far to be on disk; answers the record to wait for. None
@@ -295,6 +296,10 @@ impl Shard {
     fn step_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let seen = self.seen_by_keyspace();
         let Some(log) = &mut self.log else { return };
+        if seen.is_none() && log.stream.snapshot().is_some() {
+            // The keyspace has seen what never happened.
+            return log.stream.abandon_snapshot(effects);
+        }
         // The snapshot's first record is the next: all changes before are in the keyspace and in records.
         if log.wants_snapshot
             && self.keyspace.changes_len() == 0
@@ -397,7 +402,10 @@ impl Shard {
         }
         log.refusal = Some(Refusal::Stopping);
         // A stop that calls itself clean would end the doubt.
-        has_doubt || log.stream.close_cleanly(effects)
+        if !has_doubt && !log.stream.close_cleanly(effects) {
+            return false;
+        }
+        self.close_replica(!has_doubt, effects)
     }
 
     fn step_for_close(&mut self, now: Now, effects: &mut Vec<Effect>) {

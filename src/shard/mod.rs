@@ -173,6 +173,9 @@ impl Shard {
     /// Evicts a little if the shard is over its limit, as after a `CONFIG SET maxmemory`. True if it
     /// still is and there may be more to evict.
     fn evict_some(&mut self, now: Now) -> bool {
+        if !self.is_serving() {
+            return false;
+        }
         let mut left = EVICT_BUDGET;
         let before = self.keyspace.memory().total_bytes();
         while self.is_over_limit() && left > 0 {
@@ -258,6 +261,10 @@ impl Shard {
         let command = call.entry.command;
         if command.keys == Keys::None {
             return true;
+        }
+        if !self.is_serving() {
+            // It is refused, and a look at the keys would remove what has expired.
+            return false;
         }
         let mut bytes = 0;
         for position in command.keys.positions(args) {

@@ -10,7 +10,7 @@ impl Shard {
     /// Whether a write needs no room made for it first, and can be given `durability`, if any is asked for.
     #[inline]
     pub fn has_room(&self, durability: Option<Durability>) -> bool {
-        !self.is_over_limit() && self.check_log(durability).is_ok()
+        self.is_serving() && !self.is_over_limit() && self.check_log(durability).is_ok()
     }
 
     /// What `get` of the binary protocol finds.

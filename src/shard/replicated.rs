@@ -16,7 +16,7 @@ use super::durable::Durable;
 use super::{Error, Shard, payload};
 use crate::cache::Saved;
 use crate::limits::{
-    LOG_SHORT_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS, SNAPSHOT_PART_BYTES,
+    LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS, SNAPSHOT_PART_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
 use crate::node::replica_stats::{Published, Quorum};
@@ -160,6 +160,12 @@ impl Shard {
             }
             return;
         }
+        // A disk that is slower than the network: what it can't take is sent again.
+        if replicated.unwritten_bytes > LOG_WAITING_BYTES_MAX
+            && matches!(&body, Body::Raft(message) if !message.entries.is_empty())
+        {
+            return;
+        }
         let wanted = replicated.replica.receive(from, body, now.mono);
         if let (Some(wanted), Some(log)) = (wanted, &mut self.log) {
             log.wanted = log.wanted.max(wanted.min(replicated.replica.last()));
@@ -209,8 +215,13 @@ impl Shard {
     /// The log that was asked for with [`Effect::StartOver`].
     pub fn restart_log(&mut self, mut stream: Stream) {
         let (Some(replicated), Some(log)) = (&mut self.replicated, &mut self.log) else { return };
-        let Some((index, _)) = replicated.restart.take() else { return };
+        let Some((index, term)) = replicated.restart.take() else { return };
         replicated.is_restart_asked = false;
+        if stream.last_index() != index {
+            // Another has been asked for meanwhile.
+            replicated.restart = Some((index, term));
+            return;
+        }
         stream.replicate(index, Vec::new());
         log.stream = stream;
         log.wanted = LogIndex(0);
@@ -224,6 +235,15 @@ impl Shard {
     }
 
     // --- a step --------------------------------------------------------------------------------------
+
+    /// Ends the replica, whose log is closed; true once it is.
+    pub(super) fn close_replica(&mut self, is_clean: bool, effects: &mut Vec<Effect>) -> bool {
+        let Some(replicated) = &mut self.replicated else { return true };
+        let is_closed = replicated.replica.close(is_clean);
+        let state = replicated.replica.take_hard_state();
+        effects.extend(state.map(|state| Effect::SaveHardState(Box::new(state))));
+        is_closed
+    }
 
     /// Whether the replica has something to do now.
     #[inline]
@@ -261,6 +281,11 @@ impl Shard {
         self.replicated.as_ref().is_some_and(|it| it.replica.has_doubt())
     }
 
+    /// Bytes of entries that are not records yet.
+    pub(super) fn unwritten_bytes(&self) -> usize {
+        self.replicated.as_ref().map_or(0, |it| it.unwritten_bytes)
+    }
+
     /// Bytes of memory for entries and messages.
     pub(super) fn replica_memory_bytes(&self) -> usize {
         self.replicated.as_ref().map_or(0, |it| it.replica.memory_bytes() + it.unwritten_bytes)
@@ -273,6 +298,10 @@ impl Shard {
             return;
         };
         let it = &mut *replicated;
+        if log.stream.has_failed() {
+            // What it has in memory it would not have after the next start: others shall lead, and count on others.
+            it.replica.fail();
+        }
         self.propose(it, now);
         it.replica.advance(it.durable(&log));
         self.follow_reign(it, &mut log, now, effects);
@@ -395,6 +424,7 @@ fn carry_out_orders(it: &mut Replicated, log: &mut Durable, effects: &mut Vec<Ef
             LogOrder::Cut(index, before) => cut(it, log, (index, before), effects),
             LogOrder::Restart(index, term) => {
                 (it.unwritten_bytes, it.restart) = (0, Some((index, term)));
+                it.is_restart_asked = false;
                 it.unwritten.clear();
                 log.wants_snapshot = false;
                 log.stream.abandon_snapshot(effects);

@@ -223,6 +223,7 @@ fn first_hard_state(node: NodeId, nodes: usize) -> HardState {
         term: Term(0),
         vote: None,
         commit: LogIndex(0),
+        is_clean: false,
         voters: (1..=nodes as u64).map(NodeId).collect(),
         learners: Vec::new(),
     }
