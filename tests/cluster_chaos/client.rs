@@ -7,9 +7,10 @@ use crate::harness::client::{Client, encode};
 use crate::harness::random::Random;
 use crate::harness::value::Value;
 
-/// How long it waits for a reply: longer than a heartbeat takes, and not so long that little is seen of what happens
-/// while a node is frozen.
-const REPLY: Duration = Duration::from_millis(700);
+/// How long it waits for a reply mostly: not so long that little is seen of what happens while a node is frozen.
+const REPLY: Duration = Duration::from_millis(300);
+/// How long it waits sometimes: so long that it hears what a node says that was frozen.
+const LATE_REPLY: Duration = Duration::from_secs(3);
 /// How long it looks for a node that takes a call.
 const SEARCH: Duration = Duration::from_secs(2);
 
@@ -86,7 +87,9 @@ impl Follower {
 
     /// The node that it asked last is not asked first the next time.
     fn lose(&mut self, shard: u16, outcome: Outcome) -> Outcome {
-        self.guesses[usize::from(shard)] = *self.random.pick(&self.ports);
+        let guess = &mut self.guesses[usize::from(shard)];
+        let others: Vec<u16> = self.ports.iter().copied().filter(|port| port != guess).collect();
+        *guess = *self.random.pick(&others);
         outcome
     }
 
@@ -104,8 +107,10 @@ impl Follower {
             // It has sent part of it at most, or so much that somebody may have read it.
             return Outcome::Unknown;
         }
-        let Ok(reply) = client.read_within(REPLY) else { return Outcome::Unknown };
-        let closes = matches!(&reply, Value::Error(error) if error.ends_with("Closing the connection."));
+        let limit = if self.random.one_in(8) { LATE_REPLY } else { REPLY };
+        let Ok(reply) = client.read_within(limit) else { return Outcome::Unknown };
+        let closes =
+            matches!(&reply, Value::Error(error) if error.ends_with("Closing the connection."));
         if !closes {
             self.connections.push((port, client));
         }

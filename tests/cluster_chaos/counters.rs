@@ -13,16 +13,21 @@ pub(crate) struct Increment {
 
 /// What is wrong with these, all of a counter that was 0 at first, and stood at `last` when all were over.
 pub(crate) fn fault(calls: &[Increment], last: i64) -> Option<String> {
-    let mut answered: Vec<(u64, u64, i64)> =
-        calls.iter().filter_map(|it| it.answer.map(|(over, value)| (it.sent, over, value))).collect();
-    let values: BTreeSet<i64> = answered.iter().map(|(.., value)| *value).collect();
-    if values.len() < answered.len() {
-        return Some("a value was answered twice".to_owned());
+    let mut answered: Vec<(u64, u64, i64)> = calls
+        .iter()
+        .filter_map(|it| it.answer.map(|(over, value)| (it.sent, over, value)))
+        .collect();
+    let mut values = BTreeSet::new();
+    if let Some((.., twice)) = answered.iter().find(|(.., value)| !values.insert(*value)) {
+        return Some(format!("{twice} was answered twice"));
     }
     let bounds = answered.len()..=calls.len();
     let is_last = values.last().is_none_or(|highest| *highest <= last);
     if !usize::try_from(last).is_ok_and(|last| bounds.contains(&last)) || !is_last {
-        return Some(format!("it is {last} after {bounds:?} calls, the highest {:?}", values.last()));
+        return Some(format!(
+            "it is {last} after {bounds:?} calls, the highest {:?}",
+            values.last()
+        ));
     }
     answered.sort_unstable_by_key(|(.., value)| *value);
     let mut latest_sent = 0;

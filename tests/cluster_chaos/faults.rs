@@ -8,7 +8,7 @@ use crate::harness::server::skip_on_other_server;
 use crate::harness::{number_from_env, wait_until};
 use crate::load::Load;
 use crate::network::{Network, Wire, host};
-use crate::replicas::{wait_until_caught_up, wait_until_equal};
+use crate::replicas::{leader, wait_until_caught_up, wait_until_equal};
 use crate::{RECOVERY, UNAVAILABLE_MAX, alone, random};
 
 const SHARDS: u16 = 2;
@@ -23,14 +23,22 @@ enum Fault {
     Freeze,
     /// Stopped as an operator does, and started again.
     Stop,
+    /// `kill -9` of all nodes, where that loses nothing; and all are started again.
+    KillAll,
+    /// `kill -9`, all its files are gone, and it is started again.
+    Bereave,
     /// Its wires to some others don't carry what they should.
     Cut { says: bool, hears: bool, others: usize, wire: Wire },
 }
 
 impl Fault {
-    fn any(random: &mut Random) -> Self {
-        match random.below(8) {
+    fn any(random: &mut Random, durability: &str) -> Self {
+        if durability == "sync" && random.one_in(8) {
+            return Self::KillAll;
+        }
+        match random.below(9) {
             0 | 1 => Self::Kill,
+            8 => Self::Bereave,
             2 | 3 => Self::Freeze,
             4 => Self::Stop,
             _ => {
@@ -46,15 +54,17 @@ impl Fault {
     fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
+            Self::KillAll => "kill of all",
             Self::Freeze => "freeze",
             Self::Stop => "stop",
+            Self::Bereave => "loss of files",
             Self::Cut { .. } => "cut",
         }
     }
 
     fn lasts_ms(self, random: &mut Random) -> u64 {
         match self {
-            Self::Kill | Self::Stop => random.below(1500),
+            Self::Kill | Self::KillAll | Self::Bereave | Self::Stop => random.below(1500),
             Self::Freeze => 50 + random.below(2000),
             Self::Cut { .. } => 200 + random.below(3500),
         }
@@ -82,6 +92,14 @@ impl Scene {
         Self { nodes, network, load, random, gaps: Vec::new() }
     }
 
+    /// A node, more often than not one that leads a shard.
+    fn victim(&mut self) -> usize {
+        let any = 1 + self.random.index(NODES);
+        let shard = self.random.index(usize::from(SHARDS));
+        let leads = leader(&self.nodes, &[1, 2, 3], shard).filter(|_| !self.random.one_in(3));
+        leads.unwrap_or(any)
+    }
+
     /// Lets something happen to a node, and ends it.
     fn suffer(&mut self, fault: Fault, id: usize) {
         let ms = fault.lasts_ms(&mut self.random);
@@ -95,6 +113,11 @@ impl Scene {
     fn begin(&mut self, fault: Fault, id: usize) {
         match fault {
             Fault::Kill => self.nodes.server(id).kill(),
+            Fault::KillAll => {
+                (1..=NODES).for_each(|id| self.nodes.server(id).signal("KILL"));
+                (1..=NODES).for_each(|id| self.nodes.server(id).kill());
+            }
+            Fault::Bereave => self.nodes.lose_files(id),
             Fault::Freeze => self.nodes.server(id).signal("STOP"),
             Fault::Stop => drop(self.nodes.take(id).stop()),
             Fault::Cut { says, hears, others, wire } => {
@@ -112,7 +135,8 @@ impl Scene {
 
     fn end(&mut self, fault: Fault, id: usize) {
         match fault {
-            Fault::Kill | Fault::Stop => drop(self.nodes.start(id)),
+            Fault::Kill | Fault::Bereave | Fault::Stop => drop(self.nodes.start(id)),
+            Fault::KillAll => self.nodes.start_all(),
             Fault::Freeze => self.nodes.server(id).signal("CONT"),
             Fault::Cut { .. } => self.network.mend(),
         }
@@ -145,10 +169,12 @@ impl Scene {
         self.read_everywhere();
         wait_until_equal(&self.nodes, RECOVERY);
         self.load.check();
-        for name in ["kill", "freeze", "stop", "cut"] {
+        for name in ["kill", "kill of all", "loss of files", "freeze", "stop", "cut"] {
             let gaps = self.gaps.iter().filter(|(of, _)| *of == name).map(|(_, gap)| *gap);
             let (count, longest) = (gaps.clone().count(), gaps.max().unwrap_or_default());
-            println!("longest time without a write in {count} × {name}: {longest:?}");
+            if count > 0 {
+                println!("longest time without a write in {count} × {name}: {longest:?}");
+            }
         }
     }
 }
@@ -165,13 +191,18 @@ fn whatever_happens_to_one_node_clients_see_one_history() {
     let mut scene = Scene::new(durability, random);
     let seconds = number_from_env("RINGMAIN_CHAOS_SECONDS").unwrap_or(20);
     let begun = Instant::now();
+    let mut is_well = true;
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let fault = Fault::any(&mut scene.random);
-        let id = 1 + scene.random.index(NODES);
-        let began = scene.load.now();
+        let fault = Fault::any(&mut scene.random, durability);
+        if fault == Fault::Bereave && !is_well {
+            // Only one at a time may have lost what it once had.
+            wait_until_caught_up(&scene.nodes, RECOVERY);
+        }
+        let (id, began) = (scene.victim(), scene.load.now());
         scene.suffer(fault, id);
         // Where a write counts once it is on disk at a majority, the next may die before this one has come back.
-        if durability != "sync" || !scene.random.one_in(3) {
+        is_well = durability != "sync" || fault == Fault::Bereave || !scene.random.one_in(3);
+        if is_well {
             scene.recover(fault, began);
         }
     }
@@ -187,9 +218,10 @@ fn nodes_are_restarted_one_after_another_and_nothing_is_lost() {
     let mut scene = Scene::new("async", random());
     let began = scene.load.now();
     for id in 1..=NODES {
+        let begun = scene.load.now();
         scene.begin(Fault::Stop, id);
         scene.end(Fault::Stop, id);
-        scene.recover(Fault::Stop, scene.load.now());
+        scene.recover(Fault::Stop, begun);
     }
     let longest = scene.load.longest_gap(began, scene.load.now());
     println!("longest time without a write in a rolling restart: {longest:?}");

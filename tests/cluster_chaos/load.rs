@@ -139,7 +139,7 @@ impl Load {
             let last = number(&follower.insist(of, &["GET", key], crate::RECOVERY));
             let last = i64::try_from(last.unwrap_or(0)).expect("a small number");
             if let Some(fault) = counters::fault(calls, last) {
-                panic!("{key}: {fault}: {calls:?}");
+                panic!("{key}: {fault}");
             }
         }
         let calls: usize = seen.registers.values().map(Vec::len).sum();
@@ -182,8 +182,13 @@ fn explain(key: &str, calls: &[Call]) -> String {
     let from = count.saturating_sub(25);
     let lines: Vec<String> = answered[from..count].iter().map(|it| format!("  {it:?}")).collect();
     let sent_by = answered[count - 1].sent;
-    let unknown: Vec<String> =
-        unknown.iter().filter(|it| it.sent <= sent_by).rev().take(8).map(|it| format!("  {it:?}")).collect();
+    let unknown: Vec<String> = unknown
+        .iter()
+        .filter(|it| it.sent <= sent_by)
+        .rev()
+        .take(8)
+        .map(|it| format!("  {it:?}"))
+        .collect();
     format!("{key}:\n{}\n without answer:\n{}", lines.join("\n"), unknown.join("\n"))
 }
 

@@ -49,7 +49,8 @@ impl Network {
                 let target = nodes.link_address(to, core);
                 let own = SocketAddr::from((proxy_ip(from, to), target.port()));
                 let listener = TcpListener::bind(own).expect("a loopback address");
-                let proxy = Arc::new(Proxy { own, target, inner: Mutex::default(), news: Condvar::new() });
+                let proxy =
+                    Arc::new(Proxy { own, target, inner: Mutex::default(), news: Condvar::new() });
                 network.proxies.push((from, to, Arc::clone(&proxy)));
                 network.threads.push(std::thread::spawn(move || accept(&proxy, &listener)));
             }

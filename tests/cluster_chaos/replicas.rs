@@ -110,7 +110,6 @@ fn is_led(now: &[Vec<Replica>]) -> bool {
 
 fn have_applied(now: &[Vec<Replica>], wanted: &[Vec<Replica>]) -> bool {
     let last = |shard: usize| wanted.iter().map(|node| node[shard].applied).max();
-    now.iter().all(|node| {
-        node.iter().enumerate().all(|(shard, it)| Some(it.applied) >= last(shard))
-    })
+    now.iter()
+        .all(|node| node.iter().enumerate().all(|(shard, it)| Some(it.applied) >= last(shard)))
 }

@@ -83,6 +83,14 @@ impl Nodes {
         self.servers[id - 1].take().expect("it has been started")
     }
 
+    /// Kills one, and removes all its files.
+    pub(crate) fn lose_files(&mut self, id: usize) {
+        let mut server = self.take(id);
+        server.kill();
+        std::fs::remove_dir_all(server.dir()).expect("remove its files");
+        std::fs::create_dir(server.dir()).expect("an empty folder");
+    }
+
     /// Starts one, and waits until it accepts clients.
     pub(crate) fn start(&mut self, id: usize) -> &mut Server {
         self.servers[id - 1].insert(self.launches[id - 1].start())
