@@ -98,10 +98,7 @@ impl HardState {
     /// Where the next copy goes: not over the one that counts.
     fn next_offset(bytes: &[u8]) -> u64 {
         let copies = bytes.chunks_exact(HARD_STATE_COPY_BYTES).map(Self::decode_copy);
-        let newest = copies
-            .enumerate()
-            .filter_map(|(at, copy)| Some((copy?.generation, at)))
-            .max();
+        let newest = copies.enumerate().filter_map(|(at, copy)| Some((copy?.generation, at))).max();
         if matches!(newest, Some((_, 0))) { HARD_STATE_COPY_BYTES as u64 } else { 0 }
     }
 
@@ -159,9 +156,7 @@ impl HardState {
     /// The system's.
     pub fn save(&self, directory: &mut impl Directory) -> io::Result<()> {
         let (is_new, offset) = match directory.read(HARD_STATE_NAME) {
-            Ok(content) => {
-                (content.len() < 2 * HARD_STATE_COPY_BYTES, Self::next_offset(&content))
-            }
+            Ok(content) => (content.len() < 2 * HARD_STATE_COPY_BYTES, Self::next_offset(&content)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (true, 0),
             Err(error) => return Err(error),
         };

@@ -16,7 +16,8 @@ use super::durable::Durable;
 use super::{Error, Shard, payload};
 use crate::cache::Saved;
 use crate::limits::{
-    LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS, SNAPSHOT_PART_BYTES,
+    LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS,
+    SNAPSHOT_PART_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
 use crate::node::replica_stats::{Published, Quorum};
