@@ -7,9 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringmain::cache::{Expiry, Keyspace, KeyspaceOptions};
-use ringmain::log::{
-    Directory, Effect, Manifest, Recovery, SegmentFile, Stream, StreamOptions, create,
-};
+use ringmain::log::{Directory, Effect, Manifest, Recovery, Stream, StreamOptions, create};
 use ringmain::shard::Shard;
 use ringmain::types::{DbIndex, Key, MonoUs, Now, SLOT_COUNT, ShardId};
 
@@ -79,7 +77,7 @@ fn perform_with(
                     }
                     stream.done(Ok(()), now, &mut effects);
                 }
-                Effect::Close(SegmentFile { .. }) => {}
+                Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => {}
             }
         }
     }

@@ -72,6 +72,7 @@ impl Nodes {
     fn start_again(&mut self, node: usize) -> io::Result<()> {
         let config = self.dir.path().join(format!("node-{}.toml", node + 1));
         let child = Command::new(&self.program)
+            .arg("--config")
             .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -133,9 +134,8 @@ pub(crate) fn speed(setting: &Setting, servers: &[Installed]) -> io::Result<Opti
             let durability = if kind.ends_with(", sync") { "sync" } else { "async" };
             let mut run = |port| measure(setting, port, &cpus, of_kind);
             if kind.starts_with("one") {
-                let flags = ["--durability", durability, "--shards", SHARDS];
-                let flags = [&flags[..], &["--shard-port-base", "auto"]].concat();
-                let running = own.start_with(&cpus, &flags)?;
+                let cpus = &cpus[..cpus.len().min(2)];
+                let running = own.start_with(cpus, &["--durability", durability])?;
                 run(running.address().port())?;
             } else {
                 let _nodes = Nodes::start(own.program(), SHARDS, "2", durability)?;
