@@ -741,7 +741,8 @@ impl Replica {
         // A message that is late changes nothing; what else it says is the crate's to judge.
         let _ = self.raw.step(message);
         if is_sign && term == self.raw.raft.term && self.raw.raft.leader_id == from.0 {
-            self.promised_ticks = self.election_ticks;
+            // As long as the crate keeps a promise itself, where it has not forgotten whom it follows.
+            self.promised_ticks = self.election_ticks - 1;
         }
         self.set_timeout();
     }

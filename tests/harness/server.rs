@@ -419,6 +419,20 @@ impl Server {
         kib.parse::<u64>().expect("a number") * 1024
     }
 
+    /// How often its threads have gone to sleep, and so have been woken up.
+    pub(crate) fn wake_ups(&self) -> u64 {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let threads = std::fs::read_dir(&tasks).expect("threads of the server");
+        let of_thread = |thread: std::io::Result<std::fs::DirEntry>| {
+            let status = thread.expect("a thread").path().join("status");
+            // A thread may have ended meanwhile.
+            let status = std::fs::read_to_string(status).unwrap_or_default();
+            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"));
+            line.and_then(|line| line.split_whitespace().last()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        threads.map(of_thread).sum()
+    }
+
     /// User and system time used so far, in clock ticks of 10 ms.
     pub(crate) fn cpu_ticks(&self) -> u64 {
         let path = format!("/proc/{}/stat", self.pid());
