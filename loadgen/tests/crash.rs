@@ -3,7 +3,9 @@
 
 mod harness;
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use harness::ringmain::Server;
 use harness::tool::{Ran, Tool};
@@ -18,6 +20,8 @@ fn run_under_kills(durability: &str) -> Ran {
     let mut kills = 0;
     let ran = Tool::at(server.port(), &args).run_while(|tool| {
         while kills < KILLS {
+            // A load generator that has not connected yet finds no server, and ends.
+            wait_for_keys(server.port());
             std::thread::sleep(Duration::from_millis(u64::from(30 + kills * 37 % 90)));
             server.kill_and_restart();
             kills += 1;
@@ -25,14 +29,27 @@ fn run_under_kills(durability: &str) -> Ran {
         std::thread::sleep(Duration::from_millis(200));
         harness::tool::kill(tool.id(), "INT");
     });
-    assert!(
-        ran.report["summary"]["requests"].as_u64().expect("a number") > 1_000,
-        "{}",
-        ran.stdout
-    );
+    let requests = ran.report["summary"]["requests"].as_u64();
+    assert!(requests > Some(1_000), "{}\n{}", ran.stdout, ran.stderr);
     assert!(fault(&ran, "reconnects") >= u64::from(KILLS), "{}", ran.stdout);
     assert_eq!((fault(&ran, "wrong"), fault(&ran, "foreign")), (0, 0), "{}", ran.stdout);
     ran
+}
+
+/// Waits until a server holds keys.
+fn wait_for_keys(port: u16) {
+    let has_keys = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        stream.write_all(b"DBSIZE\r\n").ok()?;
+        let mut reply = String::new();
+        BufReader::new(stream).read_line(&mut reply).ok()?;
+        reply.strip_prefix(':')?.trim_end().parse::<u64>().ok().filter(|count| *count > 0)
+    };
+    let begun = Instant::now();
+    while has_keys().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is written");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn fault(ran: &Ran, name: &str) -> u64 {
