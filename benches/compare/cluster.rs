@@ -20,8 +20,8 @@ use crate::{Setting, process, progress};
 
 const NODES: u16 = 3;
 const SHARDS: &str = "2";
-/// The common port of the first node.
-const PORT: u16 = 17_501;
+/// The common port of the first node. Those that follow from it are below the ones that the system gives to clients.
+const PORT: u16 = 7_501;
 /// How long a cluster may take to come up, and clients to be served again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one try of a client may take.
