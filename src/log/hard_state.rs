@@ -68,6 +68,26 @@ pub struct HardState {
 }
 
 impl HardState {
+    /// That of a replica that begins, of a shard on which these nodes vote.
+    pub fn first(
+        (shard, directory): (ShardId, DirectoryId),
+        node: NodeId,
+        voters: Vec<NodeId>,
+    ) -> Self {
+        Self {
+            shard,
+            directory,
+            node,
+            generation: 0,
+            term: Term(0),
+            vote: None,
+            commit: LogIndex(0),
+            is_clean: false,
+            voters,
+            learners: Vec::new(),
+        }
+    }
+
     /// One copy.
     ///
     /// # Panics

@@ -245,7 +245,6 @@ pub struct Stream {
     log_bytes: u64,
     closed_cleanly: bool,
     // Of a replicated log.
-    is_replicated: bool,
     /// All records up to this one stay; in a log that is not replicated all do.
     committed: LogIndex,
     /// Where the records behind it begin.
@@ -273,6 +272,16 @@ pub struct Resume {
     pub leftovers: Vec<SegmentFile>,
     /// Files of a log before, which counts until this one's first snapshot does.
     pub before: Vec<SegmentFile>,
+}
+
+impl Resume {
+    /// The same for a log without records that goes on behind one of this index and term.
+    pub fn behind(mut self, last: LogIndex, term: Term) -> Self {
+        (self.last_index, self.last_term) = (last, term);
+        self.manifest.first_index = LogIndex(last.0 + 1);
+        self.manifest.base_term = term;
+        self
+    }
 }
 
 /// A segment that was recovered.
@@ -353,7 +362,6 @@ impl Stream {
             figures: StreamFigures::default(),
             log_bytes,
             closed_cleanly: false,
-            is_replicated: false,
             committed: LogIndex(u64::MAX),
             starts: VecDeque::new(),
             is_cut: false,

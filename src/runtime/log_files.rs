@@ -264,11 +264,7 @@ impl LogFiles {
         // A file that comes may have the name of one that was removed, and must not be taken for it.
         lock(&self.open).retain(|(owner, _), _| *owner != shard);
         let mut folder = Folder::open(&self.dir, shard)?;
-        let mut resume = start_over(&mut folder, shard, shard_count, id)?;
-        (resume.last_index, resume.last_term) = (last, term);
-        resume.manifest.first_index = LogIndex(last.0 + 1);
-        resume.manifest.base_term = term;
-        Ok(resume)
+        Ok(start_over(&mut folder, shard, shard_count, id)?.behind(last, term))
     }
 
     /// Opens the log of a shard, to be recovered.

@@ -22,7 +22,7 @@ use crate::runtime::{
     self, CoreParts, LogFiles, Message, Peer, Recovering, RecoveringReplica, ShardCell,
 };
 use crate::shard::Shard;
-use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Now, ShardId, SlotMap, Term};
+use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Now, ShardId, SlotMap};
 use cluster::Resolver;
 use data_dir::DataDir;
 use listen::Sockets;
@@ -261,18 +261,8 @@ fn recovering_replica(
     }
     let mut voters: Vec<NodeId> = config.cluster_peers.iter().map(|peer| peer.id).collect();
     voters.sort_unstable();
-    let hard_state = found.unwrap_or_else(|| HardState {
-        shard,
-        directory: data.layout().id,
-        node,
-        generation: 0,
-        term: Term(0),
-        vote: None,
-        commit: LogIndex(0),
-        is_clean: false,
-        voters,
-        learners: Vec::new(),
-    });
+    let hard_state =
+        found.unwrap_or_else(|| HardState::first((shard, data.layout().id), node, voters));
     let applied = (LogIndex(manifest.first_index.0 - 1), manifest.base_term);
     Ok(RecoveringReplica { hard_state, applied, entries: Vec::new() })
 }

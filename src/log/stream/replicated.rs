@@ -45,7 +45,6 @@ impl Stream {
     pub fn replicate(&mut self, committed: LogIndex, starts: Vec<RecordStart>) {
         self.starts = starts.into();
         self.committed = committed;
-        self.is_replicated = true;
     }
 
     /// All records up to this one stay.

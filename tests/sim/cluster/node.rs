@@ -204,10 +204,8 @@ impl Node {
             .any(|(_, it)| !matches!(it, UnderWay::Job(crate::log::Job::SaveHardState(_))));
         let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return Ok(()) };
         let resume = start_over(&mut self.disk, SHARD, SHARDS, ID);
-        let mut resume = resume.map_err(|error| format!("no log can be begun: {error}"))?;
-        (resume.last_index, resume.last_term) = (last, term);
-        resume.manifest.first_index = LogIndex(last.0 + 1);
-        resume.manifest.base_term = term;
+        let resume = resume.map_err(|error| format!("no log can be begun: {error}"))?;
+        let resume = resume.behind(last, term);
         process.restart = None;
         process.shard.restart_log(Stream::new(resume, options));
         Ok(())
@@ -215,16 +213,5 @@ impl Node {
 }
 
 fn first_hard_state(node: NodeId, nodes: usize) -> HardState {
-    HardState {
-        shard: SHARD,
-        directory: ID,
-        node,
-        generation: 0,
-        term: Term(0),
-        vote: None,
-        commit: LogIndex(0),
-        is_clean: false,
-        voters: (1..=nodes as u64).map(NodeId).collect(),
-        learners: Vec::new(),
-    }
+    HardState::first((SHARD, ID), node, (1..=nodes as u64).map(NodeId).collect())
 }
