@@ -9,6 +9,9 @@ use crate::metrics::lock;
 use crate::plant::{Fault, is_planted};
 use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Term};
 
+/// Requests that wait for a replica's next tick.
+const REPLICA_REQUESTS_MAX: usize = 64;
+
 /// What a replica is in its term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
@@ -65,6 +68,19 @@ pub struct ReplicaState {
     pub peers: Vec<PeerProgress>,
 }
 
+/// What an operator asks of a shard's replica; whether it has come to be is seen in its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaRequest {
+    /// Of a replica that belongs to nobody yet: it is one of these, with which the shard begins. All of them are told.
+    Found(Vec<NodeId>),
+    /// Of the leader: has this node learn, and vote once it has caught up.
+    Add(NodeId),
+    /// Of the leader: has this node take part no more.
+    Remove(NodeId),
+    /// Of the leader: has this node, which votes and keeps up, lead.
+    Lead(NodeId),
+}
+
 /// One shard's replica on this node, as of the last step.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -83,6 +99,7 @@ pub struct ReplicaStats {
     /// Cores that want to hear of news, by bit: core modulo 64.
     waiting: AtomicU64,
     state: Mutex<ReplicaState>,
+    requests: Mutex<Vec<ReplicaRequest>>,
 }
 
 impl ReplicaStats {
@@ -142,6 +159,21 @@ impl ReplicaStats {
             true => Passage::Shut,
             false => Passage::Never,
         }
+    }
+
+    /// Asks something of the replica, which looks at it at its next tick. False if it has too much to look at.
+    pub fn request(&self, request: ReplicaRequest) -> bool {
+        let mut requests = lock(&self.requests);
+        let has_room = requests.len() < REPLICA_REQUESTS_MAX;
+        if has_room && !requests.contains(&request) {
+            requests.push(request);
+        }
+        has_room
+    }
+
+    /// What has been asked since the last look.
+    pub(crate) fn take_requests(&self) -> Vec<ReplicaRequest> {
+        std::mem::take(&mut lock(&self.requests))
     }
 
     /// Asks for word to `core` when there is news. Look again afterwards: it may have been meanwhile.
