@@ -208,7 +208,7 @@ pub const LINK_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Memory that a link keeps for what it sends and receives, however little that was lately.
 pub const LINK_SPARE_BYTES_MAX: usize = 64 * 1024;
 /// Connections to a core's port for links that have not shown yet that they are a node's.
-pub const LINKS_UNKNOWN_MAX: usize = 64;
+pub const LINKS_UNKNOWN_MAX: usize = 256;
 /// Time that a link may take to be made.
 pub const LINK_HANDSHAKE_MS: u64 = 2000;
 /// Time after which a link that has nothing to say says so.
@@ -219,6 +219,15 @@ pub const LINK_SILENCE_MS: u64 = 2500;
 pub const LINK_RETRY_MS_MIN: u64 = 50;
 /// Most.
 pub const LINK_RETRY_MS_MAX: u64 = 1000;
+/// Connections that a core is making at a time to carry clients' commands to other nodes; more wait for their turn.
+pub const FORWARDS_MADE_MAX: usize = 16;
+/// Time that such a connection may take to be made, its turn included.
+pub const FORWARD_HANDSHAKE_MS: u64 = LINK_HANDSHAKE_MS;
+/// Time after which one that its client does not use is closed.
+pub const FORWARD_IDLE_MS: u64 = 60_000;
+/// Memory that it keeps for what it sends and receives, however little that was lately.
+pub const FORWARD_SPARE_BYTES_MAX: usize = 16 * 1024;
+const _: () = assert!(FORWARDS_MADE_MAX < LINKS_UNKNOWN_MAX);
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);

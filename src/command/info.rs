@@ -519,6 +519,13 @@ fn errorstats(cx: &SessionCx<'_>, lines: &mut Lines) {
 /// ports that they can make use of.
 fn cluster_section(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("cluster_enabled", u8::from(cluster::is_enabled(cx.node)));
+    if cx.node.id.is_some() {
+        lines.all([
+            ("cluster_forwarded_commands", sum(cx.node, |core| &core.commands_forwarded)),
+            ("cluster_forwards_failed", sum(cx.node, |core| &core.forwards_failed)),
+            ("cluster_forward_connections", cx.node.forwards.count() as u64),
+        ]);
+    }
 }
 
 fn keyspace(cx: &SessionCx<'_>, lines: &mut Lines) {

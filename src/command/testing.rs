@@ -87,6 +87,7 @@ impl<'a> Client<'a> {
             fd: 8,
             core: CoreId(0),
             now: MonoUs(0),
+            is_guest: false,
         }));
         node.clients.insert(info.clone());
         let session = Session {

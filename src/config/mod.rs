@@ -68,6 +68,9 @@ pub struct Config {
     /// `cluster-port`: core `i` takes links on this port + `i`. Of a node of a cluster it is never 0: see
     /// [`ClusterPeer::cluster_port`].
     pub cluster_port: u16,
+    /// `cluster-forward`: carry out a command on keys that another node leads there, for clients that do not speak
+    /// cluster.
+    pub cluster_forward: bool,
     /// `heartbeat-ms`: how often a leader is heard from.
     pub heartbeat_ms: u64,
     /// `election-timeout-ms`: silence after which another node may lead.
@@ -202,6 +205,7 @@ impl Config {
             cluster_peers: Vec::new(),
             cluster_secret_file: None,
             cluster_port: 0,
+            cluster_forward: true,
             heartbeat_ms: 50,
             election_timeout_ms: 300,
             follower_read_max_lag_ms: 1000,

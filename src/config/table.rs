@@ -148,6 +148,14 @@ pub const PARAMETERS: &[Parameter] = &[
         doc: "Core i takes links from other nodes on this port + i; 0 for the one that cluster-peers says",
     },
     Parameter {
+        name: "cluster-forward",
+        alias: None,
+        form: Form::YesNo(|c| c.cluster_forward, |c, v| c.cluster_forward = v),
+        change: Change::Live,
+        doc: "On the common port, leave a command on keys that another node leads to that node, if the \
+              client has not shown that it speaks cluster; no for MOVED",
+    },
+    Parameter {
         name: "heartbeat-ms",
         alias: None,
         form: Form::Integer(

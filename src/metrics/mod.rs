@@ -81,6 +81,10 @@ pub struct CoreMetrics {
     pub link_messages_dropped: Counter,
     /// Links from other nodes, or who said to be one, that were cut off.
     pub links_cut: Counter,
+    /// Commands of clients that were left to other nodes.
+    pub commands_forwarded: Counter,
+    /// Those of them that were answered with an error, because the other node was not reached or was lost.
+    pub forwards_failed: Counter,
     /// Bytes held for what is sent to other nodes and received from them.
     pub link_bytes: Gauge,
     /// Bytes held for requests and replies of this core's connections.
@@ -182,7 +186,7 @@ impl CoreMetrics {
         self.longest_turn_ns.reset();
     }
 
-    fn counters(&self) -> [&Counter; 23] {
+    fn counters(&self) -> [&Counter; 25] {
         [
             &self.connections_received,
             &self.connections_rejected,
@@ -207,6 +211,8 @@ impl CoreMetrics {
             &self.link_output_bytes,
             &self.link_messages_dropped,
             &self.links_cut,
+            &self.commands_forwarded,
+            &self.forwards_failed,
         ]
     }
 }

@@ -65,6 +65,8 @@ pub struct ClientOptions {
     pub core: CoreId,
     /// The time now.
     pub now: MonoUs,
+    /// Whether another node of the cluster brings the commands of a client of its own.
+    pub is_guest: bool,
 }
 
 /// What other connections may see of a client. Its own core writes, anyone reads.
@@ -80,6 +82,9 @@ pub struct ClientInfo {
     pub fd: i32,
     /// When it connected.
     pub created: MonoUs,
+    /// Whether another node of the cluster brings the commands of a client of its own. Only there it counts as a
+    /// client (`maxclients`).
+    pub is_guest: bool,
     /// Its transaction and what it watches.
     pub transaction: ClientTransaction,
     /// Whether it waits in a blocking command.
@@ -154,6 +159,7 @@ impl ClientInfo {
             laddr: options.laddr,
             fd: options.fd,
             created: options.now,
+            is_guest: options.is_guest,
             transaction: ClientTransaction::default(),
             wait: ClientWait::default(),
             tracking: TrackingCell::default(),
@@ -317,6 +323,11 @@ impl Clients {
         Some(ClientId(self.next_id.fetch_add(1, Ordering::Relaxed)))
     }
 
+    /// An id for a guest, who takes no client's place.
+    pub fn admit_guest(&self) -> ClientId {
+        ClientId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Gives back the place of an admitted client that never was inserted.
     pub fn withdraw(&self) {
         self.connected.fetch_sub(1, Ordering::Relaxed);
@@ -329,7 +340,7 @@ impl Clients {
 
     /// Removes a client that is gone.
     pub fn remove(&self, id: ClientId) {
-        if self.stripe(id).remove(&id).is_some() {
+        if self.stripe(id).remove(&id).is_some_and(|client| !client.is_guest) {
             self.withdraw();
         }
     }
@@ -339,7 +350,7 @@ impl Clients {
         self.stripe(id).get(&id).cloned()
     }
 
-    /// Number of clients, those admitted but not yet entered included.
+    /// Number of clients, those admitted but not yet entered included, guests not.
     pub fn count(&self) -> usize {
         self.connected.load(Ordering::Relaxed)
     }
@@ -373,7 +384,20 @@ mod tests {
             fd: 9,
             core: CoreId(0),
             now: MonoUs(0),
+            is_guest: id.0 >= 100,
         }))
+    }
+
+    #[test]
+    fn guests_take_no_place() {
+        let clients = Clients::default();
+        assert!(clients.admit(1).is_some_and(|id| id == ClientId(1)));
+        assert_eq!(clients.admit_guest(), ClientId(2));
+        let guest = client(ClientId(102));
+        clients.insert(guest.clone());
+        assert_eq!((clients.count(), clients.all().len()), (1, 1));
+        clients.remove(guest.id);
+        assert_eq!((clients.count(), clients.all().len()), (1, 0));
     }
 
     #[test]

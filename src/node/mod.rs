@@ -5,6 +5,7 @@
 
 pub mod channels;
 pub mod clients;
+pub mod forwards;
 pub mod host;
 pub mod latency;
 pub mod log_stats;
@@ -22,6 +23,7 @@ pub mod waiting;
 
 pub use channels::Channels;
 pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
+pub use forwards::Forwards;
 pub use host::{CpuTimes, Host, Process};
 pub use latency::LatencyEvents;
 pub use log_stats::LogStats;
@@ -78,6 +80,8 @@ pub struct Node {
     pub owners: OwnerTable,
     /// Connected clients.
     pub clients: Clients,
+    /// Connections between nodes that carry their commands.
+    pub forwards: Forwards,
     /// What they are subscribed to.
     pub channels: Channels,
     /// Who tracks keys.
@@ -138,6 +142,7 @@ impl Node {
             slots,
             owners: OwnerTable::new(slots),
             clients: Clients::default(),
+            forwards: Forwards::default(),
             channels: Channels::default(),
             tracking: Tracking::default(),
             slow_log: SlowLog::default(),

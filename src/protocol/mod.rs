@@ -3,6 +3,7 @@
 pub mod args;
 pub mod binary;
 pub mod client;
+pub mod cutter;
 mod inline;
 pub mod reply;
 pub mod resp;

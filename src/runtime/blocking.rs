@@ -175,7 +175,7 @@ impl Core<'_> {
     ) -> Flow {
         let needed = match self.route_keys(connection, call.entry, args, call.slot) {
             Ok(route) => route.shards(),
-            Err(error) => return self.refuse(connection, Some(call.entry), &error),
+            Err(error) => return self.forward_or_refuse(connection, call, args, &error),
         };
         if let Some(first) = needed.first()
             && !connection.placed

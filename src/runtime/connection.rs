@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::batch::Batch;
 use super::blocking::Waiting;
+use super::forward::Forwarding;
 use super::frames::BinaryState;
 use super::gate::Gate;
 use super::input::Input;
@@ -28,6 +29,8 @@ pub(crate) enum Port {
     Core,
     /// The port of the binary protocol; else like the common port.
     Binary,
+    /// Where another node of the cluster brings the commands of a client of its own.
+    Guest,
 }
 
 /// The receive operation of a connection.
@@ -64,6 +67,8 @@ pub(crate) enum Block {
     Logs,
     /// A blocking command waits for its keys.
     Waiting,
+    /// A command that may block is with another node.
+    Forwarding,
     /// It is about to move to this core.
     Moving(CoreId),
 }
@@ -111,6 +116,10 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     /// The commands of its transaction, if there are any.
     pub(crate) queue: Option<Box<Queue>>,
+    /// Its ways to other nodes, if it has had any.
+    pub(crate) forward: Option<Box<Forwarding>>,
+    /// Whether the client has shown that it speaks cluster: it is sent where its keys are.
+    pub(crate) speaks_cluster: bool,
     /// What it waits for in a blocking command, if it does.
     pub(crate) waiting: Option<Box<Waiting>>,
     /// How far the current request is parsed, if it has begun and is not whole.
@@ -172,6 +181,8 @@ impl Connection {
             home: None,
             session,
             queue: None,
+            forward: None,
+            speaks_cluster: false,
             waiting: None,
             parser: None,
             input: Input::default(),
@@ -222,7 +233,17 @@ impl Connection {
 
     /// Whether commands for `shard` are under way, so that later ones must not overtake them.
     pub(crate) fn has_outstanding(&self, shard: ShardId) -> bool {
+        self.has_outstanding_here(shard) || self.is_forwarding(shard)
+    }
+
+    /// The same of those that are on this node.
+    pub(crate) fn has_outstanding_here(&self, shard: ShardId) -> bool {
         self.outstanding.iter().any(|outstanding| outstanding.shard == shard)
+    }
+
+    /// Whether it waits in a command that may block.
+    pub(crate) fn is_in_blocking_command(&self) -> bool {
+        self.is_blocked_by(Block::Waiting) || self.is_blocked_by(Block::Forwarding)
     }
 
     /// Notes a batch on its way. Answers it unless it has to wait for one that is under way for the
@@ -361,7 +382,7 @@ mod tests {
         let (socket, _) = UnixStream::pair().unwrap();
         let (id, now) = (ClientId(1), MonoUs(0));
         let addr = ([127, 0, 0, 1], 1000).into();
-        let options = ClientOptions { id, addr, laddr: addr, fd: 0, core: CoreId(0), now };
+        let options = ClientOptions { id, addr, laddr: addr, fd: 0, core: CoreId(0), now, is_guest: false };
         let session = Session {
             id,
             view: View::default(),

@@ -17,6 +17,7 @@ use super::batch::Ran;
 use super::blocking::Blocked;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
+use super::forward::Forwards;
 use super::input::SpareInput;
 use super::links::{LinkOptions, Links};
 use super::listener::Listener;
@@ -102,6 +103,8 @@ pub(crate) struct Core<'a> {
     pub(super) resting_listeners: Vec<usize>,
     /// Links with other nodes; none where there is no cluster.
     pub(super) links: Option<Box<Links>>,
+    /// What carries commands of clients of this core to other nodes.
+    pub(super) forwards: Forwards,
     /// Connections that `CLIENT PAUSE` holds back.
     pub(super) paused: Vec<Token>,
     /// Clients of this core that wait in blocking commands.
@@ -166,6 +169,7 @@ impl<'a> Core<'a> {
             yielding: Vec::new(),
             resting_listeners: Vec::new(),
             links: links.map(|(options, listeners)| Box::new(Links::new(options, listeners))),
+            forwards: Forwards::default(),
             paused: Vec::new(),
             blocked: Blocked::default(),
             stages: Stages::default(),
@@ -279,6 +283,7 @@ impl<'a> Core<'a> {
         self.deliver_missed();
         self.send_published();
         self.send_links();
+        self.send_forwards();
         self.send_dirty();
         self.note_end_of_turn();
         self.engine.end_turn();
@@ -331,6 +336,18 @@ impl<'a> Core<'a> {
             Op::LinkSend => self.link_sent(completion),
             Op::LinkConnect => self.link_connected(completion),
             Op::LinkAccept => self.link_accepted(completion),
+            Op::ForwardReceive => {
+                let length = usize::try_from(completion.result).unwrap_or(0);
+                match completion.buffer {
+                    Some(id) => {
+                        self.forward_received(completion, buffers.filled(id, length));
+                        buffers.recycle(id);
+                    }
+                    None => self.forward_received(completion, &[]),
+                }
+            }
+            Op::ForwardSend => self.forward_sent(completion),
+            Op::ForwardConnect => self.forward_connected(completion),
             Op::Send => self.sent(completion),
             Op::File => self.log_completed(completion),
             Op::Accept => self.accepted(completion),
@@ -526,6 +543,7 @@ impl<'a> Core<'a> {
         self.update_room();
         self.step_logs(true);
         self.tick_links();
+        self.tick_forwards();
         self.engine.flush_loads();
         if self.ticks.is_multiple_of(crate::limits::TICKS_PER_SECOND) {
             self.check_clients();

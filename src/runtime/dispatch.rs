@@ -257,6 +257,7 @@ impl Core<'_> {
         args: &Args<'_>,
     ) -> Flow {
         match self.route(connection, call, args) {
+            Ok(route) if self.hold_behind_forwarded(connection, &route) == Flow::Left => Flow::Left,
             Ok(Route::None) if call.entry.full_name == "client|tracking" => {
                 self.run_tracking(connection, call, args)
             }
@@ -282,7 +283,7 @@ impl Core<'_> {
             Ok(Route::One(shard)) => self.run_on(connection, call, args, shard),
             Ok(Route::Many(shards)) => self.run_over(connection, call, args, shards),
             Err(error) => match &call.native {
-                None => self.refuse(connection, Some(call.entry), &error),
+                None => self.forward_or_refuse(connection, call, args, &error),
                 Some(native) => {
                     let failure = Failure::from(error);
                     self.refuse_native(connection, Some(call.entry), &native.head, &failure)

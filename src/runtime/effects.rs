@@ -29,6 +29,9 @@ impl Core<'_> {
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
+        if self.is_in_cluster() {
+            self.note_session_command(connection, entry);
+        }
         // Nothing waits inside a transaction.
         if !connection.session.transaction.is_running
             && self.hold_publisher(connection, entry) == Flow::Left

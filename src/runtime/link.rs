@@ -45,6 +45,15 @@ pub(super) enum Phase {
         /// Whether it has told of itself.
         is_announced: bool,
     },
+    /// Another node would bring the commands of a client; whether it is there now is known from its first frame on.
+    Greeted {
+        /// Which.
+        from: NodeId,
+        /// Reads that frame.
+        reader: Box<FrameReader>,
+    },
+    /// It is there: this is no link, but becomes a client (`forward::guest`).
+    Guest,
 }
 
 /// Why a link ends.
@@ -158,22 +167,29 @@ impl Link {
     /// Whether it has shown that the other side is a node of the cluster.
     pub(super) fn is_known(&self) -> bool {
         match &self.phase {
-            Phase::Dialing { .. } | Phase::Accepted => false,
-            Phase::Open { .. } => true,
+            Phase::Dialing { .. } | Phase::Accepted | Phase::Greeted { .. } => false,
+            Phase::Open { .. } | Phase::Guest => true,
             Phase::Heard { reader, .. } => reader.is_confirmed(),
         }
     }
 
     /// Whether the other side has dialed.
     pub(super) fn is_incoming(&self) -> bool {
-        matches!(self.phase, Phase::Accepted | Phase::Heard { .. })
+        match self.phase {
+            Phase::Dialing { .. } | Phase::Open { .. } => false,
+            Phase::Accepted | Phase::Heard { .. } | Phase::Greeted { .. } | Phase::Guest => true,
+        }
     }
 
     /// Bytes that wait to be sent, or are being sent.
     pub(super) fn queued_bytes(&self) -> usize {
         let waiting = match &self.phase {
             Phase::Open { writer, .. } => writer.len(),
-            Phase::Dialing { .. } | Phase::Accepted | Phase::Heard { .. } => 0,
+            Phase::Dialing { .. }
+            | Phase::Accepted
+            | Phase::Heard { .. }
+            | Phase::Greeted { .. }
+            | Phase::Guest => 0,
         };
         waiting + self.sending.len() - self.sent
     }
@@ -182,8 +198,8 @@ impl Link {
     pub(super) fn memory_bytes(&self) -> usize {
         let kept = match &self.phase {
             Phase::Open { writer, .. } => writer.memory_bytes(),
-            Phase::Heard { reader, .. } => reader.memory_bytes(),
-            Phase::Dialing { .. } | Phase::Accepted => 0,
+            Phase::Heard { reader, .. } | Phase::Greeted { reader, .. } => reader.memory_bytes(),
+            Phase::Dialing { .. } | Phase::Accepted | Phase::Guest => 0,
         };
         kept + self.sending.capacity() + self.input.capacity()
     }

@@ -13,7 +13,7 @@ use super::links::{announcement, note_member, note_silence};
 use super::ring::{Completion, Token};
 use crate::limits::LINKS_UNKNOWN_MAX;
 use crate::replica::link::{
-    Announcement, Dialing, HELLO_BYTES, Hello, Item, NONCE_BYTES, Nonce, Welcomed, welcome,
+    Announcement, Dialing, HELLO_BYTES, Hello, Item, NONCE_BYTES, Nonce, Purpose, Welcomed, welcome,
 };
 use crate::replica::{Fault, ShardMessage};
 use crate::types::{CoreId, NodeId};
@@ -144,9 +144,12 @@ impl Core<'_> {
         }
         let opened = match link.phase {
             Phase::Open { to, .. } if !link.is_closing => link.opened.take().map(|it| (to, it)),
-            Phase::Open { .. } | Phase::Dialing { .. } | Phase::Accepted | Phase::Heard { .. } => {
-                None
-            }
+            Phase::Open { .. }
+            | Phase::Dialing { .. }
+            | Phase::Accepted
+            | Phase::Heard { .. }
+            | Phase::Greeted { .. }
+            | Phase::Guest => None,
         };
         self.settle_link(link);
         // From now on something can be said there.
@@ -202,6 +205,14 @@ impl Core<'_> {
                     link.input.advance(HELLO_BYTES);
                     self.welcome_link(link, &hello)?;
                 }
+                Phase::Greeted { reader, .. } => {
+                    if !reader.confirm(&mut link.input)? {
+                        break;
+                    }
+                    link.phase = Phase::Guest;
+                }
+                // Requests, for whom it becomes.
+                Phase::Guest => break,
                 Phase::Heard { from, core, reader, is_announced } => {
                     let (from, core, was_announced) = (*from, *core, *is_announced);
                     match reader.next(&mut link.input)? {
@@ -260,7 +271,10 @@ impl Core<'_> {
         let nonce = random_nonce()?;
         let reader = welcome(&links.options.secret, hello, nonce, &own, &mut link.sending);
         let reader = Box::new(reader);
-        link.phase = Phase::Heard { from, core, reader, is_announced: false };
+        link.phase = match hello.purpose() {
+            Purpose::Messages => Phase::Heard { from, core, reader, is_announced: false },
+            Purpose::Commands => Phase::Greeted { from, reader },
+        };
         Ok(())
     }
 
@@ -349,7 +363,7 @@ impl Core<'_> {
                     note_silence(self.node, from);
                 }
             }
-            Phase::Accepted => {}
+            Phase::Accepted | Phase::Greeted { .. } | Phase::Guest => {}
         }
     }
 
@@ -383,8 +397,15 @@ impl Core<'_> {
             // The other direction tells.
             (Phase::Heard { .. }, LinkEnd::Closed | LinkEnd::Io(_)) => false,
             (Phase::Accepted, LinkEnd::Closed) => false,
+            // Its client may well have gone.
+            (Phase::Greeted { .. } | Phase::Guest, LinkEnd::Closed | LinkEnd::Io(_)) => false,
             (
-                Phase::Dialing { .. } | Phase::Open { .. } | Phase::Accepted | Phase::Heard { .. },
+                Phase::Dialing { .. }
+                | Phase::Open { .. }
+                | Phase::Accepted
+                | Phase::Heard { .. }
+                | Phase::Greeted { .. }
+                | Phase::Guest,
                 _,
             ) => true,
         };
@@ -406,8 +427,10 @@ impl Core<'_> {
             Phase::Open { to, .. } => {
                 tracing::warn!("the link to node {} at {peer} is lost: {end}{others}", to.0);
             }
-            Phase::Accepted => tracing::warn!("a link from {peer} is cut off: {end}{others}"),
-            Phase::Heard { from, .. } => {
+            Phase::Accepted | Phase::Guest => {
+                tracing::warn!("a link from {peer} is cut off: {end}{others}");
+            }
+            Phase::Heard { from, .. } | Phase::Greeted { from, .. } => {
                 tracing::warn!("a link from node {} at {peer} is cut off: {end}{others}", from.0);
             }
         }
@@ -423,6 +446,16 @@ impl Core<'_> {
             self.ring.cancel_link(link.token);
             return links.put(link);
         }
+        if matches!(link.phase, Phase::Guest) {
+            if link.is_at_rest() {
+                return self.take_guest(*link);
+            }
+            // What is under way would bring its requests here.
+            if link.is_receiving {
+                self.ring.cancel_link_receive(link.token);
+            }
+            return links.put(link);
+        }
         if !link.is_sending && !link.sending.is_empty() {
             (link.is_sending, link.said_at) = (true, self.engine.now.mono);
             self.ring.send_link(&link.socket, link.token, &link.sending);
@@ -435,7 +468,7 @@ impl Core<'_> {
     }
 }
 
-fn random_nonce() -> std::io::Result<Nonce> {
+pub(super) fn random_nonce() -> std::io::Result<Nonce> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(nonce)

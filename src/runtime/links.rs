@@ -295,7 +295,9 @@ impl Core<'_> {
                 Phase::Open { .. }
                 | Phase::Heard { .. }
                 | Phase::Dialing { .. }
-                | Phase::Accepted => {}
+                | Phase::Accepted
+                | Phase::Greeted { .. }
+                | Phase::Guest => {}
             }
         }
         stale.into_iter().for_each(|(token, end)| self.end_link_of(token, end));

@@ -79,6 +79,7 @@ impl Core<'_> {
             fd,
             core: self.id,
             now: self.engine.now.mono,
+            is_guest: false,
         };
         let session = self.new_session(options, view);
         let now = self.engine.now.mono;
@@ -92,7 +93,7 @@ impl Core<'_> {
         self.engine.metrics.connections_rejected.increment();
         let mut words = Vec::new();
         match port {
-            Port::Common | Port::Core => Reply::new(&mut words, Proto::Resp2).error(text),
+            Port::Common | Port::Core | Port::Guest => Reply::new(&mut words, Proto::Resp2).error(text),
             Port::Binary => {
                 let (head, epoch) = (ReplyHead::new(0, 0, status), self.engine.owners.epoch());
                 ReplyFrame::single(&mut words, head, text.as_bytes(), low_half(epoch));
@@ -112,7 +113,7 @@ impl Core<'_> {
         protected && !local
     }
 
-    fn new_session(&self, options: ClientOptions, view: View) -> Session {
+    pub(super) fn new_session(&self, options: ClientOptions, view: View) -> Session {
         let info = std::sync::Arc::new(ClientInfo::new(options));
         self.node.clients.insert(info.clone());
         Session {

@@ -20,6 +20,7 @@
 //! | `token`, `shards` | who may touch which shard |
 //! | `room` | the memory limit, shared out among the shards |
 //! | `redirect` | in a cluster: what this node does not serve, and who does |
+//! | `forward` | what other nodes carry out for clients that do not speak cluster, and this one for theirs |
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
 //! | `mail` | messages between cores |
@@ -41,6 +42,7 @@ mod core;
 mod dispatch;
 mod effects;
 mod engine;
+mod forward;
 mod frames;
 mod gate;
 mod input;

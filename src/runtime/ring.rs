@@ -49,11 +49,17 @@ pub(crate) enum Op {
     LinkReceive,
     /// Bytes to another node left.
     LinkSend,
+    /// What carries a client's commands to another node has been connected, or could not be.
+    ForwardConnect,
+    /// Replies to such commands.
+    ForwardReceive,
+    /// Such commands left.
+    ForwardSend,
 }
 
 impl Op {
     fn of(code: u64) -> Option<Self> {
-        const ALL: [Op; 15] = [
+        const ALL: [Op; 18] = [
             Op::Accept,
             Op::Receive,
             Op::Send,
@@ -69,6 +75,9 @@ impl Op {
             Op::LinkConnect,
             Op::LinkReceive,
             Op::LinkSend,
+            Op::ForwardConnect,
+            Op::ForwardReceive,
+            Op::ForwardSend,
         ];
         ALL.into_iter().find(|op| *op as u64 == code)
     }
@@ -380,31 +389,82 @@ impl Ring {
 
     /// Connects a link's socket to `address`, which the caller leaves untouched until the completion.
     pub(crate) fn connect_link(&mut self, socket: &impl AsRawFd, token: Token, address: &SockAddr) {
-        let fd = types::Fd(socket.as_raw_fd());
-        let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
-        self.push(entry.user_data(token.user_data(Op::LinkConnect)));
+        self.connect(socket, token.user_data(Op::LinkConnect), address);
     }
 
     /// Receives from a link until cancelled, into buffers of the kernel's choice.
     pub(crate) fn receive_link(&mut self, socket: &impl AsRawFd, token: Token) {
-        let fd = types::Fd(socket.as_raw_fd());
-        let entry = opcode::RecvMulti::new(fd, Buffers::GROUP).build();
-        self.push(entry.user_data(token.user_data(Op::LinkReceive)));
+        self.receive_many(socket, token.user_data(Op::LinkReceive));
     }
 
     /// Sends all of `bytes` over a link; the caller leaves them untouched until the completion.
     pub(crate) fn send_link(&mut self, socket: &impl AsRawFd, token: Token, bytes: &[u8]) {
+        self.send_all(socket, token.user_data(Op::LinkSend), bytes);
+    }
+
+    /// Ends whatever is under way on a link; each of it completes.
+    pub(crate) fn cancel_link(&mut self, token: Token) {
+        self.cancel_all(token, [Op::LinkConnect, Op::LinkReceive, Op::LinkSend]);
+    }
+
+    /// Ends the receive of a link alone.
+    pub(crate) fn cancel_link_receive(&mut self, token: Token) {
+        self.cancel_all(token, [Op::LinkReceive]);
+    }
+
+    /// As [`connect_link`](Self::connect_link), for what carries a client's commands to another node.
+    pub(crate) fn connect_forward(
+        &mut self,
+        socket: &impl AsRawFd,
+        token: Token,
+        address: &SockAddr,
+    ) {
+        self.connect(socket, token.user_data(Op::ForwardConnect), address);
+    }
+
+    /// As [`receive_link`](Self::receive_link).
+    pub(crate) fn receive_forward(&mut self, socket: &impl AsRawFd, token: Token) {
+        self.receive_many(socket, token.user_data(Op::ForwardReceive));
+    }
+
+    /// As [`send_link`](Self::send_link).
+    pub(crate) fn send_forward(&mut self, socket: &impl AsRawFd, token: Token, bytes: &[u8]) {
+        self.send_all(socket, token.user_data(Op::ForwardSend), bytes);
+    }
+
+    /// As [`cancel_link`](Self::cancel_link).
+    pub(crate) fn cancel_forward(&mut self, token: Token) {
+        self.cancel_all(token, [Op::ForwardConnect, Op::ForwardReceive, Op::ForwardSend]);
+    }
+
+    /// As [`cancel_link_receive`](Self::cancel_link_receive).
+    pub(crate) fn cancel_forward_receive(&mut self, token: Token) {
+        self.cancel_all(token, [Op::ForwardReceive]);
+    }
+
+    fn connect(&mut self, socket: &impl AsRawFd, user_data: u64, address: &SockAddr) {
+        let fd = types::Fd(socket.as_raw_fd());
+        let entry = opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build();
+        self.push(entry.user_data(user_data));
+    }
+
+    fn receive_many(&mut self, socket: &impl AsRawFd, user_data: u64) {
+        let fd = types::Fd(socket.as_raw_fd());
+        let entry = opcode::RecvMulti::new(fd, Buffers::GROUP).build();
+        self.push(entry.user_data(user_data));
+    }
+
+    fn send_all(&mut self, socket: &impl AsRawFd, user_data: u64, bytes: &[u8]) {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let fd = types::Fd(socket.as_raw_fd());
         let entry = opcode::Send::new(fd, bytes.as_ptr(), length)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build();
-        self.push(entry.user_data(token.user_data(Op::LinkSend)));
+        self.push(entry.user_data(user_data));
     }
 
-    /// Ends whatever is under way on a link; each of it completes.
-    pub(crate) fn cancel_link(&mut self, token: Token) {
-        for op in [Op::LinkConnect, Op::LinkReceive, Op::LinkSend] {
+    fn cancel_all<const N: usize>(&mut self, token: Token, ops: [Op; N]) {
+        for op in ops {
             // Nobody waits to hear whether there was any.
             self.push(opcode::AsyncCancel::new(token.user_data(op)).build().user_data(0));
         }

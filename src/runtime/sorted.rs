@@ -86,7 +86,7 @@ impl Core<'_> {
         for request in &requests.window.requests {
             let shard = self.node.slots.shard_of(request.slot);
             let Some(call) = self.plain_call(connection, request, requests) else { break };
-            if !self.serves(shard) {
+            if !self.serves(shard) || connection.is_forwarding(shard) {
                 break;
             }
             sorted.add(call, shard);

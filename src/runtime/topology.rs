@@ -52,8 +52,10 @@ impl Core<'_> {
         let moved = connection.home.is_some_and(|home| !self.is_owner(home));
         // A client that monitors or listens is known to its core by its token.
         let session = &connection.session;
-        let stays =
-            session.monitor || session.subscriptions.is_some() || session.tracking.is_some();
+        let stays = session.monitor
+            || session.subscriptions.is_some()
+            || session.tracking.is_some()
+            || connection.has_upstreams();
         let may_move = !stays && !connection.is_waiting();
         if moved && may_move && connection.port == Port::Common {
             connection.placed = false;

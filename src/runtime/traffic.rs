@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::connection::{Block, Connection, Receive, State};
+use super::connection::{Block, Connection, Port, Receive, State};
 use super::core::{Core, Peaks};
 use super::input::Input;
 use super::mail::Message;
@@ -52,7 +52,7 @@ impl Core<'_> {
 
     /// Closes a connection whose client has ended its side while it waits in a blocking command: it is gone.
     fn close_if_waiting(&mut self, connection: &mut Connection) {
-        if connection.half_closed && connection.is_blocked_by(Block::Waiting) {
+        if connection.half_closed && connection.is_in_blocking_command() {
             connection.shut_down();
         }
     }
@@ -225,6 +225,7 @@ impl Core<'_> {
         if connection.state == State::Closing {
             return self.let_go(connection);
         }
+        self.pace_upstreams(&connection);
         if let State::Blocked(Block::Moving(core)) = connection.state
             && connection.is_at_rest()
             && connection.output.is_empty()
@@ -241,7 +242,7 @@ impl Core<'_> {
         // Of one that waits in a blocking command it must be seen that it is gone.
         let full = connection.input.len() > STALLED_INPUT_BYTES_MAX
             && !connection.is_running()
-            && !connection.is_blocked_by(Block::Waiting);
+            && !connection.is_in_blocking_command();
         let moving = matches!(connection.state, State::Blocked(Block::Moving(_)));
         // Nothing runs and nothing is appended until what is missing has come.
         let wanted = connection.wanted_bytes;
@@ -276,6 +277,7 @@ impl Core<'_> {
     }
 
     fn let_go(&mut self, mut connection: Box<Connection>) {
+        self.end_upstreams(&mut connection);
         if !connection.is_at_rest() {
             // The kernel still has its buffers: the completions bring it here again.
             if matches!(connection.receive, Receive::Armed | Receive::Direct) {
@@ -287,6 +289,9 @@ impl Core<'_> {
         }
         self.ring.detach(connection.ring_socket);
         self.node.clients.remove(connection.session.id);
+        if connection.port == Port::Guest {
+            self.node.forwards.leave();
+        }
         if connection.session.monitor {
             self.end_monitor(connection.token);
         }
@@ -355,15 +360,18 @@ impl Core<'_> {
         let now = self.engine.now.mono;
         let tokens: Vec<_> = self.connections.tokens().collect();
         let tokens_len = tokens.len() as u64;
-        let mut bytes = self.spare_input.memory_bytes() as u64;
+        let mut bytes = (self.spare_input.memory_bytes() + self.forwards.memory_bytes()) as u64;
         for token in tokens {
             let Some(mut connection) = self.connections.take(token) else { continue };
             let idle_s = seconds_since(connection.active_at, now);
             let timeout = u64::from(self.config.timeout_s);
             let request_timeout = u64::from(self.config.request_timeout_s);
             let session = &connection.session;
-            let hears =
-                session.monitor || session.subscriptions.is_some() || connection.waiting.is_some();
+            // A guest ends with the client that it stands for.
+            let hears = session.monitor
+                || session.subscriptions.is_some()
+                || connection.is_in_blocking_command()
+                || connection.port == Port::Guest;
             let idle = timeout > 0 && idle_s >= timeout && !hears;
             let half = request_timeout > 0 && is_too_slow(&connection, request_timeout, now);
             if idle || half {

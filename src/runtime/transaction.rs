@@ -113,9 +113,10 @@ impl Core<'_> {
         let is_to_route = self.config.cluster_enabled || self.is_in_cluster();
         if is_to_route || !connection.placed || self.config.maxmemory_bytes > 0 {
             let route = self.route(connection, &call(&connection.session, entry, slot), args);
-            let shard = match route {
+            let (shard, is_elsewhere) = match route {
+                Err(error) if self.would_forward(connection, entry, &error) => (None, true),
                 Err(error) => return self.refuse(connection, Some(entry), &error),
-                Ok(route) => route.first(),
+                Ok(route) => (route.first(), false),
             };
             if let Some(shard) = shard
                 && !connection.placed
@@ -123,7 +124,8 @@ impl Core<'_> {
             {
                 return Flow::Left;
             }
-            if self.is_out_of_memory(connection, shard) {
+            // Whoever leads its keys looks at his own memory.
+            if !is_elsewhere && self.is_out_of_memory(connection, shard) {
                 return self.refuse(connection, Some(entry), &Error::OutOfMemory);
             }
         }
@@ -190,6 +192,11 @@ impl Core<'_> {
         let since = self.engine.mark();
         if connection.session.transaction.is_refused {
             return self.end_exec((connection, call), args, since, Err(EXEC_ABORT));
+        }
+        if self.is_in_cluster()
+            && let Some(flow) = self.forward_exec(connection, call)
+        {
+            return flow;
         }
         let needed = match self.shards_of_transaction(connection) {
             Ok(needed) => needed,

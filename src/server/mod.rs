@@ -107,9 +107,11 @@ impl Cores {
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
         let links = cluster::link_options(&config)?.map(Arc::new);
         let cluster_peers = config.cluster_peers.clone();
+        let forwards_max = preflight::forwards_possible(&config);
         let mut options = node_options(config, machine, &sockets, slots, started_at)?;
         options.name = links.as_ref().map(|links| links.secret.node_name(links.me));
         let node = Arc::new(Node::new(options));
+        node.forwards.set_most(forwards_max);
         let resolver = links.as_ref().map(|links| cluster::enter(&node, links, &cluster_peers));
         // Before the first client can ask for it.
         node.loading.store(loading, Ordering::Release);

@@ -10,6 +10,7 @@ mod io_uring;
 mod memory;
 
 pub use cluster::read_secret;
+pub(super) use descriptors::forwards_possible;
 pub use error::{StartError, bind_error, executor_error, ring_error};
 pub use memory::{GLOMMIO_RING_DEPTH, glommio_io_memory_bytes};
 

@@ -183,6 +183,19 @@ impl FrameReader {
         }
     }
 
+    /// Takes one frame, which must be empty, out of what has been received, and nothing behind it. False if it is
+    /// not whole yet.
+    ///
+    /// # Errors
+    /// If it is not what the other side sent, or not empty.
+    pub fn confirm(&mut self, input: &mut BytesMut) -> Result<bool, LinkFault> {
+        match self.next_frame(input)? {
+            Some(content) if content.is_empty() => Ok(true),
+            Some(content) => Err(LinkFault::Length(content.len() as u64)),
+            None => Ok(false),
+        }
+    }
+
     /// The content of the next frame.
     fn next_frame(&mut self, input: &mut BytesMut) -> Result<Option<Bytes>, LinkFault> {
         let Some(length) = length_at_start(input) else { return Ok(None) };

@@ -23,11 +23,30 @@ pub type Nonce = [u8; NONCE_BYTES];
 const WELCOME_PURPOSE: &str = "ringmain link welcome 1";
 const FRAMES_PURPOSE: &str = "ringmain link frames 1";
 
+/// What a connection to the port for links is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A link: frames with messages between replicas.
+    Messages,
+    /// Behind the first frame, which is empty, requests of one client of the dialing node, and the replies to them.
+    Commands,
+}
+
+impl Purpose {
+    const fn number(self) -> u32 {
+        match self {
+            Self::Messages => 0,
+            Self::Commands => 1,
+        }
+    }
+}
+
 /// What both sides say first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     /// Of a hello the core that dials, of a welcome the bytes of the announcement.
     detail: u16,
+    purpose: Purpose,
     from: NodeId,
     to: NodeId,
     nonce: Nonce,
@@ -39,6 +58,7 @@ impl Head {
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
         bytes[10..12].copy_from_slice(&self.detail.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.purpose.number().to_le_bytes());
         bytes[16..24].copy_from_slice(&self.from.0.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.to.0.to_le_bytes());
         bytes[32..].copy_from_slice(&self.nonce);
@@ -61,12 +81,12 @@ impl Head {
         if number(8) != VERSION {
             return Err(LinkFault::Version(number(8)));
         }
-        if bytes[12..16] != [0; 4] {
-            return Err(LinkFault::Magic);
-        }
+        let is_meant = |purpose: &Purpose| bytes[12..16] == purpose.number().to_le_bytes();
+        let purpose = [Purpose::Messages, Purpose::Commands].into_iter().find(is_meant);
+        let purpose = purpose.ok_or(LinkFault::Magic)?;
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(&bytes[32..]);
-        Ok(Some(Self { detail: number(10), from: id(16), to: id(24), nonce }))
+        Ok(Some(Self { detail: number(10), purpose, from: id(16), to: id(24), nonce }))
     }
 }
 
@@ -96,8 +116,14 @@ impl Dialing {
         to: NodeId,
         nonce: Nonce,
     ) -> Self {
-        let hello = Head { detail: core.0, from, to, nonce };
+        let hello = Head { detail: core.0, purpose: Purpose::Messages, from, to, nonce };
         Self { secret: secret.clone(), hello }
+    }
+
+    /// The same for what is no link.
+    pub fn with_purpose(mut self, purpose: Purpose) -> Self {
+        self.hello.purpose = purpose;
+        self
     }
 
     /// What to send.
@@ -115,6 +141,9 @@ impl Dialing {
     /// If it is not from the node that was dialed.
     pub fn read(&self, bytes: &[u8]) -> Result<Option<Welcomed>, LinkFault> {
         let Some(head) = Head::decode(bytes)? else { return Ok(None) };
+        if head.purpose != self.hello.purpose {
+            return Err(LinkFault::Magic);
+        }
         if (head.from, head.to) != (self.hello.to, self.hello.from) {
             return Err(LinkFault::Node { from: head.from.0, to: head.to.0 });
         }
@@ -173,6 +202,11 @@ impl Hello {
     pub fn core(&self) -> CoreId {
         CoreId(self.head.detail)
     }
+
+    /// What for.
+    pub fn purpose(&self) -> Purpose {
+        self.head.purpose
+    }
 }
 
 /// Accepts a link: appends what to send to `out`, and answers what reads the frames. `nonce` is random. Who
@@ -187,7 +221,8 @@ pub fn welcome(
     let mut announcement = Vec::new();
     own.encode(&mut announcement);
     let detail = u16::try_from(announcement.len()).expect("an announcement is short");
-    let head = Head { detail, from: hello.head.to, to: hello.head.from, nonce };
+    let (purpose, from, to) = (hello.head.purpose, hello.head.to, hello.head.from);
+    let head = Head { detail, purpose, from, to, nonce };
     let key = link_key(secret, &hello.head, &head);
     let said = head.encode();
     let code = key.derive(WELCOME_PURPOSE).code(&[&said, &announcement]);

@@ -21,7 +21,7 @@ mod keys;
 
 pub use announcement::Announcement;
 pub use frames::{FrameReader, FrameWriter, Item};
-pub use handshake::{Dialing, HELLO_BYTES, Hello, NONCE_BYTES, Nonce, Welcomed, welcome};
+pub use handshake::{Dialing, HELLO_BYTES, Hello, NONCE_BYTES, Nonce, Purpose, Welcomed, welcome};
 pub use keys::{CODE_BYTES, ClusterSecret};
 
 /// Why a link can't go on.

@@ -72,6 +72,13 @@ impl Queue {
         Args::new(bytes, &self.ranges[command.ranges.0..command.ranges.1])
     }
 
+    /// All commands with their arguments.
+    pub(in crate::runtime) fn all(
+        &self,
+    ) -> impl Iterator<Item = (&'static Entry, Args<'_>)> + Clone {
+        self.commands.iter().map(|command| (command.entry, self.args(command)))
+    }
+
     /// Bytes of its arguments.
     pub(super) fn arguments_bytes(&self) -> usize {
         self.bytes.len() + self.long_bytes

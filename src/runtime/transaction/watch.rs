@@ -47,7 +47,10 @@ impl Core<'_> {
     ) -> Flow {
         let route = match self.route_keys(connection, call.entry, args, call.slot) {
             Ok(route) => route,
-            Err(error) => return self.refuse(connection, Some(call.entry), &error),
+            Err(error) => {
+                let flow = self.forward_watch(connection, call, args, &error);
+                return flow.unwrap_or_else(|| self.refuse(connection, Some(call.entry), &error));
+            }
         };
         if let Some(shard) = route.first()
             && !connection.placed
@@ -76,8 +79,9 @@ impl Core<'_> {
         }
     }
 
-    /// Ends a watch. Shards whose tokens are not at hand are told by whoever holds them.
+    /// Ends a watch, here and at other nodes. Shards whose tokens are not at hand are told by whoever holds them.
     pub(in crate::runtime) fn unwatch(&mut self, connection: &mut Connection) {
+        self.forward_unwatch(connection);
         let observer = observer(connection);
         let transaction = &mut connection.session.transaction;
         let watches = std::mem::take(&mut transaction.watches);

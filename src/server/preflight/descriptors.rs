@@ -40,8 +40,21 @@ pub(super) fn fit_clients(config: &mut Config) -> Result<(), StartError> {
 /// How many clients the limit of open files allows, once it is raised as far as `config` asks for.
 pub(super) fn clients_possible(config: &Config) -> u32 {
     let reserved = reserved(config);
-    let limit = raise(reserved + u64::from(config.maxclients));
+    let limit = raise(reserved + u64::from(config.maxclients) + forwards_wanted(config));
     u32::try_from(limit.saturating_sub(reserved)).unwrap_or(u32::MAX)
+}
+
+/// How many connections the limit of open files allows, beside the clients', that carry commands of clients to and
+/// from other nodes. What is short first is room for these.
+pub(in crate::server) fn forwards_possible(config: &Config) -> usize {
+    let (limit, _) = Resource::NOFILE.get().unwrap_or_default();
+    let left = limit.saturating_sub(reserved(config) + u64::from(config.maxclients));
+    usize::try_from(left.min(forwards_wanted(config))).unwrap_or(usize::MAX)
+}
+
+/// One to another node for each client, and one from another node.
+fn forwards_wanted(config: &Config) -> u64 {
+    if config.is_in_cluster() { 2 * u64::from(config.maxclients) } else { 0 }
 }
 
 /// Descriptors that are not for clients.

@@ -1,0 +1,268 @@
+//! Commands on keys that another node leads, for clients that do not speak cluster: they are left to that node, and
+//! its replies take their places among the others.
+//!
+//! ```text
+//! client ─► common port ─► route ── served here: run
+//!                            │ MOVED
+//!                            └─► upstream: the client's own connection to that node ─► a guest there
+//!                                  │  SELECT, HELLO, ... as far as they are news          │ commands run as
+//! client ◄── output, in order ◄────┴────────────────────────── replies ◄──────────────────┘ any client's
+//! ```
+//!
+//! An upstream (`upstream`) is made when it is first needed, stays for the next command, and ends with its client. It
+//! begins with the handshake of links, so that the other node knows that it is one of the cluster who speaks; what
+//! the client was let in by counts there too. There it is a client as any other, a guest (`guest`), whose commands
+//! are never left to a third node. So transactions, `WATCH`, blocking commands and the order of one upstream's
+//! commands need nothing of their own.
+//!
+//! Invariants:
+//!
+//! * Commands of one connection for one shard never overtake one another. While some are with a node, others for the
+//!   same shard go to that node or wait: whoever leads it by then.
+//! * Every command that was left to another node is answered: by that node, or, when it is lost or leads no more
+//!   and does not say so, with an error which says whether the command may have been carried out.
+//! * What is under way for one client is bounded as what other cores owe it is. A client that does not read its
+//!   replies is not sent more, and no more is received for it.
+//! * A connection that has upstreams stays on its core.
+
+mod guest;
+mod traffic;
+mod transaction;
+mod upstream;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use super::connection::{Block, Connection, Port, State};
+use super::core::Core;
+use super::dispatch::{Flow, Route};
+use super::ring::Token;
+use crate::command::table::Entry;
+use crate::command::{Error, Flags, Handler};
+use crate::limits::{LEFT_BYTES_MAX, OWED_REPLIES_MAX};
+use crate::protocol::Args;
+use crate::shard::Call;
+use crate::types::{MonoUs, NodeId, ShardId, key_slot};
+use upstream::Upstream;
+
+/// The upstreams of one core.
+#[derive(Debug, Default)]
+pub(super) struct Forwards {
+    #[expect(clippy::vec_box, reason = "the kernel writes and reads where they are")]
+    all: HashMap<Token, Box<Upstream>>,
+    last_token: u32,
+    /// Those that have something to send, perhaps.
+    unsent: Vec<Token>,
+    /// Those that wait until others are made.
+    waiting: VecDeque<Token>,
+    /// How many are being made.
+    dialing: usize,
+    ticked_at: MonoUs,
+}
+
+/// What a connection has of them.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarding {
+    upstreams: Vec<(NodeId, Token)>,
+    /// Shards of commands that are with a node; some may have been answered.
+    under_way: Vec<(ShardId, NodeId)>,
+    /// Shards of keys that are watched at a node, by this upstream.
+    watched: Vec<(ShardId, NodeId, Token)>,
+}
+
+impl Forwarding {
+    fn to(&self, node: NodeId) -> Option<Token> {
+        self.upstreams.iter().find(|(to, _)| *to == node).map(|(_, token)| *token)
+    }
+
+    fn note(&mut self, shards: &[ShardId], to: NodeId) {
+        for shard in shards {
+            if !self.under_way.contains(&(*shard, to)) {
+                self.under_way.push((*shard, to));
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether commands for `shard` are with another node, so that later ones must not overtake them.
+    #[inline]
+    pub(super) fn is_forwarding(&self, shard: ShardId) -> bool {
+        let Some(forward) = &self.forward else { return false };
+        forward.under_way.iter().any(|(of, _)| *of == shard)
+    }
+
+    /// Whether it has upstreams, which are its core's.
+    pub(super) fn has_upstreams(&self) -> bool {
+        self.forward.as_ref().is_some_and(|forward| !forward.upstreams.is_empty())
+    }
+}
+
+/// Whether only a client that speaks cluster asks for this.
+fn is_of_cluster_clients(entry: &Entry) -> bool {
+    matches!(
+        entry.full_name,
+        "asking"
+            | "client|topology"
+            | "cluster|nodes"
+            | "cluster|shards"
+            | "cluster|slots"
+            | "readonly"
+            | "readwrite"
+    )
+}
+
+impl Core<'_> {
+    /// A command on the session is about to run.
+    pub(super) fn note_session_command(&mut self, connection: &mut Connection, entry: &Entry) {
+        if entry.full_name == "reset" {
+            self.forward_unwatch(connection);
+        }
+        connection.speaks_cluster |= is_of_cluster_clients(entry);
+    }
+
+    /// Whether commands of a connection may be left to other nodes at all.
+    fn may_forward(&self, connection: &Connection) -> bool {
+        self.config.cluster_forward
+            && connection.port == Port::Common
+            && connection.binary.is_none()
+            && !connection.speaks_cluster
+            && connection.session.tracking.is_none()
+    }
+
+    /// The node to which a command is left that is refused here with `error`.
+    fn forward_target(
+        &self,
+        connection: &Connection,
+        entry: &Entry,
+        error: &Error,
+    ) -> Option<NodeId> {
+        let Error::Moved { slot, .. } = error else { return None };
+        // What listens does so on its own connection.
+        if !self.may_forward(connection) || entry.command.flags.contains(Flags::PUSHES) {
+            return None;
+        }
+        let shard = self.node.slots.shard_of(*slot);
+        self.node.replica(shard).leader().filter(|leader| Some(*leader) != self.node.id)
+    }
+
+    /// Whether a command that is refused here with `error` would be left to another node.
+    pub(super) fn would_forward(
+        &self,
+        connection: &Connection,
+        entry: &Entry,
+        error: &Error,
+    ) -> bool {
+        self.forward_target(connection, entry, error).is_some()
+    }
+
+    /// The shards that the keys, or channels, of a command are in.
+    fn shards_named(&self, entry: &Entry, args: &Args<'_>) -> Vec<ShardId> {
+        let slots = self.node.slots;
+        let mut shards: Vec<ShardId> = entry
+            .command
+            .keys
+            .positions(args)
+            .map(|at| slots.shard_of(key_slot(args.at(at))))
+            .collect();
+        if let Handler::KeyedOrAll(_, is_for_all) = entry.command.handler
+            && is_for_all(args)
+        {
+            shards.extend((0..slots.shard_count()).map(ShardId));
+        }
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    }
+
+    /// Leaves a command to the node that leads its keys, or answers with the error that it is refused with.
+    #[cold]
+    pub(super) fn forward_or_refuse(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call,
+        args: &Args<'_>,
+        error: &Error,
+    ) -> Flow {
+        let flow = self
+            .forward_target(connection, call.entry, error)
+            .and_then(|to| self.forward(connection, call, args, to));
+        flow.unwrap_or_else(|| self.refuse(connection, Some(call.entry), error))
+    }
+
+    /// Leaves a command to another node. None if there is no room for a way there.
+    fn forward(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call,
+        args: &Args<'_>,
+        to: NodeId,
+    ) -> Option<Flow> {
+        let shards = self.shards_named(call.entry, args);
+        let is_blocking = call.entry.command.flags.contains(Flags::BLOCKING);
+        let has_to_wait = is_blocking || self.goes_another_way(connection, to, &shards);
+        if has_to_wait && self.wait_for_replies(connection) == Flow::Left {
+            return Some(Flow::Left);
+        }
+        let mut upstream = self.upstream_for(connection, to, &shards)?;
+        let muted = self.is_muted(connection);
+        upstream.follow(&connection.session);
+        let ticket = *upstream.ticket.get_or_insert_with(|| connection.next_ticket());
+        let bytes = upstream.request(args, ticket);
+        self.put_upstream(upstream);
+        self.note_forwarded(connection, &shards, to, (ticket, muted, bytes));
+        if is_blocking {
+            connection.state = State::Blocked(Block::Forwarding);
+        }
+        Some(Flow::Taken)
+    }
+
+    /// Whether commands for these shards are under way that did not go to node `to`.
+    fn goes_another_way(&self, connection: &Connection, to: NodeId, shards: &[ShardId]) -> bool {
+        let forward = connection.forward.as_ref();
+        let elsewhere = forward.iter().flat_map(|forward| &forward.under_way);
+        let mut elsewhere = elsewhere.filter(|(_, node)| *node != to);
+        elsewhere.any(|(shard, _)| shards.contains(shard))
+            || shards.iter().any(|shard| connection.has_outstanding_here(*shard))
+            || self.leaving.iter().any(|batch| shards.contains(&batch.shard))
+    }
+
+    /// A request of the client has been given to an upstream: reserves the place of its reply, and has the client
+    /// wait if it is owed much.
+    fn note_forwarded(
+        &mut self,
+        connection: &mut Connection,
+        shards: &[ShardId],
+        to: NodeId,
+        (ticket, muted, bytes): (u64, bool, usize),
+    ) {
+        self.engine.metrics.commands_forwarded.increment();
+        connection.forward.get_or_insert_default().note(shards, to);
+        connection.output.wait_for(ticket, muted);
+        connection.left_bytes += bytes;
+        if connection.output.slot_count() >= OWED_REPLIES_MAX
+            || connection.left_bytes >= LEFT_BYTES_MAX
+        {
+            connection.state = State::Blocked(Block::Replies);
+        }
+    }
+
+    /// Has a request that is served here wait while commands for the same shards are with another node.
+    #[inline]
+    pub(super) fn hold_behind_forwarded(
+        &mut self,
+        connection: &mut Connection,
+        route: &Route,
+    ) -> Flow {
+        if connection.forward.is_none() {
+            return Flow::Taken;
+        }
+        let is_behind = match route {
+            Route::None => false,
+            Route::One(shard) => connection.is_forwarding(*shard),
+            Route::Many(shards) => shards.iter().any(|shard| connection.is_forwarding(*shard)),
+        };
+        if is_behind { self.wait_for_replies(connection) } else { Flow::Taken }
+    }
+}

@@ -1,0 +1,520 @@
+//! What happens on upstreams: they are made and end, requests leave, replies come in. Whoever has taken an upstream
+//! out of the core's table hands it to [`Core::put_upstream`] or [`Core::settle_upstream`] at last, and only then
+//! lets its client go on, who may need it again.
+
+use std::net::SocketAddr;
+
+use bytes::Buf;
+use socket2::SockAddr;
+
+use super::super::batch::BatchReplies;
+use super::super::connection::{Block, Connection, State};
+use super::super::core::Core;
+use super::super::link::new_socket;
+use super::super::link_traffic::random_nonce;
+use super::super::ring::{Completion, Token};
+use super::Forwards;
+use super::upstream::{End, Expected, Phase, Upstream};
+use crate::limits::{
+    FORWARD_HANDSHAKE_MS, FORWARD_IDLE_MS, FORWARDS_MADE_MAX, PENDING_OUTPUT_BYTES_MAX, TICK_MS,
+};
+use crate::protocol::{Proto, Reply};
+use crate::replica::link::{Dialing, Purpose};
+use crate::types::{CoreId, MonoUs, NodeId, ShardId};
+
+/// What a client is answered whose command can't have been carried out.
+const NOT_SENT: &str = "CLUSTERDOWN The node that leads the hash slot can't be reached";
+/// What a client is answered whose command may have been.
+const FATE_UNKNOWN: &str = "CLUSTERDOWN The node that leads the hash slot was lost: whether this command has been \
+                            carried out is not known";
+
+/// Replies for a client, and what has become of their upstream.
+struct Delivery {
+    client: Token,
+    upstream: Token,
+    to: NodeId,
+    replies: Vec<(u64, BatchReplies)>,
+    /// Whether the client is owed nothing more by this upstream.
+    is_idle: bool,
+    /// Whether it is gone.
+    has_ended: bool,
+}
+
+impl Delivery {
+    fn of(upstream: &Upstream) -> Self {
+        let Upstream { client, token, to, .. } = *upstream;
+        let replies = Vec::new();
+        Self { client, upstream: token, to, replies, is_idle: false, has_ended: false }
+    }
+
+    fn push(&mut self, ticket: u64, reply: &[u8]) {
+        match self.replies.last_mut() {
+            Some((last, replies)) if *last == ticket => {
+                replies.bytes.extend_from_slice(reply);
+                replies.lengths.push(reply.len());
+            }
+            _ => {
+                let (bytes, lengths) = (reply.to_vec(), vec![reply.len()]);
+                self.replies.push((ticket, BatchReplies { bytes, lengths, values: Vec::new() }));
+            }
+        }
+    }
+}
+
+impl Forwards {
+    /// Takes one out, to be put back or dropped.
+    pub(super) fn take(&mut self, token: Token) -> Option<Box<Upstream>> {
+        self.all.remove(&token)
+    }
+
+    fn put(&mut self, upstream: Box<Upstream>) {
+        self.all.insert(upstream.token, upstream);
+    }
+
+    /// Whether one is there and not about to go.
+    pub(super) fn is_open(&self, token: Token) -> bool {
+        self.all.get(&token).is_some_and(|upstream| !upstream.is_closing)
+    }
+
+    /// Bytes of memory held for them.
+    pub(in crate::runtime) fn memory_bytes(&self) -> usize {
+        self.all.values().map(|upstream| upstream.memory_bytes()).sum()
+    }
+
+    fn next_token(&mut self) -> Token {
+        self.last_token = self.last_token.wrapping_add(1);
+        Token { index: self.last_token, generation: 0 }
+    }
+}
+
+impl Core<'_> {
+    // --- they are made ---------------------------------------------------------------------------
+
+    /// A connection's upstream to a node, made if there is none; taken out of the table. None if there is no room
+    /// for one more.
+    pub(super) fn upstream_for(
+        &mut self,
+        connection: &mut Connection,
+        to: NodeId,
+        shards: &[ShardId],
+    ) -> Option<Box<Upstream>> {
+        // From now on its core is this one.
+        connection.placed = true;
+        let now = self.engine.now.mono;
+        let token = connection.forward.as_ref().and_then(|forward| forward.to(to));
+        if let Some(mut upstream) = token.and_then(|token| self.forwards.take(token)) {
+            upstream.used_at = now;
+            return Some(upstream);
+        }
+        let address = self.address_of(to, shards.first().copied())?;
+        if !self.node.forwards.admit() {
+            return None;
+        }
+        let socket = match new_socket(address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!("no connection to another node can be made: {error}");
+                self.node.forwards.leave();
+                return None;
+            }
+        };
+        let token = self.forwards.next_token();
+        let socket = (socket, SockAddr::from(address));
+        let upstream = Box::new(Upstream::new(token, connection.token, to, socket, now));
+        connection.forward.get_or_insert_default().upstreams.push((to, token));
+        self.forwards.waiting.push_back(token);
+        Some(upstream)
+    }
+
+    /// Where a node takes links on the core that runs a shard.
+    fn address_of(&self, node: NodeId, shard: Option<ShardId>) -> Option<SocketAddr> {
+        let member = self.node.members.get(node)?;
+        let core = shard.and_then(|shard| member.owners.get(usize::from(shard.0)).copied());
+        let core = core.unwrap_or(CoreId(0));
+        Some(SocketAddr::new(member.ip?, member.cluster_port.checked_add(core.0)?))
+    }
+
+    /// Puts an upstream back that has got something to send.
+    pub(super) fn put_upstream(&mut self, upstream: Box<Upstream>) {
+        if self.forwards.unsent.last() != Some(&upstream.token) {
+            self.forwards.unsent.push(upstream.token);
+        }
+        self.forwards.put(upstream);
+    }
+
+    /// Begins to make those whose turn it is.
+    fn dial_upstreams(&mut self) {
+        while self.forwards.dialing < FORWARDS_MADE_MAX
+            && let Some(token) = self.forwards.waiting.pop_front()
+        {
+            let Some(mut upstream) = self.forwards.take(token) else { continue };
+            if !upstream.is_closing && matches!(upstream.phase, Phase::Waiting) {
+                self.dial_upstream(&mut upstream);
+            }
+            self.settle_upstream(upstream);
+        }
+    }
+
+    fn dial_upstream(&mut self, upstream: &mut Upstream) {
+        let Some(links) = &self.links else { return };
+        let options = &links.options;
+        // Without randomness it is given up when its time is over.
+        let Ok(nonce) = random_nonce() else { return };
+        let dialing = Dialing::new(&options.secret, (options.me, self.id), upstream.to, nonce);
+        upstream.phase = Phase::Dialing(Box::new(dialing.with_purpose(Purpose::Commands)));
+        upstream.is_connecting = true;
+        self.forwards.dialing += 1;
+        self.ring.connect_forward(&upstream.socket, upstream.token, &upstream.address);
+    }
+
+    /// An upstream is connected, or is not.
+    pub(in crate::runtime) fn forward_connected(&mut self, completion: Completion) {
+        let Some(mut upstream) = self.take_upstream_of(completion.token) else { return };
+        upstream.is_connecting = false;
+        if completion.result < 0 {
+            return self.end_upstream(upstream, End::Unreachable);
+        }
+        if let Phase::Dialing(dialing) = &upstream.phase {
+            upstream.sending.extend_from_slice(&dialing.hello());
+            upstream.is_sending = true;
+            self.ring.send_forward(&upstream.socket, upstream.token, &upstream.sending);
+        }
+        self.settle_upstream(upstream);
+    }
+
+    // --- requests leave --------------------------------------------------------------------------
+
+    /// Lets all requests leave that wait for it.
+    #[inline]
+    pub(in crate::runtime) fn send_forwards(&mut self) {
+        if !self.forwards.unsent.is_empty() {
+            self.send_unsent_forwards();
+        }
+    }
+
+    fn send_unsent_forwards(&mut self) {
+        self.dial_upstreams();
+        for token in std::mem::take(&mut self.forwards.unsent) {
+            if let Some(upstream) = self.forwards.all.get_mut(&token)
+                && upstream.start_send()
+            {
+                self.ring.send_forward(&upstream.socket, token, &upstream.sending);
+            }
+        }
+    }
+
+    /// Requests have left, or could not.
+    pub(in crate::runtime) fn forward_sent(&mut self, completion: Completion) {
+        let Some(mut upstream) = self.take_upstream_of(completion.token) else { return };
+        match usize::try_from(completion.result) {
+            Ok(count) if !upstream.is_closing => {
+                self.engine.metrics.link_output_bytes.add(count as u64);
+                if !upstream.note_sent(count) {
+                    let rest = &upstream.sending[upstream.sent..];
+                    self.ring.send_forward(&upstream.socket, upstream.token, rest);
+                    return self.forwards.put(upstream);
+                }
+                // What has gathered meanwhile leaves at the end of the turn.
+                self.put_upstream(upstream);
+            }
+            Ok(_) => {
+                upstream.is_sending = false;
+                self.settle_upstream(upstream);
+            }
+            Err(_) => {
+                upstream.is_sending = false;
+                self.end_upstream(upstream, End::Lost);
+            }
+        }
+    }
+
+    // --- replies come ----------------------------------------------------------------------------
+
+    /// Replies have come, or none will come any more.
+    pub(in crate::runtime) fn forward_received(&mut self, completion: Completion, bytes: &[u8]) {
+        let Some(mut upstream) = self.take_upstream_of(completion.token) else { return };
+        if !completion.more {
+            upstream.is_receiving = false;
+        }
+        if upstream.is_closing {
+            return self.settle_upstream(upstream);
+        }
+        match completion.result {
+            1.. => self.engine.metrics.link_input_bytes.add(bytes.len() as u64),
+            0 => return self.end_upstream(upstream, End::Lost),
+            errno if is_passing(-errno) => return self.settle_upstream(upstream),
+            _ => return self.end_upstream(upstream, End::Lost),
+        }
+        let mut delivery = Delivery::of(&upstream);
+        let read = read_upstream(&mut upstream, bytes, &mut delivery);
+        if read == Ok(true) {
+            self.forwards.dialing -= 1;
+        }
+        delivery.is_idle = upstream.owed == 0;
+        if read.is_ok() {
+            self.settle_or_send(upstream);
+            self.deliver_forwarded(delivery);
+        } else {
+            // What came before holds.
+            self.forwards.put(upstream);
+            let token = delivery.upstream;
+            self.deliver_forwarded(delivery);
+            if let Some(upstream) = self.forwards.take(token) {
+                self.end_upstream(upstream, End::Lost);
+            }
+        }
+    }
+
+    fn settle_or_send(&mut self, upstream: Box<Upstream>) {
+        let token = upstream.token;
+        self.settle_upstream(upstream);
+        self.forwards.unsent.push(token);
+    }
+
+    /// Gives a client replies that have come from another node, and lets it go on.
+    fn deliver_forwarded(&mut self, delivery: Delivery) {
+        let Some(mut connection) = self.connections.take(delivery.client) else { return };
+        if !connection.output.has_ended() {
+            for (ticket, replies) in delivery.replies {
+                connection.output.fill(ticket, replies);
+            }
+        }
+        if let Some(forward) = &mut connection.forward {
+            if delivery.is_idle || delivery.has_ended {
+                forward.under_way.retain(|(_, to)| *to != delivery.to);
+            }
+            if delivery.has_ended {
+                forward.upstreams.retain(|(_, token)| *token != delivery.upstream);
+            }
+        }
+        if !connection.is_waiting() {
+            connection.left_bytes = 0;
+            if connection.is_blocked_by(Block::Replies) || connection.is_blocked_by(Block::Forwarding)
+            {
+                connection.state = State::Running;
+                self.resume(&mut connection);
+            }
+        }
+        self.mark_dirty(&mut connection);
+        self.connections.put(connection);
+    }
+
+    /// Receives for a connection only what its client reads, but for what all else waits behind.
+    #[inline]
+    pub(in crate::runtime) fn pace_upstreams(&mut self, connection: &Connection) {
+        if connection.has_upstreams() {
+            self.pace_upstreams_of(connection);
+        }
+    }
+
+    fn pace_upstreams_of(&mut self, connection: &Connection) {
+        let Some(forward) = &connection.forward else { return };
+        let output = &connection.output;
+        let (has_much, can_send) =
+            (output.pending_bytes() > PENDING_OUTPUT_BYTES_MAX, output.can_send());
+        for (_, token) in &forward.upstreams {
+            let Some(upstream) = self.forwards.all.get_mut(token) else { continue };
+            let pauses = has_much && (can_send || !upstream.brings(output.oldest_ticket()));
+            if upstream.is_paused != pauses {
+                upstream.is_paused = pauses;
+                if pauses && upstream.is_receiving {
+                    self.ring.cancel_forward_receive(*token);
+                } else if !pauses && let Some(upstream) = self.forwards.take(*token) {
+                    self.settle_upstream(upstream);
+                }
+            }
+        }
+    }
+
+    // --- they end --------------------------------------------------------------------------------
+
+    fn take_upstream_of(&mut self, token: Token) -> Option<Box<Upstream>> {
+        let upstream = self.forwards.take(token);
+        if upstream.is_none() {
+            self.engine.metrics.stale_completions.increment();
+        }
+        upstream
+    }
+
+    /// Ends an upstream. Its client is answered whatever it is still owed.
+    fn end_upstream(&mut self, mut upstream: Box<Upstream>, end: End) {
+        if upstream.is_closing {
+            return self.settle_upstream(upstream);
+        }
+        let mut delivery = Delivery::of(&upstream);
+        delivery.has_ended = true;
+        let proto = Proto::Resp2;
+        for (ticket, was_sent) in upstream.take_owed() {
+            let text = if was_sent { FATE_UNKNOWN } else { NOT_SENT };
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, proto).error(text);
+            delivery.push(ticket, &reply);
+            self.engine.metrics.forwards_failed.increment();
+            self.engine.metrics.count_error(text);
+        }
+        if end != End::Unused {
+            tracing::debug!(node = upstream.to.0, ?end, "a way to another node ends");
+        }
+        self.close_upstream(upstream);
+        self.deliver_forwarded(delivery);
+    }
+
+    fn close_upstream(&mut self, mut upstream: Box<Upstream>) {
+        if upstream.is_dialing() {
+            self.forwards.dialing -= 1;
+            upstream.phase = Phase::Waiting;
+        }
+        upstream.shut_down();
+        self.settle_upstream(upstream);
+    }
+
+    /// Ends the upstreams of a connection that is about to go.
+    #[inline]
+    pub(in crate::runtime) fn end_upstreams(&mut self, connection: &mut Connection) {
+        let Some(forward) = connection.forward.take() else { return };
+        for (_, token) in forward.upstreams {
+            if let Some(upstream) = self.forwards.take(token) {
+                if upstream.is_closing {
+                    self.forwards.put(upstream);
+                } else {
+                    self.close_upstream(upstream);
+                }
+            }
+        }
+    }
+
+    /// Starts what the upstream needs next and puts it back, or lets it go.
+    fn settle_upstream(&mut self, mut upstream: Box<Upstream>) {
+        if upstream.is_closing {
+            if upstream.is_at_rest() {
+                self.node.forwards.leave();
+                return;
+            }
+            self.ring.cancel_forward(upstream.token);
+            return self.forwards.put(upstream);
+        }
+        let may_receive = !upstream.is_connecting && !matches!(upstream.phase, Phase::Waiting);
+        if may_receive && !upstream.is_receiving && !upstream.is_paused {
+            upstream.is_receiving = true;
+            self.ring.receive_forward(&upstream.socket, upstream.token);
+        }
+        self.forwards.put(upstream);
+    }
+
+    // --- time ------------------------------------------------------------------------------------
+
+    /// Ten times a second: what takes too long ends, and so does what nobody uses.
+    pub(in crate::runtime) fn tick_forwards(&mut self) {
+        if self.forwards.all.is_empty() {
+            return;
+        }
+        let now = self.engine.now.mono;
+        let since_tick = now.0.saturating_sub(self.forwards.ticked_at.0);
+        self.forwards.ticked_at = now;
+        // A process that was stopped has not looked either.
+        let was_stopped = since_tick > u64::from(5 * TICK_MS) * 1000;
+        let tokens: Vec<Token> = self.forwards.all.keys().copied().collect();
+        for token in tokens {
+            let Some(mut upstream) = self.forwards.take(token) else { continue };
+            if was_stopped {
+                (upstream.begun_at, upstream.doubted_since) = (now, None);
+            }
+            match self.reason_to_end(&mut upstream, now) {
+                Some(end) if !upstream.is_closing => self.end_upstream(upstream, end),
+                Some(_) | None => {
+                    upstream.shrink();
+                    self.forwards.put(upstream);
+                }
+            }
+        }
+        self.dial_upstreams();
+    }
+
+    fn reason_to_end(&mut self, upstream: &mut Upstream, now: MonoUs) -> Option<End> {
+        let since = |then: MonoUs| now.0.saturating_sub(then.0);
+        if !matches!(upstream.phase, Phase::Open) {
+            let is_late = since(upstream.begun_at) >= FORWARD_HANDSHAKE_MS * 1000;
+            return is_late.then_some(End::Unreachable);
+        }
+        let forward = self.connections.get_mut(upstream.client)?.forward.as_ref()?;
+        if upstream.owed == 0 {
+            upstream.doubted_since = None;
+            let is_idle = since(upstream.used_at) >= FORWARD_IDLE_MS * 1000;
+            let watches = forward.watched.iter().any(|(_, _, by)| *by == upstream.token);
+            return (is_idle && !watches && upstream.expected.is_empty()).then_some(End::Unused);
+        }
+        upstream.used_at = now;
+        let mut shards = forward.under_way.iter().filter(|(_, to)| *to == upstream.to);
+        let leads = shards.all(|(shard, to)| self.node.replica(*shard).leader() == Some(*to));
+        let is_up = self.node.members.get(upstream.to).is_some_and(|member| member.is_up);
+        if leads && is_up {
+            upstream.doubted_since = None;
+            return None;
+        }
+        let doubted_since = *upstream.doubted_since.get_or_insert(now);
+        (since(doubted_since) >= self.config.election_timeout_ms * 1000).then_some(End::Deposed)
+    }
+}
+
+/// Takes in what has come. True if the upstream was being made, and its requests can leave now.
+fn read_upstream(
+    upstream: &mut Upstream,
+    bytes: &[u8],
+    delivery: &mut Delivery,
+) -> Result<bool, ()> {
+    if let Phase::Dialing(dialing) = &upstream.phase {
+        upstream.input.extend_from_slice(bytes);
+        let Some(welcomed) = dialing.read(&upstream.input).map_err(drop)? else {
+            return Ok(false);
+        };
+        upstream.input.advance(welcomed.length);
+        let mut writer = welcomed.writer;
+        let mut frame = Vec::new();
+        writer.ping();
+        writer.take(&mut frame);
+        upstream.open(frame);
+        return Ok(true);
+    }
+    if !upstream.input.is_empty() {
+        upstream.input.extend_from_slice(bytes);
+        let mut input = std::mem::take(&mut upstream.input);
+        let read = read_replies(upstream, &input, delivery);
+        input.advance(*read.as_ref().unwrap_or(&0));
+        upstream.input = input;
+        return read.map(|_| false);
+    }
+    let read = read_replies(upstream, bytes, delivery)?;
+    upstream.input.extend_from_slice(&bytes[read..]);
+    Ok(false)
+}
+
+/// Takes the replies that are whole from the start of `bytes`; answers how many bytes they took.
+fn read_replies(
+    upstream: &mut Upstream,
+    bytes: &[u8],
+    delivery: &mut Delivery,
+) -> Result<usize, ()> {
+    let mut read = 0;
+    while let Some(cut) = upstream.cutter.next(&bytes[read..]).map_err(drop)? {
+        let reply = &bytes[read..read + cut.length];
+        read += cut.length;
+        if cut.is_push {
+            continue;
+        }
+        match upstream.expected.pop_front() {
+            Some(Expected::Reply(ticket)) => {
+                upstream.owed -= 1;
+                delivery.push(ticket, reply);
+            }
+            Some(Expected::Any) => {}
+            Some(Expected::Success) if !cut.is_error => {}
+            Some(Expected::Success) | None => return Err(()),
+        }
+    }
+    Ok(read)
+}
+
+/// Errors of a receive after which it is simply started again.
+fn is_passing(errno: i32) -> bool {
+    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
+}

@@ -1,0 +1,490 @@
+//! Clients that know nothing of clusters, on a node that does not lead what they ask for: the node leaves it to who
+//! does, and what they see is one server.
+
+mod harness;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use harness::client::{Client, encode_words, info, info_number, wait_for_reply};
+use harness::server::skip_on_other_server;
+use harness::slots::keys_over_shards;
+use harness::topology::connect;
+use harness::trial::{Trial, Welcome, signal};
+use harness::value::Value;
+use harness::wait_until;
+
+const SHARDS: u16 = 6;
+const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
+
+/// A cluster, a key in each of its shards, and who leads them.
+struct Scene {
+    _trial: Trial,
+    welcome: Welcome,
+    keys: Vec<String>,
+    leaders: Vec<u64>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(flags: &[&str]) -> Self {
+        let flags = [&["--nodes", "3", "--shards", "6"], flags].concat();
+        let (trial, welcome) = Trial::start(&flags);
+        let leaders = leaders(&mut connect(welcome.nodes[0].0));
+        let keys = keys_over_shards("key", SHARDS, usize::from(SHARDS));
+        Self { _trial: trial, welcome, keys, leaders }
+    }
+
+    /// A client of a node, by its common port.
+    fn client(&self, node: u64) -> Client {
+        connect(self.welcome.nodes[index(node)].0)
+    }
+
+    fn process(&self, node: u64) -> u32 {
+        self.welcome.nodes[index(node)].1
+    }
+
+    /// Keys of the shards that a node leads.
+    fn keys_of(&self, node: u64) -> Vec<&str> {
+        let keys = self.keys.iter().zip(&self.leaders);
+        keys.filter(|(_, leader)| **leader == node).map(|(key, _)| key.as_str()).collect()
+    }
+
+    /// One of them.
+    fn key_of(&self, node: u64) -> &str {
+        self.keys_of(node)[0]
+    }
+}
+
+fn index(node: u64) -> usize {
+    usize::try_from(node - 1).expect("few nodes")
+}
+
+/// The node that leads each shard, as a node tells; 0 where none does.
+fn leaders(client: &mut Client) -> Vec<u64> {
+    let fields = info(client, "raft");
+    let leader = |shard| {
+        let line: &String = &fields[&format!("shard{shard}")];
+        let field = line.split(',').find_map(|field| field.strip_prefix("leader="));
+        field.and_then(|leader| leader.parse().ok()).expect("the number of a node")
+    };
+    (0..SHARDS).map(leader).collect()
+}
+
+fn error(text: &str) -> Value {
+    Value::Error(text.into())
+}
+
+#[test]
+fn commands_of_all_kinds_are_carried_out_where_their_keys_are_led() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut client = scene.client(1);
+    for (key, leader) in scene.keys.iter().zip(&scene.leaders) {
+        client.ok(&format!("SET {key} v{leader}"));
+        assert_eq!(client.words(&format!("GET {key}")), Value::bulk(format!("v{leader}")));
+        assert_eq!(client.words(&format!("RPUSH {{{key}}}list a b c")), Value::Integer(3));
+        assert_eq!(
+            client.words(&format!("LRANGE {{{key}}}list 0 -1")).elements().len(),
+            3,
+            "{key}"
+        );
+        assert_eq!(client.words(&format!("HSET {{{key}}}hash f 1")), Value::Integer(1));
+        assert_eq!(client.words(&format!("ZADD {{{key}}}zset 1 m")), Value::Integer(1));
+        assert_eq!(client.words(&format!("SADD {{{key}}}set m")), Value::Integer(1));
+        assert_eq!(client.words(&format!("PFCOUNT_ {key}")).error().split(' ').next(), Some("ERR"));
+        assert_eq!(client.words(&format!("SETBIT {{{key}}}bits 7 1")), Value::Integer(0));
+        assert_eq!(client.words(&format!("TYPE {{{key}}}zset")), Value::Simple("zset".into()));
+        assert_eq!(client.words(&format!("OBJECT ENCODING {key}")), Value::bulk("embstr"));
+        assert_eq!(client.words(&format!("GET {{{key}}}set")), error(
+            "WRONGTYPE Operation against a key holding the wrong kind of value"
+        ));
+        assert_eq!(client.words(&format!("SPUBLISH {key} x")), Value::Integer(0));
+        assert_eq!(client.words(&format!("EXPIRE {key} 100")), Value::Integer(1));
+        // And it is there that they have been carried out.
+        let mut there = connect(scene.welcome.nodes[index(*leader)].0 + 10_000);
+        assert_eq!(there.words(&format!("GET {key}")), Value::bulk(format!("v{leader}")));
+    }
+    let away = scene.keys_of(2);
+    client.ok(&format!("MSET {} a {} b", away[0], away[1]));
+    let both = client.words(&format!("MGET {} {}", away[0], away[1]));
+    assert_eq!(both, Value::Array(vec![Value::bulk("a"), Value::bulk("b")]));
+    for others in [[scene.key_of(1), scene.key_of(2)], [scene.key_of(2), scene.key_of(3)]] {
+        assert_eq!(client.words(&format!("MGET {} {}", others[0], others[1])), error(CROSS_SLOT));
+    }
+    // What listens is sent where it can.
+    let moved = client.words(&format!("SSUBSCRIBE {}", scene.key_of(2)));
+    assert!(moved.error().starts_with("MOVED "), "{moved:?}");
+    // What is about all keys is about the node's.
+    let keys: usize = (1..=3)
+        .map(|node| scene.client(node).words("KEYS *").elements().len())
+        .sum();
+    assert_eq!(keys, 6 * 6);
+    assert!(info_number(&mut client, "cluster", "cluster_forwarded_commands") > 40);
+    assert_eq!(info_number(&mut client, "cluster", "cluster_forwards_failed"), 0);
+}
+
+#[test]
+fn a_session_is_the_same_wherever_its_commands_are_carried_out() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let (mut client, key) = (scene.client(1), scene.key_of(2));
+    client.ok(&format!("SET {key} zero"));
+    client.ok("SELECT 3");
+    client.ok(&format!("SET {key} three"));
+    client.ok("SELECT 0");
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("zero"));
+    client.ok("SELECT 3");
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("three"));
+    // RESP3, and back.
+    assert_eq!(client.words(&format!("HSET {{{key}}}h f v")), Value::Integer(1));
+    client.words("HELLO 3");
+    let map = Value::Map(vec![(Value::bulk("f"), Value::bulk("v"))]);
+    assert_eq!(client.words(&format!("HGETALL {{{key}}}h")), map);
+    assert_eq!(client.words(&format!("GET {{{key}}}none")), Value::Null);
+    client.words("HELLO 2");
+    assert_eq!(client.words(&format!("HGETALL {{{key}}}h")).elements().len(), 2);
+    assert_eq!(client.words(&format!("GET {{{key}}}none")), Value::NullBulk);
+    for durability in ["sync", "memory", "default"] {
+        client.ok(&format!("CLIENT DURABILITY {durability}"));
+        client.ok(&format!("SET {key} {durability}"));
+    }
+    // Replies that nobody wants.
+    client.request(&["CLIENT", "REPLY", "OFF"]);
+    client.request(&["SET", key, "unseen"]);
+    client.ok("CLIENT REPLY ON");
+    client.request(&["CLIENT", "REPLY", "SKIP"]);
+    client.request(&["APPEND", key, "!"]);
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("unseen!"));
+    client.words("RESET");
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("zero"));
+}
+
+#[test]
+fn replies_come_in_the_order_of_their_requests() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut client = scene.client(1);
+    let (rounds, keys) = (300, &scene.keys);
+    let mut requests = Vec::new();
+    for round in 0..rounds {
+        for key in keys {
+            requests.extend(encode_words(&format!("INCR {key}")));
+            if round % 50 == 7 {
+                requests.extend(encode_words(&format!("PING {round}")));
+            }
+        }
+    }
+    client.send(requests);
+    for round in 0..rounds {
+        for key in keys {
+            assert_eq!(client.read().unwrap(), Value::Integer(round + 1), "{key}");
+            if round % 50 == 7 {
+                assert_eq!(client.read().unwrap(), Value::bulk(round.to_string()));
+            }
+        }
+    }
+}
+
+#[test]
+fn transactions_and_watched_keys() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut client = scene.client(1);
+    let queued = Value::Simple("QUEUED".into());
+    let (a, b) = (scene.keys_of(2)[0], scene.keys_of(2)[1]);
+    client.ok("MULTI");
+    for request in [format!("SET {a} 1"), format!("INCR {a}"), "PING".into(), format!("INCR {b}")] {
+        assert_eq!(client.words(&request), queued, "{request}");
+    }
+    let results = vec![Value::ok(), Value::Integer(2), Value::Simple("PONG".into()), Value::Integer(1)];
+    assert_eq!(client.words("EXEC"), Value::Array(results));
+    client.ok("MULTI");
+    assert_eq!(client.words(&format!("INCR {a}")), queued);
+    client.ok("DISCARD");
+    assert_eq!(client.words(&format!("GET {a}")), Value::bulk("2"));
+    // Keys of two nodes are not changed in one go.
+    client.ok("MULTI");
+    assert_eq!(client.words(&format!("INCR {a}")), queued);
+    assert_eq!(client.words(&format!("INCR {}", scene.key_of(3))), queued);
+    assert_eq!(client.words("EXEC"), error(CROSS_SLOT));
+    client.ok("MULTI");
+    assert_eq!(client.words(&format!("INCR {a}")), queued);
+    assert_eq!(client.words("SELECT 1"), queued);
+    let refused = client.words("EXEC");
+    assert!(refused.error().starts_with("EXECABORT "), "{refused:?}");
+    assert_eq!(client.words(&format!("GET {a}")), Value::bulk("2"));
+
+    let mut other = scene.client(3);
+    for is_changed in [false, true] {
+        client.ok(&format!("WATCH {a}"));
+        if is_changed {
+            other.ok(&format!("SET {a} other"));
+        }
+        client.ok("MULTI");
+        assert_eq!(client.words(&format!("SET {b} mine")), queued);
+        let done = if is_changed { Value::NullArray } else { Value::Array(vec![Value::ok()]) };
+        assert_eq!(client.words("EXEC"), done);
+    }
+    // What is watched no more does not matter.
+    for end in ["UNWATCH", "DISCARD"] {
+        client.ok(&format!("WATCH {a}"));
+        other.ok(&format!("SET {a} other"));
+        if end == "DISCARD" {
+            client.ok("MULTI");
+        }
+        client.ok(end);
+        client.ok("MULTI");
+        assert_eq!(client.words(&format!("SET {a} mine")), queued);
+        assert_eq!(client.words("EXEC"), Value::Array(vec![Value::ok()]));
+    }
+    // Nor can keys here be changed if one there has not.
+    client.ok(&format!("WATCH {a}"));
+    client.ok("MULTI");
+    assert_eq!(client.words(&format!("SET {} mine", scene.key_of(1))), queued);
+    assert_eq!(client.words("EXEC"), error(CROSS_SLOT));
+}
+
+#[test]
+fn clients_wait_where_their_keys_are_led() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let (mut client, mut other) = (scene.client(1), scene.client(3));
+    let key = scene.key_of(2);
+    // It is served by whoever pushes, wherever; what it has sent behind waits.
+    client.request(&["BLPOP", key, "0"]);
+    client.request(&["PING"]);
+    let mut there = scene.client(2);
+    wait_until("it waits there", || info_number(&mut there, "clients", "blocked_clients") == 1);
+    assert!(!client.is_readable_within(Duration::from_millis(50)));
+    assert_eq!(other.words(&format!("RPUSH {key} x")), Value::Integer(1));
+    assert_eq!(client.read().unwrap(), Value::Array(vec![Value::bulk(key), Value::bulk("x")]));
+    assert_eq!(client.read().unwrap(), Value::Simple("PONG".into()));
+    // Its time ends.
+    assert_eq!(client.words(&format!("BLPOP {key} 0.05")), Value::NullArray);
+    // Who goes away is given nothing.
+    for ends_politely in [true, false] {
+        let mut leaving = scene.client(1);
+        leaving.request(&["BLPOP", key, "0"]);
+        wait_until("it waits there", || info_number(&mut there, "clients", "blocked_clients") == 1);
+        if ends_politely {
+            leaving.end_sending();
+            leaving.expect_close();
+        }
+        drop(leaving);
+        wait_until("it is gone", || info_number(&mut there, "clients", "blocked_clients") == 0);
+    }
+    assert_eq!(other.words(&format!("RPUSH {key} y")), Value::Integer(1));
+    assert_eq!(client.words(&format!("LLEN {key}")), Value::Integer(1));
+}
+
+#[test]
+fn long_values_go_both_ways() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let (mut client, key) = (scene.client(1), scene.key_of(2));
+    let value: Vec<u8> = (0..20_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    assert_eq!(client.command(&[b"SET", key.as_bytes(), &value]), Value::ok());
+    let found = client.command(&["GET", key]);
+    assert!(found == Value::Bulk(value.clone()), "the value is another");
+    // Many of them, for one who does not read: nothing piles up, and all come.
+    (0..20).for_each(|_| client.request(&["GET", key]));
+    client.request(&["PING"]);
+    let mut here = scene.client(1);
+    wait_until("some is under way", || {
+        info_number(&mut here, "clients", "client_recent_max_output_buffer") > 0
+    });
+    let held = info_number(&mut here, "memory", "mem_clients_normal");
+    assert!(held < 100_000_000, "{held} bytes are held");
+    for _ in 0..20 {
+        assert!(client.read().unwrap() == Value::Bulk(value.clone()), "the value is another");
+    }
+    assert_eq!(client.read().unwrap(), Value::Simple("PONG".into()));
+}
+
+#[test]
+fn who_speaks_cluster_is_sent_where_the_keys_are() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let key = scene.key_of(2);
+    let port = scene.welcome.nodes[1].0 + 10_000;
+    let moved = format!("MOVED {} 127.0.0.1:{port}", harness::slots::slot(key));
+    let mut at_core = connect(scene.welcome.nodes[0].0 + 10_000);
+    assert_eq!(at_core.words(&format!("GET {key}")), error(&moved));
+    for said in ["CLUSTER SLOTS", "CLUSTER SHARDS", "CLUSTER NODES", "READONLY", "ASKING"] {
+        let mut client = scene.client(1);
+        assert_eq!(client.words(&format!("GET {key}")), Value::NullBulk);
+        client.words(said);
+        assert_eq!(client.words(&format!("SET {key} 1")), error(&moved), "{said}");
+    }
+    let mut client = scene.client(1);
+    client.ok("CONFIG SET cluster-forward no");
+    assert_eq!(client.words(&format!("GET {key}")), error(&moved));
+    client.ok("CONFIG SET cluster-forward yes");
+    assert_eq!(client.words(&format!("GET {key}")), Value::NullBulk);
+}
+
+#[test]
+fn a_password_counts_where_it_was_given() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    for node in 1..=3 {
+        scene.client(node).ok(&format!("CONFIG SET requirepass secret{node}"));
+    }
+    let (mut client, key) = (scene.client(1), scene.key_of(2));
+    let no_auth = error("NOAUTH Authentication required.");
+    assert_eq!(client.words(&format!("GET {key}")), no_auth);
+    client.ok("AUTH secret1");
+    client.ok(&format!("SET {key} 1"));
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("1"));
+    // A guest takes no client's place.
+    let mut there = scene.client(2);
+    there.ok("AUTH secret2");
+    assert_eq!(info_number(&mut there, "clients", "connected_clients"), 1);
+    assert_eq!(there.words("CLIENT LIST").text().lines().count(), 2);
+    drop(client);
+    wait_until("the guest leaves with its client", || {
+        there.words("CLIENT LIST").text().lines().count() == 1
+    });
+}
+
+#[test]
+fn a_client_goes_on_through_a_failover() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let (mut client, key) = (scene.client(1), scene.key_of(2));
+    client.ok(&format!("SET {key} 1"));
+    let mut waiting = scene.client(1);
+    waiting.request(&["BLPOP", &format!("{{{key}}}list"), "0"]);
+    let mut there = scene.client(2);
+    wait_until("it waits there", || info_number(&mut there, "clients", "blocked_clients") == 1);
+    signal("KILL", scene.process(2));
+    // Who waits is told, and at once.
+    let told = waiting.read_within(Duration::from_secs(3)).expect("an answer");
+    assert!(told.error().contains("is not known"), "{told:?}");
+    wait_for_reply(&mut client, &format!("GET {key}"), &Value::bulk("1"));
+    client.ok(&format!("SET {key} 2"));
+    assert_eq!(waiting.words(&format!("GET {key}")), Value::bulk("2"));
+}
+
+#[test]
+fn a_leader_that_stands_still_is_waited_for_no_longer_than_it_leads() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let (mut client, key) = (scene.client(1), scene.key_of(2).to_owned());
+    client.ok(&format!("SET {key} 1"));
+    signal("STOP", scene.process(2));
+    client.request(&["SET", &key, "2"]);
+    let begun = Instant::now();
+    let told = client.read_within(Duration::from_secs(5)).expect("an answer");
+    signal("CONT", scene.process(2));
+    assert!(told.error().starts_with("CLUSTERDOWN "), "{told:?} after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    wait_until("it is led anew", || client.words(&format!("SET {key} 3")) == Value::ok());
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("3"));
+}
+
+/// Every command of a pipeline is answered once, whatever happens to the leaders meanwhile; and those for one key are
+/// carried out in order, each once at most.
+#[test]
+fn pipelines_keep_their_order_while_leaders_change() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let mut client = scene.client(1);
+    let stopped = scene.process(2);
+    let stopper = std::thread::spawn(move || {
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(700));
+            signal("STOP", stopped);
+            std::thread::sleep(Duration::from_millis(1200));
+            signal("CONT", stopped);
+        }
+    });
+    let mut last = vec![0; scene.keys.len()];
+    let mut answered = 0;
+    while !stopper.is_finished() {
+        const DEPTH: usize = 20;
+        for _ in 0..DEPTH {
+            scene.keys.iter().for_each(|key| client.request(&["INCR", key]));
+        }
+        for _ in 0..DEPTH {
+            for (key, last) in scene.keys.iter().zip(&mut last) {
+                match client.read().expect("every command is answered") {
+                    Value::Integer(count) => {
+                        assert!(count > *last, "{key}: {count} behind {last}");
+                        *last = count;
+                        answered += 1;
+                    }
+                    // It may have been carried out.
+                    Value::Error(text) => assert!(
+                        text.starts_with("CLUSTERDOWN ") || text.starts_with("MOVED "),
+                        "{text}"
+                    ),
+                    other => panic!("{key}: {other:?}"),
+                }
+            }
+        }
+    }
+    stopper.join().expect("it ends");
+    assert!(answered > 1000, "only {answered} commands were answered");
+}
+
+#[test]
+fn redis_benchmark_runs_through() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let port = scene.welcome.nodes[2].0.to_string();
+    let tests = ["-t", "set,get,lpush,incr", "-P", "16", "-n", "20000", "-r", "1000", "-q", "-e"];
+    let output = Command::new("redis-benchmark").args(["-p", &port]).args(tests).output();
+    let Ok(output) = output else { return eprintln!("redis-benchmark is not installed") };
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("rror"), "{said}");
+    assert!(said.contains("LPUSH"), "{said}");
+}
+
+#[test]
+fn an_ordinary_client_library_needs_no_more() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let client = redis::Client::open(format!("redis://127.0.0.1:{}/", scene.welcome.nodes[0].0));
+    let mut connection = client.and_then(|client| client.get_connection()).expect("connect");
+    for key in &scene.keys {
+        let mut pipe = redis::pipe();
+        pipe.atomic().set(key, 1).incr(key, 4).get(key);
+        let (ok, five, got): (String, i64, i64) = pipe.query(&mut connection).expect("a result");
+        assert_eq!((ok.as_str(), five, got), ("OK", 5, 5));
+    }
+    let mut pipe = redis::pipe();
+    scene.keys.iter().for_each(|key| drop(pipe.get(key)));
+    let found: Vec<i64> = pipe.query(&mut connection).expect("results");
+    assert_eq!(found, vec![5; scene.keys.len()]);
+}
