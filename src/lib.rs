@@ -35,7 +35,8 @@
 //! 8. On a node of a cluster the record is also an entry of the shard's Raft group ([`replica`], joined with the
 //!    keyspace and the log in `shard::replicated`): `runtime::replicas` hands it to the links, and the reply waits at
 //!    the same gate until a quorum has it. Who does not lead the shard sends the client to who does
-//!    (`runtime::redirect`).
+//!    (`runtime::redirect`), or, if the client does not speak cluster, leaves the command to who does and passes the
+//!    reply on (`runtime::forward`).
 //! 9. Everything else a connection has to say leaves in one send (`runtime::traffic`).
 //!
 //! # The modules, lowest first

@@ -15,6 +15,13 @@ fn start() -> (Trial, Welcome) {
     Trial::start(&["--nodes", "3", "--shards", "6"])
 }
 
+/// A client that nodes know to speak cluster.
+fn connect_to(port: u16) -> Client {
+    let mut client = connect(port);
+    client.ok("READWRITE");
+    client
+}
+
 /// The node that leads each shard, as a node tells.
 fn leaders(client: &mut Client) -> Vec<u64> {
     let fields = info(client, "raft");
@@ -47,7 +54,7 @@ impl Scene {
         let (first, _) = welcome.nodes[index(leaders[0])];
         let core_ports = welcome.nodes.iter().map(|(port, _)| port + 10_000).collect();
         let keys = keys_over_shards("key", SHARDS, usize::from(SHARDS));
-        Self { keys, leaders, client: connect(first), core_ports }
+        Self { keys, leaders, client: connect_to(first), core_ports }
     }
 
     /// Keys of shards that the client's node leads, or of those that it does not.

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use ringmain::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX};
 use ringmain::replica::link::{
     Announcement, ClusterSecret, Dialing, FrameReader, FrameWriter, HELLO_BYTES, Hello, Item,
-    LinkFault, Nonce, welcome,
+    LinkFault, Nonce, Purpose, welcome,
 };
 use ringmain::replica::{Body, ShardMessage, SnapshotContent, SnapshotPiece};
 use ringmain::types::{CoreId, LogIndex, NodeId, ShardId, Term};
@@ -106,6 +106,53 @@ fn a_link_is_the_bytes_of_the_page() {
     assert_eq!(sent, block("frames"));
     assert_eq!(items(&mut reader, &sent, 1000), Ok(vec![Item::Message(synced(42))]));
     assert_eq!(secret().node_name(TWO), "ed653b1da07a1d6373273848d456ae2310e09e55");
+}
+
+/// What carries a client's commands begins as a link does, and says what it is for; behind one empty frame come
+/// bytes that are no frames.
+#[test]
+fn what_is_no_link_says_so() {
+    let dialing = || dialing().with_purpose(Purpose::Commands);
+    assert_eq!(dialing().hello()[..], block("hello-commands"));
+    let hello = Hello::read(&secret(), TWO, &block("hello-commands")).unwrap().unwrap();
+    assert_eq!((hello.from(), hello.purpose()), (ONE, Purpose::Commands));
+    let link = Hello::read(&secret(), TWO, &block("hello")).unwrap().unwrap();
+    assert_eq!(link.purpose(), Purpose::Messages);
+    // One can't be made the other.
+    let mut changed = block("hello");
+    changed[12] = 1;
+    assert_eq!(Hello::read(&secret(), TWO, &changed), Err(LinkFault::Code));
+    changed[12] = 2;
+    assert_eq!(Hello::read(&secret(), TWO, &changed), Err(LinkFault::Magic));
+    let mut answer = Vec::new();
+    welcome(&secret(), &link, nonce(32), &announcement(), &mut answer);
+    assert_eq!(dialing().read(&answer).unwrap_err(), LinkFault::Magic);
+
+    let begin = || {
+        let mut answer = Vec::new();
+        let reader = welcome(&secret(), &hello, nonce(32), &announcement(), &mut answer);
+        (dialing().read(&answer).unwrap().unwrap().writer, reader)
+    };
+    let (mut writer, mut reader) = begin();
+    writer.ping();
+    let frame = frames(&mut writer);
+    let mut input = BytesMut::new();
+    for byte in &frame {
+        assert_eq!(reader.confirm(&mut input), Ok(false));
+        input.extend_from_slice(&[*byte]);
+    }
+    input.extend_from_slice(b"PING\r\n");
+    assert_eq!(reader.confirm(&mut input), Ok(true));
+    assert_eq!(&input[..], b"PING\r\n");
+    // A frame with something in it is none, nor is one that somebody else has made.
+    let (mut writer, mut reader) = begin();
+    writer.message(&synced(1));
+    let mut input = BytesMut::from(&frames(&mut writer)[..]);
+    assert!(matches!(reader.confirm(&mut input), Err(LinkFault::Length(_))));
+    let (_, mut reader) = begin();
+    let mut changed = BytesMut::from(&frame[..]);
+    changed[4] ^= 1;
+    assert_eq!(reader.confirm(&mut changed), Err(LinkFault::Code));
 }
 
 #[test]

@@ -49,7 +49,6 @@ use upstream::Upstream;
 /// The upstreams of one core.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
-    #[expect(clippy::vec_box, reason = "the kernel writes and reads where they are")]
     all: HashMap<Token, Box<Upstream>>,
     last_token: u32,
     /// Those that have something to send, perhaps.

@@ -1,6 +1,6 @@
 //! Replies that wait for the disk, or for other replicas: a gate names what must be there first.
 
-use super::connection::{Block, Connection, State};
+use super::connection::{Block, Connection, Port, State};
 use super::core::Core;
 use super::mail::Message;
 use crate::node::Node;
@@ -94,6 +94,10 @@ const LOG_FAILED: &[u8] =
 const DEPOSED: &[u8] =
     b"-CLUSTERDOWN This node has ceased to lead the shard: whether this command and those after \
     it have been carried out is not known. Closing the connection.\r\n";
+/// What a guest is told: only its way here ends, not its client's connection.
+const DEPOSED_GUEST: &[u8] =
+    b"-CLUSTERDOWN The node that led the shard has ceased to: whether this command and those after \
+    it have been carried out is not known\r\n";
 
 impl Core<'_> {
     /// Takes over what the requests of a connection that have just been run have to wait for.
@@ -131,7 +135,11 @@ impl Core<'_> {
                 passage => passage,
             });
         if has_failed {
-            connection.fail_output(if self.replicas.is_on { DEPOSED } else { LOG_FAILED });
+            connection.fail_output(match (self.replicas.is_on, connection.port) {
+                (true, Port::Guest) => DEPOSED_GUEST,
+                (true, _) => DEPOSED,
+                (false, _) => LOG_FAILED,
+            });
         }
     }
 

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use super::batch::BatchReplies;
 use super::gate::Gate;
 use crate::cache::{Extent, SharedBytes};
-use crate::limits::SEND_BYTES_MAX;
+use crate::limits::{LONG_BYTES_MIN, SEND_BYTES_MAX};
 use crate::node::replica_stats::Passage;
 use crate::protocol::{Proto, Reply};
 
@@ -208,7 +208,10 @@ impl Output {
     }
 
     /// Puts the replies of batch `ticket` into their places; there must be some.
-    pub(crate) fn fill(&mut self, ticket: u64, replies: BatchReplies) {
+    pub(crate) fn fill(&mut self, ticket: u64, mut replies: BatchReplies) {
+        // A reply by itself is not copied.
+        let is_one = replies.lengths.len() == 1 && replies.values.is_empty();
+        let mut one = if is_one { std::mem::take(&mut replies.bytes) } else { Vec::new() };
         let mut bytes = &replies.bytes[..];
         let mut lengths = replies.lengths.iter();
         let mut values = replies.values.into_iter().peekable();
@@ -219,6 +222,10 @@ impl Output {
                 continue;
             }
             let Some(length) = lengths.next() else { break };
+            if is_one {
+                *slot = Slot::Ready(if muted { Vec::new() } else { std::mem::take(&mut one) });
+                break;
+            }
             let (reply, rest) = bytes.split_at(*length);
             bytes = rest;
             let value = values.next_if(|(of, _)| *of == index);
@@ -252,6 +259,9 @@ impl Output {
     fn move_ready_slots(&mut self) {
         while let Some(slot) = self.slots.pop_front() {
             match slot {
+                Slot::Ready(bytes) if bytes.len() >= LONG_BYTES_MIN && self.ready.is_empty() => {
+                    self.ready = bytes;
+                }
                 Slot::Ready(bytes) => self.ready.extend_from_slice(&bytes),
                 Slot::Value(value) => self.queue_value(value),
                 Slot::Waiting { .. } => {

@@ -35,13 +35,16 @@ pub(crate) struct Follower {
     /// Where keys of each shard were served last.
     guesses: Vec<u16>,
     connections: Vec<(u16, Client)>,
+    /// Whether nodes know that it can be sent elsewhere; else they leave what it asks for to one another.
+    speaks_cluster: bool,
     random: Random,
 }
 
 impl Follower {
-    pub(crate) fn new(ports: &[u16], shards: u16, random: Random) -> Self {
+    pub(crate) fn new(ports: &[u16], shards: u16, mut random: Random) -> Self {
         let guesses = (0..shards).map(|_| ports[0]).collect();
-        Self { ports: ports.to_vec(), guesses, connections: Vec::new(), random }
+        let (connections, speaks_cluster) = (Vec::new(), random.one_in(2));
+        Self { ports: ports.to_vec(), guesses, connections, speaks_cluster, random }
     }
 
     /// Has whoever leads `shard` carry out a command.
@@ -99,7 +102,13 @@ impl Follower {
             Some(place) => self.connections.swap_remove(place).1,
             None => {
                 let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-                let Ok(client) = Client::try_connect(address) else { return Outcome::Refused };
+                let Ok(mut client) = Client::try_connect(address) else { return Outcome::Refused };
+                if self.speaks_cluster
+                    && (client.try_send(encode(&["READWRITE"])).is_err()
+                        || client.read_within(REPLY).is_err())
+                {
+                    return Outcome::Refused;
+                }
                 client
             }
         };

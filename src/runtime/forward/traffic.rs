@@ -71,11 +71,6 @@ impl Forwards {
         self.all.insert(upstream.token, upstream);
     }
 
-    /// Whether one is there and not about to go.
-    pub(super) fn is_open(&self, token: Token) -> bool {
-        self.all.get(&token).is_some_and(|upstream| !upstream.is_closing)
-    }
-
     /// Bytes of memory held for them.
     pub(in crate::runtime) fn memory_bytes(&self) -> usize {
         self.all.values().map(|upstream| upstream.memory_bytes()).sum()

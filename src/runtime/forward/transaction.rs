@@ -124,11 +124,16 @@ impl Core<'_> {
         if !is_watching && !self.may_forward(connection) {
             return Ok(Place::Here);
         }
+        let ways = connection.forward.iter().flat_map(|forward| &forward.upstreams);
         for (shard, to, token) in watched {
-            let is_there = self.forwards.is_open(*token);
+            let is_there = ways.clone().any(|way| way == &(*to, *token));
             if !is_there || self.node.replica(*shard).leader() != Some(*to) {
                 return Ok(Place::Broken);
             }
+        }
+        let mut watched_here = connection.session.transaction.watches.keys();
+        if watched_here.any(|shard| !self.serves(*shard)) {
+            return Ok(if self.may_forward(connection) { Place::Broken } else { Place::Here });
         }
         shards.extend(connection.session.transaction.watches.keys());
         commands().for_each(|(entry, args)| shards.extend(self.shards_named(entry, &args)));
