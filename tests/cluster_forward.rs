@@ -3,16 +3,21 @@
 
 mod harness;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::client::{Client, encode_words, info, info_number, wait_for_reply};
+use harness::nodes::{Nodes, SECRET};
 use harness::server::skip_on_other_server;
 use harness::slots::keys_over_shards;
 use harness::topology::connect;
 use harness::trial::{Trial, Welcome, signal};
 use harness::value::Value;
 use harness::wait_until;
+use ringmain::replica::link::{ClusterSecret, Dialing, Purpose};
+use ringmain::types::{CoreId, NodeId};
 
 const SHARDS: u16 = 6;
 const CROSS_SLOT: &str = "CROSSSLOT Keys in request don't hash to the same slot";
@@ -101,9 +106,10 @@ fn commands_of_all_kinds_are_carried_out_where_their_keys_are_led() {
         assert_eq!(client.words(&format!("SETBIT {{{key}}}bits 7 1")), Value::Integer(0));
         assert_eq!(client.words(&format!("TYPE {{{key}}}zset")), Value::Simple("zset".into()));
         assert_eq!(client.words(&format!("OBJECT ENCODING {key}")), Value::bulk("embstr"));
-        assert_eq!(client.words(&format!("GET {{{key}}}set")), error(
-            "WRONGTYPE Operation against a key holding the wrong kind of value"
-        ));
+        assert_eq!(
+            client.words(&format!("GET {{{key}}}set")),
+            error("WRONGTYPE Operation against a key holding the wrong kind of value")
+        );
         assert_eq!(client.words(&format!("SPUBLISH {key} x")), Value::Integer(0));
         assert_eq!(client.words(&format!("EXPIRE {key} 100")), Value::Integer(1));
         // And it is there that they have been carried out.
@@ -117,13 +123,18 @@ fn commands_of_all_kinds_are_carried_out_where_their_keys_are_led() {
     for others in [[scene.key_of(1), scene.key_of(2)], [scene.key_of(2), scene.key_of(3)]] {
         assert_eq!(client.words(&format!("MGET {} {}", others[0], others[1])), error(CROSS_SLOT));
     }
-    // What listens is sent where it can.
+    // Messages come to who listens there.
+    let channel = scene.key_of(2);
+    let mut listener = scene.client(2);
+    assert_eq!(listener.words(&format!("SSUBSCRIBE {channel}")).elements().len(), 3);
+    assert_eq!(client.words(&format!("SPUBLISH {channel} x")), Value::Integer(1));
+    let message = listener.read().expect("a message");
+    assert_eq!(message.elements()[2], Value::bulk("x"), "{message:?}");
+    // Who would listen is sent there.
     let moved = client.words(&format!("SSUBSCRIBE {}", scene.key_of(2)));
     assert!(moved.error().starts_with("MOVED "), "{moved:?}");
     // What is about all keys is about the node's.
-    let keys: usize = (1..=3)
-        .map(|node| scene.client(node).words("KEYS *").elements().len())
-        .sum();
+    let keys: usize = (1..=3).map(|node| scene.client(node).words("KEYS *").elements().len()).sum();
     assert_eq!(keys, 6 * 6);
     assert!(info_number(&mut client, "cluster", "cluster_forwarded_commands") > 40);
     assert_eq!(info_number(&mut client, "cluster", "cluster_forwards_failed"), 0);
@@ -208,7 +219,8 @@ fn transactions_and_watched_keys() {
     for request in [format!("SET {a} 1"), format!("INCR {a}"), "PING".into(), format!("INCR {b}")] {
         assert_eq!(client.words(&request), queued, "{request}");
     }
-    let results = vec![Value::ok(), Value::Integer(2), Value::Simple("PONG".into()), Value::Integer(1)];
+    let results =
+        vec![Value::ok(), Value::Integer(2), Value::Simple("PONG".into()), Value::Integer(1)];
     assert_eq!(client.words("EXEC"), Value::Array(results));
     client.ok("MULTI");
     assert_eq!(client.words(&format!("INCR {a}")), queued);
@@ -370,6 +382,63 @@ fn a_password_counts_where_it_was_given() {
     wait_until("the guest leaves with its client", || {
         there.words("CLIENT LIST").text().lines().count() == 1
     });
+}
+
+/// Says what node `from` says to have `to` carry out commands of a client, with this secret; answers the connection.
+fn be_a_node(nodes: &Nodes, (from, to): (u64, u64), secret: &[u8]) -> Option<Client> {
+    let secret = ClusterSecret::new(secret);
+    let (me, nonce) = ((NodeId(from), CoreId(0)), [7; 32]);
+    let dialing = Dialing::new(&secret, me, NodeId(to), nonce).with_purpose(Purpose::Commands);
+    let mut stream = TcpStream::connect(nodes.link_address(index(to) + 1, 0)).expect("connect");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
+    stream.write_all(&dialing.hello()).expect("say hello");
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+    let mut welcomed = loop {
+        match dialing.read(&answer).expect("a welcome") {
+            Some(welcomed) => break welcomed,
+            None => match stream.read(&mut piece).unwrap_or(0) {
+                0 => return None,
+                count => answer.extend_from_slice(&piece[..count]),
+            },
+        }
+    };
+    let mut frame = Vec::new();
+    welcomed.writer.ping();
+    welcomed.writer.take(&mut frame);
+    // What comes right behind it is not lost.
+    frame.extend_from_slice(b"PING\r\n");
+    stream.write_all(&frame).expect("be there");
+    let mut client = Client::from(stream);
+    assert_eq!(client.read().unwrap(), Value::Simple("PONG".into()));
+    Some(client)
+}
+
+#[test]
+fn only_nodes_bring_commands_and_none_goes_farther_than_one() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(3, 1, &["127.0.0.1"]);
+    nodes.start_all();
+    let leads = |nodes: &mut Nodes, id: usize| {
+        let fields = info(&mut nodes.server(id).client(), "raft");
+        fields["shard0"].contains("role=leader")
+    };
+    wait_until("there is a leader", || (1..=3).any(|id| leads(&mut nodes, id)));
+    let leader = (1..=3).find(|id| leads(&mut nodes, *id)).expect("it was there");
+    let other = leader % 3 + 1;
+    let (from, to) = (leader as u64, other as u64);
+    nodes.server(other).client().ok("CONFIG SET requirepass secret");
+    let mut guest = be_a_node(&nodes, (from, to), SECRET).expect("it is a node");
+    let reply = guest.words("SET key 1");
+    assert!(reply.error().starts_with("MOVED "), "{reply:?}");
+    // The password is not asked for; and the guest is a client like others.
+    assert!(guest.words("CLIENT LIST").text().contains("cmd=client|list"));
+    assert!(be_a_node(&nodes, (from, to), b"another secret of thirty-two bytes").is_none());
+    assert!(be_a_node(&nodes, (9, to), SECRET).is_none(), "there is no node 9");
+    guest.send("*1\r\nx");
+    assert!(guest.read().unwrap().error().starts_with("ERR Protocol error"));
+    guest.expect_close();
 }
 
 #[test]

@@ -68,7 +68,8 @@ mod tests {
     fn replies_end_where_they_end() {
         let all = REPLIES.concat();
         for piece in 1..=all.len() {
-            let (mut cutter, mut input, mut found) = (ReplyCutter::default(), Vec::new(), Vec::new());
+            let (mut cutter, mut input, mut found) =
+                (ReplyCutter::default(), Vec::new(), Vec::new());
             for piece in all.chunks(piece) {
                 input.extend_from_slice(piece);
                 while let Some(cut) = cutter.next(&input).unwrap() {

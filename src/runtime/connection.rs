@@ -382,7 +382,8 @@ mod tests {
         let (socket, _) = UnixStream::pair().unwrap();
         let (id, now) = (ClientId(1), MonoUs(0));
         let addr = ([127, 0, 0, 1], 1000).into();
-        let options = ClientOptions { id, addr, laddr: addr, fd: 0, core: CoreId(0), now, is_guest: false };
+        let options =
+            ClientOptions { id, addr, laddr: addr, fd: 0, core: CoreId(0), now, is_guest: false };
         let session = Session {
             id,
             view: View::default(),

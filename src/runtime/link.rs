@@ -254,6 +254,16 @@ pub(super) fn new_socket(address: SocketAddr) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
+/// Has a socket that carries a client's commands, on either side, end soon after the other node has lost power, even
+/// where nothing is being said: a client may wait for long.
+pub(super) fn watch_over(socket: &Socket) {
+    let second = Duration::from_secs(1);
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(2 * second).with_interval(second).with_retries(3);
+    // A kernel that refuses leaves it to the links to notice.
+    let _ = socket.set_tcp_keepalive(&keepalive);
+}
+
 /// Has a link's socket send at once, and give up when the other side takes nothing.
 pub(super) fn prepare(socket: &Socket) {
     // A kernel that refuses leaves a link that is slower, or noticed later to be dead.

@@ -93,7 +93,9 @@ impl Core<'_> {
         self.engine.metrics.connections_rejected.increment();
         let mut words = Vec::new();
         match port {
-            Port::Common | Port::Core | Port::Guest => Reply::new(&mut words, Proto::Resp2).error(text),
+            Port::Common | Port::Core | Port::Guest => {
+                Reply::new(&mut words, Proto::Resp2).error(text)
+            }
             Port::Binary => {
                 let (head, epoch) = (ReplyHead::new(0, 0, status), self.engine.owners.epoch());
                 ReplyFrame::single(&mut words, head, text.as_bytes(), low_half(epoch));

@@ -217,7 +217,15 @@ mod tests {
     fn wait(id: u64, line: &str) -> Arc<Wait> {
         let addr = ([127, 0, 0, 1], 1000).into();
         let (core, now) = (CoreId(0), MonoUs(0));
-        let options = ClientOptions { id: ClientId(id), addr, laddr: addr, fd: 0, core, now, is_guest: false };
+        let options = ClientOptions {
+            id: ClientId(id),
+            addr,
+            laddr: addr,
+            fd: 0,
+            core,
+            now,
+            is_guest: false,
+        };
         let client = Arc::new(ClientInfo::new(options));
         let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
         for word in line.split(' ') {

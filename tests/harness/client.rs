@@ -37,6 +37,11 @@ impl Client {
         Ok(Self { stream, received: Vec::new(), consumed: 0 })
     }
 
+    /// The same on a connection that is there.
+    pub(crate) fn from(stream: TcpStream) -> Self {
+        Self { stream, received: Vec::new(), consumed: 0 }
+    }
+
     /// The address this end has, as `CLIENT LIST` shows it.
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket has an address")

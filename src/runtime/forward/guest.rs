@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use super::super::connection::{Connection, Port};
 use super::super::core::Core;
 use super::super::input::Input;
-use super::super::link::Link;
+use super::super::link::{Link, watch_over};
 use crate::command::View;
 use crate::node::ClientOptions;
 
@@ -16,6 +16,7 @@ impl Core<'_> {
     /// Makes what came as a link a client; the kernel has nothing of it in hand.
     pub(in crate::runtime) fn take_guest(&mut self, link: Link) {
         let Link { socket, input, .. } = link;
+        watch_over(&socket);
         let socket = TcpStream::from(OwnedFd::from(socket));
         let (Ok(addr), Ok(laddr)) = (socket.peer_addr(), socket.local_addr()) else { return };
         if !self.node.forwards.admit() {

@@ -10,7 +10,7 @@ use socket2::SockAddr;
 use super::super::batch::BatchReplies;
 use super::super::connection::{Block, Connection, State};
 use super::super::core::Core;
-use super::super::link::new_socket;
+use super::super::link::{new_socket, watch_over};
 use super::super::link_traffic::random_nonce;
 use super::super::ring::{Completion, Token};
 use super::Forwards;
@@ -113,6 +113,7 @@ impl Core<'_> {
                 return None;
             }
         };
+        watch_over(&socket);
         let token = self.forwards.next_token();
         let socket = (socket, SockAddr::from(address));
         let upstream = Box::new(Upstream::new(token, connection.token, to, socket, now));
@@ -284,7 +285,8 @@ impl Core<'_> {
         }
         if !connection.is_waiting() {
             connection.left_bytes = 0;
-            if connection.is_blocked_by(Block::Replies) || connection.is_blocked_by(Block::Forwarding)
+            if connection.is_blocked_by(Block::Replies)
+                || connection.is_blocked_by(Block::Forwarding)
             {
                 connection.state = State::Running;
                 self.resume(&mut connection);

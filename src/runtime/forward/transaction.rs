@@ -173,9 +173,8 @@ fn can_be_there(entry: &Entry, args: &Args<'_>) -> bool {
         Handler::KeyedOrAll(_, is_for_all) => !is_for_all(args),
         Handler::Session(_) if entry.command.flags.contains(Flags::PUSHES) => false,
         Handler::Session(_) => entry.command.keys != Keys::None || is_same_everywhere(entry),
-        Handler::AllShards(_)
-        | Handler::Container(_)
-        | Handler::Cursor(..)
-        | Handler::Slot(..) => false,
+        Handler::AllShards(_) | Handler::Container(_) | Handler::Cursor(..) | Handler::Slot(..) => {
+            false
+        }
     }
 }
