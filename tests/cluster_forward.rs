@@ -433,10 +433,11 @@ fn only_nodes_bring_commands_and_none_goes_farther_than_one() {
     let reply = guest.words("SET key 1");
     assert!(reply.error().starts_with("MOVED "), "{reply:?}");
     // The password is not asked for; and the guest is a client like others.
-    assert!(guest.words("CLIENT LIST").text().contains("cmd=client|list"));
+    let listed = guest.words("CLIENT LIST").text();
+    assert!(listed.contains(&format!("name=node-{leader} ")), "{listed}");
     assert!(be_a_node(&nodes, (from, to), b"another secret of thirty-two bytes").is_none());
     assert!(be_a_node(&nodes, (9, to), SECRET).is_none(), "there is no node 9");
-    guest.send("*1\r\nx");
+    guest.send("*1\r\nx\r\n");
     assert!(guest.read().unwrap().error().starts_with("ERR Protocol error"));
     guest.expect_close();
 }
@@ -453,6 +454,8 @@ fn a_client_goes_on_through_a_failover() {
     waiting.request(&["BLPOP", &format!("{{{key}}}list"), "0"]);
     let mut there = scene.client(2);
     wait_until("it waits there", || info_number(&mut there, "clients", "blocked_clients") == 1);
+    let mut watching = scene.client(1);
+    watching.ok(&format!("WATCH {key}"));
     signal("KILL", scene.process(2));
     // Who waits is told, and at once.
     let told = waiting.read_within(Duration::from_secs(3)).expect("an answer");
@@ -460,6 +463,12 @@ fn a_client_goes_on_through_a_failover() {
     wait_for_reply(&mut client, &format!("GET {key}"), &Value::bulk("1"));
     client.ok(&format!("SET {key} 2"));
     assert_eq!(waiting.words(&format!("GET {key}")), Value::bulk("2"));
+    // Nobody can say any more whether what was watched has changed.
+    for reply in [Value::NullArray, Value::Array(vec![Value::ok()])] {
+        watching.ok("MULTI");
+        assert_eq!(watching.words(&format!("SET {key} 3")), Value::Simple("QUEUED".into()));
+        assert_eq!(watching.words("EXEC"), reply);
+    }
 }
 
 #[test]
@@ -479,6 +488,41 @@ fn a_leader_that_stands_still_is_waited_for_no_longer_than_it_leads() {
     assert!(begun.elapsed() < Duration::from_secs(4));
     wait_until("it is led anew", || client.words(&format!("SET {key} 3")) == Value::ok());
     assert_eq!(client.words(&format!("GET {key}")), Value::bulk("3"));
+}
+
+/// Who sends more than can be carried out waits, and what waits for him stays small.
+#[test]
+fn nothing_piles_up_before_a_slow_leader() {
+    if skip_on_other_server() {
+        return;
+    }
+    const REQUESTS: usize = 6000;
+    let scene = Scene::new();
+    let (mut client, key) = (scene.client(1), scene.key_of(2).to_owned());
+    let mut sender = Client::from(client.stream().try_clone().expect("another handle"));
+    signal("STOP", scene.process(2));
+    let sending = std::thread::spawn(move || {
+        let value = [b'v'; 10_000];
+        for _ in 0..REQUESTS {
+            sender.request(&[b"SET", key.as_bytes(), &value]);
+        }
+    });
+    let mut here = scene.client(1);
+    let mut held = 0;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2500) {
+        held = held.max(info_number(&mut here, "memory", "mem_clients_normal"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal("CONT", scene.process(2));
+    for _ in 0..REQUESTS {
+        match client.read().expect("every command is answered") {
+            Value::Error(text) => assert!(text.starts_with("CLUSTERDOWN "), "{text}"),
+            reply => assert_eq!(reply, Value::ok()),
+        }
+    }
+    sending.join().expect("all is sent");
+    assert!(held < 8_000_000, "{held} bytes were held");
 }
 
 /// Every command of a pipeline is answered once, whatever happens to the leaders meanwhile; and those for one key are

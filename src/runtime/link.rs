@@ -53,7 +53,10 @@ pub(super) enum Phase {
         reader: Box<FrameReader>,
     },
     /// It is there: this is no link, but becomes a client (`forward::guest`).
-    Guest,
+    Guest {
+        /// Which.
+        from: NodeId,
+    },
 }
 
 /// Why a link ends.
@@ -168,7 +171,7 @@ impl Link {
     pub(super) fn is_known(&self) -> bool {
         match &self.phase {
             Phase::Dialing { .. } | Phase::Accepted | Phase::Greeted { .. } => false,
-            Phase::Open { .. } | Phase::Guest => true,
+            Phase::Open { .. } | Phase::Guest { .. } => true,
             Phase::Heard { reader, .. } => reader.is_confirmed(),
         }
     }
@@ -177,7 +180,9 @@ impl Link {
     pub(super) fn is_incoming(&self) -> bool {
         match self.phase {
             Phase::Dialing { .. } | Phase::Open { .. } => false,
-            Phase::Accepted | Phase::Heard { .. } | Phase::Greeted { .. } | Phase::Guest => true,
+            Phase::Accepted | Phase::Heard { .. } | Phase::Greeted { .. } | Phase::Guest { .. } => {
+                true
+            }
         }
     }
 
@@ -189,7 +194,7 @@ impl Link {
             | Phase::Accepted
             | Phase::Heard { .. }
             | Phase::Greeted { .. }
-            | Phase::Guest => 0,
+            | Phase::Guest { .. } => 0,
         };
         waiting + self.sending.len() - self.sent
     }
@@ -199,7 +204,7 @@ impl Link {
         let kept = match &self.phase {
             Phase::Open { writer, .. } => writer.memory_bytes(),
             Phase::Heard { reader, .. } | Phase::Greeted { reader, .. } => reader.memory_bytes(),
-            Phase::Dialing { .. } | Phase::Accepted | Phase::Guest => 0,
+            Phase::Dialing { .. } | Phase::Accepted | Phase::Guest { .. } => 0,
         };
         kept + self.sending.capacity() + self.input.capacity()
     }

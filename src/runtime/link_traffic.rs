@@ -149,7 +149,7 @@ impl Core<'_> {
             | Phase::Accepted
             | Phase::Heard { .. }
             | Phase::Greeted { .. }
-            | Phase::Guest => None,
+            | Phase::Guest { .. } => None,
         };
         self.settle_link(link);
         // From now on something can be said there.
@@ -205,14 +205,15 @@ impl Core<'_> {
                     link.input.advance(HELLO_BYTES);
                     self.welcome_link(link, &hello)?;
                 }
-                Phase::Greeted { reader, .. } => {
+                Phase::Greeted { from, reader } => {
+                    let from = *from;
                     if !reader.confirm(&mut link.input)? {
                         break;
                     }
-                    link.phase = Phase::Guest;
+                    link.phase = Phase::Guest { from };
                 }
                 // Requests, for whom it becomes.
-                Phase::Guest => break,
+                Phase::Guest { .. } => break,
                 Phase::Heard { from, core, reader, is_announced } => {
                     let (from, core, was_announced) = (*from, *core, *is_announced);
                     match reader.next(&mut link.input)? {
@@ -363,7 +364,7 @@ impl Core<'_> {
                     note_silence(self.node, from);
                 }
             }
-            Phase::Accepted | Phase::Greeted { .. } | Phase::Guest => {}
+            Phase::Accepted | Phase::Greeted { .. } | Phase::Guest { .. } => {}
         }
     }
 
@@ -398,14 +399,16 @@ impl Core<'_> {
             (Phase::Heard { .. }, LinkEnd::Closed | LinkEnd::Io(_)) => false,
             (Phase::Accepted, LinkEnd::Closed) => false,
             // Its client may well have gone.
-            (Phase::Greeted { .. } | Phase::Guest, LinkEnd::Closed | LinkEnd::Io(_)) => false,
+            (Phase::Greeted { .. } | Phase::Guest { .. }, LinkEnd::Closed | LinkEnd::Io(_)) => {
+                false
+            }
             (
                 Phase::Dialing { .. }
                 | Phase::Open { .. }
                 | Phase::Accepted
                 | Phase::Heard { .. }
                 | Phase::Greeted { .. }
-                | Phase::Guest,
+                | Phase::Guest { .. },
                 _,
             ) => true,
         };
@@ -427,10 +430,8 @@ impl Core<'_> {
             Phase::Open { to, .. } => {
                 tracing::warn!("the link to node {} at {peer} is lost: {end}{others}", to.0);
             }
-            Phase::Accepted | Phase::Guest => {
-                tracing::warn!("a link from {peer} is cut off: {end}{others}");
-            }
-            Phase::Heard { from, .. } | Phase::Greeted { from, .. } => {
+            Phase::Accepted => tracing::warn!("a link from {peer} is cut off: {end}{others}"),
+            Phase::Heard { from, .. } | Phase::Greeted { from, .. } | Phase::Guest { from } => {
                 tracing::warn!("a link from node {} at {peer} is cut off: {end}{others}", from.0);
             }
         }
@@ -446,9 +447,9 @@ impl Core<'_> {
             self.ring.cancel_link(link.token);
             return links.put(link);
         }
-        if matches!(link.phase, Phase::Guest) {
+        if let Phase::Guest { from } = link.phase {
             if link.is_at_rest() {
-                return self.take_guest(*link);
+                return self.take_guest(*link, from);
             }
             // What is under way would bring its requests here.
             if link.is_receiving {

@@ -297,7 +297,7 @@ impl Core<'_> {
                 | Phase::Dialing { .. }
                 | Phase::Accepted
                 | Phase::Greeted { .. }
-                | Phase::Guest => {}
+                | Phase::Guest { .. } => {}
             }
         }
         stale.into_iter().for_each(|(token, end)| self.end_link_of(token, end));

@@ -11,10 +11,11 @@ use super::super::input::Input;
 use super::super::link::{Link, watch_over};
 use crate::command::View;
 use crate::node::ClientOptions;
+use crate::types::NodeId;
 
 impl Core<'_> {
-    /// Makes what came as a link a client; the kernel has nothing of it in hand.
-    pub(in crate::runtime) fn take_guest(&mut self, link: Link) {
+    /// Makes what came as a link from a node a client; the kernel has nothing of it in hand.
+    pub(in crate::runtime) fn take_guest(&mut self, link: Link, from: NodeId) {
         let Link { socket, input, .. } = link;
         watch_over(&socket);
         let socket = TcpStream::from(OwnedFd::from(socket));
@@ -36,6 +37,7 @@ impl Core<'_> {
         };
         let view = View { core: None, cluster: self.config.cluster_enabled };
         let mut session = self.new_session(options, view);
+        session.info.names().name = format!("node-{}", from.0);
         // Its node has let it in.
         session.authenticated = true;
         let mut guest = Box::new(Connection::new(token, socket.into(), Port::Guest, session, now));

@@ -311,7 +311,10 @@ impl Core<'_> {
             (output.pending_bytes() > PENDING_OUTPUT_BYTES_MAX, output.can_send());
         for (_, token) in &forward.upstreams {
             let Some(upstream) = self.forwards.all.get_mut(token) else { continue };
-            let pauses = has_much && (can_send || !upstream.brings(output.oldest_ticket()));
+            // What is being made has a time to be made in.
+            let pauses = has_much
+                && matches!(upstream.phase, Phase::Open)
+                && (can_send || !upstream.brings(output.oldest_ticket()));
             if upstream.is_paused != pauses {
                 upstream.is_paused = pauses;
                 if pauses && upstream.is_receiving {
