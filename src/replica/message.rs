@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use raft::eraftpb;
 
+use crate::log::Configuration;
 use crate::types::{LogIndex, NodeId, ShardId, Term};
 
 /// A message between two replicas of a shard.
@@ -25,7 +26,9 @@ impl ShardMessage {
             | Body::CatchUp { .. }
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
-            | Body::SnapshotTaken { .. } => true,
+            | Body::SnapshotTaken { .. }
+            | Body::AmMember { .. }
+            | Body::NotMember { .. } => true,
         }
     }
 }
@@ -78,6 +81,16 @@ pub enum Body {
         /// Pieces.
         pieces: u64,
     },
+    /// The sender hears of no leader: does it take part still, by a configuration later than that of this entry?
+    AmMember {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// The answer, if it is no: as of this entry the receiver takes no part in the shard.
+    NotMember {
+        /// The entry.
+        index: LogIndex,
+    },
 }
 
 /// A piece of a snapshot that a leader sends.
@@ -108,10 +121,8 @@ pub enum SnapshotContent {
         seen: LogIndex,
         /// Entries of the keyspace that were sent.
         entries: u64,
-        /// Nodes that vote on the shard as of `index`.
-        voters: Vec<u64>,
-        /// Nodes that learn.
-        learners: Vec<u64>,
+        /// Who takes part, as of `index` or later.
+        configuration: Configuration,
     },
 }
 
