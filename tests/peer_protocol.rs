@@ -70,7 +70,10 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
         ("snapshot", of_shard(0, snapshot(vec![1, 2, 3], vec![4]))),
         ("snapshot-end", ShardMessage { shard: ShardId(1), body: Body::Snapshot(end) }),
         ("synced", ShardMessage { shard: ShardId(3), body: synced }),
-        ("not-member", ShardMessage { shard: ShardId(3), body: Body::NotMember { index: LogIndex(43) } }),
+        (
+            "not-member",
+            ShardMessage { shard: ShardId(3), body: Body::NotMember { index: LogIndex(43) } },
+        ),
     ]
 }
 

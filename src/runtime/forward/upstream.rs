@@ -291,3 +291,58 @@ impl Upstream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Args, Expected, Phase, SockAddr, Socket, Token, Upstream};
+    use crate::protocol::args::ArgRange;
+    use crate::types::{MonoUs, NodeId};
+    use std::net::SocketAddr;
+
+    fn upstream() -> Upstream {
+        let (token, client) =
+            (Token { index: 1, generation: 0 }, Token { index: 2, generation: 0 });
+        let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let address = SockAddr::from(SocketAddr::from(([127, 0, 0, 1], 1)));
+        Upstream::new(token, client, NodeId(2), (socket, address), MonoUs(0))
+    }
+
+    fn ask(upstream: &mut Upstream, ticket: u64) {
+        let ranges = [ArgRange { start: 0, length: 3 }, ArgRange { start: 3, length: 1 }];
+        assert_eq!(upstream.request(&Args::new(b"GETk", &ranges), ticket), 20);
+    }
+
+    #[test]
+    fn nothing_leaves_before_it_is_welcome() {
+        let mut upstream = upstream();
+        upstream.say(&[b"SELECT", b"1"], Expected::Success);
+        ask(&mut upstream, 7);
+        assert!(!upstream.start_send());
+        upstream.open(b"frame".to_vec());
+        assert!(matches!(upstream.phase, Phase::Open) && upstream.start_send());
+        let said = b"frame*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+        assert_eq!(upstream.sending, said);
+        // What comes meanwhile waits.
+        ask(&mut upstream, 8);
+        assert!(!upstream.start_send() && !upstream.note_sent(5));
+        assert!(upstream.note_sent(said.len() - 5) && upstream.start_send());
+        assert_eq!(upstream.sending, b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+    }
+
+    /// Of a request that has left nobody knows what became of it.
+    #[test]
+    fn what_has_not_left_is_told_from_what_has() {
+        let mut upstream = upstream();
+        upstream.open(Vec::new());
+        ask(&mut upstream, 7);
+        upstream.say(&[b"UNWATCH"], Expected::Any);
+        ask(&mut upstream, 7);
+        assert!(upstream.start_send());
+        ask(&mut upstream, 8);
+        assert_eq!(upstream.owed, 3);
+        assert!(upstream.brings(Some(7)) && !upstream.brings(Some(8)) && !upstream.brings(None));
+        let owed: Vec<_> = upstream.take_owed().collect();
+        assert_eq!(owed, [(7, true), (7, true), (8, false)]);
+        assert!(upstream.owed == 0 && upstream.take_owed().next().is_none());
+    }
+}
