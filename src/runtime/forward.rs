@@ -117,6 +117,7 @@ impl Core<'_> {
     pub(super) fn note_session_command(&mut self, connection: &mut Connection, entry: &Entry) {
         if entry.full_name == "reset" {
             self.forward_unwatch(connection);
+            connection.speaks_cluster = false;
         }
         connection.speaks_cluster |= is_of_cluster_clients(entry);
     }
@@ -204,12 +205,12 @@ impl Core<'_> {
         if has_to_wait && self.wait_for_replies(connection) == Flow::Left {
             return Some(Flow::Left);
         }
-        let mut upstream = self.upstream_for(connection, to, &shards)?;
+        let token = self.upstream_for(connection, to, &shards)?;
         let muted = self.is_muted(connection);
+        let upstream = self.forwards.to_send(token)?;
         upstream.follow(&connection.session);
         let ticket = *upstream.ticket.get_or_insert_with(|| connection.next_ticket());
         let bytes = upstream.request(args, ticket);
-        self.put_upstream(upstream);
         self.note_forwarded(connection, &shards, to, (ticket, muted, bytes));
         if is_blocking {
             connection.state = State::Blocked(Block::Forwarding);

@@ -1,6 +1,6 @@
 //! What happens on upstreams: they are made and end, requests leave, replies come in. Whoever has taken an upstream
-//! out of the core's table hands it to [`Core::put_upstream`] or [`Core::settle_upstream`] at last, and only then
-//! lets its client go on, who may need it again.
+//! out of the core's table hands it to [`Core::settle_upstream`] at last, and only then lets its client go on, who
+//! may need it again.
 
 use std::net::SocketAddr;
 
@@ -71,6 +71,14 @@ impl Forwards {
         self.all.insert(upstream.token, upstream);
     }
 
+    /// One that is about to get something to send.
+    pub(super) fn to_send(&mut self, token: Token) -> Option<&mut Upstream> {
+        if self.unsent.last() != Some(&token) {
+            self.unsent.push(token);
+        }
+        self.all.get_mut(&token).map(|upstream| &mut **upstream)
+    }
+
     /// Bytes of memory held for them.
     pub(in crate::runtime) fn memory_bytes(&self) -> usize {
         self.all.values().map(|upstream| upstream.memory_bytes()).sum()
@@ -85,21 +93,22 @@ impl Forwards {
 impl Core<'_> {
     // --- they are made ---------------------------------------------------------------------------
 
-    /// A connection's upstream to a node, made if there is none; taken out of the table. None if there is no room
-    /// for one more.
+    /// A connection's upstream to a node, made if there is none. None if there is no room for one more.
     pub(super) fn upstream_for(
         &mut self,
         connection: &mut Connection,
         to: NodeId,
         shards: &[ShardId],
-    ) -> Option<Box<Upstream>> {
+    ) -> Option<Token> {
         // From now on its core is this one.
         connection.placed = true;
         let now = self.engine.now.mono;
         let token = connection.forward.as_ref().and_then(|forward| forward.to(to));
-        if let Some(mut upstream) = token.and_then(|token| self.forwards.take(token)) {
+        if let Some(token) = token
+            && let Some(upstream) = self.forwards.all.get_mut(&token)
+        {
             upstream.used_at = now;
-            return Some(upstream);
+            return Some(token);
         }
         let address = self.address_of(to, shards.first().copied())?;
         if !self.node.forwards.admit() {
@@ -119,7 +128,8 @@ impl Core<'_> {
         let upstream = Box::new(Upstream::new(token, connection.token, to, socket, now));
         connection.forward.get_or_insert_default().upstreams.push((to, token));
         self.forwards.waiting.push_back(token);
-        Some(upstream)
+        self.forwards.put(upstream);
+        Some(token)
     }
 
     /// Where a node takes links on the core that runs a shard.
@@ -128,14 +138,6 @@ impl Core<'_> {
         let core = shard.and_then(|shard| member.owners.get(usize::from(shard.0)).copied());
         let core = core.unwrap_or(CoreId(0));
         Some(SocketAddr::new(member.ip?, member.cluster_port.checked_add(core.0)?))
-    }
-
-    /// Puts an upstream back that has got something to send.
-    pub(super) fn put_upstream(&mut self, upstream: Box<Upstream>) {
-        if self.forwards.unsent.last() != Some(&upstream.token) {
-            self.forwards.unsent.push(upstream.token);
-        }
-        self.forwards.put(upstream);
     }
 
     /// Begins to make those whose turn it is.
@@ -211,7 +213,7 @@ impl Core<'_> {
                     return self.forwards.put(upstream);
                 }
                 // What has gathered meanwhile leaves at the end of the turn.
-                self.put_upstream(upstream);
+                self.settle_or_send(upstream);
             }
             Ok(_) => {
                 upstream.is_sending = false;

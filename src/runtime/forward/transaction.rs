@@ -53,9 +53,8 @@ impl Core<'_> {
         let mut tokens: Vec<_> = forward.watched.drain(..).map(|(_, _, token)| token).collect();
         tokens.dedup();
         for token in tokens {
-            if let Some(mut upstream) = self.forwards.take(token) {
+            if let Some(upstream) = self.forwards.to_send(token) {
                 upstream.say(&[b"UNWATCH"], Expected::Any);
-                self.put_upstream(upstream);
             }
         }
     }
@@ -93,8 +92,9 @@ impl Core<'_> {
         if goes_another_way && self.wait_for_replies(connection) == Flow::Left {
             return Some(Flow::Left);
         }
-        let mut upstream = self.upstream_for(connection, to, shards)?;
+        let token = self.upstream_for(connection, to, shards)?;
         let muted = self.is_muted(connection);
+        let upstream = self.forwards.to_send(token)?;
         upstream.follow(&connection.session);
         let ticket = *upstream.ticket.get_or_insert_with(|| connection.next_ticket());
         upstream.say(&[b"MULTI"], Expected::Any);
@@ -106,7 +106,6 @@ impl Core<'_> {
         }
         upstream.say(&[b"EXEC"], Expected::Reply(ticket));
         upstream.owed += 1;
-        self.put_upstream(upstream);
         if let Some(forward) = &mut connection.forward {
             // It ends the watch there.
             forward.watched.clear();
