@@ -409,7 +409,7 @@ fn be_a_node(nodes: &Nodes, (from, to): (u64, u64), secret: &[u8]) -> Option<Cli
     frame.extend_from_slice(b"PING\r\n");
     stream.write_all(&frame).expect("be there");
     let mut client = Client::from(stream);
-    assert_eq!(client.read().unwrap(), Value::Simple("PONG".into()));
+    assert_eq!(client.read().expect("a reply"), Value::Simple("PONG".into()));
     Some(client)
 }
 

@@ -207,7 +207,7 @@ impl Core<'_> {
         }
         let token = self.upstream_for(connection, to, &shards)?;
         let muted = self.is_muted(connection);
-        let upstream = self.forwards.to_send(token)?;
+        let upstream = self.forwards.get_to_send(token)?;
         upstream.follow(&connection.session);
         let ticket = *upstream.ticket.get_or_insert_with(|| connection.next_ticket());
         let bytes = upstream.request(args, ticket);

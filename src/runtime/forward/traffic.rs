@@ -72,7 +72,7 @@ impl Forwards {
     }
 
     /// One that is about to get something to send.
-    pub(super) fn to_send(&mut self, token: Token) -> Option<&mut Upstream> {
+    pub(super) fn get_to_send(&mut self, token: Token) -> Option<&mut Upstream> {
         if self.unsent.last() != Some(&token) {
             self.unsent.push(token);
         }

@@ -53,7 +53,7 @@ impl Core<'_> {
         let mut tokens: Vec<_> = forward.watched.drain(..).map(|(_, _, token)| token).collect();
         tokens.dedup();
         for token in tokens {
-            if let Some(upstream) = self.forwards.to_send(token) {
+            if let Some(upstream) = self.forwards.get_to_send(token) {
                 upstream.say(&[b"UNWATCH"], Expected::Any);
             }
         }
@@ -94,7 +94,7 @@ impl Core<'_> {
         }
         let token = self.upstream_for(connection, to, shards)?;
         let muted = self.is_muted(connection);
-        let upstream = self.forwards.to_send(token)?;
+        let upstream = self.forwards.get_to_send(token)?;
         upstream.follow(&connection.session);
         let ticket = *upstream.ticket.get_or_insert_with(|| connection.next_ticket());
         upstream.say(&[b"MULTI"], Expected::Any);
