@@ -227,8 +227,13 @@ pub const FORWARDS_MADE_MAX: usize = 16;
 pub const FORWARD_HANDSHAKE_MS: u64 = LINK_HANDSHAKE_MS;
 /// Time after which one that its client does not use is closed.
 pub const FORWARD_IDLE_MS: u64 = 60_000;
+/// Election timeouts for which a command waits for a leader of its keys, once: mostly there is one after two.
+pub const LEADER_AWAITED_TIMEOUTS: u64 = 3;
+/// Time after which a client that asks again waits again.
+pub const LEADER_AWAITED_AGAIN_MS: u64 = 500;
 /// Memory that it keeps for what it sends and receives, however little that was lately.
 pub const FORWARD_SPARE_BYTES_MAX: usize = 16 * 1024;
+const _: () = assert!(2 * (TICK_MS as u64) < LEADER_AWAITED_AGAIN_MS);
 const _: () = assert!(FORWARDS_MADE_MAX < LINKS_UNKNOWN_MAX);
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
 const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);

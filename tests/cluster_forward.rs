@@ -413,6 +413,16 @@ fn be_a_node(nodes: &Nodes, (from, to): (u64, u64), secret: &[u8]) -> Option<Cli
     Some(client)
 }
 
+/// Who leads the first shard, among nodes that all run.
+fn leader_of(nodes: &mut Nodes) -> usize {
+    let leads = |nodes: &mut Nodes, id: usize| {
+        let fields = info(&mut nodes.server(id).client(), "raft");
+        fields["shard0"].contains("role=leader")
+    };
+    wait_until("there is a leader", || (1..=3).any(|id| leads(nodes, id)));
+    (1..=3).find(|id| leads(nodes, *id)).expect("it was there")
+}
+
 #[test]
 fn only_nodes_bring_commands_and_none_goes_farther_than_one() {
     if skip_on_other_server() {
@@ -420,12 +430,7 @@ fn only_nodes_bring_commands_and_none_goes_farther_than_one() {
     }
     let mut nodes = Nodes::new(3, 1, &["127.0.0.1"]);
     nodes.start_all();
-    let leads = |nodes: &mut Nodes, id: usize| {
-        let fields = info(&mut nodes.server(id).client(), "raft");
-        fields["shard0"].contains("role=leader")
-    };
-    wait_until("there is a leader", || (1..=3).any(|id| leads(&mut nodes, id)));
-    let leader = (1..=3).find(|id| leads(&mut nodes, *id)).expect("it was there");
+    let leader = leader_of(&mut nodes);
     let other = leader % 3 + 1;
     let (from, to) = (leader as u64, other as u64);
     nodes.server(other).client().ok("CONFIG SET requirepass secret");
@@ -469,6 +474,56 @@ fn a_client_goes_on_through_a_failover() {
         assert_eq!(watching.words(&format!("SET {key} 3")), Value::Simple("QUEUED".into()));
         assert_eq!(watching.words("EXEC"), reply);
     }
+}
+
+/// A command that meets an election waits for its end, and is carried out.
+#[test]
+fn an_election_is_waited_for_but_not_for_long() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(3, 1, &["127.0.0.1"]).flag("--election-timeout-ms", "1500");
+    nodes.start_all();
+    let leader = leader_of(&mut nodes);
+    let other = leader % 3 + 1;
+    let last = other % 3 + 1;
+    let mut clients: Vec<Client> = (0..3).map(|_| nodes.server(other).client()).collect();
+    for client in &mut clients {
+        client.ok("SET key 0");
+    }
+    nodes.take(leader).kill();
+    // What goes to it before its end is seen is lost.
+    let mut here = nodes.server(other).client();
+    wait_until("its end is seen", || {
+        info_number(&mut here, "cluster", "cluster_forward_connections") == 0
+            && info(&mut here, "raft")[&format!("member{leader}")].contains("up=0")
+    });
+    clients[0].request(&["INCR", "key"]);
+    clients[0].request(&["PING"]);
+    clients[1]
+        .send([encode_words("MULTI"), encode_words("GET other"), encode_words("EXEC")].concat());
+    clients[2].request(&["WATCH", "key"]);
+    assert_eq!(clients[0].read().expect("a reply"), Value::Integer(1));
+    assert_eq!(clients[0].read().expect("a reply"), Value::Simple("PONG".into()));
+    for reply in [Value::ok(), Value::Simple("QUEUED".into()), Value::Array(vec![Value::NullBulk])]
+    {
+        assert_eq!(clients[1].read().expect("a reply"), reply);
+    }
+    assert_eq!(clients[2].read().expect("a reply"), Value::ok());
+    // Where there can be no leader that is said in the end, and then at once.
+    nodes.take(last).kill();
+    let down = error("CLUSTERDOWN Hash slot not served");
+    wait_until("it sees that nobody leads", || {
+        info(&mut here, "raft")["shard0"].contains(",leader=0,")
+    });
+    let mut client = nodes.server(other).client();
+    assert_eq!(client.words("GET key"), down);
+    let begun = Instant::now();
+    assert_eq!(client.words("GET key"), down);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    client.ok("MULTI");
+    assert_eq!(client.words("GET key"), Value::Simple("QUEUED".into()));
+    assert_eq!(client.words("EXEC"), down);
 }
 
 #[test]

@@ -69,6 +69,8 @@ pub(crate) enum Block {
     Waiting,
     /// A command that may block is with another node.
     Forwarding,
+    /// No node that can be reached is known to lead what the next request is for.
+    Leader,
     /// It is about to move to this core.
     Moving(CoreId),
 }

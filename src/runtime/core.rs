@@ -272,6 +272,7 @@ impl<'a> Core<'a> {
         }
         self.read_mail();
         self.end_waits();
+        self.look_for_leaders();
         self.maintain();
         let may_end = self.look_after_logs();
         self.give_back_all();

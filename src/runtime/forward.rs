@@ -19,6 +19,8 @@
 //!
 //! * Commands of one connection for one shard never overtake one another. While some are with a node, others for the
 //!   same shard go to that node or wait: whoever leads it by then.
+//! * A command for which no leader is known, or none that is there, waits, but no longer than an election may take, and a
+//!   client that has waited in vain does not wait again at once.
 //! * Every command that was left to another node is answered: by that node, or, when it is lost or leads no more
 //!   and does not say so, with an error which says whether the command may have been carried out.
 //! * What is under way for one client is bounded as what other cores owe it is. A client that does not read its
@@ -40,10 +42,12 @@ use super::dispatch::{Flow, Route};
 use super::ring::Token;
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handler};
-use crate::limits::{LEFT_BYTES_MAX, OWED_REPLIES_MAX};
+use crate::limits::{
+    LEADER_AWAITED_AGAIN_MS, LEADER_AWAITED_TIMEOUTS, LEFT_BYTES_MAX, OWED_REPLIES_MAX,
+};
 use crate::protocol::Args;
 use crate::shard::Call;
-use crate::types::{MonoUs, NodeId, ShardId, key_slot};
+use crate::types::{MonoUs, NodeId, ShardId, Slot, key_slot};
 use upstream::Upstream;
 
 /// The upstreams of one core.
@@ -57,6 +61,10 @@ pub(super) struct Forwards {
     waiting: VecDeque<Token>,
     /// How many are being made.
     dialing: usize,
+    /// Connections that wait for a leader.
+    leaderless: Vec<Token>,
+    /// Whether somebody may lead now who did not when they were last looked at.
+    pub(super) has_news: bool,
     ticked_at: MonoUs,
 }
 
@@ -68,6 +76,18 @@ pub(crate) struct Forwarding {
     under_way: Vec<(ShardId, NodeId)>,
     /// Shards of keys that are watched at a node, by this upstream.
     watched: Vec<(ShardId, NodeId, Token)>,
+    /// Since when it has found no leader, and when it last looked.
+    leaderless: Option<(MonoUs, MonoUs)>,
+}
+
+/// What becomes of a command that is not served here.
+enum Target {
+    /// It is left to this node.
+    Node(NodeId),
+    /// There may be one soon.
+    Nobody,
+    /// It is refused.
+    Refused,
 }
 
 impl Forwarding {
@@ -131,30 +151,78 @@ impl Core<'_> {
             && connection.session.tracking.is_none()
     }
 
-    /// The node to which a command is left that is refused here with `error`.
+    /// What becomes of a command that is refused here with `error`, the first of whose keys is in `slot`.
     fn forward_target(
         &self,
         connection: &Connection,
-        entry: &Entry,
+        (entry, slot): (&Entry, Slot),
         error: &Error,
-    ) -> Option<NodeId> {
-        let Error::Moved { slot, .. } = error else { return None };
+    ) -> Target {
+        let is_elsewhere = matches!(error, Error::Moved { .. } | Error::SlotNotServed);
         // What listens does so on its own connection.
-        if !self.may_forward(connection) || entry.command.flags.contains(Flags::PUSHES) {
-            return None;
+        if !is_elsewhere || entry.command.flags.contains(Flags::PUSHES) {
+            return Target::Refused;
         }
-        let shard = self.node.slots.shard_of(*slot);
-        self.node.replica(shard).leader().filter(|leader| Some(*leader) != self.node.id)
+        let shard = self.node.slots.shard_of(slot);
+        if connection.port == Port::Guest && self.leads_soon(shard) {
+            return Target::Nobody;
+        }
+        if !self.may_forward(connection) {
+            return Target::Refused;
+        }
+        let leader = self.node.replica(shard).leader();
+        let leader = leader.filter(|leader| Some(*leader) != self.node.id && self.is_up(*leader));
+        leader.map_or(Target::Nobody, Target::Node)
+    }
+
+    /// Whether this node has been elected to lead a shard, and is not ready.
+    fn leads_soon(&self, shard: ShardId) -> bool {
+        self.node.replica(shard).leader() == self.node.id && !self.serves(shard)
+    }
+
+    fn is_up(&self, node: NodeId) -> bool {
+        self.node.members.get(node).is_some_and(|member| member.is_up)
     }
 
     /// Whether a command that is refused here with `error` would be left to another node.
     pub(super) fn would_forward(
         &self,
         connection: &Connection,
-        entry: &Entry,
+        command: (&Entry, Slot),
         error: &Error,
     ) -> bool {
-        self.forward_target(connection, entry, error).is_some()
+        match self.forward_target(connection, command, error) {
+            Target::Node(_) | Target::Nobody => true,
+            Target::Refused => false,
+        }
+    }
+
+    /// Has a request wait until there is a leader. [`Flow::Taken`] if that takes too long.
+    fn hold_for_leader(&mut self, connection: &mut Connection) -> Flow {
+        let now = self.engine.now.mono;
+        let forward = connection.forward.get_or_insert_default();
+        let since = match forward.leaderless {
+            Some((since, seen)) if now.0 - seen.0 < LEADER_AWAITED_AGAIN_MS * 1000 => since,
+            Some(_) | None => now,
+        };
+        forward.leaderless = Some((since, now));
+        let patience_ms = LEADER_AWAITED_TIMEOUTS * self.config.election_timeout_ms;
+        if now.0 - since.0 >= patience_ms * 1000 {
+            return Flow::Taken;
+        }
+        connection.state = State::Blocked(Block::Leader);
+        self.forwards.leaderless.push(connection.token);
+        Flow::Left
+    }
+
+    /// Lets connections look again that wait for a leader, if there may be one.
+    #[inline]
+    pub(super) fn look_for_leaders(&mut self) {
+        if std::mem::take(&mut self.forwards.has_news) {
+            for token in std::mem::take(&mut self.forwards.leaderless) {
+                self.unblock(token, Block::Leader);
+            }
+        }
     }
 
     /// The shards that the keys, or channels, of a command are in.
@@ -185,9 +253,14 @@ impl Core<'_> {
         args: &Args<'_>,
         error: &Error,
     ) -> Flow {
-        let flow = self
-            .forward_target(connection, call.entry, error)
-            .and_then(|to| self.forward(connection, call, args, to));
+        let flow = match self.forward_target(connection, (call.entry, call.slot), error) {
+            Target::Node(to) => self.forward(connection, call, args, to),
+            Target::Nobody if self.hold_for_leader(connection) == Flow::Left => Some(Flow::Left),
+            Target::Nobody if matches!(error, Error::Moved { .. }) => {
+                return self.refuse(connection, Some(call.entry), &Error::SlotNotServed);
+            }
+            Target::Nobody | Target::Refused => None,
+        };
         flow.unwrap_or_else(|| self.refuse(connection, Some(call.entry), error))
     }
 

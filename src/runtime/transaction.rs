@@ -114,7 +114,7 @@ impl Core<'_> {
         if is_to_route || !connection.placed || self.config.maxmemory_bytes > 0 {
             let route = self.route(connection, &call(&connection.session, entry, slot), args);
             let (shard, is_elsewhere) = match route {
-                Err(error) if self.would_forward(connection, entry, &error) => (None, true),
+                Err(error) if self.would_forward(connection, (entry, slot), &error) => (None, true),
                 Err(error) => return self.refuse(connection, Some(entry), &error),
                 Ok(route) => (route.first(), false),
             };

@@ -68,6 +68,12 @@ impl Nodes {
         self
     }
 
+    /// All have this flag, from the next start on.
+    pub(crate) fn flag(mut self, name: &str, value: &str) -> Self {
+        self.launches = self.launches.into_iter().map(|it| it.flag(name, value)).collect();
+        self
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.launches.len()

@@ -407,6 +407,7 @@ impl Core<'_> {
 
     /// Ten times a second: what takes too long ends, and so does what nobody uses.
     pub(in crate::runtime) fn tick_forwards(&mut self) {
+        self.forwards.has_news = !self.forwards.leaderless.is_empty();
         if self.forwards.all.is_empty() {
             return;
         }
@@ -448,8 +449,7 @@ impl Core<'_> {
         upstream.used_at = now;
         let mut shards = forward.under_way.iter().filter(|(_, to)| *to == upstream.to);
         let leads = shards.all(|(shard, to)| self.node.replica(*shard).leader() == Some(*to));
-        let is_up = self.node.members.get(upstream.to).is_some_and(|member| member.is_up);
-        if leads && is_up {
+        if leads && self.is_up(upstream.to) {
             upstream.doubted_since = None;
             return None;
         }

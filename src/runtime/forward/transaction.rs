@@ -1,9 +1,10 @@
 //! Transactions and watched keys at another node. What is queued stays with the connection until `EXEC`; then all of
 //! it goes there, if one node leads all of its keys. Keys are watched where they are led, at once.
 
-use super::super::connection::Connection;
+use super::super::connection::{Connection, Port};
 use super::super::core::Core;
 use super::super::dispatch::{CROSS_SLOT, Flow};
+use super::Target;
 use super::upstream::Expected;
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handler, Keys};
@@ -17,6 +18,8 @@ enum Place {
     Here,
     /// At another node.
     At(NodeId, Vec<ShardId>),
+    /// Nobody is known who could.
+    Unknown,
     /// Nowhere any more: what it watches can't be relied on.
     Broken,
 }
@@ -27,24 +30,25 @@ fn is_same_everywhere(entry: &Entry) -> bool {
 }
 
 impl Core<'_> {
-    /// Watches keys at the node that leads them. None if that can't be.
+    /// Watches keys at the node that leads them, if they can be left to it.
     pub(in crate::runtime) fn forward_watch(
         &mut self,
         connection: &mut Connection,
         call: &Call,
         args: &Args<'_>,
         error: &Error,
-    ) -> Option<Flow> {
-        let to = self.forward_target(connection, call.entry, error)?;
-        let flow = self.forward(connection, call, args, to)?;
+    ) -> Flow {
+        let target = self.forward_target(connection, (call.entry, call.slot), error);
+        let flow = self.forward_or_refuse(connection, call, args, error);
         if flow == Flow::Taken
+            && let Target::Node(to) = target
             && let Some(forward) = &mut connection.forward
             && let Some(token) = forward.to(to)
         {
             let shards = self.shards_named(call.entry, args);
             forward.watched.extend(shards.into_iter().map(|shard| (shard, to, token)));
         }
-        Some(flow)
+        flow
     }
 
     /// Ends a watch at other nodes.
@@ -68,6 +72,13 @@ impl Core<'_> {
         match self.place_of_transaction(connection) {
             Ok(Place::Here) => None,
             Ok(Place::At(to, shards)) => self.exec_at(connection, to, &shards),
+            Ok(Place::Unknown) if self.hold_for_leader(connection) == Flow::Left => {
+                Some(Flow::Left)
+            }
+            Ok(Place::Unknown) => {
+                self.end_transaction(connection);
+                Some(self.reject(connection, Some(call.entry), &Error::SlotNotServed))
+            }
             Ok(Place::Broken) => {
                 if !self.is_muted(connection) {
                     Reply::new(connection.output.tail(), call.proto).null_array();
@@ -120,7 +131,8 @@ impl Core<'_> {
         let mut shards: Vec<ShardId> = watched.clone().map(|(shard, ..)| *shard).collect();
         let is_watching = !shards.is_empty();
         let commands = || connection.queue.iter().flat_map(|queue| queue.all());
-        if !is_watching && !self.may_forward(connection) {
+        let is_guest = connection.port == Port::Guest;
+        if !is_watching && !is_guest && !self.may_forward(connection) {
             return Ok(Place::Here);
         }
         let ways = connection.forward.iter().flat_map(|forward| &forward.upstreams);
@@ -141,16 +153,21 @@ impl Core<'_> {
         if shards.iter().all(|shard| self.serves(*shard)) {
             return Ok(Place::Here);
         }
-        let leader = |shard: &ShardId| self.node.replica(*shard).leader();
-        let Some(to) = shards.first().and_then(leader) else { return Ok(Place::Here) };
-        if shards.iter().any(|shard| leader(shard).is_none()) {
+        if shards.iter().any(|shard| self.leads_soon(*shard)) {
+            return Ok(Place::Unknown);
+        }
+        if is_guest {
             return Ok(Place::Here);
         }
-        if shards.iter().any(|shard| leader(shard) != Some(to)) {
+        let leader = |shard: &ShardId| self.node.replica(*shard).leader();
+        let leaders: Option<Vec<NodeId>> = shards.iter().map(leader).collect();
+        let Some(leaders) = leaders else { return Ok(Place::Unknown) };
+        let to = leaders[0];
+        if leaders.iter().any(|leader| *leader != to) {
             return Err(CROSS_SLOT);
         }
-        if Some(to) == self.node.id {
-            return Ok(Place::Here);
+        if Some(to) == self.node.id || !self.is_up(to) {
+            return Ok(Place::Unknown);
         }
         match commands().find(|(entry, args)| !can_be_there(entry, args)) {
             None => Ok(Place::At(to, shards)),

@@ -47,10 +47,7 @@ impl Core<'_> {
     ) -> Flow {
         let route = match self.route_keys(connection, call.entry, args, call.slot) {
             Ok(route) => route,
-            Err(error) => {
-                let flow = self.forward_watch(connection, call, args, &error);
-                return flow.unwrap_or_else(|| self.refuse(connection, Some(call.entry), &error));
-            }
+            Err(error) => return self.forward_watch(connection, call, args, &error),
         };
         if let Some(shard) = route.first()
             && !connection.placed
