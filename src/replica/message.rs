@@ -27,8 +27,7 @@ impl ShardMessage {
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
-            | Body::AmMember { .. }
-            | Body::NotMember { .. } => true,
+            | Body::Configuration(_) => true,
         }
     }
 }
@@ -81,16 +80,8 @@ pub enum Body {
         /// Pieces.
         pieces: u64,
     },
-    /// The sender hears of no leader: does it take part still, by a configuration later than that of this entry?
-    AmMember {
-        /// The entry.
-        index: LogIndex,
-    },
-    /// The answer, if it is no: as of this entry the receiver takes no part in the shard.
-    NotMember {
-        /// The entry.
-        index: LogIndex,
-    },
+    /// Who takes part, as far as the sender knows for sure: it hears of no leader, or the receiver knew less.
+    Configuration(Configuration),
 }
 
 /// A piece of a snapshot that a leader sends.

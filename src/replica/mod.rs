@@ -399,7 +399,7 @@ impl Replica {
             }
             self.send_round(now);
             self.tell_doubt();
-            self.ask_if_member();
+            self.tell_configuration();
         }
         self.look_after_staging(now);
         self.look_after_transfer(now);
@@ -494,6 +494,7 @@ impl Replica {
         let is_leader = self.is_leader();
         if is_leader && !self.was_leader {
             self.elections_won += 1;
+            self.membership.term_begins = self.last();
             self.synced.clear();
             self.sync_asked = LogIndex(0);
         }
@@ -707,8 +708,7 @@ impl Replica {
             Body::SnapshotWanted { term } => self.begin_transfer(from, term),
             // The shard's, which has the keyspace: `take_piece`.
             Body::Snapshot(_) => {}
-            Body::AmMember { index } => self.tell_stranger(from, index),
-            Body::NotMember { index } => self.note_not_member(index),
+            Body::Configuration(theirs) => self.compare_configurations(from, theirs),
             Body::SnapshotTaken { number, pieces } => {
                 if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {
                     outgoing.taken(pieces, now);
