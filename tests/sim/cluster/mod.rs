@@ -582,6 +582,7 @@ fn in_short(body: &Body) -> String {
         | Body::CatchUp { .. }
         | Body::SnapshotWanted { .. }
         | Body::SnapshotTaken { .. }
+        | Body::Begun
         | Body::Configuration(_) => format!("{body:?}"),
     }
 }
