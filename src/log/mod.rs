@@ -31,7 +31,7 @@ mod stream;
 mod tests;
 
 pub use buffer::{ALIGN_BYTES, AlignedBuffer};
-pub use configuration::{CONFIGURATION_BYTES_MAX, Configuration};
+pub use configuration::{CONFIGURATION_BYTES_MAX, Configuration, Version};
 pub use directory::{Directory, Job, save_manifest};
 pub use hard_state::{HARD_STATE_COPY_BYTES, HARD_STATE_NAME, HardState};
 pub use long::{Payload, Piece};
@@ -41,7 +41,7 @@ pub use record::{
     BLOCK_BYTES, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault,
     RecordHeader, RecordKind, RecordSeed, RecordSum, record_bytes,
 };
-pub use repair::{Fill, Repair, Unbuildable, rebuild_manifest};
+pub use repair::{Fill, Repair, Unbuildable, give_up_replica, rebuild_manifest};
 pub use scan::{Next, Salvage, Scan, Stop};
 pub use segment::{
     DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,

@@ -23,12 +23,12 @@ impl ShardMessage {
             Body::Synced { .. }
             | Body::WantSync { .. }
             | Body::Restarted { .. }
+            | Body::Begun
             | Body::CatchUp { .. }
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
-            | Body::AmMember { .. }
-            | Body::NotMember { .. } => true,
+            | Body::Configuration(_) => true,
         }
     }
 }
@@ -60,7 +60,9 @@ pub enum Body {
         /// Its last entry.
         last: LogIndex,
     },
-    /// The answer to that: the leader of this term had entries up to this one when it heard of it.
+    /// The sender found nothing when it was started, and so did all others: the shard is new.
+    Begun,
+    /// The answer to `Restarted`: the leader of this term had entries up to this one when it heard of it.
     CatchUp {
         /// The term.
         term: Term,
@@ -81,16 +83,8 @@ pub enum Body {
         /// Pieces.
         pieces: u64,
     },
-    /// The sender hears of no leader: does it take part still, by a configuration later than that of this entry?
-    AmMember {
-        /// The entry.
-        index: LogIndex,
-    },
-    /// The answer, if it is no: as of this entry the receiver takes no part in the shard.
-    NotMember {
-        /// The entry.
-        index: LogIndex,
-    },
+    /// Who takes part, as far as the sender knows for sure: it hears of no leader, or the receiver knew less.
+    Configuration(Configuration),
 }
 
 /// A piece of a snapshot that a leader sends.

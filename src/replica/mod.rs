@@ -166,11 +166,8 @@ impl Replica {
         restored: Restored,
     ) -> Result<Self, String> {
         let Restored { mut hard_state, applied, entries, is_doubtful } = restored;
-        let mut tail = Tail::new(
-            applied,
-            raft_hard_state(&hard_state, applied.0),
-            conf_state(&hard_state.configuration),
-        );
+        let mut tail =
+            Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state.configuration));
         for (start, entry) in entries {
             tail.push(raft_entry(start.index, entry));
         }
@@ -182,7 +179,7 @@ impl Replica {
         let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
         let raw = raw_node(&options, election_ticks, applied.0, tail)?;
-        let is_first = hard_state.generation == 0 || hard_state.is_blank();
+        let is_first = !(hard_state.has_begun || hard_state.is_clean);
         let is_doubtful = is_doubtful || !hard_state.is_clean;
         hard_state.is_clean = false;
         hard_state.generation += 1;
@@ -402,7 +399,7 @@ impl Replica {
             }
             self.send_round(now);
             self.tell_doubt();
-            self.ask_if_member();
+            self.tell_configuration();
         }
         self.look_after_staging(now);
         self.look_after_transfer(now);
@@ -497,6 +494,7 @@ impl Replica {
         let is_leader = self.is_leader();
         if is_leader && !self.was_leader {
             self.elections_won += 1;
+            self.membership.term_begins = self.last();
             self.synced.clear();
             self.sync_asked = LogIndex(0);
         }
@@ -706,12 +704,12 @@ impl Replica {
                 return Some(index).filter(|_| is_leader && term == self.term());
             }
             Body::Restarted { term, last } => self.note_restarted(from, term, last),
+            Body::Begun => self.note_begun(from),
             Body::CatchUp { term, index } => self.note_goal(from, term, index),
             Body::SnapshotWanted { term } => self.begin_transfer(from, term),
             // The shard's, which has the keyspace: `take_piece`.
             Body::Snapshot(_) => {}
-            Body::AmMember { index } => self.tell_stranger(from, index),
-            Body::NotMember { index } => self.note_not_member(index),
+            Body::Configuration(theirs) => self.compare_configurations(from, theirs),
             Body::SnapshotTaken { number, pieces } => {
                 if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {
                     outgoing.taken(pieces, now);

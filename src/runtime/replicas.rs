@@ -69,8 +69,8 @@ impl RecoveringReplica {
             return Some(0);
         }
         if let Item::Configuration { payload, .. } = item {
-            let configuration = Configuration::decode(index, payload)?;
-            if index > self.hard_state.configuration.index {
+            let configuration = Configuration::decode((term, index), payload)?;
+            if configuration.version > self.hard_state.configuration.version {
                 self.hard_state.configuration = configuration;
             }
         }
