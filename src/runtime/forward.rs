@@ -64,7 +64,9 @@ pub(super) struct Forwards {
     /// Connections that wait for a leader.
     leaderless: Vec<Token>,
     /// Whether somebody may lead now who did not when they were last looked at.
-    pub(super) has_news: bool,
+    has_news: bool,
+    /// Nodes that are not heard from, as of the beginning of this turn.
+    silent: Vec<NodeId>,
     ticked_at: MonoUs,
 }
 
@@ -93,6 +95,16 @@ enum Target {
 impl Forwarding {
     fn to(&self, node: NodeId) -> Option<Token> {
         self.upstreams.iter().find(|(to, _)| *to == node).map(|(_, token)| *token)
+    }
+
+    /// Whether node `to` leads all that is under way there.
+    fn all_led(&self, to: NodeId, leads: impl Fn(ShardId) -> bool) -> bool {
+        self.under_way.iter().filter(|(_, node)| *node == to).all(|(shard, _)| leads(*shard))
+    }
+
+    /// Whether keys are watched by an upstream.
+    fn watches_by(&self, upstream: Token) -> bool {
+        self.watched.iter().any(|(.., by)| *by == upstream)
     }
 
     fn note(&mut self, shards: &[ShardId], to: NodeId) {
@@ -180,8 +192,17 @@ impl Core<'_> {
         self.node.replica(shard).leader() == self.node.id && !self.serves(shard)
     }
 
+    #[inline]
     fn is_up(&self, node: NodeId) -> bool {
-        self.node.members.get(node).is_some_and(|member| member.is_up)
+        !self.forwards.silent.contains(&node)
+    }
+
+    /// Looks at who leads, and who is there, when something of that has changed.
+    pub(super) fn follow_leaders(&mut self) {
+        self.forwards.has_news = true;
+        let members = self.node.members.load();
+        let silent = members.iter().filter(|member| !member.is_up).map(|member| member.id);
+        self.forwards.silent = silent.collect();
     }
 
     /// Whether a command that is refused here with `error` would be left to another node.

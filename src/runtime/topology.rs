@@ -37,7 +37,7 @@ impl Core<'_> {
         self.tell_subscribers();
         self.end_moved_subscriptions();
         self.blocked.has_new_owners = true;
-        self.forwards.has_news = true;
+        self.follow_leaders();
     }
 
     /// Whether this core is the owner of `shard`.

@@ -416,46 +416,58 @@ impl Core<'_> {
         self.forwards.ticked_at = now;
         // A process that was stopped has not looked either.
         let was_stopped = since_tick > u64::from(5 * TICK_MS) * 1000;
-        let tokens: Vec<Token> = self.forwards.all.keys().copied().collect();
-        for token in tokens {
-            let Some(mut upstream) = self.forwards.take(token) else { continue };
+        let mut ended = Vec::new();
+        let Forwards { all, silent, .. } = &mut self.forwards;
+        let doubt_us = self.config.election_timeout_ms * 1000;
+        for upstream in all.values_mut().filter(|upstream| !upstream.is_closing) {
             if was_stopped {
                 (upstream.begun_at, upstream.doubted_since) = (now, None);
             }
-            match self.reason_to_end(&mut upstream, now) {
-                Some(end) if !upstream.is_closing => self.end_upstream(upstream, end),
-                Some(_) | None => {
-                    upstream.shrink();
-                    self.forwards.put(upstream);
-                }
+            upstream.shrink();
+            let connection = self.connections.get_mut(upstream.client);
+            let forward = connection.and_then(|connection| connection.forward.as_deref());
+            let is_up = !silent.contains(&upstream.to);
+            let leads = |shard| is_up && self.node.replica(shard).leader() == Some(upstream.to);
+            let leads = forward.is_some_and(|forward| forward.all_led(upstream.to, leads));
+            let watches = forward.is_some_and(|forward| forward.watches_by(upstream.token));
+            if let Some(end) = reason_to_end(upstream, (leads, watches), now, doubt_us) {
+                ended.push((upstream.token, end));
+            }
+        }
+        for (token, end) in ended {
+            if let Some(upstream) = self.forwards.take(token) {
+                self.end_upstream(upstream, end);
             }
         }
         self.dial_upstreams();
     }
+}
 
-    fn reason_to_end(&mut self, upstream: &mut Upstream, now: MonoUs) -> Option<End> {
-        let since = |then: MonoUs| now.0.saturating_sub(then.0);
-        if !matches!(upstream.phase, Phase::Open) {
-            let is_late = since(upstream.begun_at) >= FORWARD_HANDSHAKE_MS * 1000;
-            return is_late.then_some(End::Unreachable);
-        }
-        let forward = self.connections.get_mut(upstream.client)?.forward.as_ref()?;
-        if upstream.owed == 0 {
-            upstream.doubted_since = None;
-            let is_idle = since(upstream.used_at) >= FORWARD_IDLE_MS * 1000;
-            let watches = forward.watched.iter().any(|(_, _, by)| *by == upstream.token);
-            return (is_idle && !watches && upstream.expected.is_empty()).then_some(End::Unused);
-        }
-        upstream.used_at = now;
-        let mut shards = forward.under_way.iter().filter(|(_, to)| *to == upstream.to);
-        let leads = shards.all(|(shard, to)| self.node.replica(*shard).leader() == Some(*to));
-        if leads && self.is_up(upstream.to) {
-            upstream.doubted_since = None;
-            return None;
-        }
-        let doubted_since = *upstream.doubted_since.get_or_insert(now);
-        (since(doubted_since) >= self.config.election_timeout_ms * 1000).then_some(End::Deposed)
+/// Why an upstream ends, if it does: `leads` says whether the other node leads what it was asked for, as far as is
+/// known, `watches` whether the client watches keys there.
+fn reason_to_end(
+    upstream: &mut Upstream,
+    (leads, watches): (bool, bool),
+    now: MonoUs,
+    doubt_us: u64,
+) -> Option<End> {
+    let since = |then: MonoUs| now.0.saturating_sub(then.0);
+    if !matches!(upstream.phase, Phase::Open) {
+        let is_late = since(upstream.begun_at) >= FORWARD_HANDSHAKE_MS * 1000;
+        return is_late.then_some(End::Unreachable);
     }
+    if upstream.owed == 0 {
+        upstream.doubted_since = None;
+        let is_idle = since(upstream.used_at) >= FORWARD_IDLE_MS * 1000;
+        return (is_idle && !watches && upstream.expected.is_empty()).then_some(End::Unused);
+    }
+    upstream.used_at = now;
+    if leads {
+        upstream.doubted_since = None;
+        return None;
+    }
+    let doubted_since = *upstream.doubted_since.get_or_insert(now);
+    (since(doubted_since) >= doubt_us).then_some(End::Deposed)
 }
 
 /// Takes in what has come. True if the upstream was being made, and its requests can leave now.
