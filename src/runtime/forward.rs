@@ -45,6 +45,7 @@ use crate::command::{Error, Flags, Handler};
 use crate::limits::{
     LEADER_AWAITED_AGAIN_MS, LEADER_AWAITED_TIMEOUTS, LEFT_BYTES_MAX, OWED_REPLIES_MAX,
 };
+use crate::node::Node;
 use crate::protocol::Args;
 use crate::shard::Call;
 use crate::types::{MonoUs, NodeId, ShardId, Slot, key_slot};
@@ -130,6 +131,11 @@ impl Connection {
     }
 }
 
+/// The node that leads a shard, as far as this one knows.
+fn leader_of(node: &Node, shard: ShardId) -> Option<NodeId> {
+    node.replica(shard).leader()
+}
+
 /// Whether only a client that speaks cluster asks for this.
 fn is_of_cluster_clients(entry: &Entry) -> bool {
     matches!(
@@ -182,14 +188,14 @@ impl Core<'_> {
         if !self.may_forward(connection) {
             return Target::Refused;
         }
-        let leader = self.node.replica(shard).leader();
+        let leader = leader_of(self.node, shard);
         let leader = leader.filter(|leader| Some(*leader) != self.node.id && self.is_up(*leader));
         leader.map_or(Target::Nobody, Target::Node)
     }
 
     /// Whether this node has been elected to lead a shard, and is not ready.
     fn leads_soon(&self, shard: ShardId) -> bool {
-        self.node.replica(shard).leader() == self.node.id && !self.serves(shard)
+        leader_of(self.node, shard) == self.node.id && !self.serves(shard)
     }
 
     #[inline]

@@ -13,8 +13,8 @@ use super::super::core::Core;
 use super::super::link::{new_socket, watch_over};
 use super::super::link_traffic::random_nonce;
 use super::super::ring::{Completion, Token};
-use super::Forwards;
 use super::upstream::{End, Expected, Phase, Upstream};
+use super::{Forwards, leader_of};
 use crate::limits::{
     FORWARD_HANDSHAKE_MS, FORWARD_IDLE_MS, FORWARDS_MADE_MAX, PENDING_OUTPUT_BYTES_MAX, TICK_MS,
 };
@@ -427,7 +427,7 @@ impl Core<'_> {
             let connection = self.connections.get_mut(upstream.client);
             let forward = connection.and_then(|connection| connection.forward.as_deref());
             let is_up = !silent.contains(&upstream.to);
-            let leads = |shard| is_up && self.node.replica(shard).leader() == Some(upstream.to);
+            let leads = |shard| is_up && leader_of(self.node, shard) == Some(upstream.to);
             let leads = forward.is_some_and(|forward| forward.all_led(upstream.to, leads));
             let watches = forward.is_some_and(|forward| forward.watches_by(upstream.token));
             if let Some(end) = reason_to_end(upstream, (leads, watches), now, doubt_us) {

@@ -4,8 +4,8 @@
 use super::super::connection::{Connection, Port};
 use super::super::core::Core;
 use super::super::dispatch::{CROSS_SLOT, Flow};
-use super::Target;
 use super::upstream::Expected;
+use super::{Target, leader_of};
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handler, Keys};
 use crate::protocol::{Args, Reply};
@@ -138,7 +138,7 @@ impl Core<'_> {
         let ways = connection.forward.iter().flat_map(|forward| &forward.upstreams);
         for (shard, to, token) in watched {
             let is_there = ways.clone().any(|way| way == &(*to, *token));
-            if !is_there || self.node.replica(*shard).leader() != Some(*to) {
+            if !is_there || leader_of(self.node, *shard) != Some(*to) {
                 return Ok(Place::Broken);
             }
         }
@@ -159,7 +159,7 @@ impl Core<'_> {
         if is_guest {
             return Ok(Place::Here);
         }
-        let leader = |shard: &ShardId| self.node.replica(*shard).leader();
+        let leader = |shard: &ShardId| leader_of(self.node, *shard);
         let leaders: Option<Vec<NodeId>> = shards.iter().map(leader).collect();
         let Some(leaders) = leaders else { return Ok(Place::Unknown) };
         let to = leaders[0];
