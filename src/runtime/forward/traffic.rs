@@ -532,3 +532,81 @@ fn read_replies(
 fn is_passing(errno: i32) -> bool {
     matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::upstream::tests::upstream;
+    use super::{
+        Delivery, End, Expected, FORWARD_HANDSHAKE_MS, FORWARD_IDLE_MS, MonoUs, read_upstream,
+        reason_to_end,
+    };
+
+    const DOUBT_US: u64 = 300_000;
+    const LEADS: (bool, bool) = (true, false);
+    const DOES_NOT: (bool, bool) = (false, false);
+
+    #[test]
+    fn what_is_not_made_in_time_is_given_up() {
+        let mut upstream = upstream();
+        let late = FORWARD_HANDSHAKE_MS * 1000;
+        assert_eq!(reason_to_end(&mut upstream, LEADS, MonoUs(late - 1), DOUBT_US), None);
+        let end = reason_to_end(&mut upstream, LEADS, MonoUs(late), DOUBT_US);
+        assert_eq!(end, Some(End::Unreachable));
+    }
+
+    #[test]
+    fn what_nobody_uses_ends_unless_it_watches() {
+        let mut upstream = upstream();
+        upstream.open(Vec::new());
+        let idle = MonoUs(FORWARD_IDLE_MS * 1000);
+        assert_eq!(reason_to_end(&mut upstream, DOES_NOT, MonoUs(idle.0 - 1), DOUBT_US), None);
+        assert_eq!(reason_to_end(&mut upstream, (true, true), idle, DOUBT_US), None);
+        let end = reason_to_end(&mut upstream, DOES_NOT, idle, DOUBT_US);
+        assert_eq!(end, Some(End::Unused));
+        // While a reply is owed it is used.
+        upstream.say(&[b"GET", b"k"], Expected::Reply(1));
+        upstream.owed = 1;
+        assert_eq!(reason_to_end(&mut upstream, LEADS, idle, DOUBT_US), None);
+        assert_eq!(upstream.used_at, idle);
+    }
+
+    /// A node may lead no more for as long as it takes to say so.
+    #[test]
+    fn who_leads_no_more_is_waited_for_a_while() {
+        let mut upstream = upstream();
+        upstream.open(Vec::new());
+        upstream.owed = 1;
+        let mut at = |now, leads| reason_to_end(&mut upstream, leads, MonoUs(now), DOUBT_US);
+        assert_eq!(at(1_000, DOES_NOT), None);
+        assert_eq!(at(DOUBT_US, DOES_NOT), None);
+        assert_eq!(at(DOUBT_US + 500, LEADS), None);
+        assert_eq!(at(DOUBT_US + 1_000, DOES_NOT), None);
+        assert_eq!(at(2 * DOUBT_US + 1_000, DOES_NOT), Some(End::Deposed));
+    }
+
+    #[test]
+    fn replies_go_to_who_has_asked() {
+        let mut upstream = upstream();
+        upstream.open(Vec::new());
+        for expected in [Expected::Success, Expected::Any, Expected::Reply(7), Expected::Reply(8)] {
+            upstream.say(&[b"X"], expected);
+        }
+        upstream.owed = 2;
+        let said = b"+OK\r\n-ERR no\r\n>1\r\n+push\r\n$1\r\na\r\n*1\r\n:2\r\n";
+        let mut delivery = Delivery::of(&upstream);
+        for piece in said.chunks(3) {
+            assert_eq!(read_upstream(&mut upstream, piece, &mut delivery), Ok(false));
+        }
+        let replies: Vec<(u64, &[u8])> = delivery
+            .replies
+            .iter()
+            .map(|(ticket, replies)| (*ticket, &replies.bytes[..]))
+            .collect();
+        assert_eq!(replies, [(7, &b"$1\r\na\r\n"[..]), (8, b"*1\r\n:2\r\n")]);
+        assert_eq!(upstream.owed, 0);
+        // What nobody has asked for, or an error where all depends on success, is no way to go on.
+        assert_eq!(read_upstream(&mut upstream, b"+OK\r\n", &mut delivery), Err(()));
+        upstream.say(&[b"SELECT", b"1"], Expected::Success);
+        assert_eq!(read_upstream(&mut upstream, b"-ERR no\r\n", &mut delivery), Err(()));
+    }
+}

@@ -293,13 +293,14 @@ impl Upstream {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{Args, Expected, Phase, SockAddr, Socket, Token, Upstream};
     use crate::protocol::args::ArgRange;
     use crate::types::{MonoUs, NodeId};
     use std::net::SocketAddr;
 
-    fn upstream() -> Upstream {
+    /// One that has not been begun.
+    pub(in super::super) fn upstream() -> Upstream {
         let (token, client) =
             (Token { index: 1, generation: 0 }, Token { index: 2, generation: 0 });
         let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
