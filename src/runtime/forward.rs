@@ -28,6 +28,7 @@
 //! * A connection that has upstreams stays on its core.
 
 mod guest;
+mod replies;
 mod traffic;
 mod transaction;
 mod upstream;
