@@ -19,6 +19,8 @@ const SNAPSHOT_END: u8 = 6;
 const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
+const LEAD_WANTED: u8 = 10;
+const JOIN_WANTED: u8 = 11;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -53,6 +55,14 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_WANTED, 0]);
                 put_numbers(out, &[term.0]);
             }
+            Body::LeadWanted { term } => {
+                put(out, [LEAD_WANTED, 0]);
+                put_numbers(out, &[term.0]);
+            }
+            Body::JoinWanted { term } => {
+                put(out, [JOIN_WANTED, 0]);
+                put_numbers(out, &[term.0]);
+            }
             Body::Snapshot(piece) => encode_piece(piece, out),
             Body::SnapshotTaken { number, pieces } => {
                 put(out, [SNAPSHOT_TAKEN, 0]);
@@ -84,6 +94,8 @@ impl ShardMessage {
             }
             CATCH_UP => Body::CatchUp { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) },
             SNAPSHOT_WANTED => Body::SnapshotWanted { term: Term(fields.u64()?) },
+            LEAD_WANTED => Body::LeadWanted { term: Term(fields.u64()?) },
+            JOIN_WANTED => Body::JoinWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
             _ => return Err(Fault::Field),

@@ -25,7 +25,9 @@ impl ShardMessage {
             | Body::CatchUp { .. }
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
-            | Body::SnapshotTaken { .. } => true,
+            | Body::SnapshotTaken { .. }
+            | Body::LeadWanted { .. }
+            | Body::JoinWanted { .. } => true,
         }
     }
 }
@@ -77,6 +79,16 @@ pub enum Body {
         number: u64,
         /// Pieces.
         pieces: u64,
+    },
+    /// The operator of the sender's node would have it lead, in place of the leader of this term.
+    LeadWanted {
+        /// The term.
+        term: Term,
+    },
+    /// He would have it take part.
+    JoinWanted {
+        /// The term, as far as it is known.
+        term: Term,
     },
 }
 

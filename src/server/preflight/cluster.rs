@@ -9,7 +9,10 @@ use std::path::Path;
 
 use super::StartError;
 use crate::config::{Config, ShardPorts};
-use crate::limits::{CLUSTER_SECRET_BYTES_MAX, CLUSTER_SECRET_BYTES_MIN, ELECTION_HEARTBEATS_MIN};
+use crate::limits::{
+    CLUSTER_SECRET_BYTES_MAX, CLUSTER_SECRET_BYTES_MIN, ELECTION_HEARTBEATS_MIN, NODES_MAX,
+};
+use crate::replica::link::is_host;
 
 /// Checks what a node of a cluster was told; other servers are told nothing of the kind.
 pub(super) fn check(config: &Config) -> Result<(), StartError> {
@@ -59,6 +62,21 @@ fn check_peers(config: &Config) -> Result<(), String> {
             twice.id.0
         ));
     }
+    if config.cluster_peers.len() > NODES_MAX {
+        return Err(format!(
+            "--cluster-peers names {} nodes: a cluster has at most {NODES_MAX}.",
+            config.cluster_peers.len()
+        ));
+    }
+    if let Some(odd) = config.cluster_peers.iter().find(|peer| !is_host(&peer.host)) {
+        return Err(format!(
+            "--cluster-peers says that node {} is at '{}': give a name or an address.",
+            odd.id.0, odd.host
+        ));
+    }
+    if config.cluster_peers.is_empty() {
+        return check_blank(config);
+    }
     let Some(own) = config.own_peer() else {
         return Err(format!(
             "--node-id is {0}, and --cluster-peers names no such node: add {0}@HOST:PORT, with an address at \
@@ -84,6 +102,14 @@ fn check_peers(config: &Config) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A node that no other is known to knows its ports itself.
+fn check_blank(config: &Config) -> Result<(), String> {
+    if config.cluster_port != 0 {
+        return Ok(());
+    }
+    Err("A node of a cluster needs a --port that others know.".to_owned())
 }
 
 fn check_ports(config: &Config) -> Result<(), String> {

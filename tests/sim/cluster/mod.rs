@@ -561,7 +561,9 @@ fn in_short(body: &Body) -> String {
         | Body::Restarted { .. }
         | Body::CatchUp { .. }
         | Body::SnapshotWanted { .. }
-        | Body::SnapshotTaken { .. } => format!("{body:?}"),
+        | Body::SnapshotTaken { .. }
+        | Body::LeadWanted { .. }
+        | Body::JoinWanted { .. } => format!("{body:?}"),
     }
 }
 
