@@ -98,16 +98,18 @@ fn relief(
         let mut at = 0;
         while let Some((node, way)) = ways.get(at).cloned() {
             at += 1;
-            if load.get(&node)? + 2 <= *load.get(&from)? {
-                return Some(way);
-            }
             for (shard, _) in leaders.iter().filter(|(_, leader)| **leader == node) {
-                for to in voters.get(shard)? {
+                for to in voters.get(shard).into_iter().flatten() {
                     if seen.insert(*to) {
                         ways.push((*to, [&way[..], &[(*shard, *to)]].concat()));
                     }
                 }
             }
+        }
+        let load_of = |node: &u64| load.get(node).copied().unwrap_or_default();
+        ways.retain(|(to, _)| load_of(to) + 2 <= load_of(&from));
+        if let Some((_, way)) = ways.into_iter().min_by_key(|(to, _)| load_of(to)) {
+            return Some(way);
         }
     }
     None

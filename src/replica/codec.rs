@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use super::sense;
 use crate::limits::NODES_MAX;
+use crate::log::Configuration;
 use crate::types::{LogIndex, ShardId, Term};
 
 const RAFT: u8 = 1;
@@ -19,8 +20,10 @@ const SNAPSHOT_END: u8 = 6;
 const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
-const LEAD_WANTED: u8 = 10;
-const JOIN_WANTED: u8 = 11;
+const AM_MEMBER: u8 = 10;
+const NOT_MEMBER: u8 = 11;
+const LEAD_WANTED: u8 = 12;
+const JOIN_WANTED: u8 = 13;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -68,6 +71,14 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_TAKEN, 0]);
                 put_numbers(out, &[*number, *pieces]);
             }
+            Body::AmMember { index } => {
+                put(out, [AM_MEMBER, 0]);
+                put_numbers(out, &[index.0]);
+            }
+            Body::NotMember { index } => {
+                put(out, [NOT_MEMBER, 0]);
+                put_numbers(out, &[index.0]);
+            }
         }
     }
 
@@ -97,6 +108,8 @@ impl ShardMessage {
             LEAD_WANTED => Body::LeadWanted { term: Term(fields.u64()?) },
             JOIN_WANTED => Body::JoinWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
+            AM_MEMBER => Body::AmMember { index: LogIndex(fields.u64()?) },
+            NOT_MEMBER => Body::NotMember { index: LogIndex(fields.u64()?) },
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
             _ => return Err(Fault::Field),
         };
@@ -306,12 +319,9 @@ fn encode_piece(piece: &SnapshotPiece, out: &mut Vec<u8>) {
     put_numbers(out, &[piece.term.0, piece.number, piece.place]);
     match &piece.content {
         SnapshotContent::Part(bytes) => out.extend_from_slice(bytes),
-        SnapshotContent::End { index, term, seen, entries, voters, learners } => {
-            put_numbers(out, &[index.0, term.0, seen.0, *entries]);
-            put_u16(out, voters.len());
-            put_u16(out, learners.len());
-            put_numbers(out, voters);
-            put_numbers(out, learners);
+        SnapshotContent::End { index, term, seen, entries, configuration } => {
+            put_numbers(out, &[index.0, term.0, seen.0, *entries, configuration.index.0]);
+            out.extend(configuration.encode());
         }
     }
 }
@@ -323,9 +333,11 @@ fn decode_piece(kind: u8, fields: &mut Fields<'_>) -> Result<SnapshotPiece, Faul
     } else {
         let (index, end_term) = (LogIndex(fields.u64()?), Term(fields.u64()?));
         let (seen, entries) = (LogIndex(fields.u64()?), fields.u64()?);
-        let (voters, learners) = (node_count(fields)?, node_count(fields)?);
-        let (voters, learners) = (fields.numbers(voters)?, fields.numbers(learners)?);
-        SnapshotContent::End { index, term: end_term, seen, entries, voters, learners }
+        let configured = LogIndex(fields.u64()?);
+        let configuration = fields.bytes(fields.left())?;
+        let configuration =
+            Configuration::decode(configured, &configuration).ok_or(Fault::Field)?;
+        SnapshotContent::End { index, term: end_term, seen, entries, configuration }
     };
     Ok(SnapshotPiece { term, number, place, content })
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use raft::eraftpb;
 
+use crate::log::Configuration;
 use crate::types::{LogIndex, NodeId, ShardId, Term};
 
 /// A message between two replicas of a shard.
@@ -26,6 +27,8 @@ impl ShardMessage {
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
+            | Body::AmMember { .. }
+            | Body::NotMember { .. }
             | Body::LeadWanted { .. }
             | Body::JoinWanted { .. } => true,
         }
@@ -90,6 +93,16 @@ pub enum Body {
         /// The term, as far as it is known.
         term: Term,
     },
+    /// The sender hears of no leader: does it take part still, by a configuration later than that of this entry?
+    AmMember {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// The answer, if it is no: as of this entry the receiver takes no part in the shard.
+    NotMember {
+        /// The entry.
+        index: LogIndex,
+    },
 }
 
 /// A piece of a snapshot that a leader sends.
@@ -120,10 +133,8 @@ pub enum SnapshotContent {
         seen: LogIndex,
         /// Entries of the keyspace that were sent.
         entries: u64,
-        /// Nodes that vote on the shard as of `index`.
-        voters: Vec<u64>,
-        /// Nodes that learn.
-        learners: Vec<u64>,
+        /// Who takes part, as of `index` or later.
+        configuration: Configuration,
     },
 }
 

@@ -7,6 +7,8 @@ use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 
 use super::message::{Body, Fault, SnapshotContent, SnapshotPiece};
 use crate::limits::{NODE_ID_MAX, NODES_MAX, REPLICA_CONTEXT_BYTES_MAX, REPLICA_NUMBERS_END};
+use crate::log::Configuration;
+use crate::types::LogIndex;
 
 /// Whether a replica could say this to another.
 pub(super) fn check(body: &Body) -> Result<(), Fault> {
@@ -21,6 +23,7 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         }
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),
+        Body::AmMember { index } | Body::NotMember { index } => are_numbers(&[index.0]),
     };
     if is_possible { Ok(()) } else { Err(Fault::Field) }
 }
@@ -92,9 +95,21 @@ fn is_possible_append(message: &Message) -> bool {
         entry.index == index + 1
             && entry.index < REPLICA_NUMBERS_END
             && entry.term >= term
-            && entry.context.len() <= REPLICA_CONTEXT_BYTES_MAX
+            && is_possible_entry(entry)
     });
     is_anchored && follow && last.1 <= message.term
+}
+
+/// Changes, or a configuration.
+fn is_possible_entry(entry: &Entry) -> bool {
+    match entry.entry_type {
+        EntryType::EntryNormal => entry.context.is_empty(),
+        EntryType::EntryConfChange => {
+            entry.data.is_empty()
+                && Configuration::decode(LogIndex(entry.index), &entry.context).is_some()
+        }
+        EntryType::EntryConfChangeV2 => false,
+    }
 }
 
 /// The entry by which a read is told from others.
@@ -143,13 +158,11 @@ fn is_node(id: u64) -> bool {
 fn is_possible_piece(piece: &SnapshotPiece) -> bool {
     let is_possible = match &piece.content {
         SnapshotContent::Part(_) => true,
-        SnapshotContent::End { index, term, seen, entries, voters, learners } => {
-            are_numbers(&[index.0, term.0, seen.0, *entries])
+        SnapshotContent::End { index, term, seen, entries, configuration } => {
+            are_numbers(&[index.0, term.0, seen.0, *entries, configuration.index.0])
                 && term.0 <= piece.term.0
-                && !voters.is_empty()
-                && are_nodes(voters)
-                && are_nodes(learners)
-                && !learners.iter().any(|id| voters.contains(id))
+                && !configuration.voters.is_empty()
+                && configuration.is_possible()
         }
     };
     is_possible && are_numbers(&[piece.term.0, piece.number, piece.place])

@@ -36,7 +36,7 @@ pub(super) const SHARD: Command =
     row("shard", 5, shard).doc("0.1.0", "Changes who has replicas of a shard, or leads it.");
 
 const fn row(name: &'static str, arity: i8, handler: crate::command::SessionHandler) -> Command {
-    let flags = Flags::STALE.union(Flags::ADMIN);
+    let flags = Flags::STALE.union(Flags::ADMIN).union(Flags::NO_ASYNC_LOADING);
     Command::session(name, arity, Group::Cluster, handler).with(flags)
 }
 

@@ -10,6 +10,9 @@
 //! * what clients saw can have happened to a single copy (`linear`); so nothing that was acknowledged is lost;
 //! * once all is well again a replica leads, and all become the same.
 //!
+//! In some runs the members change: nodes join that belong to nobody, learn, vote, and are removed, whatever else goes
+//! wrong.
+//!
 //! There are two kinds of runs. In most, fewer than half of the nodes are at any time without what they had in memory:
 //! then nothing that a quorum had is lost, on disk or not. In the others any number crash, all at once too, and
 //! clients wait for a quorum of disks before they believe anything.
@@ -26,12 +29,13 @@
 //! | `node` | a node: its disk, its clock, its process |
 //! | `network` | the links |
 //! | `clients` | what clients ask for and see |
+//! | `members` | who takes part |
 //! | `faults` | what goes wrong |
 //! | `facts` | what must be true of all replicas |
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
 //!
-//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes, changes of membership,
+//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes,
 //! reads on followers, disks that fail or run full.
 
 mod calm;
@@ -39,6 +43,7 @@ mod clients;
 mod facts;
 mod faults;
 mod linear;
+mod members;
 mod network;
 mod node;
 
@@ -85,6 +90,8 @@ enum Event {
     Client(usize),
     /// Something goes wrong.
     Fault,
+    /// An operator asks for another member, or for one less.
+    Change,
     /// A process is started.
     Start(usize),
 }
@@ -120,9 +127,10 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, founders: Option<usize>) -> Self {
         let mut dice = Dice(seed ^ 0x5eed);
-        let nodes = if dice.one_in(4) { 5 } else { 3 };
+        let nodes = if dice.one_in(4) || founders.is_some() { 5 } else { 3 };
+        let founders = founders.unwrap_or(nodes);
         let kind = if dice.one_in(4) { Kind::Any } else { Kind::Minority };
         let replica = ReplicaOptions {
             node: NodeId(0),
@@ -138,7 +146,7 @@ impl Cluster {
         let thresholds = values::thresholds(&mut dice);
         let busy_us = 1_500_000 + dice.below(3_000_000) as u64;
         Self {
-            settings: Settings { nodes, replica, stream, thresholds },
+            settings: Settings { founders, replica, stream, thresholds },
             kind,
             time: 1_000,
             events: BTreeMap::new(),
@@ -186,6 +194,9 @@ impl Cluster {
             self.at(time, Event::Client(client));
         }
         self.at(400_000, Event::Fault);
+        if self.are_members_changing() {
+            self.at(300_000, Event::Change);
+        }
         while self.time < self.busy_until {
             self.next()?;
         }
@@ -212,6 +223,7 @@ impl Cluster {
                 }
             }
             Event::Fault => self.go_wrong()?,
+            Event::Change => self.change_members(),
             Event::Start(node) => self.start(node)?,
             Event::Tick { node, .. }
             | Event::Turn { node, .. }
@@ -261,7 +273,11 @@ impl Cluster {
                 is_done
             }
             Event::Request { client, pending } => self.serve(index, (client, pending), now),
-            Event::GiveUp { .. } | Event::Client(_) | Event::Fault | Event::Start(_) => false,
+            Event::GiveUp { .. }
+            | Event::Client(_)
+            | Event::Fault
+            | Event::Change
+            | Event::Start(_) => false,
         };
         if must_step { self.step(index, now) } else { Ok(()) }
     }
@@ -406,15 +422,19 @@ impl Cluster {
     /// Holds a node against all that is known.
     fn look(&mut self, index: usize) -> Outcome {
         let is_kept = self.kind == Kind::Minority;
+        let is_outside = self.is_outside(index);
         let node = &mut self.nodes[index];
         let Some(process) = &mut node.process else { return Ok(()) };
+        if process.shard.replica().is_some_and(|replica| !replica.is_member()) {
+            self.facts.forget(node.id);
+        }
         self.facts.look(node.id, &process.shard, is_kept)?;
         let state = process.shard.replica_published(true).and_then(|published| published.state);
         let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
-        if node.is_bad && !is_in_doubt {
+        if node.is_bad && (is_outside || !is_in_doubt) {
             let durable = process.shard.log_state().map(|state| state.durable).unwrap_or_default();
             let owes = *node.owes.get_or_insert(self.facts.last_fixed());
-            if self.kind == Kind::Minority || durable >= owes {
+            if self.kind == Kind::Minority || is_outside || durable >= owes {
                 (node.is_bad, node.owes) = (false, None);
                 self.note(format_args!("{index} is as good as before"));
             }
@@ -563,22 +583,37 @@ fn in_short(body: &Body) -> String {
         | Body::SnapshotWanted { .. }
         | Body::SnapshotTaken { .. }
         | Body::LeadWanted { .. }
-        | Body::JoinWanted { .. } => format!("{body:?}"),
+        | Body::JoinWanted { .. }
+        | Body::AmMember { .. }
+        | Body::NotMember { .. } => format!("{body:?}"),
     }
 }
 
 fn run(seed: u64) -> Outcome<u64> {
-    Cluster::new(seed).go()
+    Cluster::new(seed, None).go()
+}
+
+fn run_with_changing_members(seed: u64) -> Outcome<u64> {
+    Cluster::new(seed, Some(3)).go()
 }
 
 #[test]
 fn a_cluster_keeps_what_it_acknowledged() {
+    run_all(SEEDS, run);
+}
+
+#[test]
+fn a_cluster_whose_members_change_keeps_what_it_acknowledged() {
+    run_all(SEEDS, run_with_changing_members);
+}
+
+fn run_all(seeds: u64, run: fn(u64) -> Outcome<u64>) {
     if let Some(seed) = number("RINGMAIN_SIM_SEED") {
         run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         return;
     }
     let from = number("RINGMAIN_SIM_FROM").unwrap_or(0);
-    let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(seeds);
     let mut failed = Vec::new();
     for seed in from..from + seeds {
         let result = std::panic::catch_unwind(|| run(seed));
