@@ -5,13 +5,15 @@
 mod harness;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use harness::client::info;
+use harness::cluster_client::Client;
 use harness::nodes::Nodes;
 use harness::server::skip_on_other_server;
 use harness::value::Value;
-use harness::wait_until;
+use harness::{PATIENCE, Raise, wait_until};
 
 const SHARDS: u16 = 3;
 
@@ -99,7 +101,6 @@ fn a_node_that_belongs_to_nobody_serves_nothing() {
         std::thread::sleep(Duration::from_millis(400));
     }
     assert_eq!(client.words("CLUSTER SLOTS"), Value::Array(Vec::new()));
-    let port = nodes.port(1);
     for (request, error) in [
         ("CLUSTER MEET nowhere 7000", "ERR Invalid node address specified: nowhere:7000"),
         ("CLUSTER MEET 127.0.0.1 0", "ERR Invalid node address specified: 127.0.0.1:0"),
@@ -120,7 +121,7 @@ fn a_node_that_belongs_to_nobody_serves_nothing() {
     ] {
         check_error(&mut nodes, 1, request, error);
     }
-    let failure = cli_fails(&nodes, &format!("transfer 0 1 --port {port}"), 1);
+    let failure = cli_fails(&nodes, "transfer 0 1 --port #1", 1);
     assert!(failure.contains("Shard 0 has no leader"), "{failure}");
 }
 
@@ -172,7 +173,7 @@ fn nodes_that_have_met_know_each_other_from_then_on() {
         nodes.server(3).kill();
     }
     wait_until_known(&mut nodes, &[1, 2]);
-    let status = cli(&nodes, &format!("status --port {}", nodes.port(2)));
+    let status = cli(&nodes, "status --port #2");
     assert!(status.contains("removed: 3\n"), "{status}");
 }
 
@@ -193,4 +194,153 @@ fn a_node_that_has_moved_is_found() {
     let fields = info(&mut nodes.server(1).client(), "raft");
     let port = nodes.port(2);
     assert!(fields["member2"].contains(&format!("port={port},")), "{fields:?}");
+}
+
+/// Writes keys and reads them back, until it is told to stop; how many. An error may come while leadership moves, but
+/// not for long, and what was written stays.
+fn write_until(port: u16, is_over: &AtomicBool) -> u32 {
+    let mut client = Client::new(port);
+    let mut count = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let (key, value) = (format!("key-{count}"), format!("value-{count}"));
+        let begun = Instant::now();
+        while let Err(error) = client.set(&key, &value) {
+            assert!(begun.elapsed() < PATIENCE, "{key}: {error}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let found = loop {
+            match client.get(&key) {
+                Ok(found) => break found,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{key}: {error}"),
+            }
+        };
+        assert_eq!(found, Some(value), "{key}");
+        count += 1;
+    }
+    count
+}
+
+/// All keys that [`write_until`] has written are there.
+fn check_keys(port: u16, count: u32) {
+    let mut client = Client::new(port);
+    for key in 0..count {
+        let begun = Instant::now();
+        let found = loop {
+            match client.get(&format!("key-{key}")) {
+                Ok(found) => break found,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "key-{key}: {error}"),
+            }
+        };
+        assert_eq!(found, Some(format!("value-{key}")), "key-{key} of {count}");
+    }
+}
+
+#[test]
+fn nodes_come_and_go_while_clients_write() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(3, SHARDS, &["127.0.0.1"]);
+    nodes.start_all();
+    check_votes(&mut nodes, &[1, 2, 3]);
+    let new = nodes.add_blank(&[]);
+    nodes.start(new);
+    let is_over = AtomicBool::new(false);
+    let port = nodes.port(2);
+    let count = std::thread::scope(|scope| {
+        let _raise = Raise(&is_over);
+        let writer = scope.spawn(|| write_until(port, &is_over));
+        let said = cli(&nodes, "add-node @4 --port #1");
+        assert!(said.ends_with("node 4 has a replica of all 3 shards\n"), "{said}");
+        check_votes(&mut nodes, &[1, 2, 3, 4]);
+        // It is all done already.
+        cli(&nodes, "add-node @4 --port #3");
+        let failure =
+            cli_fails(&nodes, &format!("add-node 5@127.0.0.1:{} --port #3", nodes.port(4)), 2);
+        assert!(failure.contains("is node 4: name that"), "{failure}");
+        let failure = cli_fails(&nodes, "remove-node 1 --port #1", 2);
+        assert!(failure.contains("is node 1 itself"), "{failure}");
+        let said = cli(&nodes, "remove-node 1 --port #2");
+        assert!(said.ends_with("node 1 was removed: it can be stopped\n"), "{said}");
+        cli(&nodes, "remove-node 1 --port #3");
+        check_votes(&mut nodes, &[2, 3, 4]);
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(count > 10, "{count} keys");
+    wait_until_known(&mut nodes, &[2, 3, 4]);
+    check_error(&mut nodes, 1, "GET key", "CLUSTERDOWN Hash slot not served");
+    check_keys(port, count);
+    // All of them are killed and started again: who was removed stays out.
+    (1..=4).for_each(|id| nodes.server(id).kill());
+    nodes.start_all();
+    check_votes(&mut nodes, &[2, 3, 4]);
+    wait_until_known(&mut nodes, &[2, 3, 4]);
+    check_keys(port, count);
+    assert_eq!(members(&mut nodes, 1).0, [1]);
+    check_error(&mut nodes, 1, "GET key", "CLUSTERDOWN Hash slot not served");
+}
+
+#[test]
+fn nodes_that_belong_to_nobody_become_a_cluster() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::blank(3, SHARDS);
+    nodes.start_all();
+    let said = cli(&nodes, "init @1 @2 @3");
+    assert!(said.ends_with("a cluster has begun: 3 nodes, 3 shards\n"), "{said}");
+    cli(&nodes, "init @1 @2 @3");
+    check_votes(&mut nodes, &[1, 2, 3]);
+    let mut client = Client::new(nodes.port(1));
+    for key in 0..20 {
+        client.set(&format!("key-{key}"), &format!("value-{key}")).unwrap();
+    }
+    for (words, why) in [
+        ("init @1 @2", "Node 1 is of a cluster already"),
+        ("add-node @2 --port #1 --host nowhere.invalid", "There is no server at nowhere.invalid"),
+        ("remove-node 9 --port #1", "There is no node 9 in the cluster"),
+        ("transfer 9 1 --port #1", "There is no shard 9"),
+        ("rebalance --replicas 4 --port #1", "--replicas is 4, and there are 3 nodes"),
+    ] {
+        let output = nodes.cli(words);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(why), "{words}: {text}");
+    }
+    check_error(
+        &mut nodes,
+        1,
+        "CLUSTER FORGET 2",
+        "ERR Node 2 has a replica of shard 0: remove that first (CLUSTER SHARD 0 REMOVE 2)",
+    );
+    // All of one node's, then evenly again.
+    for shard in 0..SHARDS {
+        let said = cli(&nodes, &format!("transfer {shard} 2 --port #1"));
+        assert!(said.ends_with(&format!("node 2 leads shard {shard}\n")), "{said}");
+    }
+    let status = cli(&nodes, "status --port #1");
+    assert!(status.lines().any(|line| line.starts_with("2 ") && line.ends_with(" 3")), "{status}");
+    cli(&nodes, "rebalance --port #1");
+    let status = cli(&nodes, "status --port #1");
+    let leads = status.lines().filter(|line| line.contains("127.0.0.1") && line.ends_with(" 1"));
+    assert_eq!(leads.count(), 3, "{status}");
+    // A fourth takes the place of the third; a fifth comes, and each shard is on three of four.
+    let new = nodes.add_blank(&[]);
+    nodes.start(new);
+    let said = cli(&nodes, "replace 3 @4 --port #1");
+    assert!(said.ends_with("node 3 was removed: it can be stopped\n"), "{said}");
+    check_votes(&mut nodes, &[1, 2, 4]);
+    let new = nodes.add_blank(&[]);
+    nodes.start(new);
+    cli(&nodes, "add-node @5 --port #1");
+    cli(&nodes, "rebalance --replicas 3 --port #2");
+    let all = [1, 2, 4, 5];
+    let replicas: Vec<BTreeSet<usize>> =
+        (0..SHARDS).map(|shard| voters(&mut nodes, &all, shard)).collect();
+    assert!(replicas.iter().all(|voters| voters.len() == 3), "{replicas:?}");
+    for id in all {
+        let has = replicas.iter().filter(|voters| voters.contains(&id)).count();
+        assert!((2..=3).contains(&has), "node {id}: {replicas:?}");
+    }
+    check_keys(nodes.port(5), 20);
 }

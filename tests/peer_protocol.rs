@@ -78,7 +78,10 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
             "join-wanted",
             ShardMessage { shard: ShardId(2), body: Body::JoinWanted { term: Term(0) } },
         ),
-        ("not-member", ShardMessage { shard: ShardId(3), body: Body::NotMember { index: LogIndex(43) } }),
+        (
+            "not-member",
+            ShardMessage { shard: ShardId(3), body: Body::NotMember { index: LogIndex(43) } },
+        ),
     ]
 }
 

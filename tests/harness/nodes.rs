@@ -102,11 +102,13 @@ impl Nodes {
         self.ports[id - 1] = ports;
     }
 
-    /// `ringmain cluster` with these words, where `@N` stands for the address of node N.
+    /// `ringmain cluster` with these words, where `@N` stands for the address of node N, and `#N` for its port.
     pub(crate) fn cli(&self, words: &str) -> Output {
-        let address = |word: &str| match word.strip_prefix('@') {
-            Some(id) => format!("127.0.0.1:{}", self.port(id.parse().expect("a node"))),
-            None => word.to_owned(),
+        let port = |id: &str| self.port(id.parse().expect("the number of a node"));
+        let address = |word: &str| match (word.strip_prefix('@'), word.strip_prefix('#')) {
+            (Some(id), _) => format!("127.0.0.1:{}", port(id)),
+            (None, Some(id)) => port(id).to_string(),
+            (None, None) => word.to_owned(),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
         command.arg("cluster").args(words.split(' ').map(address));

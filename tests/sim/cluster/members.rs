@@ -58,8 +58,7 @@ impl Cluster {
 
     /// Whether so many nodes vote, and none learns.
     pub(super) fn is_settled(&self, members: usize) -> bool {
-        self.leader().is_some_and(|(_, state)| {
-            state.voters.len() == members && state.learners.is_empty()
-        })
+        self.leader()
+            .is_some_and(|(_, state)| state.voters.len() == members && state.learners.is_empty())
     }
 }
