@@ -94,7 +94,7 @@ fn a_node_that_belongs_to_nobody_serves_nothing() {
         for request in ["GET key", "SET key value"] {
             assert_eq!(client.words(request), down, "{request}");
         }
-        assert_eq!(info(&mut client, "raft")["shard0"].contains("voters=,"), true);
+        assert!(info(&mut client, "raft")["shard0"].contains("voters=,"));
         let text = client.words("CLUSTER INFO").text();
         assert!(text.contains("cluster_state:fail"), "{text}");
         // Longer than an election takes.
@@ -269,7 +269,9 @@ fn nodes_come_and_go_while_clients_write() {
     });
     assert!(count > 10, "{count} keys");
     wait_until_known(&mut nodes, &[2, 3, 4]);
-    check_error(&mut nodes, 1, "GET key", "CLUSTERDOWN Hash slot not served");
+    // As long as it runs it sends clients to those whom it knew.
+    let answer = nodes.server(1).client().words("GET key");
+    assert!(matches!(&answer, Value::Error(text) if text.starts_with("MOVED ")), "{answer:?}");
     check_keys(port, count);
     // All of them are killed and started again: who was removed stays out.
     (1..=4).for_each(|id| nodes.server(id).kill());
@@ -343,4 +345,100 @@ fn nodes_that_belong_to_nobody_become_a_cluster() {
         assert!((2..=3).contains(&has), "node {id}: {replicas:?}");
     }
     check_keys(nodes.port(5), 20);
+}
+
+/// Waits until a node leads all shards.
+fn wait_until_leads(nodes: &mut Nodes, id: usize) {
+    wait_until(&format!("node {id} leads all shards"), || {
+        let fields = info(&mut nodes.server(id).client(), "raft");
+        (0..SHARDS).all(|shard| fields[&format!("shard{shard}")].contains("role=leader"))
+    });
+}
+
+#[test]
+fn a_node_leads_and_takes_part_when_its_operator_says_so() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(3, SHARDS, &["127.0.0.1"]);
+    nodes.start_all();
+    check_votes(&mut nodes, &[1, 2, 3]);
+    check_error(&mut nodes, 2, "CLUSTER FAILOVER NOW", "ERR syntax error");
+    nodes.server(2).client().ok("CLUSTER FAILOVER");
+    wait_until_leads(&mut nodes, 2);
+    check_error(
+        &mut nodes,
+        2,
+        "CLUSTER FAILOVER FORCE",
+        "ERR You should send CLUSTER FAILOVER to a replica",
+    );
+    check_error(
+        &mut nodes,
+        1,
+        "CLUSTER SHARD 0 LEAD 1",
+        "NOTLEADER Node 1 does not lead shard 0, node 2 does: ask that",
+    );
+    for (request, error) in [
+        ("LEAD 2", "ERR Node 2 leads shard 0 already"),
+        ("ADD 3", "ERR Node 3 votes on shard 0 already"),
+        ("ADD 4", "ERR Unknown node 4"),
+        ("REMOVE 4", "ERR Unknown node 4"),
+        (
+            "REMOVE 2",
+            "ERR Node 2 leads shard 0: have another node lead it first (CLUSTER SHARD 0 LEAD node)",
+        ),
+    ] {
+        check_error(&mut nodes, 2, &format!("CLUSTER SHARD 0 {request}"), error);
+    }
+
+    // Who has no replicas knows from others where they are.
+    let new = nodes.add_blank(&[]);
+    nodes.start(new);
+    let link = nodes.link_address(4, 0).port();
+    nodes.server(1).client().ok(&format!("CLUSTER MEET 127.0.0.1 {} {link}", nodes.port(4)));
+    wait_until_known(&mut nodes, &[1, 2, 3, 4]);
+    let moved = "MOVED 12539 127.0.0.1:";
+    wait_until("node 4 sends clients to the leader", || {
+        let answer = nodes.server(4).client().words("GET key");
+        matches!(answer, Value::Error(text) if text.starts_with(moved))
+    });
+    let text = nodes.server(4).client().words("CLUSTER INFO").text();
+    assert!(text.contains("cluster_state:ok"), "{text}");
+    check_error(
+        &mut nodes,
+        4,
+        "CLUSTER FOUND 4",
+        "ERR Node 2 leads shard 0, and is not among them",
+    );
+    check_error(
+        &mut nodes,
+        4,
+        "CLUSTER REPLICATE 3",
+        "ERR I can only replicate a master, not a replica.",
+    );
+    let text = nodes.server(2).client().words("CLUSTER MYID").text();
+    nodes.server(4).client().ok(&format!("CLUSTER REPLICATE {text}"));
+    check_votes(&mut nodes, &[1, 2, 3, 4]);
+    wait_until("node 4 knows that it votes", || {
+        let fields = info(&mut nodes.server(4).client(), "raft");
+        (0..SHARDS).all(|shard| fields[&format!("shard{shard}")].contains("voters=1/2/3/4"))
+    });
+    nodes.server(4).client().ok("CLUSTER FAILOVER TAKEOVER");
+    wait_until_leads(&mut nodes, 4);
+}
+
+#[test]
+fn a_directory_of_nodes_that_means_nothing_is_refused() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::blank(1, 1);
+    nodes.start(1);
+    let file = nodes.server(1).dir().join("nodes");
+    wait_until("the nodes are written down", || file.exists());
+    nodes.server(1).kill();
+    std::fs::write(&file, "format 1\nnode 1 is here\n").unwrap();
+    let error = nodes.start_fails(1);
+    let why = "can't be read from '";
+    assert!(error.contains(why) && error.contains("(line 2 means nothing): restore it"), "{error}");
 }

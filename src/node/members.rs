@@ -89,6 +89,8 @@ struct Own {
 pub struct Members {
     own: OnceLock<Own>,
     list: Mutex<Arc<Vec<Member>>>,
+    /// On a node that was removed, the others as it last knew them: its clients are sent to them.
+    former: Mutex<Arc<Vec<Member>>>,
     epoch: AtomicU64,
     /// What the list is made from; locked before it.
     directory: Mutex<Directory>,
@@ -121,6 +123,12 @@ impl Members {
     /// One node.
     pub fn get(&self, id: NodeId) -> Option<Member> {
         self.load().iter().find(|member| member.id == id).cloned()
+    }
+
+    /// A node to send clients to.
+    pub fn find_server(&self, id: NodeId) -> Option<Member> {
+        let former = || lock(&self.former).iter().find(|member| member.id == id).cloned();
+        self.get(id).or_else(former)
     }
 
     /// Changes the list.
@@ -212,6 +220,9 @@ impl Members {
             return result;
         }
         own.tell_of_removal(&before, &directory);
+        if directory.is_removed(own.id) && !before.is_removed(own.id) {
+            *lock(&self.former) = self.load();
+        }
         self.update(|list| follow(list, own, &before, &directory));
         // Something in it may have changed that the list does not show.
         self.touch();
@@ -222,15 +233,16 @@ impl Members {
 
     // --- leaders ---------------------------------------------------------------------------------
 
-    /// The leader of a shard as other nodes have told, if it is there.
+    /// The leader of a shard as other nodes have told, if it is there, or was when this node was removed.
     pub fn heard_leader(&self, shard: ShardId) -> Option<(Term, NodeId)> {
         let me = self.own.get().map(|own| own.id);
         let heard = lock(&self.heard).get(usize::from(shard.0)).copied();
         let (term, leader) = heard.filter(|(_, leader)| Some(*leader) != me)?;
-        self.load()
-            .iter()
-            .any(|member| member.id == leader && member.is_up)
-            .then_some((term, leader))
+        let is_there = match self.get(leader) {
+            Some(member) => member.is_up,
+            None => self.find_server(leader).is_some(),
+        };
+        is_there.then_some((term, leader))
     }
 
     /// Another node has told of the leaders that it knows.

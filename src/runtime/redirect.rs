@@ -66,7 +66,7 @@ impl Core<'_> {
         // This node itself may have been elected, and not be ready.
         let is_other = |leader: &NodeId| Some(*leader) != self.node.id;
         let leader = self.node.leader_of(shard).filter(is_other);
-        let member = leader.and_then(|leader| self.node.members.get(leader));
+        let member = leader.and_then(|leader| self.node.members.find_server(leader));
         match member.and_then(|member| Some((member.ip?, member.port_of(shard)))) {
             Some((ip, port)) => Error::Moved { slot, ip, port },
             None => Error::SlotNotServed,

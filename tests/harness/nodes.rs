@@ -149,6 +149,11 @@ impl Nodes {
         self.servers[id - 1].insert(self.launches[id - 1].start())
     }
 
+    /// Starts one that can't be; why it says so.
+    pub(crate) fn start_fails(&self, id: usize) -> String {
+        self.launches[id - 1].fail_to_start()
+    }
+
     /// Starts all, one after another.
     pub(crate) fn start_all(&mut self) {
         for id in 1..=self.launches.len() {

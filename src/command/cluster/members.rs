@@ -152,6 +152,12 @@ fn found(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answ
         if state.role == Role::None {
             return Err(Error::Text(format!("ERR Shard {} is not ready: try again", shard.0)));
         }
+        if let Some(leader) = node.leader_of(shard).filter(|leader| !ids.contains(leader)) {
+            return Err(Error::Text(format!(
+                "ERR Node {} leads shard {}, and is not among them",
+                leader.0, shard.0
+            )));
+        }
         if !state.voters.is_empty() && state.voters != ids {
             let voters: Vec<String> = state.voters.iter().map(|id| id.0.to_string()).collect();
             return Err(Error::Text(format!(

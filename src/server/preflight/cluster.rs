@@ -22,6 +22,12 @@ pub(super) fn check(config: &Config) -> Result<(), StartError> {
 
 /// Who names peers means a cluster, and would be surprised by a server on its own.
 fn check_alone(config: &Config) -> Result<(), String> {
+    if !config.cluster_seed.is_empty() {
+        return Err(
+            "There is a --cluster-seed but no --node-id: give this node a number that no other has or had."
+                .to_owned(),
+        );
+    }
     if config.cluster_peers.is_empty() {
         return Ok(());
     }
@@ -213,6 +219,7 @@ mod tests {
         const ALL: &str = "--node-id 1 --port 7001 --shards 2 --cluster-secret-file SECRET";
         for (flags, start) in [
             (ALL, None),
+            ("--cluster-seed a:1", Some("There is a --cluster-seed but no --node-id: give")),
             ("", Some("There are --cluster-peers but no --node-id: say")),
             (
                 "--node-id 3",
@@ -254,6 +261,17 @@ mod tests {
         ] {
             let flags = format!("{PEERS} {flags}");
             let text = refusal(flags.trim(), &[7; 32], 0o600);
+            let begins = text.as_deref().zip(start).is_some_and(|(text, s)| text.starts_with(s));
+            assert!(begins || (text.is_none() && start.is_none()), "{flags}: {text:?}");
+        }
+        const BLANK: &str = "--cpus 0-1 --node-id 9 --shards 2 --cluster-secret-file SECRET";
+        for (flags, start) in [
+            ("--port 7001", None),
+            ("--port 7001 --cluster-seed a:7000 --cluster-announce-ip 10.0.0.9", None),
+            ("--port 0", Some("A node of a cluster needs a --port that others know.")),
+            ("--port 7001 --cluster-peers 9@a/b:7001", Some("--cluster-peers says that node 9 is")),
+        ] {
+            let text = refusal(&format!("{BLANK} {flags}"), &[7; 32], 0o600);
             let begins = text.as_deref().zip(start).is_some_and(|(text, s)| text.starts_with(s));
             assert!(begins || (text.is_none() && start.is_none()), "{flags}: {text:?}");
         }
