@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     ApplyTwice,
     /// Leave entries in the log on disk that have given way to others.
     ForgetCut,
+    /// Keep who takes part in the log alone, which forgets it.
+    ForgetConfiguration,
+    /// Vote on a shard that was left, and whose log was forgotten, as if it were there.
+    VoteAfterLeaving,
 }
 
 /// Whether a fault is planted: never.

@@ -46,7 +46,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
     append.context = Bytes::from_static(b"cx");
     let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
     let configuration = Configuration {
-        index: LogIndex(9),
+        version: (Term(4), LogIndex(9)),
         voters: nodes(&[1, 2]),
         learners: nodes(&[4]),
         heir: Some(NodeId(2)),
@@ -55,6 +55,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
     change.entry_type = EntryType::EntryConfChange;
     change.context = configuration.encode().into();
     append.entries = vec![entry(42, 7, b"hello"), change].into();
+    let told = Body::Configuration(configuration.clone());
     let end = SnapshotContent::End {
         index: LogIndex(100),
         term: Term(4),
@@ -78,10 +79,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
             "join-wanted",
             ShardMessage { shard: ShardId(2), body: Body::JoinWanted { term: Term(0) } },
         ),
-        (
-            "not-member",
-            ShardMessage { shard: ShardId(3), body: Body::NotMember { index: LogIndex(43) } },
-        ),
+        ("configuration", ShardMessage { shard: ShardId(3), body: told }),
     ]
 }
 

@@ -8,20 +8,26 @@
 //!  8  heir      u64      the voter that an operator wants to lead; 0 for none
 //! 16  nodes     u64 each the voters, then the learners
 //! ```
+//!
+//! Of two the one of the later term is newer: should a quorum lose the other, that one's entry has given way.
 
 use super::record::u64_at;
 use crate::limits::{NODE_ID_MAX, NODES_MAX};
-use crate::types::{LogIndex, NodeId};
+use crate::types::{LogIndex, NodeId, Term};
 
 const HEAD_BYTES: usize = 16;
 /// Bytes of the longest there is.
 pub const CONFIGURATION_BYTES_MAX: usize = HEAD_BYTES + 8 * NODES_MAX;
 
+/// The term and the index of an entry that brought a configuration.
+pub type Version = (Term, LogIndex);
+
 /// The replicas of a shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// The entry of the log that brought it; 0 for the one that the shard began with. Not in the bytes.
-    pub index: LogIndex,
+    /// The entry of the log that brought it, by term and index; 0 for the one that the shard began with. Not in the
+    /// bytes.
+    pub version: Version,
     /// Nodes that vote, in order; none on a replica that takes no part.
     pub voters: Vec<NodeId>,
     /// Nodes that only learn, in order.
@@ -39,8 +45,8 @@ impl Configuration {
     }
 
     /// That of a replica that takes no part, as of an entry.
-    pub fn nobody(index: LogIndex) -> Self {
-        Self { index, ..Self::default() }
+    pub fn nobody(version: Version) -> Self {
+        Self { version, ..Self::default() }
     }
 
     /// Whether a node votes.
@@ -122,8 +128,8 @@ impl Configuration {
         bytes
     }
 
-    /// The one that an entry brings; nothing if the bytes are none, or of nobody.
-    pub fn decode(index: LogIndex, bytes: &[u8]) -> Option<Self> {
+    /// The one that an entry brings; nothing if the bytes are none.
+    pub fn decode(version: Version, bytes: &[u8]) -> Option<Self> {
         let head = bytes.first_chunk::<HEAD_BYTES>()?;
         let count = |at: usize| usize::from(u16::from_le_bytes([head[at], head[at + 1]]));
         let (voters, learners) = (count(0), count(2));
@@ -134,8 +140,8 @@ impl Configuration {
         let nodes: Vec<NodeId> = nodes.collect();
         let (voters, learners) = nodes.split_at(voters);
         let heir = Some(NodeId(u64_at(head, 8))).filter(|heir| heir.0 != 0);
-        let new = Self { index, voters: voters.to_vec(), learners: learners.to_vec(), heir };
-        (!new.voters.is_empty() && new.is_possible()).then_some(new)
+        let new = Self { version, voters: voters.to_vec(), learners: learners.to_vec(), heir };
+        new.is_possible().then_some(new)
     }
 }
 
@@ -143,7 +149,9 @@ impl Configuration {
 mod tests {
     use super::{CONFIGURATION_BYTES_MAX, Configuration};
     use crate::limits::NODES_MAX;
-    use crate::types::{LogIndex, NodeId};
+    use crate::types::{LogIndex, NodeId, Term};
+
+    const VERSION: super::Version = (Term(3), LogIndex(7));
 
     fn nodes(ids: &[u64]) -> Vec<NodeId> {
         ids.iter().copied().map(NodeId).collect()
@@ -172,14 +180,13 @@ mod tests {
             (nodes(&[1, 2, 9]), nodes(&[3, 4]), Some(NodeId(9))),
             (all, vec![], None),
         ] {
-            let some = Configuration { index: LogIndex(7), voters, learners, heir };
+            let some = Configuration { version: VERSION, voters, learners, heir };
             let bytes = some.encode();
             assert!(bytes.len() <= CONFIGURATION_BYTES_MAX);
-            assert_eq!(Configuration::decode(LogIndex(7), &bytes), Some(some));
-            assert_eq!(Configuration::decode(LogIndex(7), &bytes[..bytes.len() - 1]), None);
+            assert_eq!(Configuration::decode(VERSION, &bytes), Some(some));
+            assert_eq!(Configuration::decode(VERSION, &bytes[..bytes.len() - 1]), None);
         }
         let wrong = [
-            (nodes(&[]), nodes(&[]), None),
             (nodes(&[]), nodes(&[1]), None),
             (nodes(&[2, 1]), nodes(&[]), None),
             (nodes(&[0]), nodes(&[]), None),
@@ -187,8 +194,8 @@ mod tests {
             (nodes(&[1, 2]), nodes(&[3]), Some(NodeId(3))),
         ];
         for (voters, learners, heir) in wrong {
-            let some = Configuration { index: LogIndex(7), voters, learners, heir };
-            assert_eq!(Configuration::decode(LogIndex(7), &some.encode()), None, "{some:?}");
+            let some = Configuration { version: VERSION, voters, learners, heir };
+            assert_eq!(Configuration::decode(VERSION, &some.encode()), None, "{some:?}");
         }
     }
 }

@@ -20,7 +20,8 @@
 //! 64  directory   16 bytes names the data directory
 //! 80  configured  u64      the entry of the log that brought voters and learners
 //! 88  heir        u64      the voter that an operator wants to lead; 0 for none
-//! 96              32 bytes zero
+//! 96  of term     u64      the term of that entry
+//! 104             24 bytes zero
 //! 128 nodes       u64 each the voters, then the learners
 //! ```
 
@@ -99,7 +100,8 @@ impl HardState {
     /// # Panics
     /// If there are more nodes than a cluster may have.
     pub fn encode(&self) -> [u8; HARD_STATE_COPY_BYTES] {
-        let Configuration { index, voters, learners, heir } = &self.configuration;
+        let Configuration { version: (of_term, index), voters, learners, heir } =
+            &self.configuration;
         assert!(voters.len().max(learners.len()) <= NODES_MAX);
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).unwrap_or(u8::MAX);
         let mut page = [0; HARD_STATE_COPY_BYTES];
@@ -115,6 +117,7 @@ impl HardState {
         page[64..80].copy_from_slice(&self.directory);
         page[80..88].copy_from_slice(&index.0.to_le_bytes());
         page[88..96].copy_from_slice(&heir.map_or(0, |heir| heir.0).to_le_bytes());
+        page[96..104].copy_from_slice(&of_term.0.to_le_bytes());
         let nodes = voters.iter().chain(learners);
         for (bytes, node) in page[NODES_AT..].chunks_exact_mut(8).zip(nodes) {
             bytes.copy_from_slice(&node.0.to_le_bytes());
@@ -158,14 +161,14 @@ impl HardState {
             commit: LogIndex(word(4)),
             is_clean: page[56] == 1,
             configuration: Configuration {
-                index: LogIndex(u64_at(page, 80)),
+                version: (Term(u64_at(page, 96)), LogIndex(u64_at(page, 80))),
                 voters: nodes[..voters].to_vec(),
                 learners: nodes[voters..].to_vec(),
                 heir: Some(NodeId(u64_at(page, 88))).filter(|heir| heir.0 > 0),
             },
         };
-        let configured = state.configuration.index;
-        let numbers = [state.generation, state.term.0, state.commit.0, configured.0];
+        let (of_term, index) = state.configuration.version;
+        let numbers = [state.generation, state.term.0, state.commit.0, of_term.0, index.0];
         let is_possible = state.node.0 > 0
             && state.configuration.is_possible()
             && numbers.iter().all(|it| *it < NUMBERS_END);

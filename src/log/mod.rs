@@ -31,7 +31,7 @@ mod stream;
 mod tests;
 
 pub use buffer::{ALIGN_BYTES, AlignedBuffer};
-pub use configuration::{CONFIGURATION_BYTES_MAX, Configuration};
+pub use configuration::{CONFIGURATION_BYTES_MAX, Configuration, Version};
 pub use directory::{Directory, Job, save_manifest};
 pub use hard_state::{HARD_STATE_COPY_BYTES, HARD_STATE_NAME, HardState};
 pub use long::{Payload, Piece};

@@ -295,7 +295,7 @@ pub(super) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> 
             })
         }
         Item::Configuration { payload, .. } => {
-            Configuration::decode(LogIndex(0), payload).map(|_| 1)
+            Configuration::decode(Default::default(), payload).map(|_| 1)
         }
     }
 }

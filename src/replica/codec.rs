@@ -20,10 +20,9 @@ const SNAPSHOT_END: u8 = 6;
 const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
-const AM_MEMBER: u8 = 10;
-const NOT_MEMBER: u8 = 11;
-const LEAD_WANTED: u8 = 12;
-const JOIN_WANTED: u8 = 13;
+const CONFIGURATION: u8 = 10;
+const LEAD_WANTED: u8 = 11;
+const JOIN_WANTED: u8 = 12;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -71,13 +70,9 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_TAKEN, 0]);
                 put_numbers(out, &[*number, *pieces]);
             }
-            Body::AmMember { index } => {
-                put(out, [AM_MEMBER, 0]);
-                put_numbers(out, &[index.0]);
-            }
-            Body::NotMember { index } => {
-                put(out, [NOT_MEMBER, 0]);
-                put_numbers(out, &[index.0]);
+            Body::Configuration(configuration) => {
+                put(out, [CONFIGURATION, 0]);
+                encode_configuration(configuration, out);
             }
         }
     }
@@ -108,8 +103,7 @@ impl ShardMessage {
             LEAD_WANTED => Body::LeadWanted { term: Term(fields.u64()?) },
             JOIN_WANTED => Body::JoinWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
-            AM_MEMBER => Body::AmMember { index: LogIndex(fields.u64()?) },
-            NOT_MEMBER => Body::NotMember { index: LogIndex(fields.u64()?) },
+            CONFIGURATION => Body::Configuration(decode_configuration(&mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
             _ => return Err(Fault::Field),
         };
@@ -308,6 +302,19 @@ fn kind_of(code: u8) -> Result<MessageType, Fault> {
     SENT.into_iter().find(|kind| kind_code(*kind) == code).ok_or(Fault::Field)
 }
 
+/// To the end of the message.
+fn encode_configuration(configuration: &Configuration, out: &mut Vec<u8>) {
+    let (term, index) = configuration.version;
+    put_numbers(out, &[term.0, index.0]);
+    out.extend(configuration.encode());
+}
+
+fn decode_configuration(fields: &mut Fields<'_>) -> Result<Configuration, Fault> {
+    let version = (Term(fields.u64()?), LogIndex(fields.u64()?));
+    let bytes = fields.bytes(fields.left())?;
+    Configuration::decode(version, &bytes).ok_or(Fault::Field)
+}
+
 // --- snapshots ---------------------------------------------------------------------------------------
 
 fn encode_piece(piece: &SnapshotPiece, out: &mut Vec<u8>) {
@@ -320,8 +327,8 @@ fn encode_piece(piece: &SnapshotPiece, out: &mut Vec<u8>) {
     match &piece.content {
         SnapshotContent::Part(bytes) => out.extend_from_slice(bytes),
         SnapshotContent::End { index, term, seen, entries, configuration } => {
-            put_numbers(out, &[index.0, term.0, seen.0, *entries, configuration.index.0]);
-            out.extend(configuration.encode());
+            put_numbers(out, &[index.0, term.0, seen.0, *entries]);
+            encode_configuration(configuration, out);
         }
     }
 }
@@ -333,10 +340,7 @@ fn decode_piece(kind: u8, fields: &mut Fields<'_>) -> Result<SnapshotPiece, Faul
     } else {
         let (index, end_term) = (LogIndex(fields.u64()?), Term(fields.u64()?));
         let (seen, entries) = (LogIndex(fields.u64()?), fields.u64()?);
-        let configured = LogIndex(fields.u64()?);
-        let configuration = fields.bytes(fields.left())?;
-        let configuration =
-            Configuration::decode(configured, &configuration).ok_or(Fault::Field)?;
+        let configuration = decode_configuration(fields)?;
         SnapshotContent::End { index, term: end_term, seen, entries, configuration }
     };
     Ok(SnapshotPiece { term, number, place, content })

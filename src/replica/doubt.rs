@@ -71,6 +71,11 @@ impl Doubt {
         (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
     }
 
+    /// The shard is not new: this replica joins it, and finds nothing because it had no part.
+    pub(super) fn join(&mut self) {
+        self.is_first = false;
+    }
+
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);

@@ -5,6 +5,7 @@
 //! is there counts at the next start, and leads here again.
 
 use super::tail::Tail;
+use crate::plant::{Fault, is_planted};
 use super::{LogIndex, LogOrder, Replica, Term, conf_state, raft_hard_state, raw_node};
 
 impl Replica {
@@ -12,7 +13,7 @@ impl Replica {
     pub(super) fn begin_afresh(&mut self) {
         let committed = self.committed();
         // What is sent brings one that may come before.
-        self.hard_state.configuration.index = LogIndex(0);
+        self.hard_state.configuration.version = Default::default();
         if self.forget_entries() {
             tracing::warn!(
                 shard = self.shard.0,
@@ -40,7 +41,9 @@ impl Replica {
         (self.applied, self.overlap, self.durable) = (LogIndex(0), LogIndex(0), LogIndex(0));
         (self.is_tainted, self.overlap_of, self.staging) = (true, None, None);
         (self.agreed, self.synced_told) = ((Term(0), LogIndex(0)), (Term(0), LogIndex(0)));
-        self.doubt.begin(self.term());
+        if self.is_member() || !is_planted(Fault::VoteAfterLeaving) {
+            self.doubt.begin(self.term());
+        }
         self.set_timeout();
         true
     }

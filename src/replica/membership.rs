@@ -7,8 +7,8 @@
 //!
 //! A configuration is an entry of the log, which holds from when it is committed; the leader changes one node at a time.
 //! Who learns is sent everything and counts for nothing; the leader has it vote as soon as it keeps up. Quorums of two
-//! configurations that follow one another have a node in common, but only among those who know of them: so the next
-//! change waits until a quorum has the one before on disk. A replica that takes no part any more forgets all but its vote.
+//! configurations that follow one another have a node in common, but only as long as what is committed is not lost: so the
+//! next change waits until a quorum has the one before, and an entry of the leader's own term, on disk. A replica that takes no part any more forgets all but its vote.
 
 use std::collections::VecDeque;
 
@@ -17,9 +17,10 @@ use raft::eraftpb::{ConfChange, ConfChangeType, Entry, EntryType};
 
 use super::{Body, Replica, conf_state};
 use crate::limits::REPLICA_REQUESTS_MAX;
-use crate::log::Configuration;
+use crate::log::{Configuration, Version};
 use crate::node::replica_stats::ReplicaRequest;
-use crate::types::{LogIndex, MonoUs, NodeId};
+use crate::plant::{Fault, is_planted};
+use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
 /// Election timeouts for which a request is tried.
 const PATIENCE: u64 = 5;
@@ -31,10 +32,10 @@ pub(super) struct Membership {
     asked: VecDeque<(ReplicaRequest, u64)>,
     /// The generation of the hard state that has the configuration.
     generation: u64,
+    /// The first entry of the term that this replica leads.
+    pub(super) term_begins: LogIndex,
     /// This replica takes no part as of now.
     has_left: bool,
-    /// Nodes that the log knows of which may have taken part when it was written, where nothing surer is known.
-    hint: Vec<NodeId>,
     /// The keyspace is to be emptied.
     is_keyspace_void: bool,
     /// The heir is to lead as soon as it can.
@@ -49,13 +50,11 @@ pub(super) fn configuration_entry(bytes: bytes::Bytes) -> Entry {
 }
 
 impl Replica {
-    /// What was found is of a replica that has not finished leaving, or was not told for sure that it takes part.
+    /// What was found may be of a replica that has not finished leaving.
     pub(super) fn resume_membership(&mut self) {
-        if self.is_member() || self.last() == LogIndex(0) {
-            return;
-        }
-        self.membership.has_left = self.configuration().index > LogIndex(0);
-        self.membership.hint = self.raw.store().last_configuration_nodes();
+        let is_left = self.configuration().voters.is_empty()
+            && self.configuration().version > Version::default();
+        self.membership.has_left = is_left && self.last() > LogIndex(0);
         self.leave_if_removed();
     }
 
@@ -126,8 +125,9 @@ impl Replica {
         if !self.may_propose() || self.leaving_until.is_some() || self.raw.raft.has_pending_conf() {
             return None;
         }
-        if self.synced(self.durable) < self.configuration().index {
-            self.want_sync(self.configuration().index);
+        let needed = self.configuration().version.1.max(self.membership.term_begins);
+        if self.synced(self.durable) < needed {
+            self.want_sync(needed);
             return None;
         }
         let next = self.next_asked().or_else(|| self.next_promoted())?;
@@ -215,26 +215,29 @@ impl Replica {
 
     /// An entry that brings a configuration is committed.
     pub(super) fn follow_configuration(&mut self, entry: &Entry) {
-        let index = LogIndex(entry.index);
-        if index <= self.configuration().index {
+        let version = (Term(entry.term), LogIndex(entry.index));
+        if version <= self.configuration().version {
             return;
         }
-        let Some(new) = Configuration::decode(index, &entry.context) else {
+        let Some(new) = Configuration::decode(version, &entry.context) else {
             // It was looked at when it came.
             self.has_failed = true;
             return;
         };
-        if new.has(self.options.node) {
+        // Of several at once the last counts.
+        let is_in = new.has(self.options.node);
+        self.membership.has_left = !is_in && (self.membership.has_left || self.is_member());
+        if !self.membership.has_left {
             self.change_raft(&new);
-        } else {
-            self.membership.has_left = true;
         }
         self.adopt(new);
     }
 
     /// This configuration holds from now on.
     pub(super) fn adopt(&mut self, new: Configuration) {
-        self.membership.hint.clear();
+        if new.version > Version::default() {
+            self.doubt.join();
+        }
         self.synced.retain(|node, _| new.has(*node));
         self.hard_state.configuration = new;
         let state = conf_state(&self.hard_state.configuration);
@@ -243,6 +246,9 @@ impl Replica {
     }
 
     fn save_configuration(&mut self) {
+        if is_planted(Fault::ForgetConfiguration) {
+            return;
+        }
         self.membership.generation = self.save_hard_state();
     }
 
@@ -274,8 +280,8 @@ impl Replica {
             return;
         }
         tracing::info!(shard = self.shard.0, "this node has no replica of the shard any more");
-        let index = self.configuration().index;
-        self.hard_state.configuration = Configuration::nobody(index);
+        let version = self.configuration().version;
+        self.hard_state.configuration = Configuration::nobody(version);
         if self.forget_entries() {
             self.membership.is_keyspace_void = true;
             self.save_configuration();
@@ -289,7 +295,7 @@ impl Replica {
         is_void
     }
 
-    // --- who was removed and has not heard of it ---------------------------------------------------
+    // --- who hears of no leader ----------------------------------------------------------------------
 
     /// Whether this replica has heard from a leader within an election timeout.
     fn is_led(&self) -> bool {
@@ -297,32 +303,44 @@ impl Replica {
         raft.leader_id != raft::INVALID_ID && raft.election_elapsed < raft.election_timeout()
     }
 
-    /// Asks the others whether this replica takes part still, if it hears of no leader.
-    pub(super) fn ask_if_member(&mut self) {
-        if !self.is_leader() && !self.is_led() {
-            let (index, me) = (self.configuration().index, self.options.node);
-            let hinted = self.membership.hint.iter().copied().filter(|node| *node != me);
-            let all: Vec<NodeId> = self.others().chain(hinted).collect();
-            for node in all {
-                self.outbox.push((node, Body::AmMember { index }));
-            }
+    /// Tells the others which configuration this replica knows, if it hears of no leader: it may have been removed, or
+    /// have lost the last one.
+    pub(super) fn tell_configuration(&mut self) {
+        if self.is_leader() || self.is_led() {
+            return;
+        }
+        let mut all: Vec<NodeId> = self.others().collect();
+        if !self.is_member() {
+            // It may be one by an entry that it does not know to be committed.
+            all.extend(self.raw.store().last_configuration_nodes());
+            all.extend(self.leader());
+            all.retain(|node| *node != self.options.node);
+        }
+        for node in all {
+            self.outbox.push((node, Body::Configuration(self.configuration().clone())));
         }
     }
 
-    /// A node asks whether it takes part still.
-    pub(super) fn tell_stranger(&mut self, node: NodeId, known: LogIndex) {
-        let configuration = self.configuration();
-        if self.is_member() && !configuration.has(node) && configuration.index > known {
-            let index = configuration.index;
-            self.outbox.push((node, Body::NotMember { index }));
+    /// A node that hears of no leader tells what it knows, or answers what this one had told it.
+    pub(super) fn compare_configurations(&mut self, from: NodeId, theirs: Configuration) {
+        let own = self.configuration().clone();
+        let (is_older, is_newer) = (theirs.version < own.version, theirs.version > own.version);
+        if is_older && self.is_member() {
+            self.outbox.push((from, Body::Configuration(own)));
         }
-    }
-
-    /// Another replica knows a configuration without this one. Who hears from a leader is in a later one.
-    pub(super) fn note_not_member(&mut self, index: LogIndex) {
-        let has_part = self.is_member() || self.last() > LogIndex(0);
-        if has_part && !self.is_led() && index > self.configuration().index {
-            self.adopt(Configuration::nobody(index));
+        if is_older && theirs.has(self.options.node) {
+            // They may have lost the one by which this replica has left.
+            self.tell_doubt_to(from, self.term());
+        }
+        let is_led = self.is_leader() || self.is_led();
+        if !is_newer || is_led || theirs.voters.is_empty() {
+            return;
+        }
+        if theirs.has(self.options.node) {
+            self.change_raft(&theirs);
+            self.adopt(theirs);
+        } else if self.is_member() || self.last() > LogIndex(0) {
+            self.adopt(Configuration::nobody(theirs.version));
             self.membership.has_left = true;
             self.leave_if_removed();
         }

@@ -27,8 +27,7 @@ impl ShardMessage {
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
-            | Body::AmMember { .. }
-            | Body::NotMember { .. }
+            | Body::Configuration(_)
             | Body::LeadWanted { .. }
             | Body::JoinWanted { .. } => true,
         }
@@ -93,16 +92,8 @@ pub enum Body {
         /// The term, as far as it is known.
         term: Term,
     },
-    /// The sender hears of no leader: does it take part still, by a configuration later than that of this entry?
-    AmMember {
-        /// The entry.
-        index: LogIndex,
-    },
-    /// The answer, if it is no: as of this entry the receiver takes no part in the shard.
-    NotMember {
-        /// The entry.
-        index: LogIndex,
-    },
+    /// Who takes part, as far as the sender knows for sure: it hears of no leader, or the receiver knew less.
+    Configuration(Configuration),
 }
 
 /// A piece of a snapshot that a leader sends.

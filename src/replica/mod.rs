@@ -402,7 +402,7 @@ impl Replica {
             }
             self.send_round(now);
             self.tell_doubt();
-            self.ask_if_member();
+            self.tell_configuration();
         }
         self.look_after_staging(now);
         self.look_after_transfer(now);
@@ -497,6 +497,7 @@ impl Replica {
         let is_leader = self.is_leader();
         if is_leader && !self.was_leader {
             self.elections_won += 1;
+            self.membership.term_begins = self.last();
             self.synced.clear();
             self.sync_asked = LogIndex(0);
         }
@@ -712,8 +713,7 @@ impl Replica {
             Body::Snapshot(_) => {}
             // An operator's, which wait with others: `ReplicaRequest`.
             Body::LeadWanted { .. } | Body::JoinWanted { .. } => {}
-            Body::AmMember { index } => self.tell_stranger(from, index),
-            Body::NotMember { index } => self.note_not_member(index),
+            Body::Configuration(theirs) => self.compare_configurations(from, theirs),
             Body::SnapshotTaken { number, pieces } => {
                 if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {
                     outgoing.taken(pieces, now);

@@ -7,8 +7,7 @@ use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 
 use super::message::{Body, Fault, SnapshotContent, SnapshotPiece};
 use crate::limits::{NODE_ID_MAX, NODES_MAX, REPLICA_CONTEXT_BYTES_MAX, REPLICA_NUMBERS_END};
-use crate::log::Configuration;
-use crate::types::LogIndex;
+use crate::log::{Configuration, Version};
 
 /// Whether a replica could say this to another.
 pub(super) fn check(body: &Body) -> Result<(), Fault> {
@@ -23,7 +22,7 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         }
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),
-        Body::AmMember { index } | Body::NotMember { index } => are_numbers(&[index.0]),
+        Body::Configuration(configuration) => is_possible_configuration(configuration),
     };
     if is_possible { Ok(()) } else { Err(Fault::Field) }
 }
@@ -106,7 +105,8 @@ fn is_possible_entry(entry: &Entry) -> bool {
         EntryType::EntryNormal => entry.context.is_empty(),
         EntryType::EntryConfChange => {
             entry.data.is_empty()
-                && Configuration::decode(LogIndex(entry.index), &entry.context).is_some()
+                && Configuration::decode(Version::default(), &entry.context)
+                    .is_some_and(|it| !it.voters.is_empty())
         }
         EntryType::EntryConfChangeV2 => false,
     }
@@ -155,14 +155,19 @@ fn is_node(id: u64) -> bool {
     (1..=NODE_ID_MAX).contains(&id)
 }
 
+fn is_possible_configuration(configuration: &Configuration) -> bool {
+    let (term, index) = configuration.version;
+    are_numbers(&[term.0, index.0]) && configuration.is_possible()
+}
+
 fn is_possible_piece(piece: &SnapshotPiece) -> bool {
     let is_possible = match &piece.content {
         SnapshotContent::Part(_) => true,
         SnapshotContent::End { index, term, seen, entries, configuration } => {
-            are_numbers(&[index.0, term.0, seen.0, *entries, configuration.index.0])
+            are_numbers(&[index.0, term.0, seen.0, *entries])
                 && term.0 <= piece.term.0
                 && !configuration.voters.is_empty()
-                && configuration.is_possible()
+                && is_possible_configuration(configuration)
         }
     };
     is_possible && are_numbers(&[piece.term.0, piece.number, piece.place])

@@ -70,8 +70,8 @@ impl RecoveringReplica {
             return Some(0);
         }
         if let Item::Configuration { payload, .. } = item {
-            let configuration = Configuration::decode(index, payload)?;
-            if index > self.hard_state.configuration.index {
+            let configuration = Configuration::decode((term, index), payload)?;
+            if configuration.version > self.hard_state.configuration.version {
                 self.hard_state.configuration = configuration;
             }
         }
@@ -104,8 +104,7 @@ impl Core<'_> {
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
-            | Body::AmMember { .. }
-            | Body::NotMember { .. } => return self.replica_message(from, message),
+            | Body::Configuration(_) => return self.replica_message(from, message),
         };
         // If there are too many, who asked will see that nothing comes of it.
         stats.request(request);
