@@ -21,8 +21,10 @@ const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
 const CONFIGURATION: u8 = 10;
-const LEAD_WANTED: u8 = 11;
-const JOIN_WANTED: u8 = 12;
+const BEGUN: u8 = 11;
+// What an operator would have.
+const LEAD_WANTED: u8 = 32;
+const JOIN_WANTED: u8 = 33;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -70,6 +72,7 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_TAKEN, 0]);
                 put_numbers(out, &[*number, *pieces]);
             }
+            Body::Begun => put(out, [BEGUN, 0]),
             Body::Configuration(configuration) => {
                 put(out, [CONFIGURATION, 0]);
                 encode_configuration(configuration, out);
@@ -103,6 +106,7 @@ impl ShardMessage {
             LEAD_WANTED => Body::LeadWanted { term: Term(fields.u64()?) },
             JOIN_WANTED => Body::JoinWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
+            BEGUN => Body::Begun,
             CONFIGURATION => Body::Configuration(decode_configuration(&mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
             _ => return Err(Fault::Field),

@@ -104,6 +104,7 @@ impl Core<'_> {
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
+            | Body::Begun
             | Body::Configuration(_) => return self.replica_message(from, message),
         };
         // If there are too many, who asked will see that nothing comes of it.

@@ -584,6 +584,7 @@ fn in_short(body: &Body) -> String {
         | Body::SnapshotTaken { .. }
         | Body::LeadWanted { .. }
         | Body::JoinWanted { .. }
+        | Body::Begun
         | Body::Configuration(_) => format!("{body:?}"),
     }
 }
