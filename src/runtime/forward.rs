@@ -134,7 +134,7 @@ impl Connection {
 
 /// The node that leads a shard, as far as this one knows.
 fn leader_of(node: &Node, shard: ShardId) -> Option<NodeId> {
-    node.replica(shard).leader()
+    node.leader_of(shard)
 }
 
 /// Whether only a client that speaks cluster asks for this.

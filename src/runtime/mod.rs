@@ -55,6 +55,7 @@ mod log_life;
 mod log_waits;
 mod logger;
 mod mail;
+mod meetings;
 mod multi;
 mod output;
 mod pubsub;

@@ -100,7 +100,7 @@ impl Core<'_> {
 
     /// Where a node takes links on the core that runs a shard.
     fn address_of(&self, node: NodeId, shard: Option<ShardId>) -> Option<SocketAddr> {
-        let member = self.node.members.get(node)?;
+        let member = self.node.members.find_server(node)?;
         let core = shard.and_then(|shard| member.owners.get(usize::from(shard.0)).copied());
         let core = core.unwrap_or(CoreId(0));
         Some(SocketAddr::new(member.ip?, member.cluster_port.checked_add(core.0)?))
