@@ -438,7 +438,7 @@ fn a_directory_of_nodes_that_means_nothing_is_refused() {
     wait_until("the nodes are written down", || file.exists());
     nodes.server(1).kill();
     std::fs::write(&file, "format 1\nnode 1 is here\n").unwrap();
-    let error = nodes.start_fails(1);
+    let error = nodes.fail_to_start(1);
     let why = "can't be read from '";
     assert!(error.contains(why) && error.contains("(line 2 means nothing): restore it"), "{error}");
 }
