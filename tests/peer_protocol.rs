@@ -56,12 +56,14 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
     };
     let end = SnapshotPiece { term: Term(5), number: 9, place: 17, content: end };
     let synced = Body::Synced { term: Term(7), index: LogIndex(42) };
+    let answer = Body::FreshAnswer { term: Term(7), number: 1 << 32 | 9, index: LogIndex(42) };
     vec![
         ("heartbeat", of_shard(3, heartbeat)),
         ("append", of_shard(256, append)),
         ("snapshot", of_shard(0, snapshot(vec![1, 2, 3], vec![4]))),
         ("snapshot-end", ShardMessage { shard: ShardId(1), body: Body::Snapshot(end) }),
         ("synced", ShardMessage { shard: ShardId(3), body: synced }),
+        ("fresh-answer", ShardMessage { shard: ShardId(3), body: answer }),
     ]
 }
 
@@ -345,7 +347,12 @@ fn body() -> impl Strategy<Value = Body> {
         two().prop_map(|(term, index)| Body::CatchUp { term, index }),
         two().prop_map(|(term, _)| Body::SnapshotWanted { term }),
         (number(), number()).prop_map(|(number, pieces)| Body::SnapshotTaken { number, pieces }),
-        two().prop_map(|(term, index)| Body::CatchUp { term, index }),
+        (number(), number()).prop_map(|(term, number)| Body::FreshAsk { term: Term(term), number }),
+        (number(), two()).prop_map(|(number, (term, index))| Body::FreshAnswer {
+            term,
+            number,
+            index
+        }),
         number().prop_map(|term| Body::SnapshotWanted { term: Term(term) }),
         part,
     ]

@@ -19,6 +19,8 @@ const SNAPSHOT_END: u8 = 6;
 const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
+const FRESH_ASK: u8 = 10;
+const FRESH_ANSWER: u8 = 11;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -58,6 +60,14 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_TAKEN, 0]);
                 put_numbers(out, &[*number, *pieces]);
             }
+            Body::FreshAsk { term, number } => {
+                put(out, [FRESH_ASK, 0]);
+                put_numbers(out, &[term.0, *number]);
+            }
+            Body::FreshAnswer { term, number, index } => {
+                put(out, [FRESH_ANSWER, 0]);
+                put_numbers(out, &[term.0, *number, index.0]);
+            }
         }
     }
 
@@ -86,6 +96,12 @@ impl ShardMessage {
             SNAPSHOT_WANTED => Body::SnapshotWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
+            FRESH_ASK => Body::FreshAsk { term: Term(fields.u64()?), number: fields.u64()? },
+            FRESH_ANSWER => Body::FreshAnswer {
+                term: Term(fields.u64()?),
+                number: fields.u64()?,
+                index: LogIndex(fields.u64()?),
+            },
             _ => return Err(Fault::Field),
         };
         fields.end()?;

@@ -31,6 +31,7 @@ impl Replica {
         (self.applied, self.overlap, self.durable) = (LogIndex(0), LogIndex(0), LogIndex(0));
         (self.is_tainted, self.overlap_of, self.staging) = (true, None, None);
         (self.agreed, self.synced_told) = ((Term(0), LogIndex(0)), (Term(0), LogIndex(0)));
+        self.fresh.forget();
         self.doubt.begin(self.term());
         self.set_timeout();
     }

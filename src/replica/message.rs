@@ -25,7 +25,9 @@ impl ShardMessage {
             | Body::CatchUp { .. }
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
-            | Body::SnapshotTaken { .. } => true,
+            | Body::SnapshotTaken { .. }
+            | Body::FreshAsk { .. }
+            | Body::FreshAnswer { .. } => true,
         }
     }
 }
@@ -77,6 +79,22 @@ pub enum Body {
         number: u64,
         /// Pieces.
         pieces: u64,
+    },
+    /// Which entries are committed as of now? The sender wants to answer reads.
+    FreshAsk {
+        /// The term of the leader that is asked.
+        term: Term,
+        /// The question's number.
+        number: u64,
+    },
+    /// The answer: all that had been committed when the leader was asked are entries up to this one.
+    FreshAnswer {
+        /// The leader's term.
+        term: Term,
+        /// The question's number.
+        number: u64,
+        /// The entry.
+        index: LogIndex,
     },
 }
 

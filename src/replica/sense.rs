@@ -19,6 +19,8 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         Body::SnapshotWanted { term } => are_numbers(&[term.0]),
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),
+        Body::FreshAsk { term, number } => are_numbers(&[term.0, *number]),
+        Body::FreshAnswer { term, number, index } => are_numbers(&[term.0, *number, index.0]),
     };
     if is_possible { Ok(()) } else { Err(Fault::Field) }
 }

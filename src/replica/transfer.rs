@@ -325,6 +325,8 @@ impl Replica {
             return false;
         }
         (self.applied, self.overlap, self.is_tainted) = (index, seen, false);
+        // It may be older than what was read here before.
+        self.fresh.forget();
         self.overlap_of = Some(self.term()).filter(|_| seen > index);
         true
     }
