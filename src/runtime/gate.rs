@@ -2,10 +2,12 @@
 
 use super::connection::{Block, Connection, State};
 use super::core::Core;
+use super::dispatch::Flow;
 use super::mail::Message;
 use crate::node::Node;
 use crate::node::replica_stats::{Passage, Quorum};
-use crate::shard::Awaited;
+use crate::protocol::Args;
+use crate::shard::{Awaited, Call};
 use crate::types::{CoreId, LogIndex, MonoUs, ShardId};
 
 /// What to wait for, of each shard.
@@ -104,7 +106,25 @@ impl Core<'_> {
                 self.post(owner, Message::Flush);
             }
         }
+        for (shard, quorum) in gate.quorum.iter().filter(|(_, quorum)| quorum.index.0 > 0) {
+            connection.session.depends_on.get_or_insert_default().note(*shard, quorum.index);
+        }
         connection.gate.merge(gate);
+    }
+
+    /// Runs `CLIENT TOKEN`, which tells how far all requests before it have come.
+    pub(super) fn run_token(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call,
+        args: &Args<'_>,
+    ) -> Flow {
+        if self.wait_for_replies(connection) == Flow::Left {
+            return Flow::Left;
+        }
+        let gate = std::mem::take(&mut self.engine.gate);
+        self.gate_connection(connection, gate);
+        self.run_session(connection, call, args)
     }
 
     /// Holds back what the connection has to send if it must wait for the disk.

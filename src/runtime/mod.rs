@@ -56,6 +56,7 @@ mod mail;
 mod multi;
 mod output;
 mod pubsub;
+mod reads;
 mod redirect;
 mod replicas;
 mod ring;
