@@ -4,6 +4,7 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
+use harness::binary::{BinaryClient, Request};
 use harness::client::{Client, info, info_number, wait_for_reply};
 use harness::server::{Launch, skip_on_other_server};
 use harness::slots::{keys_over_shards, slot};
@@ -11,6 +12,7 @@ use harness::topology::connect;
 use harness::trial::{Trial, Welcome, signal};
 use harness::value::Value;
 use harness::wait_until;
+use ringmain::protocol::binary::{Opcode, Status};
 
 const SHARDS: u16 = 3;
 
@@ -263,6 +265,43 @@ fn a_server_on_its_own_has_tokens_too() {
     client.ok(&format!("CLIENT WAITTOKEN {token} 1"));
     client.ok(&format!("READONLY TOKEN {token}"));
     assert_eq!(client.words("GET key"), Value::bulk("value"));
+}
+
+/// A reply to a write is a token, natively: a read that names it sees the write.
+#[test]
+fn a_token_of_the_binary_protocol_is_met_by_followers() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::new();
+    let key = &scene.keys[0];
+    let connect_to = |node: usize| {
+        let port = scene.welcome.nodes[node].0 + 10_000;
+        BinaryClient::connect(([127, 0, 0, 1], port).into())
+    };
+    let (mut writer, mut reader) = (connect_to(scene.leaders[0]), connect_to(scene.follower_of(0)));
+    let get = Request::keyed(Opcode::Get, key, "");
+    let token = writer.set(key, "first").token();
+    let moved = reader.one(get.clone().token(token));
+    assert_eq!(moved.status(), Status::Moved, "it has not said READONLY");
+    reader.one(Request::command("READONLY")).ok();
+    for round in 0..300 {
+        let value = round.to_string();
+        let token = writer.set(key, &value).token();
+        assert_eq!(token.shard.0, 0);
+        let reply = reader.one(get.clone().token(token)).ok();
+        assert_eq!(reply.text(), value);
+        // Several at once, with and without it.
+        let replies = reader.all(&[get.clone(), get.clone().token(token), get.clone()]);
+        assert!(replies.iter().all(|reply| reply.text() == value), "{replies:?}");
+    }
+    let text = reader.one(Request::command("CLIENT TOKEN")).ok().text();
+    assert!(text.contains("r1:"), "{text}");
+    let error = reader.one(Request::command("CLIENT WAITTOKEN r1:0.1:0"));
+    assert_eq!(error.text(), "ERR Invalid session token");
+    // It writes nowhere but where the shard is led.
+    let write = reader.one(Request::keyed(Opcode::Set, key, "x").token(token));
+    assert_eq!(write.status(), Status::Moved);
 }
 
 /// Reads until `until`; answers the last time that an answer began to be asked for, and how often one came.
