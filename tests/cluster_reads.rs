@@ -195,8 +195,10 @@ fn tokens_name_every_shard_that_was_written() {
     other.ok(&format!("CLIENT WAITTOKEN {first} 10000"));
     other.ok("MULTI");
     other.words(&format!("SET {} 1", scene.keys[1]));
-    other.words("EXEC");
+    other.words("CLIENT TOKEN");
+    let within = other.words("EXEC").elements()[1].text();
     let both = other.words("CLIENT TOKEN").text();
+    assert_eq!(within, both, "what a transaction has written counts before it has ended");
     let shards: Vec<&str> = both.split(':').nth(1).expect("a list").split(',').collect();
     assert!(shards[0].starts_with("0.") && shards[1].starts_with("1."), "{both}");
     let mut third = scene.node(3 - scene.leaders[0] - scene.leaders[1]);

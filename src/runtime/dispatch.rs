@@ -281,10 +281,6 @@ impl Core<'_> {
             {
                 Flow::Left
             }
-            // It tells of what came before it.
-            Ok(Route::None) if call.entry.full_name == "client|token" => {
-                self.run_token(connection, call, args)
-            }
             Ok(Route::None)
                 if call.entry.full_name == "client|waittoken"
                     && self.hold_for_token(connection, args) == Flow::Left =>

@@ -2,12 +2,10 @@
 
 use super::connection::{Block, Connection, State};
 use super::core::Core;
-use super::dispatch::Flow;
 use super::mail::Message;
 use crate::node::Node;
 use crate::node::replica_stats::{Passage, Quorum};
-use crate::protocol::Args;
-use crate::shard::{Awaited, Call};
+use crate::shard::Awaited;
 use crate::types::{CoreId, LogIndex, MonoUs, ShardId};
 
 /// What to wait for, of each shard.
@@ -112,19 +110,10 @@ impl Core<'_> {
         connection.gate.merge(gate);
     }
 
-    /// Runs `CLIENT TOKEN`, which tells how far all requests before it have come.
-    pub(super) fn run_token(
-        &mut self,
-        connection: &mut Connection,
-        call: &Call,
-        args: &Args<'_>,
-    ) -> Flow {
-        if self.wait_for_replies(connection) == Flow::Left {
-            return Flow::Left;
-        }
+    /// Takes over what the requests that have been run so far have to wait for: `CLIENT TOKEN` tells of them.
+    pub(super) fn gate_so_far(&mut self, connection: &mut Connection) {
         let gate = std::mem::take(&mut self.engine.gate);
         self.gate_connection(connection, gate);
-        self.run_session(connection, call, args)
     }
 
     /// Holds back what the connection has to send if it must wait for the disk.
