@@ -195,7 +195,9 @@ pub const NODES_MAX: usize = 128;
 /// Indexes, terms and other counts that replicas tell each other are less.
 pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
 /// Longest context of a message or an entry of Raft's, in bytes.
-pub const REPLICA_CONTEXT_BYTES_MAX: usize = 1024;
+pub const REPLICA_CONTEXT_BYTES_MAX: usize = 2048;
+/// Requests of operators that wait for a replica.
+pub const REPLICA_REQUESTS_MAX: usize = 64;
 /// Longest content of an entry that is copied out of what was received; longer ones share its memory.
 pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Longest message that a link carries: an entry of the log with something around it.

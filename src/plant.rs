@@ -35,6 +35,10 @@ pub(crate) enum Fault {
     FreshAsOfAnswer,
     /// Let a follower answer a read before it has come as far as the session's token.
     ForgetToken,
+    /// Keep who takes part in the log alone, which forgets it.
+    ForgetConfiguration,
+    /// Vote on a shard that was left, and whose log was forgotten, as if it were there.
+    VoteAfterLeaving,
 }
 
 /// Whether a fault is planted: never.

@@ -9,8 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType, Snapshot};
+use ringmain::log::Configuration;
 use ringmain::replica::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
-use ringmain::types::{LogIndex, ShardId, Term};
+use ringmain::types::{LogIndex, NodeId, ShardId, Term};
 
 mod harness;
 #[path = "feed/peer.rs"]
@@ -43,16 +44,24 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
     let mut append = raft(MessageType::MsgAppend, 3, 7);
     (append.log_term, append.index, append.commit, append.priority) = (6, 41, 40, -1);
     append.context = Bytes::from_static(b"cx");
-    let mut change = entry(42, 7, b"hello");
-    (change.entry_type, change.context) = (EntryType::EntryConfChangeV2, Bytes::from_static(b"!"));
-    append.entries = vec![change].into();
+    let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let configuration = Configuration {
+        version: (Term(4), LogIndex(9)),
+        voters: nodes(&[1, 2]),
+        learners: nodes(&[4]),
+        heir: Some(NodeId(2)),
+    };
+    let mut change = entry(43, 7, b"");
+    change.entry_type = EntryType::EntryConfChange;
+    change.context = configuration.encode().into();
+    append.entries = vec![entry(42, 7, b"hello"), change].into();
+    let told = Body::Configuration(configuration.clone());
     let end = SnapshotContent::End {
         index: LogIndex(100),
         term: Term(4),
         seen: LogIndex(105),
         entries: 1_000_000,
-        voters: vec![1, 2],
-        learners: vec![4],
+        configuration,
     };
     let end = SnapshotPiece { term: Term(5), number: 9, place: 17, content: end };
     let synced = Body::Synced { term: Term(7), index: LogIndex(42) };
@@ -63,6 +72,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
         ("snapshot", of_shard(0, snapshot(vec![1, 2, 3], vec![4]))),
         ("snapshot-end", ShardMessage { shard: ShardId(1), body: Body::Snapshot(end) }),
         ("synced", ShardMessage { shard: ShardId(3), body: synced }),
+        ("configuration", ShardMessage { shard: ShardId(3), body: told }),
         ("fresh-answer", ShardMessage { shard: ShardId(3), body: answer }),
     ]
 }
@@ -124,8 +134,8 @@ fn what_no_replica_says_is_refused() {
         (append(), |message| message.entries[1].index = 44),
         (append(), |message| message.entries[1].term = 5),
         (append(), |message| message.entries[1].term = 8),
-        (append(), |message| message.entries[0].context = vec![0; 1025].into()),
-        (append(), |message| message.context = vec![0; 1025].into()),
+        (append(), |message| message.entries[0].context = vec![0; 1].into()),
+        (append(), |message| message.context = vec![0; 2049].into()),
         (append(), |message| message.msg_type = MessageType::MsgHeartbeat),
         (append(), |message| {
             (message.index, message.entries) = ((1 << 63) - 1, vec![entry(1 << 63, 7, b"")].into());
@@ -263,14 +273,18 @@ fn any_bytes(length: usize) -> impl Strategy<Value = Bytes> {
 
 /// Entries behind `index`, with terms from `term` on; and the term of the last.
 fn entries(index: u64, term: u64) -> impl Strategy<Value = (Vec<Entry>, u64)> {
-    let kinds = [EntryType::EntryNormal, EntryType::EntryConfChange, EntryType::EntryConfChangeV2];
-    let one = (prop::sample::select(kinds.to_vec()), 0..2u64, any_bytes(9), any_bytes(5000));
+    let one = (prop_oneof![Just(0), 0..6u64], 0..2u64, any_bytes(5000));
     prop::collection::vec(one, 0..6).prop_map(move |entries| {
         let mut last = (index, term);
-        let entries = entries.into_iter().map(|(kind, rise, context, data)| {
+        let entries = entries.into_iter().map(|(voters, rise, data)| {
             last = (last.0 + 1, last.1 + rise);
-            let mut entry = entry(last.0, last.1, &data);
-            (entry.entry_type, entry.context) = (kind, context);
+            if voters == 0 {
+                return entry(last.0, last.1, &data);
+            }
+            let configuration = Configuration::first((1..=voters).map(NodeId).collect());
+            let mut entry = entry(last.0, last.1, b"");
+            entry.entry_type = EntryType::EntryConfChange;
+            entry.context = configuration.encode().into();
             entry
         });
         (entries.collect(), last.1)

@@ -18,12 +18,16 @@
 //! 56  clean       u8       1: the replica was stopped cleanly, and has not been started since
 //! 57              7 bytes  zero
 //! 64  directory   16 bytes names the data directory
-//! 80              48 bytes zero
+//! 80  configured  u64      the entry of the log that brought voters and learners
+//! 88  heir        u64      the voter that an operator wants to lead; 0 for none
+//! 96  of term     u64      the term of that entry
+//! 104             24 bytes zero
 //! 128 nodes       u64 each the voters, then the learners
 //! ```
 
 use std::io;
 
+use super::configuration::Configuration;
 use super::directory::Directory;
 use super::record::{u32_at, u64_at};
 use super::segment::{DirectoryId, NUMBERS_END};
@@ -61,14 +65,12 @@ pub struct HardState {
     /// Whether the replica was stopped cleanly and has not been started since: then it has all that it had told
     /// others. A start says that it has been before the replica says anything else.
     pub is_clean: bool,
-    /// The nodes that vote.
-    pub voters: Vec<NodeId>,
-    /// The nodes that only learn.
-    pub learners: Vec<NodeId>,
+    /// Who takes part.
+    pub configuration: Configuration,
 }
 
 impl HardState {
-    /// That of a replica that begins, of a shard on which these nodes vote.
+    /// That of a replica that begins, of a shard on which these nodes vote; none if it is not known yet.
     pub fn first(
         (shard, directory): (ShardId, DirectoryId),
         node: NodeId,
@@ -83,9 +85,14 @@ impl HardState {
             vote: None,
             commit: LogIndex(0),
             is_clean: false,
-            voters,
-            learners: Vec::new(),
+            configuration: Configuration::first(voters),
         }
+    }
+
+    /// Whether the replica belongs to nobody, and has never voted nor followed.
+    pub fn is_blank(&self) -> bool {
+        self.configuration == Configuration::default()
+            && (self.term, self.commit) == (Term(0), LogIndex(0))
     }
 
     /// One copy.
@@ -93,12 +100,14 @@ impl HardState {
     /// # Panics
     /// If there are more nodes than a cluster may have.
     pub fn encode(&self) -> [u8; HARD_STATE_COPY_BYTES] {
-        assert!(self.voters.len().max(self.learners.len()) <= NODES_MAX);
+        let Configuration { version: (of_term, index), voters, learners, heir } =
+            &self.configuration;
+        assert!(voters.len().max(learners.len()) <= NODES_MAX);
         let count = |nodes: &[NodeId]| u8::try_from(nodes.len()).unwrap_or(u8::MAX);
         let mut page = [0; HARD_STATE_COPY_BYTES];
         page[..8].copy_from_slice(MAGIC);
         page[12..14].copy_from_slice(&self.shard.0.to_le_bytes());
-        (page[14], page[15]) = (count(&self.voters), count(&self.learners));
+        (page[14], page[15]) = (count(voters), count(learners));
         let vote = self.vote.map_or(0, |node| node.0);
         let words = [self.generation, self.node.0, self.term.0, vote, self.commit.0];
         for (bytes, word) in page[16..56].chunks_exact_mut(8).zip(words) {
@@ -106,7 +115,10 @@ impl HardState {
         }
         page[56] = u8::from(self.is_clean);
         page[64..80].copy_from_slice(&self.directory);
-        let nodes = self.voters.iter().chain(&self.learners);
+        page[80..88].copy_from_slice(&index.0.to_le_bytes());
+        page[88..96].copy_from_slice(&heir.map_or(0, |heir| heir.0).to_le_bytes());
+        page[96..104].copy_from_slice(&of_term.0.to_le_bytes());
+        let nodes = voters.iter().chain(learners);
         for (bytes, node) in page[NODES_AT..].chunks_exact_mut(8).zip(nodes) {
             bytes.copy_from_slice(&node.0.to_le_bytes());
         }
@@ -148,11 +160,18 @@ impl HardState {
             vote: Some(NodeId(word(3))).filter(|node| node.0 > 0),
             commit: LogIndex(word(4)),
             is_clean: page[56] == 1,
-            learners: nodes[voters..].to_vec(),
-            voters: nodes[..voters].to_vec(),
+            configuration: Configuration {
+                version: (Term(u64_at(page, 96)), LogIndex(u64_at(page, 80))),
+                voters: nodes[..voters].to_vec(),
+                learners: nodes[voters..].to_vec(),
+                heir: Some(NodeId(u64_at(page, 88))).filter(|heir| heir.0 > 0),
+            },
         };
-        let numbers = [state.generation, state.term.0, state.commit.0];
-        let is_possible = state.node.0 > 0 && numbers.iter().all(|it| *it < NUMBERS_END);
+        let (of_term, index) = state.configuration.version;
+        let numbers = [state.generation, state.term.0, state.commit.0, of_term.0, index.0];
+        let is_possible = state.node.0 > 0
+            && state.configuration.is_possible()
+            && numbers.iter().all(|it| *it < NUMBERS_END);
         (state.encode()[..] == *page && is_possible).then_some(state)
     }
 

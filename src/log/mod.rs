@@ -13,12 +13,12 @@
 //! at a time owns a log.
 
 mod buffer;
+mod configuration;
 mod directory;
 mod hard_state;
 mod long;
 mod manifest;
 mod open;
-
 mod record;
 mod repair;
 mod scan;
@@ -31,6 +31,7 @@ mod stream;
 mod tests;
 
 pub use buffer::{ALIGN_BYTES, AlignedBuffer};
+pub use configuration::{CONFIGURATION_BYTES_MAX, Configuration, Version};
 pub use directory::{Directory, Job, save_manifest};
 pub use hard_state::{HARD_STATE_COPY_BYTES, HARD_STATE_NAME, HardState};
 pub use long::{Payload, Piece};

@@ -47,6 +47,13 @@ pub enum Item<'a> {
         /// Whether entries of the snapshot may have seen them.
         overlaps_snapshot: bool,
     },
+    /// Who takes part in the shard from here on: an entry of the log as well.
+    Configuration {
+        /// A [`Configuration`](super::Configuration).
+        payload: &'a [u8],
+        /// Whether the snapshot is of a later moment.
+        overlaps_snapshot: bool,
+    },
 }
 
 /// Bytes at the end of the log that were cut off because nobody could rely on them.
@@ -195,19 +202,24 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
                     self.snapshot_end = Some(end);
                     false
                 }
-                (SegmentKind::Log, RecordKind::Entry) => {
+                (SegmentKind::Log, RecordKind::Entry | RecordKind::Configuration) => {
                     let is_needed = header.index >= self.manifest.first_index;
                     if is_needed {
                         let seen = self.snapshot_end.map_or(LogIndex(0), |end| end.last_index);
                         let overlaps_snapshot = header.index <= seen;
-                        let item = Item::Changes { payload, overlaps_snapshot };
+                        let item = match header.kind {
+                            RecordKind::Configuration => {
+                                Item::Configuration { payload, overlaps_snapshot }
+                            }
+                            _ => Item::Changes { payload, overlaps_snapshot },
+                        };
                         self.entries_read += take(&place, item).ok_or_else(nonsense)?;
                     }
                     self.last_index = self.last_index.max(header.index);
                     self.last_term = header.term;
                     is_needed
                 }
-                (SegmentKind::Snapshot, RecordKind::Entry)
+                (SegmentKind::Snapshot, RecordKind::Entry | RecordKind::Configuration)
                 | (SegmentKind::Log, RecordKind::SnapshotPart | RecordKind::SnapshotEnd) => {
                     return Err(nonsense());
                 }

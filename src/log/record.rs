@@ -47,6 +47,8 @@ pub enum RecordKind {
     SnapshotPart = 2,
     /// The end of a snapshot: how many entries it has.
     SnapshotEnd = 3,
+    /// Who takes part in a replicated shard from here on: an entry of the log as well.
+    Configuration = 4,
 }
 
 impl RecordKind {
@@ -55,6 +57,7 @@ impl RecordKind {
             1 => Some(Self::Entry),
             2 => Some(Self::SnapshotPart),
             3 => Some(Self::SnapshotEnd),
+            4 => Some(Self::Configuration),
             _ => None,
         }
     }

@@ -544,7 +544,7 @@ impl Stream {
     /// Writes changes as the next record, right after a step that said so. They are few enough to be
     /// written in one go: at most [`LOG_SHORT_BYTES_MAX`](crate::limits::LOG_SHORT_BYTES_MAX).
     pub fn write(&mut self, now: Now, payload: &[u8], sync: bool, effects: &mut Vec<Effect>) {
-        let header = self.seal(payload.len(), now.mono);
+        let header = self.seal(RecordKind::Entry, payload.len(), now.mono);
         let mut buffer = self.buffer(SEGMENT_HEADER_BYTES + record_bytes(payload.len()));
         let offset = self.begin_write(&mut buffer, now);
         append_record(&mut buffer, &header, payload);
@@ -556,7 +556,17 @@ impl Stream {
 
     /// The same for changes that are too many, or too long, to be written in one go.
     pub fn write_long(&mut self, now: Now, payload: Payload, effects: &mut Vec<Effect>) {
-        let header = self.seal(payload.len(), now.mono);
+        self.write_long_record(now, RecordKind::Entry, payload, effects);
+    }
+
+    fn write_long_record(
+        &mut self,
+        now: Now,
+        kind: RecordKind,
+        payload: Payload,
+        effects: &mut Vec<Effect>,
+    ) {
+        let header = self.seal(kind, payload.len(), now.mono);
         self.long = Some((LongRecord::new(header, payload), header.index));
         self.go_on_with_long(now, effects);
     }
@@ -588,7 +598,7 @@ impl Stream {
     }
 
     /// Makes the changes that wait the next record.
-    fn seal(&mut self, length: usize, now: MonoUs) -> RecordHeader {
+    fn seal(&mut self, kind: RecordKind, length: usize, now: MonoUs) -> RecordHeader {
         let since = self.waiting_since.take().unwrap_or(now);
         self.sealed_since = since;
         self.unsynced_since.get_or_insert(since);
@@ -598,7 +608,7 @@ impl Stream {
         self.sealed = self.next_index();
         self.figures.payload_bytes += length as u64;
         RecordHeader {
-            kind: RecordKind::Entry,
+            kind,
             shard: self.manifest.shard,
             segment: self.writing().id,
             term: self.term,

@@ -9,10 +9,10 @@ use super::survey::{ManifestState, Part, Survey, count_items, salvaged};
 use super::text::{json_member, quoted, shortened, time};
 use crate::cache::{Change, Changes, SavedEntries, SavedEntry, SavedWhat};
 use crate::command::glob::{Case, matches};
-use crate::log::{Directory as _, Item, OpenError, Place, Recovery};
+use crate::log::{Configuration, Directory as _, Item, OpenError, Place, RecordKind, Recovery};
 use crate::runtime::{Folder, shard_folder};
 use crate::server::data_dir::DataDir;
-use crate::types::{DbIndex, ShardId, UnixMs};
+use crate::types::{DbIndex, NodeId, ShardId, UnixMs};
 
 pub(super) fn run(
     data: &DataDir,
@@ -92,7 +92,13 @@ impl<W: Write> Dump<'_, W> {
             let content = folder.read(&seen.file.name())?;
             let from = if seen.part == Part::Read { seen.end } else { Default::default() };
             for (place, payload) in salvaged(&content, (self.shard, survey.seed), seen.file, from) {
-                self.item(&place, &Item::Changes { payload, overlaps_snapshot: false })?;
+                let item = match place.header.kind {
+                    RecordKind::Configuration => {
+                        Item::Configuration { payload, overlaps_snapshot: false }
+                    }
+                    _ => Item::Changes { payload, overlaps_snapshot: false },
+                };
+                self.item(&place, &item)?;
             }
         }
         Ok(())
@@ -109,10 +115,13 @@ impl<W: Write> Dump<'_, W> {
                 Ok(())
             }
             Item::Part(_) => Ok(()),
-            Item::Changes { .. } if self.shown.from.is_some_and(|it| place.header.index < it) => {
+            Item::Changes { .. } | Item::Configuration { .. }
+                if self.shown.from.is_some_and(|it| place.header.index < it) =>
+            {
                 Ok(())
             }
             Item::Changes { payload, .. } => self.changes(place, payload),
+            Item::Configuration { payload, .. } => self.configuration(place, payload),
         }
     }
 
@@ -131,6 +140,25 @@ impl<W: Write> Dump<'_, W> {
             }
         }
         Ok(())
+    }
+
+    /// Who takes part in a replicated shard from here on.
+    fn configuration(&mut self, place: &Place, payload: &[u8]) -> io::Result<()> {
+        let index = place.header.index;
+        let Some(new) = Configuration::decode((place.header.term, index), payload).filter(|_| self.wants(None)) else {
+            return Ok(());
+        };
+        let line = Line { index: Some(index.0), at: UnixMs(0), sequence: 0, db: DbIndex(0) };
+        let ids = |nodes: &[NodeId], separator: &str| {
+            nodes.iter().map(|node| node.0.to_string()).collect::<Vec<_>>().join(separator)
+        };
+        if self.shown.json {
+            let (voters, learners) = (ids(&new.voters, ","), ids(&new.learners, ","));
+            let content = format_args!("\"voters\":[{voters}],\"learners\":[{learners}]");
+            return self.json(line, "configuration", content);
+        }
+        let (voters, learners) = (ids(&new.voters, "/"), ids(&new.learners, "/"));
+        self.text(line, "configuration", format_args!("voters {voters}, learners {learners}"))
     }
 
     fn wants(&self, key: Option<&[u8]>) -> bool {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::cache::{Changes, SavedEntries, SavedWhat};
 use crate::log::{
-    Cut, Directory as _, Item, MANIFEST_NAME, Manifest, OpenError, Place, RecordSeed, Recovery,
+    Configuration, Cut, Directory as _, Item, MANIFEST_NAME, Manifest, OpenError, Place, RecordSeed, Recovery,
     Salvage, SegmentFile, SegmentHeader, SegmentKind, SnapshotEnd, Unbuildable, rebuild_manifest,
 };
 use crate::runtime::{Content, Folder, shard_folder};
@@ -292,6 +292,9 @@ pub(super) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> 
                 let fits = changed.change.key().is_none_or(|key| belongs(changed.db, key));
                 fits.then_some(count + 1)
             })
+        }
+        Item::Configuration { payload, .. } => {
+            Configuration::decode(Default::default(), payload).map(|_| 1)
         }
     }
 }

@@ -5,12 +5,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::limits::REPLICA_REQUESTS_MAX;
 use crate::metrics::lock;
 use crate::plant::{Fault, is_planted};
 use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Term};
-
-/// Requests that wait for a replica's next tick.
-const REPLICA_REQUESTS_MAX: usize = 64;
 
 /// What a replica is in its term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

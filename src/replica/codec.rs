@@ -8,6 +8,7 @@ use super::fields::Fields;
 use super::message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use super::sense;
 use crate::limits::NODES_MAX;
+use crate::log::Configuration;
 use crate::types::{LogIndex, ShardId, Term};
 
 const RAFT: u8 = 1;
@@ -19,8 +20,9 @@ const SNAPSHOT_END: u8 = 6;
 const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
-const FRESH_ASK: u8 = 10;
-const FRESH_ANSWER: u8 = 11;
+const CONFIGURATION: u8 = 10;
+const FRESH_ASK: u8 = 11;
+const FRESH_ANSWER: u8 = 12;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -60,6 +62,10 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_TAKEN, 0]);
                 put_numbers(out, &[*number, *pieces]);
             }
+            Body::Configuration(configuration) => {
+                put(out, [CONFIGURATION, 0]);
+                encode_configuration(configuration, out);
+            }
             Body::FreshAsk { term, number } => {
                 put(out, [FRESH_ASK, 0]);
                 put_numbers(out, &[term.0, *number]);
@@ -95,6 +101,7 @@ impl ShardMessage {
             CATCH_UP => Body::CatchUp { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) },
             SNAPSHOT_WANTED => Body::SnapshotWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
+            CONFIGURATION => Body::Configuration(decode_configuration(&mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
             FRESH_ASK => Body::FreshAsk { term: Term(fields.u64()?), number: fields.u64()? },
             FRESH_ANSWER => Body::FreshAnswer {
@@ -299,6 +306,19 @@ fn kind_of(code: u8) -> Result<MessageType, Fault> {
     SENT.into_iter().find(|kind| kind_code(*kind) == code).ok_or(Fault::Field)
 }
 
+/// To the end of the message.
+fn encode_configuration(configuration: &Configuration, out: &mut Vec<u8>) {
+    let (term, index) = configuration.version;
+    put_numbers(out, &[term.0, index.0]);
+    out.extend(configuration.encode());
+}
+
+fn decode_configuration(fields: &mut Fields<'_>) -> Result<Configuration, Fault> {
+    let version = (Term(fields.u64()?), LogIndex(fields.u64()?));
+    let bytes = fields.bytes(fields.left())?;
+    Configuration::decode(version, &bytes).ok_or(Fault::Field)
+}
+
 // --- snapshots ---------------------------------------------------------------------------------------
 
 fn encode_piece(piece: &SnapshotPiece, out: &mut Vec<u8>) {
@@ -310,12 +330,9 @@ fn encode_piece(piece: &SnapshotPiece, out: &mut Vec<u8>) {
     put_numbers(out, &[piece.term.0, piece.number, piece.place]);
     match &piece.content {
         SnapshotContent::Part(bytes) => out.extend_from_slice(bytes),
-        SnapshotContent::End { index, term, seen, entries, voters, learners } => {
+        SnapshotContent::End { index, term, seen, entries, configuration } => {
             put_numbers(out, &[index.0, term.0, seen.0, *entries]);
-            put_u16(out, voters.len());
-            put_u16(out, learners.len());
-            put_numbers(out, voters);
-            put_numbers(out, learners);
+            encode_configuration(configuration, out);
         }
     }
 }
@@ -327,9 +344,8 @@ fn decode_piece(kind: u8, fields: &mut Fields<'_>) -> Result<SnapshotPiece, Faul
     } else {
         let (index, end_term) = (LogIndex(fields.u64()?), Term(fields.u64()?));
         let (seen, entries) = (LogIndex(fields.u64()?), fields.u64()?);
-        let (voters, learners) = (node_count(fields)?, node_count(fields)?);
-        let (voters, learners) = (fields.numbers(voters)?, fields.numbers(learners)?);
-        SnapshotContent::End { index, term: end_term, seen, entries, voters, learners }
+        let configuration = decode_configuration(fields)?;
+        SnapshotContent::End { index, term: end_term, seen, entries, configuration }
     };
     Ok(SnapshotPiece { term, number, place, content })
 }

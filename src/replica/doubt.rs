@@ -71,6 +71,11 @@ impl Doubt {
         (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
     }
 
+    /// The shard is not new: this replica joins it, and finds nothing because it had no part.
+    pub(super) fn join(&mut self) {
+        self.is_first = false;
+    }
+
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
@@ -85,14 +90,26 @@ impl Doubt {
         !self.is_doubtful && self.deaf_ticks == 0
     }
 
-    /// Whether so many of so many voters are in doubt that there is nothing left to protect.
-    fn is_void(&self, voters: usize) -> bool {
+    /// Whether another is in doubt, as far as it has said so lately.
+    pub(super) fn is_doubted(&self, node: NodeId) -> bool {
+        let since = self.ticks.saturating_sub(self.believed_ticks);
+        self.others.get(&node).is_some_and(|(heard, _)| *heard >= since)
+    }
+
+    /// Whether so many of the voters, of which `me` is one, are in doubt that those who are not are no quorum: then there
+    /// is nothing left to protect.
+    fn is_void(&self, voters: &[NodeId], me: NodeId) -> bool {
         let since = self.ticks.saturating_sub(self.believed_ticks);
         // What others found matters to who found nothing; to who knows how it voted all doubts are alike.
-        let needed = if self.is_first { voters } else { voters / 2 + 1 };
-        let counts =
-            |(heard, is_first): &&(u64, bool)| *heard >= since && (*is_first || !self.is_first);
-        self.is_doubtful && self.others.values().filter(counts).count() + 1 >= needed
+        let needed = if self.is_first { voters.len() } else { voters.len().div_ceil(2) };
+        let counts = |node: &&NodeId| {
+            **node == me
+                || self.others.get(*node).is_some_and(|(heard, is_first)| {
+                    *heard >= since && (*is_first || !self.is_first)
+                })
+        };
+        let is_voter = voters.contains(&me);
+        self.is_doubtful && is_voter && voters.iter().filter(counts).count() >= needed
     }
 }
 
@@ -104,7 +121,7 @@ impl Replica {
 
     /// Tells all others of the doubt, as long as there is one.
     pub(super) fn tell_doubt(&mut self) {
-        if self.doubt.is_void(self.hard_state.voters.len()) {
+        if self.doubt.is_void(&self.hard_state.configuration.voters, self.options.node) {
             self.doubt.is_doubtful = false;
             // Who took part in the beginning has found something if it is started anew before it has voted.
             if self.doubt.is_first {
@@ -119,6 +136,14 @@ impl Replica {
         // The log may hold entries that had given way to the leader's: only what it has sent since is known to be the same.
         let last = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
         for node in self.others() {
+            self.outbox.push((node, Body::Restarted { term, last }));
+        }
+    }
+
+    /// Who belongs to nobody knows not whom to tell of the doubt: then whoever takes it for a follower is told.
+    pub(super) fn tell_doubt_to(&mut self, node: NodeId, term: Term) {
+        if self.doubt.is_doubtful && !self.configuration().has(node) && term >= self.term() {
+            let last = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
             self.outbox.push((node, Body::Restarted { term, last }));
         }
     }

@@ -90,7 +90,7 @@ fn is_consistent(raw: &RawNode<Tail>, message: &Message) -> bool {
     let mut previous = message.index;
     for entry in &*message.entries {
         let follows = entry.index == previous + 1 && entry.term <= message.term;
-        if !follows || entry.get_entry_type() != EntryType::EntryNormal {
+        if !follows || entry.get_entry_type() == EntryType::EntryConfChangeV2 {
             return false;
         }
         // The term of what is not in memory any more is told as 0.

@@ -5,26 +5,36 @@
 //! is there counts at the next start, and leads here again.
 
 use super::tail::Tail;
+use crate::plant::{Fault, is_planted};
 use super::{LogIndex, LogOrder, Replica, Term, conf_state, raft_hard_state, raw_node};
 
 impl Replica {
-    /// Forgets all entries.
+    /// Begins anew.
     pub(super) fn begin_afresh(&mut self) {
+        let committed = self.committed();
+        // What is sent brings one that may come before.
+        self.hard_state.configuration.version = Default::default();
+        if self.forget_entries() {
+            tracing::warn!(
+                shard = self.shard.0,
+                committed = committed.0,
+                "a quorum has lost what was committed here: this replica begins anew, from its leader's data"
+            );
+        }
+    }
+
+    /// Forgets all entries, and is in doubt about what it had told others; false if it can't, and takes no part any more.
+    pub(super) fn forget_entries(&mut self) -> bool {
         let nothing = (LogIndex(0), Term(0));
         self.hard_state.commit = LogIndex(0);
         // A term or a vote that has not been noted has not been told either.
         let hard_state = raft_hard_state(&self.hard_state, LogIndex(0));
-        let tail = Tail::new(nothing, hard_state, conf_state(&self.hard_state));
+        let tail = Tail::new(nothing, hard_state, conf_state(&self.hard_state.configuration));
         let raw = raw_node(&self.options, self.election_ticks, LogIndex(0), tail);
         let Ok(raw) = raw else {
             self.has_failed = true;
-            return;
+            return false;
         };
-        tracing::warn!(
-            shard = self.shard.0,
-            committed = self.committed().0,
-            "a quorum has lost what was committed here: this replica begins anew, from its leader's data"
-        );
         self.raw = raw;
         self.forget_held();
         self.orders.push(LogOrder::Restart(nothing.0, nothing.1));
@@ -32,7 +42,10 @@ impl Replica {
         (self.is_tainted, self.overlap_of, self.staging) = (true, None, None);
         (self.agreed, self.synced_told) = ((Term(0), LogIndex(0)), (Term(0), LogIndex(0)));
         self.fresh.forget();
-        self.doubt.begin(self.term());
+        if self.is_member() || !is_planted(Fault::VoteAfterLeaving) {
+            self.doubt.begin(self.term());
+        }
         self.set_timeout();
+        true
     }
 }

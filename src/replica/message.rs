@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use raft::eraftpb;
 
+use crate::log::Configuration;
 use crate::types::{LogIndex, NodeId, ShardId, Term};
 
 /// A message between two replicas of a shard.
@@ -26,6 +27,7 @@ impl ShardMessage {
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
+            | Body::Configuration(_)
             | Body::FreshAsk { .. }
             | Body::FreshAnswer { .. } => true,
         }
@@ -80,6 +82,8 @@ pub enum Body {
         /// Pieces.
         pieces: u64,
     },
+    /// Who takes part, as far as the sender knows for sure: it hears of no leader, or the receiver knew less.
+    Configuration(Configuration),
     /// Which entries are committed as of now? The sender wants to answer reads.
     FreshAsk {
         /// The term of the leader that is asked.
@@ -126,10 +130,8 @@ pub enum SnapshotContent {
         seen: LogIndex,
         /// Entries of the keyspace that were sent.
         entries: u64,
-        /// Nodes that vote on the shard as of `index`.
-        voters: Vec<u64>,
-        /// Nodes that learn.
-        learners: Vec<u64>,
+        /// Who takes part, as of `index` or later.
+        configuration: Configuration,
     },
 }
 

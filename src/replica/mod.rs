@@ -27,6 +27,7 @@
 //! | `lease` | until when a leader may answer reads |
 //! | `fresh` | as of when a follower has all that was committed |
 //! | `doubt` | after a crash: whether this replica may vote |
+//! | `membership` | who takes part, and how that changes |
 //! | `loss` | a quorum has lost what was committed: this replica begins anew |
 //! | `transfer` | snapshots of the keyspace, piece by piece |
 //! | `message` | what replicas tell each other, as bytes |
@@ -41,6 +42,7 @@ mod guard;
 mod lease;
 pub mod link;
 mod loss;
+mod membership;
 pub mod message;
 mod ready;
 mod sense;
@@ -54,12 +56,13 @@ use raft::eraftpb::{self, ConfState, Entry, MessageType};
 use raft::{RawNode, StateRole};
 
 use crate::limits::{REPLICA_BATCH_BYTES_MAX, REPLICA_ENTRY_WINDOW, REPLICA_PINNED_BYTES_MAX};
-use crate::log::{HardState, LogEntry, RecordStart};
+use crate::log::{Configuration, HardState, LogEntry, RecordKind, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 use doubt::Doubt;
 use fresh::Fresh;
 use lease::Lease;
+use membership::{Membership, configuration_entry};
 pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use ready::Held;
 pub(crate) use ready::LogOrder;
@@ -146,6 +149,7 @@ pub struct Replica {
     promised_ticks: u64,
     /// Since when the replica that should lead could, and when it was last found to answer.
     heir_ready: Option<(MonoUs, MonoUs)>,
+    membership: Membership,
     has_failed: bool,
 }
 
@@ -167,7 +171,7 @@ impl Replica {
     ) -> Result<Self, String> {
         let Restored { mut hard_state, applied, entries, is_doubtful } = restored;
         let mut tail =
-            Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state));
+            Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state.configuration));
         for (start, entry) in entries {
             tail.push(raft_entry(start.index, entry));
         }
@@ -179,7 +183,7 @@ impl Replica {
         let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
         let raw = raw_node(&options, election_ticks, applied.0, tail)?;
-        let is_first = hard_state.generation == 0;
+        let is_first = hard_state.generation == 0 || hard_state.is_blank();
         let is_doubtful = is_doubtful || !hard_state.is_clean;
         hard_state.is_clean = false;
         hard_state.generation += 1;
@@ -217,9 +221,11 @@ impl Replica {
             successor: None,
             promised_ticks: 0,
             heir_ready: None,
+            membership: Membership::default(),
             has_failed: false,
             options,
         };
+        replica.resume_membership();
         replica.set_timeout();
         Ok(replica)
     }
@@ -290,7 +296,7 @@ impl Replica {
         if !self.is_leader() {
             return LogIndex(0);
         }
-        let voters = &self.hard_state.voters;
+        let voters = &self.configuration().voters;
         let mut synced: Vec<LogIndex> = voters
             .iter()
             .map(|node| match *node == self.options.node {
@@ -336,8 +342,8 @@ impl Replica {
             committed: self.committed(),
             applied: self.applied,
             elections_won: self.elections_won,
-            voters: self.hard_state.voters.clone(),
-            learners: self.hard_state.learners.clone(),
+            voters: self.configuration().voters.clone(),
+            learners: self.configuration().learners.clone(),
             peers,
         }
     }
@@ -361,8 +367,8 @@ impl Replica {
 
     fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
         let me = self.options.node;
-        let nodes = self.hard_state.voters.iter().chain(&self.hard_state.learners);
-        nodes.copied().filter(|node| *node != me).collect::<Vec<_>>().into_iter()
+        let nodes = self.configuration().nodes().filter(|node| *node != me);
+        nodes.collect::<Vec<_>>().into_iter()
     }
 
     // --- time ----------------------------------------------------------------------------------
@@ -398,10 +404,12 @@ impl Replica {
             }
             self.send_round(now);
             self.tell_doubt();
+            self.tell_configuration();
         }
         self.look_after_staging(now);
         self.look_after_transfer(now);
         self.look_after_heir(now);
+        self.look_after_requests(now);
     }
 
     /// The crate chooses election timeouts at random; here they follow from the node, the shard and the term, so
@@ -433,8 +441,9 @@ impl Replica {
 
     /// The replica that should lead, so that every node leads as many shards.
     fn heir(&self) -> NodeId {
-        let voters = &self.hard_state.voters;
-        voters.get(usize::from(self.shard.0) % voters.len().max(1)).copied().unwrap_or_default()
+        let Configuration { voters, heir, .. } = self.configuration();
+        let by_rule = voters.get(usize::from(self.shard.0) % voters.len().max(1)).copied();
+        heir.or(by_rule).unwrap_or_default()
     }
 
     /// Asks all others for a sign.
@@ -497,6 +506,7 @@ impl Replica {
         let is_leader = self.is_leader();
         if is_leader && !self.was_leader {
             self.elections_won += 1;
+            self.membership.term_begins = self.last();
             self.synced.clear();
             self.sync_asked = LogIndex(0);
         }
@@ -514,7 +524,7 @@ impl Replica {
     /// Gives leadership to another replica that has everything, if there is one; for who is about to stop. True
     /// while it is on its way.
     pub fn resign(&mut self, now: MonoUs) -> bool {
-        let others = self.hard_state.voters.iter().filter_map(|node| {
+        let others = self.configuration().voters.iter().filter_map(|node| {
             let answers = self.keeps_up(*node)?;
             Some((answers, self.raw.raft.prs().get(node.0)?.matched, *node))
         });
@@ -572,8 +582,10 @@ impl Replica {
         // The crate forgets once every election timeout who has answered, to see who does so again.
         let is_silent = now.0 - heard.0 > self.options.election_timeout_ms * 1000;
         self.heir_ready = Some((since, heard)).filter(|_| !is_silent);
-        if !is_silent && answers && now.0 - since.0 >= HEIR_PATIENCE_US {
+        let has_waited = now.0 - since.0 >= HEIR_PATIENCE_US || self.membership.is_heir_urgent;
+        if !is_silent && answers && has_waited {
             self.heir_ready = None;
+            self.membership.is_heir_urgent = false;
             self.hand_over(heir, now);
         }
     }
@@ -713,6 +725,7 @@ impl Replica {
             }
             // The shard's, which has the keyspace: `take_piece`.
             Body::Snapshot(_) => {}
+            Body::Configuration(theirs) => self.compare_configurations(from, theirs),
             Body::SnapshotTaken { number, pieces } => {
                 if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {
                     outgoing.taken(pieces, now);
@@ -726,6 +739,9 @@ impl Replica {
         let kind = message.get_msg_type();
         let asks_for_vote =
             matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
+        if matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat) {
+            self.tell_doubt_to(from, Term(message.term));
+        }
         if asks_for_vote && !self.doubt.may_vote() {
             return;
         }
@@ -822,13 +838,18 @@ fn raft_hard_state(state: &HardState, applied: LogIndex) -> eraftpb::HardState {
     }
 }
 
-fn conf_state(state: &HardState) -> ConfState {
+fn conf_state(configuration: &Configuration) -> ConfState {
     let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<u64>>();
-    ConfState::from((ids(&state.voters), ids(&state.learners)))
+    ConfState::from((ids(&configuration.voters), ids(&configuration.learners)))
 }
 
 fn raft_entry(index: LogIndex, entry: LogEntry) -> Entry {
-    Entry { index: index.0, term: entry.term.0, data: entry.payload, ..Entry::default() }
+    let LogEntry { term, kind, payload } = entry;
+    let (index, term) = (index.0, term.0);
+    match kind {
+        RecordKind::Configuration => Entry { index, term, ..configuration_entry(payload) },
+        _ => Entry { index, term, data: payload, ..Entry::default() },
+    }
 }
 
 /// Spreads the bits of a number (SplitMix64, Steele et al. 2014).

@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::Message;
+use raft::eraftpb::{Entry, EntryType, Message};
 
 use super::{Body, LogEntry, NO_CHANGES, Replica};
-use crate::log::HardState;
+use crate::log::{HardState, RecordKind};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// What is to be done with the log, in order.
@@ -44,6 +44,16 @@ impl Held {
         let first_generation = first.generation;
         Self { wanted: Some(first.clone()), first: first_generation, ..Self::default() }
     }
+
+    /// The last generation that is on disk.
+    pub(super) fn saved(&self) -> u64 {
+        self.saved
+    }
+
+    /// Whether nothing is to be saved, nor being saved.
+    pub(super) fn is_idle(&self) -> bool {
+        self.wanted.is_none() && self.saving.is_none()
+    }
 }
 
 #[derive(Debug)]
@@ -67,6 +77,7 @@ impl Replica {
         while !self.has_failed && self.raw.has_ready() {
             self.take_ready();
             self.release();
+            self.leave_if_removed();
         }
         self.follow_role();
         self.follow_overlap();
@@ -98,14 +109,15 @@ impl Replica {
             self.is_tainted |= index <= self.applied.max(self.overlap);
         }
         for entry in entries {
-            let payload = match entry.data.is_empty() {
-                true => bytes::Bytes::from_static(&NO_CHANGES),
-                false => entry.data.clone(),
-            };
-            self.orders.push(LogOrder::Append(LogEntry { term: Term(entry.term), payload }));
+            self.orders.push(LogOrder::Append(log_entry(&entry)));
             self.raw.mut_store().push(entry);
         }
         let needs = self.note_hard_state(ready.hs());
+        for entry in ready.take_committed_entries() {
+            if entry.get_entry_type() == EntryType::EntryConfChange {
+                self.follow_configuration(&entry);
+            }
+        }
         for state in ready.take_read_states() {
             if let Ok(round) = state.request_ctx.as_slice().try_into() {
                 let round = u64::from_le_bytes(round);
@@ -138,9 +150,7 @@ impl Replica {
             (state.term, state.vote) = (Term(new.term), vote);
             state.commit = LogIndex(new.commit).min(self.durable);
             if must_save && !crate::plant::is_planted(crate::plant::Fault::ForgetVote) {
-                state.generation += 1;
-                self.held.wanted = Some(state.clone());
-                return state.generation;
+                return self.save_hard_state();
             }
         }
         // Behind one that is being saved.
@@ -234,19 +244,37 @@ impl Replica {
         self.fail();
         if is_clean && !self.hard_state.is_clean {
             self.hard_state.is_clean = true;
-            self.hard_state.generation += 1;
-            self.held.wanted = Some(self.hard_state.clone());
+            self.save_hard_state();
         }
-        self.held.wanted.is_none() && self.held.saving.is_none()
+        self.held.is_idle()
+    }
+
+    /// Has the hard state saved as it is; answers the generation that is to be waited for.
+    pub(super) fn save_hard_state(&mut self) -> u64 {
+        self.hard_state.generation += 1;
+        self.held.wanted = Some(self.hard_state.clone());
+        self.hard_state.generation
     }
 
     /// Notes, for a start after a crash, how far the log is committed: no further than it is on disk, since it may hold
     /// other entries behind that, which have given way in memory only.
     pub(crate) fn save_commit(&mut self) {
-        if self.held.wanted.is_none() && self.held.saving.is_none() {
+        if self.held.is_idle() {
             self.hard_state.commit = self.committed().min(self.durable);
-            self.hard_state.generation += 1;
-            self.held.wanted = Some(self.hard_state.clone());
+            self.save_hard_state();
         }
     }
+}
+
+/// An entry as the log has it.
+fn log_entry(entry: &Entry) -> LogEntry {
+    let term = Term(entry.term);
+    let (kind, payload) = if entry.get_entry_type() == EntryType::EntryConfChange {
+        (RecordKind::Configuration, entry.context.clone())
+    } else if entry.data.is_empty() {
+        (RecordKind::Entry, bytes::Bytes::from_static(&NO_CHANGES))
+    } else {
+        (RecordKind::Entry, entry.data.clone())
+    };
+    LogEntry { term, kind, payload }
 }

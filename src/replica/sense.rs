@@ -7,6 +7,7 @@ use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 
 use super::message::{Body, Fault, SnapshotContent, SnapshotPiece};
 use crate::limits::{NODE_ID_MAX, NODES_MAX, REPLICA_CONTEXT_BYTES_MAX, REPLICA_NUMBERS_END};
+use crate::log::{Configuration, Version};
 
 /// Whether a replica could say this to another.
 pub(super) fn check(body: &Body) -> Result<(), Fault> {
@@ -19,6 +20,7 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         Body::SnapshotWanted { term } => are_numbers(&[term.0]),
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),
+        Body::Configuration(configuration) => is_possible_configuration(configuration),
         Body::FreshAsk { term, number } => are_numbers(&[term.0, *number]),
         Body::FreshAnswer { term, number, index } => are_numbers(&[term.0, *number, index.0]),
     };
@@ -92,9 +94,22 @@ fn is_possible_append(message: &Message) -> bool {
         entry.index == index + 1
             && entry.index < REPLICA_NUMBERS_END
             && entry.term >= term
-            && entry.context.len() <= REPLICA_CONTEXT_BYTES_MAX
+            && is_possible_entry(entry)
     });
     is_anchored && follow && last.1 <= message.term
+}
+
+/// Changes, or a configuration.
+fn is_possible_entry(entry: &Entry) -> bool {
+    match entry.entry_type {
+        EntryType::EntryNormal => entry.context.is_empty(),
+        EntryType::EntryConfChange => {
+            entry.data.is_empty()
+                && Configuration::decode(Version::default(), &entry.context)
+                    .is_some_and(|it| !it.voters.is_empty())
+        }
+        EntryType::EntryConfChangeV2 => false,
+    }
 }
 
 /// The entry by which a read is told from others.
@@ -140,16 +155,19 @@ fn is_node(id: u64) -> bool {
     (1..=NODE_ID_MAX).contains(&id)
 }
 
+fn is_possible_configuration(configuration: &Configuration) -> bool {
+    let (term, index) = configuration.version;
+    are_numbers(&[term.0, index.0]) && configuration.is_possible()
+}
+
 fn is_possible_piece(piece: &SnapshotPiece) -> bool {
     let is_possible = match &piece.content {
         SnapshotContent::Part(_) => true,
-        SnapshotContent::End { index, term, seen, entries, voters, learners } => {
+        SnapshotContent::End { index, term, seen, entries, configuration } => {
             are_numbers(&[index.0, term.0, seen.0, *entries])
                 && term.0 <= piece.term.0
-                && !voters.is_empty()
-                && are_nodes(voters)
-                && are_nodes(learners)
-                && !learners.iter().any(|id| voters.contains(id))
+                && !configuration.voters.is_empty()
+                && is_possible_configuration(configuration)
         }
     };
     is_possible && are_numbers(&[piece.term.0, piece.number, piece.place])

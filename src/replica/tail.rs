@@ -3,13 +3,18 @@
 
 use std::collections::VecDeque;
 
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
-use crate::types::{LogIndex, Term};
+use crate::log::Configuration;
+use crate::types::{LogIndex, NodeId, Term};
 
 /// Bytes that an entry takes beside its data.
 const ENTRY_BYTES: usize = size_of::<Entry>();
+
+fn bytes_of(entry: &Entry) -> usize {
+    ENTRY_BYTES + entry.data.len() + entry.context.len()
+}
 
 /// The last entries of a log.
 #[derive(Debug)]
@@ -62,10 +67,22 @@ impl Tail {
         self.committed = state.commit;
     }
 
+    pub(super) fn set_conf_state(&mut self, state: ConfState) {
+        self.conf_state = state;
+    }
+
+    /// The nodes of the last configuration that is here, committed or not.
+    pub(super) fn last_configuration_nodes(&self) -> Vec<NodeId> {
+        let brings = |entry: &&Entry| entry.entry_type == EntryType::EntryConfChange;
+        let last = self.entries.iter().rev().find(brings);
+        let last = last.and_then(|it| Configuration::decode((Term(it.term), LogIndex(it.index)), &it.context));
+        last.map(|it| it.nodes().collect()).unwrap_or_default()
+    }
+
     /// Appends an entry, which is the next.
     pub(super) fn push(&mut self, entry: Entry) {
         debug_assert_eq!(entry.index, self.last() + 1, "entries come one after another");
-        self.bytes += ENTRY_BYTES + entry.data.len();
+        self.bytes += bytes_of(&entry);
         self.entries.push_back(entry);
     }
 
@@ -74,7 +91,7 @@ impl Tail {
         while self.last() >= index
             && let Some(entry) = self.entries.pop_back()
         {
-            self.bytes -= ENTRY_BYTES + entry.data.len();
+            self.bytes -= bytes_of(&entry);
         }
     }
 
@@ -90,7 +107,7 @@ impl Tail {
             && self.entries.front().is_some_and(|entry| entry.index <= index.0)
             && let Some(entry) = self.entries.pop_front()
         {
-            self.bytes -= ENTRY_BYTES + entry.data.len();
+            self.bytes -= bytes_of(&entry);
             self.base = (entry.index, entry.term);
         }
     }
@@ -131,7 +148,7 @@ impl Storage for Tail {
             let Some(entry) = self.get(LogIndex(index)) else {
                 return Err(Error::Store(StorageError::Unavailable));
             };
-            size += (ENTRY_BYTES + entry.data.len()) as u64;
+            size += bytes_of(entry) as u64;
             if size > max_size && !entries.is_empty() {
                 break;
             }

@@ -16,9 +16,10 @@ use raft::eraftpb::{Message, MessageType, Snapshot};
 use raft::{ProgressState, SnapshotStatus};
 
 use super::message::{SnapshotContent, SnapshotPiece};
-use super::{Body, Replica};
+use super::{Body, Replica, conf_state};
 use crate::cache::{Keyspace, SaveCursor};
 use crate::limits::{REPLICA_PINNED_BYTES_MAX, SNAPSHOT_PIECES_IN_FLIGHT};
+use crate::log::Configuration;
 use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
 /// How long a piece may be on its way.
@@ -178,8 +179,7 @@ impl Replica {
     pub(super) fn look_after_transfer(&mut self, now: MonoUs) {
         self.ask_for_snapshot();
         let pinned = self.raw.store().bytes();
-        let (last, voters) = (self.last(), self.hard_state.voters.clone());
-        let learners = self.hard_state.learners.clone();
+        let (last, configuration) = (self.last(), self.configuration().clone());
         let Some(outgoing) = &mut self.outgoing else { return };
         if outgoing.moved_at == MonoUs(0) {
             outgoing.moved_at = now;
@@ -192,9 +192,7 @@ impl Replica {
         let ((index, term), entries, to) = (outgoing.begins, outgoing.entries, outgoing.to);
         if let Some(seen) = outgoing.seen.filter(|seen| *seen <= last && !outgoing.is_ended) {
             outgoing.is_ended = true;
-            let ids = |nodes: Vec<NodeId>| nodes.into_iter().map(|node| node.0).collect();
-            let (voters, learners) = (ids(voters), ids(learners));
-            let end = SnapshotContent::End { index, term, seen, entries, voters, learners };
+            let end = SnapshotContent::End { index, term, seen, entries, configuration };
             return self.send_piece(end);
         }
         if !outgoing.is_ended || outgoing.taken < outgoing.sent {
@@ -293,10 +291,9 @@ impl Replica {
                 staging.entries += entries;
                 None
             }
-            SnapshotContent::End { index, term: of_index, seen, entries, voters, learners } => {
+            SnapshotContent::End { index, term: of_index, seen, entries, configuration } => {
                 let staging = self.staging.take().filter(|staging| staging.entries == entries)?;
-                let head = snapshot_of((index, of_index), (voters, learners));
-                if !self.restore(from, head, (index, seen)) {
+                if !self.restore(from, (index, of_index, seen), configuration) {
                     return None;
                 }
                 Some(staging.keyspace)
@@ -310,19 +307,24 @@ impl Replica {
     fn restore(
         &mut self,
         from: NodeId,
-        head: Snapshot,
-        (index, seen): (LogIndex, LogIndex),
+        (index, of_index, seen): (LogIndex, Term, LogIndex),
+        configuration: Configuration,
     ) -> bool {
+        let is_news = configuration.version >= self.configuration().version;
+        let configuration = if is_news { configuration } else { self.configuration().clone() };
         let mut message = Message { from: from.0, to: self.options.node.0, ..Message::default() };
         message.set_msg_type(MessageType::MsgSnapshot);
         message.term = self.raw.raft.term;
-        message.set_snapshot(head);
+        message.set_snapshot(head_of((index, of_index), &configuration));
         let _ = self.raw.step(message);
         self.set_timeout();
         // Where the log has the entry, nothing of it is given up: what follows is made again from it.
         let is_restored = self.raw.raft.snap().is_some();
         if !is_restored && (self.raw.store().base() > index || self.committed() < index) {
             return false;
+        }
+        if is_restored {
+            self.adopt(configuration);
         }
         (self.applied, self.overlap, self.is_tainted) = (index, seen, false);
         // It may be older than what was read here before.
@@ -343,13 +345,10 @@ impl Replica {
     }
 }
 
-fn snapshot_of(
-    (index, term): (LogIndex, Term),
-    (voters, learners): (Vec<u64>, Vec<u64>),
-) -> Snapshot {
+fn head_of((index, term): (LogIndex, Term), configuration: &Configuration) -> Snapshot {
     let mut head = Snapshot::default();
     let metadata = head.mut_metadata();
     (metadata.index, metadata.term) = (index.0, term.0);
-    metadata.set_conf_state(raft::eraftpb::ConfState::from((voters, learners)));
+    metadata.set_conf_state(conf_state(configuration));
     head
 }

@@ -185,5 +185,7 @@ fn recover(keyspace: &mut Keyspace, item: &Item<'_>) -> Option<u64> {
         Item::Changes { payload, overlaps_snapshot } => {
             keyspace.replay(payload, *overlaps_snapshot).ok()
         }
+        // A directory that is written anew is that of a server on its own.
+        Item::Configuration { .. } => Some(0),
     }
 }

@@ -12,7 +12,7 @@ use super::ring::Token;
 use crate::config::Config;
 use crate::limits::NODE_MESSAGES_WAITING_MAX;
 use crate::limits::REPLICA_TAIL_BYTES_MAX;
-use crate::log::{HardState, Item, LogEntry, Place, RecordStart, Stream};
+use crate::log::{Configuration, HardState, Item, LogEntry, Place, RecordStart, Stream};
 use crate::replica::{Body, Replica, ReplicaOptions, Restored, ShardMessage};
 use crate::shard::Shard;
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -65,15 +65,24 @@ impl RecoveringReplica {
     /// Takes in what a record brings: makes again what is known to be committed; the rest may have to give way yet.
     pub(crate) fn take(&mut self, place: &Place, item: Item<'_>, shard: &mut Shard) -> Option<u64> {
         let (index, term) = (place.header.index, place.header.term);
-        if let Item::Changes { payload, overlaps_snapshot } = item {
-            if index > self.hard_state.commit && !overlaps_snapshot {
-                let start = RecordStart { index, segment: place.file.id, at: place.at };
-                let payload = bytes::Bytes::copy_from_slice(payload);
-                self.entries.push((start, LogEntry { term, payload }));
-                return Some(0);
-            }
-            self.applied = (index, term);
+        let (Item::Changes { payload, overlaps_snapshot }
+        | Item::Configuration { payload, overlaps_snapshot }) = item
+        else {
+            return shard.recover(item);
+        };
+        if index > self.hard_state.commit && !overlaps_snapshot {
+            let start = RecordStart { index, segment: place.file.id, at: place.at };
+            let (kind, payload) = (place.header.kind, bytes::Bytes::copy_from_slice(payload));
+            self.entries.push((start, LogEntry { term, kind, payload }));
+            return Some(0);
         }
+        if let Item::Configuration { payload, .. } = item {
+            let configuration = Configuration::decode((term, index), payload)?;
+            if configuration.version > self.hard_state.configuration.version {
+                self.hard_state.configuration = configuration;
+            }
+        }
+        self.applied = (index, term);
         shard.recover(item)
     }
 }
@@ -161,7 +170,17 @@ impl Core<'_> {
         }
         self.replicas.whole_due = MonoUs(self.engine.now.mono.0 + WHOLE_EVERY_US);
         for index in 0..self.shards.own().len() {
-            self.tell_of_replica(self.shards.own()[index], true);
+            let id = self.shards.own()[index];
+            self.pass_requests(id);
+            self.tell_of_replica(id, true);
+        }
+    }
+
+    /// Lets a replica hear what operators ask of it.
+    fn pass_requests(&mut self, id: ShardId) {
+        if let Some(shard) = self.shards.borrow_again(id) {
+            let requests = self.node.replica(id).take_requests();
+            requests.into_iter().for_each(|request| shard.request_of_replica(request));
         }
     }
 

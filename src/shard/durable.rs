@@ -131,6 +131,8 @@ impl Shard {
             Item::Changes { payload, overlaps_snapshot } => {
                 self.keyspace.replay(payload, overlaps_snapshot).ok()
             }
+            // The replica's, if the shard is to be one.
+            Item::Configuration { .. } => Some(0),
         }
     }
 

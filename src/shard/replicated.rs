@@ -20,7 +20,7 @@ use crate::limits::{
     SNAPSHOT_PART_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
-use crate::node::replica_stats::{Freshness, Published, Quorum};
+use crate::node::replica_stats::{Freshness, Published, Quorum, ReplicaRequest};
 use crate::plant::{Fault, is_planted};
 use crate::replica::{Body, LogOrder, Replica};
 use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
@@ -199,6 +199,13 @@ impl Shard {
         }
     }
 
+    /// An operator asks something of the replica.
+    pub fn request_of_replica(&mut self, request: ReplicaRequest) {
+        if let Some(replicated) = &mut self.replicated {
+            replicated.replica.request(request);
+        }
+    }
+
     /// The link to a node is down.
     pub fn node_is_down(&mut self, node: NodeId) {
         if let Some(replicated) = &mut self.replicated {
@@ -284,6 +291,7 @@ impl Shard {
                 || it.restart.is_some()
                 || self.keyspace.changes_len() > 0 && it.replica.may_propose()
                 || it.replica.wants_part()
+                || it.replica.wants_configuration()
         })
     }
 
@@ -332,8 +340,12 @@ impl Shard {
             it.replica.fail();
         }
         self.propose(it, now);
+        self.propose_configuration(it, &mut log);
         it.replica.advance(it.durable(&log));
         self.follow_reign(it, &mut log, now, effects);
+        if it.replica.take_void() {
+            self.keyspace = self.keyspace.fresh();
+        }
         // What is proposed in a new reign, or has just become ready, need not wait for the next turn.
         self.propose(it, now);
         it.replica.advance(it.durable(&log));
@@ -366,6 +378,17 @@ impl Shard {
             payload(self.keyspace.take_changes(now.unix)).to_vec()
         };
         it.replica.propose(changes);
+    }
+
+    /// Makes a change of who takes part the next entry. Changes of the keyspace come first: replies that wait for them
+    /// count on that.
+    fn propose_configuration(&mut self, it: &mut Replicated, log: &mut Durable) {
+        if self.keyspace.changes_len() == 0
+            && it.replica.wants_configuration()
+            && let Some(index) = it.replica.propose_configuration()
+        {
+            log.wanted = log.wanted.max(index);
+        }
     }
 
     /// Begins or ends a reign.
@@ -441,6 +464,8 @@ impl Shard {
     pub(super) fn seen_by_keyspace(&self) -> Option<(LogIndex, Term)> {
         match &self.replicated {
             None => self.log.as_ref().map(|log| (log.stream.last_index(), Term(0))),
+            // The log before is given up when the snapshot is complete, and with it the entries that told who takes part.
+            Some(it) if !it.replica.is_configuration_saved() => None,
             Some(it) => it.replica.seen_by_keyspace(),
         }
     }
@@ -521,6 +546,7 @@ fn next_batch(unwritten: &VecDeque<LogEntry>) -> (usize, usize) {
 fn ask_for_restart(it: &mut Replicated, log: &mut Durable, effects: &mut Vec<Effect>) {
     if let Some((index, term)) = it.restart
         && !it.is_restart_asked
+        && it.replica.is_configuration_saved()
         && log.stream.come_to_rest(effects)
     {
         it.is_restart_asked = true;

@@ -496,7 +496,9 @@ pub(crate) fn check_folder(memory: &Memory) {
         let opened = Recovery::inspect(&mut folder, manifest, SHARD, SHARDS, ID);
         if let Ok(mut recovery) = opened {
             let take = |item: Item<'_>| match item {
-                Item::Part(payload) | Item::Changes { payload, .. } => Some(payload.len() as u64),
+                Item::Part(payload)
+                | Item::Changes { payload, .. }
+                | Item::Configuration { payload, .. } => Some(payload.len() as u64),
             };
             while recovery.step(take).is_ok_and(|more| more) {}
         }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::super::directory::Job;
 use super::super::long::{Payload, Piece};
-use super::super::record::record_bytes;
+use super::super::record::{RecordKind, record_bytes};
 use super::super::segment::{SEGMENT_HEADER_BYTES, SegmentFile};
 use super::{Effect, Stream, append_record};
 use crate::types::{ByteOffset, LogIndex, Now, SegmentId, Term};
@@ -24,6 +24,8 @@ use crate::types::{ByteOffset, LogIndex, Now, SegmentId, Term};
 pub struct LogEntry {
     /// Its term.
     pub term: Term,
+    /// What is in it: changes, or a configuration.
+    pub kind: RecordKind,
     /// What is in it; never empty.
     pub payload: Bytes,
 }
@@ -76,7 +78,7 @@ impl Stream {
         self.term = first.term;
         for entry in entries {
             self.term = entry.term;
-            let header = self.seal(entry.payload.len(), now.mono);
+            let header = self.seal(entry.kind, entry.payload.len(), now.mono);
             let at = ByteOffset(offset.0 + buffer.len() as u64);
             self.starts.push_back(RecordStart { index: header.index, segment: header.segment, at });
             append_record(&mut buffer, &header, &entry.payload);
@@ -94,7 +96,7 @@ impl Stream {
         self.term = entry.term;
         self.starts.push_back(RecordStart { index: self.next_index(), segment, at });
         let payload = Payload { pieces: vec![Piece::Bytes(entry.payload.to_vec())] };
-        self.write_long(now, payload, effects);
+        self.write_long_record(now, entry.kind, payload, effects);
     }
 
     /// Gives up the records from this one on: others come in their place. They are not committed. The record

@@ -6,7 +6,7 @@ use super::linear::Ask;
 use super::node::Node;
 use super::{CALM_US, Cluster, Event};
 use crate::shard::Shard;
-use crate::sim::Outcome;
+use crate::sim::{Outcome, content};
 
 impl Cluster {
     /// No more faults.
@@ -64,12 +64,22 @@ impl Cluster {
             let replica = shard.replica()?;
             (replica.committed() == replica.last()).then_some(replica.seen_by_keyspace()?)
         };
-        let first = seen(all[0]);
-        if first.is_none() || all.iter().any(|shard| seen(shard) != first) {
+        let is_member =
+            |shard: &&&Shard| shard.replica().is_some_and(|replica| replica.is_member());
+        let is_empty = |shard: &Shard| content(shard).is_empty();
+        let (members, others): (Vec<&Shard>, Vec<&Shard>) =
+            all.iter().partition(|shard| is_member(shard));
+        let first = seen(members[0]);
+        let is_one_apart = |shard: &&Shard| seen(shard) != first;
+        if first.is_none()
+            || members.iter().any(is_one_apart)
+            || !self.is_settled(members.len())
+            || others.iter().any(|shard| !is_empty(shard))
+        {
             return false;
         }
-        let hash = hash_of(all[0]);
-        all.iter().all(|shard| hash_of(shard) == hash)
+        let hash = hash_of(members[0]);
+        members.iter().all(|shard| hash_of(shard) == hash)
     }
 
     fn survey(&self) -> String {
@@ -82,11 +92,13 @@ impl Cluster {
             let seen = replica.and_then(|it| it.seen_by_keyspace());
             let log = process.shard.log_state();
             format!(
-                "{}: {:?} of {} under {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
+                "{}: {:?} of {} under {:?}, {:?} {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
                 node.id.0,
                 state.role,
                 state.term.0,
                 state.leader,
+                state.voters.iter().map(|node| node.0).collect::<Vec<_>>(),
+                state.learners.iter().map(|node| node.0).collect::<Vec<_>>(),
                 state.last.0,
                 state.committed.0,
                 state.applied.0,

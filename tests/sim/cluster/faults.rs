@@ -47,7 +47,7 @@ impl Cluster {
     fn may_crash(&self, node: usize) -> bool {
         let bad = |(index, it): (usize, &super::Node)| index != node && it.is_bad;
         let bad = self.nodes.iter().enumerate().filter(|it| bad(*it)).count();
-        self.kind == Kind::Any || bad < (self.nodes.len() - 1) / 2
+        self.kind == Kind::Any || bad < (self.settings.founders - 1) / 2
     }
 
     fn crash_if_allowed(&mut self, node: usize) {
@@ -103,14 +103,16 @@ impl Cluster {
     /// A disk is lost: what was promised to be on it is gone, so at most a minority has lost theirs.
     fn lose_disk(&mut self, node: usize) {
         // Who never had anything is no better.
-        let is_blank =
-            |it: &mut super::Node| HardState::read(&mut it.disk).ok().flatten().is_none();
+        let founders = self.settings.founders as u64;
+        let is_blank = |it: &mut super::Node| {
+            it.id.0 <= founders && HardState::read(&mut it.disk).ok().flatten().is_none()
+        };
         let lost = self.nodes.iter_mut().enumerate();
         let lost = lost
             .filter_map(|(index, it)| (index != node && (it.is_bad || is_blank(it))).then_some(()));
         let lost = lost.count();
         let is_down = self.nodes[node].process.is_none();
-        if is_down || self.nodes[node].is_bad || lost >= (self.nodes.len() - 1) / 2 {
+        if is_down || self.nodes[node].is_bad || lost >= (self.settings.founders - 1) / 2 {
             return;
         }
         self.crash(node, false);

@@ -12,6 +12,9 @@
 //!   never older than what the same process had answered before;
 //! * once all is well again a replica leads, and all become the same.
 //!
+//! In some runs the members change: nodes join that belong to nobody, learn, vote, and are removed, whatever else goes
+//! wrong.
+//!
 //! There are two kinds of runs. In most, fewer than half of the nodes are at any time without what they had in memory:
 //! then nothing that a quorum had is lost, on disk or not. In the others any number crash, all at once too, and
 //! clients wait for a quorum of disks before they believe anything.
@@ -28,12 +31,13 @@
 //! | `node` | a node: its disk, its clock, its process |
 //! | `network` | the links |
 //! | `clients` | what clients ask for and see |
+//! | `members` | who takes part |
 //! | `faults` | what goes wrong |
 //! | `facts` | what must be true of all replicas |
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
 //!
-//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes, changes of membership,
+//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes,
 //! disks that fail or run full.
 
 mod calm;
@@ -41,6 +45,7 @@ mod clients;
 mod facts;
 mod faults;
 mod linear;
+mod members;
 mod network;
 mod node;
 
@@ -91,6 +96,8 @@ enum Event {
     Client(usize),
     /// Something goes wrong.
     Fault,
+    /// An operator asks for another member, or for one less.
+    Change,
     /// A process is started.
     Start(usize),
 }
@@ -126,9 +133,10 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, founders: Option<usize>) -> Self {
         let mut dice = Dice(seed ^ 0x5eed);
-        let nodes = if dice.one_in(4) { 5 } else { 3 };
+        let nodes = if dice.one_in(4) || founders.is_some() { 5 } else { 3 };
+        let founders = founders.unwrap_or(nodes);
         let kind = if dice.one_in(4) { Kind::Any } else { Kind::Minority };
         let replica = ReplicaOptions {
             node: NodeId(0),
@@ -144,7 +152,7 @@ impl Cluster {
         let thresholds = values::thresholds(&mut dice);
         let busy_us = 1_500_000 + dice.below(3_000_000) as u64;
         Self {
-            settings: Settings { nodes, replica, stream, thresholds },
+            settings: Settings { founders, replica, stream, thresholds },
             kind,
             time: 1_000,
             events: BTreeMap::new(),
@@ -192,6 +200,9 @@ impl Cluster {
             self.at(time, Event::Client(client));
         }
         self.at(400_000, Event::Fault);
+        if self.are_members_changing() {
+            self.at(300_000, Event::Change);
+        }
         while self.time < self.busy_until {
             self.next()?;
         }
@@ -218,6 +229,7 @@ impl Cluster {
                 }
             }
             Event::Fault => self.go_wrong()?,
+            Event::Change => self.change_members(),
             Event::Start(node) => self.start(node)?,
             Event::Tick { node, .. }
             | Event::Turn { node, .. }
@@ -270,7 +282,11 @@ impl Cluster {
                 self.follow(index, (client, pending), now)?
             }
             Event::Request { client, pending } => self.serve(index, (client, pending), now),
-            Event::GiveUp { .. } | Event::Client(_) | Event::Fault | Event::Start(_) => false,
+            Event::GiveUp { .. }
+            | Event::Client(_)
+            | Event::Fault
+            | Event::Change
+            | Event::Start(_) => false,
         };
         if must_step { self.step(index, now) } else { Ok(()) }
     }
@@ -419,15 +435,19 @@ impl Cluster {
     /// Holds a node against all that is known.
     fn look(&mut self, index: usize) -> Outcome {
         let is_kept = self.kind == Kind::Minority;
+        let is_outside = self.is_outside(index);
         let node = &mut self.nodes[index];
         let Some(process) = &mut node.process else { return Ok(()) };
+        if process.shard.replica().is_some_and(|replica| !replica.is_member()) {
+            self.facts.forget(node.id);
+        }
         self.facts.look(node.id, &process.shard, is_kept)?;
         let state = process.shard.replica_published(true).and_then(|published| published.state);
         let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
-        if node.is_bad && !is_in_doubt {
+        if node.is_bad && (is_outside || !is_in_doubt) {
             let durable = process.shard.log_state().map(|state| state.durable).unwrap_or_default();
             let owes = *node.owes.get_or_insert(self.facts.last_fixed());
-            if self.kind == Kind::Minority || durable >= owes {
+            if self.kind == Kind::Minority || is_outside || durable >= owes {
                 (node.is_bad, node.owes) = (false, None);
                 self.note(format_args!("{index} is as good as before"));
             }
@@ -639,23 +659,37 @@ fn in_short(body: &Body) -> String {
         | Body::CatchUp { .. }
         | Body::SnapshotWanted { .. }
         | Body::SnapshotTaken { .. }
+        | Body::Configuration(_)
         | Body::FreshAsk { .. }
         | Body::FreshAnswer { .. } => format!("{body:?}"),
     }
 }
 
 fn run(seed: u64) -> Outcome<u64> {
-    Cluster::new(seed).go()
+    Cluster::new(seed, None).go()
+}
+
+fn run_with_changing_members(seed: u64) -> Outcome<u64> {
+    Cluster::new(seed, Some(3)).go()
 }
 
 #[test]
 fn a_cluster_keeps_what_it_acknowledged() {
+    run_all(SEEDS, run);
+}
+
+#[test]
+fn a_cluster_whose_members_change_keeps_what_it_acknowledged() {
+    run_all(SEEDS, run_with_changing_members);
+}
+
+fn run_all(seeds: u64, run: fn(u64) -> Outcome<u64>) {
     if let Some(seed) = number("RINGMAIN_SIM_SEED") {
         run(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         return;
     }
     let from = number("RINGMAIN_SIM_FROM").unwrap_or(0);
-    let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(seeds);
     let mut failed = Vec::new();
     for seed in from..from + seeds {
         let result = std::panic::catch_unwind(|| run(seed));
@@ -676,11 +710,11 @@ fn a_seed_tells_all_of_a_cluster() {
 }
 
 fn is_caught(fault: Fault) {
-    is_caught_from(0, fault);
+    is_caught_from(0, fault, run);
 }
 
 /// Faults that it takes a rare hour to show are looked for where one was seen.
-fn is_caught_from(first: u64, fault: Fault) {
+fn is_caught_from(first: u64, fault: Fault, run: fn(u64) -> Outcome<u64>) {
     plant(Some(fault));
     let caught = (first..first + PLANT_SEEDS).find(|seed| {
         let result = std::panic::catch_unwind(|| run(*seed));
@@ -708,12 +742,12 @@ fn an_acknowledgement_before_a_quorum_is_caught() {
 
 #[test]
 fn a_lease_without_a_clock_is_caught() {
-    is_caught_from(900, Fault::LeaseWithoutClock);
+    is_caught_from(610, Fault::LeaseWithoutClock, run);
 }
 
 #[test]
 fn an_entry_in_place_of_a_lease_is_caught() {
-    is_caught_from(905, Fault::EntryForLease);
+    is_caught_from(750, Fault::EntryForLease, run);
 }
 
 #[test]
@@ -723,7 +757,7 @@ fn an_entry_that_is_applied_twice_is_caught() {
 
 #[test]
 fn freshness_as_of_the_answer_is_caught() {
-    is_caught_from(900, Fault::FreshAsOfAnswer);
+    is_caught_from(0, Fault::FreshAsOfAnswer, run);
 }
 
 #[test]
@@ -734,4 +768,14 @@ fn a_token_that_is_forgotten_is_caught() {
 #[test]
 fn a_log_that_is_not_cut_is_caught() {
     is_caught(Fault::ForgetCut);
+}
+
+#[test]
+fn a_configuration_that_is_not_kept_is_caught() {
+    is_caught_from(0, Fault::ForgetConfiguration, run_with_changing_members);
+}
+
+#[test]
+fn a_vote_after_leaving_is_caught() {
+    is_caught_from(0, Fault::VoteAfterLeaving, run_with_changing_members);
 }

@@ -17,7 +17,8 @@ use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
 /// What all nodes are started with.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) nodes: usize,
+    /// Nodes that the shard begins with; the others belong to nobody.
+    pub(super) founders: usize,
     pub(super) replica: ReplicaOptions,
     pub(super) stream: StreamOptions,
     pub(super) thresholds: Thresholds,
@@ -141,7 +142,7 @@ impl Node {
         let mut recovery = Recovery::open(&mut self.disk, SHARD, SHARDS, ID)
             .map_err(|error| refused(error.to_string()))?;
         let found = HardState::read(&mut self.disk).map_err(|error| refused(error.to_string()))?;
-        let hard_state = found.unwrap_or_else(|| first_hard_state(self.id, settings.nodes));
+        let hard_state = found.unwrap_or_else(|| first_hard_state(self.id, settings.founders));
         let manifest = recovery.manifest();
         let applied = (LogIndex(manifest.first_index.0 - 1), manifest.base_term);
         let mut replica = RecoveringReplica { hard_state, applied, entries: Vec::new() };
@@ -219,6 +220,8 @@ impl Node {
     }
 }
 
-fn first_hard_state(node: NodeId, nodes: usize) -> HardState {
-    HardState::first((SHARD, ID), node, (1..=nodes as u64).map(NodeId).collect())
+fn first_hard_state(node: NodeId, founders: usize) -> HardState {
+    let voters: Vec<NodeId> = (1..=founders as u64).map(NodeId).collect();
+    let is_founder = voters.contains(&node);
+    HardState::first((SHARD, ID), node, if is_founder { voters } else { Vec::new() })
 }

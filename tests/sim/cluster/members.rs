@@ -1,0 +1,65 @@
+//! Who takes part: an operator adds nodes and removes some, whatever goes wrong meanwhile.
+
+use super::{Cluster, Event};
+use crate::node::replica_stats::{ReplicaRequest, ReplicaState};
+use crate::types::NodeId;
+
+/// Voters that are left at least: one of them may be lost.
+const VOTERS_MIN: usize = 3;
+
+impl Cluster {
+    pub(super) fn are_members_changing(&self) -> bool {
+        self.settings.founders < self.nodes.len()
+    }
+
+    /// An operator asks the leader for a change, if there is one.
+    pub(super) fn change_members(&mut self) {
+        if self.time >= self.busy_until {
+            return;
+        }
+        let us = if self.dice.one_in(3) { 60_000 } else { 500_000 };
+        let time = self.soon(us);
+        self.at(time, Event::Change);
+        let node = NodeId(1 + self.dice.below(self.nodes.len()) as u64);
+        let leads = self.dice.one_in(3);
+        let Some((leader, state)) = self.leader() else { return };
+        let is_voter = state.voters.contains(&node);
+        let is_removable = state.voters.len() > VOTERS_MIN || state.learners.contains(&node);
+        let request = match is_voter || state.learners.contains(&node) {
+            false => ReplicaRequest::Add(node),
+            true if is_voter && leads => ReplicaRequest::Lead(node),
+            true if is_removable => ReplicaRequest::Remove(node),
+            true => return,
+        };
+        self.note(format_args!("{leader} is asked for {request:?}"));
+        if let Some(process) = &mut self.nodes[leader].process {
+            process.shard.request_of_replica(request);
+        }
+    }
+
+    fn leader(&self) -> Option<(usize, ReplicaState)> {
+        self.nodes.iter().enumerate().find_map(|(index, node)| {
+            let shard = &node.process.as_ref()?.shard;
+            let state = shard.replica_published(true)?.state?;
+            shard.is_serving().then_some((index, state))
+        })
+    }
+
+    /// Whether no replica that runs counts on a node, nor does it itself.
+    pub(super) fn is_outside(&self, index: usize) -> bool {
+        let id = self.nodes[index].id;
+        let knows = |node: &super::Node| {
+            let shard = node.process.as_ref().map(|process| &process.shard);
+            let state = shard.and_then(|shard| shard.replica_published(true)?.state);
+            state.is_some_and(|it| it.voters.contains(&id) || it.learners.contains(&id))
+        };
+        !self.nodes.iter().any(knows)
+    }
+
+    /// Whether so many nodes vote, and none learns.
+    pub(super) fn is_settled(&self, members: usize) -> bool {
+        self.leader().is_some_and(|(_, state)| {
+            state.voters.len() == members && state.learners.is_empty()
+        })
+    }
+}
