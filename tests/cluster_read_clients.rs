@@ -3,15 +3,17 @@
 mod harness;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use harness::client::info_number;
 use harness::server::skip_on_other_server;
 use harness::topology::connect;
-use harness::trial::{Trial, Welcome};
+use harness::trial::{Trial, Welcome, signal};
 use harness::{skip, wait_until};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_read_routing::RandomReplicaStrategy;
 use redis::{RedisResult, cmd};
+use ringmain::client::{Client, Session};
 
 /// Reads that followers have answered, on all nodes.
 fn follower_reads(welcome: &Welcome) -> u64 {
@@ -75,4 +77,40 @@ fn the_redis_crate_reads_from_replicas() -> RedisResult<()> {
     }
     assert!(follower_reads(&welcome) > 10, "{}", follower_reads(&welcome));
     Ok(())
+}
+
+/// The library's own, over the binary protocol, with sessions that carry tokens.
+#[tokio::test]
+async fn the_library_s_client_reads_its_own_writes_from_a_follower() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (_trial, welcome) = start();
+    let address = |node: usize| format!("127.0.0.1:{}", welcome.nodes[node].0 + 10_000);
+    // Connected by one node, it reads from another.
+    let builder = Client::builder().timeout(Duration::from_secs(10)).followers([address(2)]);
+    let client = builder.connect(&address(0)).await.unwrap();
+    let session = Session::new();
+    for round in 0..300 {
+        let key = format!("key-{}", round % 40);
+        client.set(&key, round.to_string()).session(&session).await.unwrap();
+        let read = client.get(&key).session(&session).from_follower().await.unwrap();
+        assert_eq!(read.unwrap().text(), Some(round.to_string().as_str()));
+    }
+    let command = client.command(["STRLEN", "key-1"]).key("key-1").read_only().from_follower();
+    assert_eq!(command.await.unwrap().integer(), Some(3));
+    assert!(client.get("nothing").from_follower().await.unwrap().is_none());
+    let activity = client.activity();
+    assert!(activity.follower_reads >= 300, "{activity:?}");
+    // Those that node 2 leads are no follower's.
+    assert!(follower_reads(&welcome) > 100, "{}", follower_reads(&welcome));
+
+    // Where the follower is gone, the leader answers.
+    signal("KILL", welcome.nodes[2].1);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        client.set("key-1", "after").session(&session).await.unwrap();
+        let read = client.get("key-1").session(&session).from_follower().await.unwrap();
+        assert_eq!(read.unwrap().text(), Some("after"));
+    }
 }
