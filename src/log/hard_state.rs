@@ -16,7 +16,8 @@
 //! 40  vote        u64      whom this replica voted for in it; 0 for nobody
 //! 48  commit      u64      how far the log was known to be committed
 //! 56  clean       u8       1: the replica was stopped cleanly, and has not been started since
-//! 57              7 bytes  zero
+//! 57  begun       u8       1: the replica has had all that it might have promised, or the shard was new
+//! 58              6 bytes  zero
 //! 64  directory   16 bytes names the data directory
 //! 80  configured  u64      the entry of the log that brought voters and learners
 //! 88  heir        u64      the voter that an operator wants to lead; 0 for none
@@ -65,6 +66,9 @@ pub struct HardState {
     /// Whether the replica was stopped cleanly and has not been started since: then it has all that it had told
     /// others. A start says that it has been before the replica says anything else.
     pub is_clean: bool,
+    /// Whether the replica has ever had all that it might have promised to anybody: until then it can't tell a new shard
+    /// from a lost disk.
+    pub has_begun: bool,
     /// Who takes part.
     pub configuration: Configuration,
 }
@@ -85,14 +89,9 @@ impl HardState {
             vote: None,
             commit: LogIndex(0),
             is_clean: false,
+            has_begun: false,
             configuration: Configuration::first(voters),
         }
-    }
-
-    /// Whether the replica belongs to nobody, and has never voted nor followed.
-    pub fn is_blank(&self) -> bool {
-        self.configuration == Configuration::default()
-            && (self.term, self.commit) == (Term(0), LogIndex(0))
     }
 
     /// One copy.
@@ -113,7 +112,7 @@ impl HardState {
         for (bytes, word) in page[16..56].chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
-        page[56] = u8::from(self.is_clean);
+        (page[56], page[57]) = (u8::from(self.is_clean), u8::from(self.has_begun));
         page[64..80].copy_from_slice(&self.directory);
         page[80..88].copy_from_slice(&index.0.to_le_bytes());
         page[88..96].copy_from_slice(&heir.map_or(0, |heir| heir.0).to_le_bytes());
@@ -160,6 +159,7 @@ impl HardState {
             vote: Some(NodeId(word(3))).filter(|node| node.0 > 0),
             commit: LogIndex(word(4)),
             is_clean: page[56] == 1,
+            has_begun: page[57] == 1,
             configuration: Configuration {
                 version: (Term(u64_at(page, 96)), LogIndex(u64_at(page, 80))),
                 voters: nodes[..voters].to_vec(),

@@ -41,7 +41,7 @@ pub use record::{
     BLOCK_BYTES, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_HEADER_BYTES, Record, RecordFault,
     RecordHeader, RecordKind, RecordSeed, RecordSum, record_bytes,
 };
-pub use repair::{Fill, Repair, Unbuildable, rebuild_manifest};
+pub use repair::{Fill, Repair, Unbuildable, give_up_replica, rebuild_manifest};
 pub use scan::{Next, Salvage, Scan, Stop};
 pub use segment::{
     DirectoryId, HeaderFault, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SegmentKind,

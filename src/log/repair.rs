@@ -9,6 +9,7 @@ use std::io;
 
 use super::buffer::ALIGN_BYTES;
 use super::directory::{Directory, save_manifest};
+use super::hard_state::{HARD_STATE_NAME, HardState};
 use super::manifest::{MANIFEST_COPY_BYTES, MANIFEST_NAME, Manifest};
 use super::record::{BLOCK_BYTES, RECORD_ALIGN, RecordHeader, RecordKind, RecordSeed};
 use super::scan::{Next, Scan};
@@ -109,6 +110,42 @@ impl Repair {
         }
         Ok(kept)
     }
+}
+
+/// Gives up the log of a replica, which its leader then sends again. Its vote stays, and it votes no more before it has
+/// been sent all; one that can't be read is given up too, as with a lost disk. `fresh` is the manifest of an empty
+/// shard. Answers the names of the files that hold what was given up.
+///
+/// # Errors
+/// The first error of the system's. It is then what it was, or still to be given up.
+pub fn give_up_replica(
+    directory: &mut impl Directory,
+    fresh: &Manifest,
+) -> io::Result<Vec<String>> {
+    let mut kept = Vec::new();
+    match HardState::read(directory) {
+        Ok(Some(mut state)) => {
+            (state.is_clean, state.commit) = (false, LogIndex(0));
+            state.generation += 1;
+            state.save(directory)?;
+        }
+        Ok(None) => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let name = free_name(directory, &format!("{HARD_STATE_NAME}.damaged"))?;
+            directory.rename(HARD_STATE_NAME, &name)?;
+            kept.push(name);
+        }
+        Err(error) => return Err(error),
+    }
+    let all = directory.list()?;
+    for file in all.iter().filter_map(|name| SegmentFile::parse(name)) {
+        let name = free_name(directory, &cut_name(file, ByteOffset(0)))?;
+        directory.rename(&file.name(), &name)?;
+        kept.push(name);
+    }
+    directory.sync_directory()?;
+    write_both_copies(directory, fresh)?;
+    Ok(kept)
 }
 
 fn cut_name(file: SegmentFile, at: ByteOffset) -> String {

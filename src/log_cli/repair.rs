@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Failure;
-use super::survey::{FileSeen, ManifestState, Part, Survey};
+use super::survey::{FileSeen, HardStateSeen, ManifestState, Part, Survey};
 use super::text::count;
 use super::verify::begins;
 use crate::cache::NO_CHANGES;
 use crate::log::{
     BLOCK_BYTES, Fill, Manifest, OpenError, Repair, SegmentFile, SegmentHeader, SegmentKind,
+    give_up_replica,
 };
 use crate::runtime::Folder;
 use crate::server::data_dir::{DataDir, LostLayout};
@@ -22,6 +23,8 @@ enum Plan {
     Nothing,
     /// This, which the sentence tells.
     Do(Box<Repair>, String),
+    /// Give the log up, so that other replicas send it again, which the sentence tells.
+    GiveUp(String),
     /// Nothing can be done, which the sentence explains.
     Impossible(String),
 }
@@ -54,7 +57,14 @@ pub(super) fn run(
     for shard in shards {
         let mut survey = Survey::of(data, *shard)?;
         loop {
-            match plan(&survey, data) {
+            match plan(&survey, data).for_replica(&survey) {
+                Plan::GiveUp(what) => {
+                    planned += 1;
+                    writeln!(out, "shard {}: {what}", shard.0)?;
+                    if do_it {
+                        give_up(data, &survey, out)?;
+                    }
+                }
                 Plan::Nothing => writeln!(out, "shard {}: nothing to repair", shard.0)?,
                 Plan::Impossible(why) => {
                     impossible += 1;
@@ -85,6 +95,38 @@ pub(super) fn run(
     if planned > 0 && !do_it {
         return Err(nothing_changed());
     }
+    Ok(())
+}
+
+impl Plan {
+    /// What is to be done if the shard is a replica. Entries that others have counted on must not be cut, nor others put
+    /// in their place: the leader has them all.
+    fn for_replica(self, survey: &Survey) -> Self {
+        if !survey.is_replica() {
+            return self;
+        }
+        let damage = match (&self, &survey.hard_state) {
+            (_, HardStateSeen::Damaged(why)) => format!("{why}. What it has voted for is lost"),
+            // Of the manifest alone, or nothing.
+            _ if survey.fault.is_none() && survey.manifest.manifest().is_some() => return self,
+            _ => survey.fault.as_ref().map_or("the log is lost".to_owned(), ToString::to_string),
+        };
+        Self::GiveUp(format!(
+            "{damage}. Its leader has all that it had: give up what is here, so that it is sent all of it again when \
+             the node is started. It votes only when it has that. What is given up is kept beside."
+        ))
+    }
+}
+
+/// Gives up a replica's log.
+fn give_up(data: &DataDir, survey: &Survey, out: &mut impl Write) -> Result<(), Failure> {
+    let layout = data.layout();
+    let mut folder = Folder::open(data.path(), survey.shard)?;
+    let fresh = Manifest::new(survey.shard, layout.shards, layout.id);
+    for name in give_up_replica(&mut folder, &fresh)? {
+        writeln!(out, "  kept: {}", survey.folder.join(name).display())?;
+    }
+    writeln!(out, "  given up: the shard is empty until its leader has sent it again")?;
     Ok(())
 }
 

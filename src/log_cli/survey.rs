@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::cache::{Changes, SavedEntries, SavedWhat};
 use crate::log::{
-    Configuration, Cut, Directory as _, Item, MANIFEST_NAME, Manifest, OpenError, Place, RecordSeed, Recovery,
+    Configuration, Cut, Directory as _, HardState, Item, MANIFEST_NAME, Manifest, OpenError, Place, RecordSeed, Recovery,
     Salvage, SegmentFile, SegmentHeader, SegmentKind, SnapshotEnd, Unbuildable, rebuild_manifest,
 };
 use crate::runtime::{Content, Folder, shard_folder};
@@ -100,6 +100,27 @@ pub(super) struct FileSeen {
     pub(super) behind: Salvaged,
 }
 
+/// What was found of a replica's hard state.
+#[derive(Debug)]
+pub(super) enum HardStateSeen {
+    /// The shard is not replicated.
+    None,
+    /// It is whole.
+    Whole(Box<HardState>),
+    /// It can't be read.
+    Damaged(String),
+}
+
+impl HardStateSeen {
+    fn of(folder: &mut Folder) -> Self {
+        match HardState::read(folder) {
+            Ok(None) => Self::None,
+            Ok(Some(state)) => Self::Whole(Box::new(state)),
+            Err(error) => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
 /// What was found in a shard's folder.
 #[derive(Debug)]
 pub(super) struct Survey {
@@ -107,6 +128,7 @@ pub(super) struct Survey {
     pub(super) seed: RecordSeed,
     pub(super) folder: PathBuf,
     pub(super) manifest: ManifestState,
+    pub(super) hard_state: HardStateSeen,
     /// In the order in which they are read, then those that are not.
     pub(super) files: Vec<FileSeen>,
     /// What keeps a server from starting with this shard.
@@ -147,6 +169,7 @@ impl Survey {
             seed: RecordSeed::of(&layout.id),
             folder: path,
             manifest,
+            hard_state: HardStateSeen::of(&mut folder),
             files: Vec::new(),
             fault: None,
             fault_in: None,
@@ -167,7 +190,14 @@ impl Survey {
 
     /// Whether a server would start with this shard, and nothing of it is damaged.
     pub(super) fn is_well(&self) -> bool {
-        self.fault.is_none() && matches!(self.manifest, ManifestState::Whole(_))
+        self.fault.is_none()
+            && matches!(self.manifest, ManifestState::Whole(_))
+            && !matches!(self.hard_state, HardStateSeen::Damaged(_))
+    }
+
+    /// Whether the shard is a replica, of which others have as much or more.
+    pub(super) fn is_replica(&self) -> bool {
+        !matches!(self.hard_state, HardStateSeen::None)
     }
 
     /// What a cut before the damage would lose, as far as it can still be read.

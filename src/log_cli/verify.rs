@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use super::Failure;
-use super::survey::{FileSeen, ManifestState, Part, Survey};
+use super::survey::{FileSeen, HardStateSeen, ManifestState, Part, Survey};
 use super::text::{count, grouped};
-use crate::log::{Manifest, OpenError, SegmentKind};
+use crate::log::{HARD_STATE_NAME, Manifest, OpenError, SegmentKind};
 use crate::server::data_dir::DataDir;
 use crate::types::{LogIndex, ShardId};
 
@@ -44,6 +44,9 @@ fn show(survey: &Survey, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "\nshard {} in {}", survey.shard.0, survey.folder.display())?;
     let mut line = |name: &str, text: String| writeln!(out, "  {name:<NAME_COLUMNS$}  {text}");
     line("manifest", manifest_text(&survey.manifest))?;
+    if let Some(text) = hard_state_text(&survey.hard_state) {
+        line(HARD_STATE_NAME, text)?;
+    }
     for seen in &survey.files {
         line(&seen.file.name(), file_text(seen, survey))?;
     }
@@ -69,6 +72,23 @@ fn manifest_text(state: &ManifestState) -> String {
         }
         ManifestState::Lost(reason) => format!("DAMAGED or missing, both copies: {reason}"),
         ManifestState::Nothing => "missing, and so is everything else".to_owned(),
+    }
+}
+
+fn hard_state_text(seen: &HardStateSeen) -> Option<String> {
+    match seen {
+        HardStateSeen::None => None,
+        HardStateSeen::Damaged(why) => Some(format!("DAMAGED: {why}")),
+        HardStateSeen::Whole(state) => {
+            let vote = state.vote.map_or("nobody".to_owned(), |node| format!("node {}", node.0));
+            let voters = &state.configuration.voters;
+            let voters: Vec<String> = voters.iter().map(|node| node.0.to_string()).collect();
+            let voters = if voters.is_empty() { "none".to_owned() } else { voters.join(", ") };
+            Some(format!(
+                "node {}, term {}, voted for {vote}, committed up to record {}; voters: {voters}",
+                state.node.0, state.term.0, state.commit.0
+            ))
+        }
     }
 }
 
@@ -172,6 +192,9 @@ fn verdict(survey: &Survey) -> String {
         grouped(bytes)
     );
     let manifest_is_whole = matches!(survey.manifest, ManifestState::Whole(_));
+    if let (None, HardStateSeen::Damaged(why)) = (&survey.fault, &survey.hard_state) {
+        return format!("DAMAGED: {why}. {content}.");
+    }
     match (&survey.fault, &survey.manifest) {
         (Some(fault), _) => format!("DAMAGED: {fault}. Readable before that: {content}."),
         (None, ManifestState::Nothing) => format!("DAMAGED: {}.", OpenError::Gone),

@@ -21,8 +21,9 @@ const SNAPSHOT_TAKEN: u8 = 7;
 const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
 const CONFIGURATION: u8 = 10;
-const FRESH_ASK: u8 = 11;
-const FRESH_ANSWER: u8 = 12;
+const BEGUN: u8 = 11;
+const FRESH_ASK: u8 = 12;
+const FRESH_ANSWER: u8 = 13;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -62,6 +63,7 @@ impl ShardMessage {
                 put(out, [SNAPSHOT_TAKEN, 0]);
                 put_numbers(out, &[*number, *pieces]);
             }
+            Body::Begun => put(out, [BEGUN, 0]),
             Body::Configuration(configuration) => {
                 put(out, [CONFIGURATION, 0]);
                 encode_configuration(configuration, out);
@@ -101,6 +103,7 @@ impl ShardMessage {
             CATCH_UP => Body::CatchUp { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) },
             SNAPSHOT_WANTED => Body::SnapshotWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
+            BEGUN => Body::Begun,
             CONFIGURATION => Body::Configuration(decode_configuration(&mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
             FRESH_ASK => Body::FreshAsk { term: Term(fields.u64()?), number: fields.u64()? },

@@ -21,6 +21,17 @@ use super::{Body, Replica};
 use crate::plant::{Fault, is_planted};
 use crate::types::{LogIndex, NodeId, Term};
 
+/// What another replica says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// It is in doubt.
+    Doubtful,
+    /// It is, and has found nothing.
+    First,
+    /// It is in doubt no more: all had found nothing.
+    Begun,
+}
+
 /// Whether a replica may vote.
 #[derive(Debug)]
 pub(super) struct Doubt {
@@ -28,7 +39,7 @@ pub(super) struct Doubt {
     /// The term of the leader that may count on what has been lost, until it has been told; only that one's term:
     /// who leads a later one counts nothing that this replica told before.
     untold: Option<Term>,
-    /// Whether nothing at all was found.
+    /// Whether what was found may be all that there is left of a lost disk.
     is_first: bool,
     /// Ticks to sit out.
     deaf_ticks: u64,
@@ -36,8 +47,8 @@ pub(super) struct Doubt {
     ticks: u64,
     /// How long others' doubts are believed.
     believed_ticks: u64,
-    /// When others said last that they are in doubt, and whether they had found nothing.
-    others: BTreeMap<NodeId, (u64, bool)>,
+    /// What others said last of their doubts, and when.
+    others: BTreeMap<NodeId, (u64, Other)>,
     /// What the leader of a term had when it was told of the doubt.
     goal: Option<(Term, LogIndex)>,
 }
@@ -71,11 +82,6 @@ impl Doubt {
         (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
     }
 
-    /// The shard is not new: this replica joins it, and finds nothing because it had no part.
-    pub(super) fn join(&mut self) {
-        self.is_first = false;
-    }
-
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
@@ -93,7 +99,8 @@ impl Doubt {
     /// Whether another is in doubt, as far as it has said so lately.
     pub(super) fn is_doubted(&self, node: NodeId) -> bool {
         let since = self.ticks.saturating_sub(self.believed_ticks);
-        self.others.get(&node).is_some_and(|(heard, _)| *heard >= since)
+        let heard = self.others.get(&node).filter(|(_, other)| *other != Other::Begun);
+        heard.is_some_and(|(heard, _)| *heard >= since)
     }
 
     /// Whether so many of the voters, of which `me` is one, are in doubt that those who are not are no quorum: then there
@@ -104,8 +111,13 @@ impl Doubt {
         let needed = if self.is_first { voters.len() } else { voters.len().div_ceil(2) };
         let counts = |node: &&NodeId| {
             **node == me
-                || self.others.get(*node).is_some_and(|(heard, is_first)| {
-                    *heard >= since && (*is_first || !self.is_first)
+                || self.others.get(*node).is_some_and(|(heard, other)| {
+                    *heard >= since
+                        && match other {
+                            Other::Doubtful => !self.is_first,
+                            Other::First => true,
+                            Other::Begun => self.is_first,
+                        }
                 })
         };
         let is_voter = voters.contains(&me);
@@ -122,15 +134,13 @@ impl Replica {
     /// Tells all others of the doubt, as long as there is one.
     pub(super) fn tell_doubt(&mut self) {
         if self.doubt.is_void(&self.hard_state.configuration.voters, self.options.node) {
-            self.doubt.is_doubtful = false;
-            // Who took part in the beginning has found something if it is started anew before it has voted.
-            if self.doubt.is_first {
-                self.save_commit();
-            }
+            self.end_doubt();
         }
         let term = self.term();
-        // In a new shard all must hear it of all.
-        if !self.has_doubt() && term != Term(0) {
+        if !self.has_doubt() {
+            // In a new shard all must hear it of all.
+            let hearers = if term == Term(0) { self.others().collect() } else { Vec::new() };
+            self.outbox.extend(hearers.into_iter().map(|node| (node, Body::Begun)));
             return;
         }
         // The log may hold entries that had given way to the leader's: only what it has sent since is known to be the same.
@@ -151,7 +161,8 @@ impl Replica {
     /// Another replica has been started anew: it has no more than this, whatever it had said before.
     pub(super) fn note_restarted(&mut self, from: NodeId, term: Term, last: LogIndex) {
         let is_first = (term, last) == (Term(0), LogIndex(0));
-        self.doubt.others.insert(from, (self.doubt.ticks, is_first));
+        let other = if is_first { Other::First } else { Other::Doubtful };
+        self.doubt.others.insert(from, (self.doubt.ticks, other));
         if !self.is_leader() || term > self.term() {
             return;
         }
@@ -164,6 +175,21 @@ impl Replica {
             let matched = std::mem::replace(&mut progress.matched, last.0);
             progress.become_probe();
             progress.next_idx = matched + 1;
+        }
+    }
+
+    /// Another replica found nothing, as did all, and is in doubt no more.
+    pub(super) fn note_begun(&mut self, from: NodeId) {
+        self.doubt.others.insert(from, (self.doubt.ticks, Other::Begun));
+    }
+
+    /// There is nothing left that might have been promised, and is not here. It is as well to know that at the next
+    /// start.
+    fn end_doubt(&mut self) {
+        self.doubt.is_doubtful = false;
+        if !std::mem::replace(&mut self.hard_state.has_begun, true) {
+            self.doubt.is_first = false;
+            self.save_hard_state();
         }
     }
 
@@ -189,7 +215,7 @@ impl Replica {
             && term == self.term()
             && self.agreed.1 >= index
         {
-            self.doubt.is_doubtful = false;
+            self.end_doubt();
             let raft = &mut self.raw.raft;
             if raft.vote == raft::INVALID_ID {
                 raft.vote = raft.leader_id;

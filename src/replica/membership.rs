@@ -188,13 +188,15 @@ impl Replica {
     /// Has a learner vote that keeps up.
     fn next_promoted(&self) -> Option<Configuration> {
         let last = self.last().0;
+        // It knows that it learns, at least.
+        let needed = (last.saturating_sub(super::SLACK)).max(self.configuration().version.1.0);
         let keeps_up = |node: &&NodeId| {
             let progress = self.raw.raft.prs().get(node.0);
             let is_awaited = self.outgoing.as_ref().is_some_and(|it| it.to() == **node);
             progress.is_some_and(|it| {
                 it.recent_active
                     && it.state != ProgressState::Snapshot
-                    && it.matched + super::SLACK >= last
+                    && it.matched >= needed
             }) && !is_awaited
                 && !self.doubt.is_doubted(**node)
         };
@@ -235,9 +237,6 @@ impl Replica {
 
     /// This configuration holds from now on.
     pub(super) fn adopt(&mut self, new: Configuration) {
-        if new.version > Version::default() {
-            self.doubt.join();
-        }
         self.synced.retain(|node, _| new.has(*node));
         self.hard_state.configuration = new;
         let state = conf_state(&self.hard_state.configuration);

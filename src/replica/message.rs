@@ -23,6 +23,7 @@ impl ShardMessage {
             Body::Synced { .. }
             | Body::WantSync { .. }
             | Body::Restarted { .. }
+            | Body::Begun
             | Body::CatchUp { .. }
             | Body::SnapshotWanted { .. }
             | Body::Snapshot(_)
@@ -61,7 +62,9 @@ pub enum Body {
         /// Its last entry.
         last: LogIndex,
     },
-    /// The answer to that: the leader of this term had entries up to this one when it heard of it.
+    /// The sender found nothing when it was started, and so did all others: the shard is new.
+    Begun,
+    /// The answer to `Restarted`: the leader of this term had entries up to this one when it heard of it.
     CatchUp {
         /// The term.
         term: Term,

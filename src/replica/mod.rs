@@ -183,7 +183,7 @@ impl Replica {
         let tick_us = (options.heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT).max(1);
         let election_ticks = (options.election_timeout_ms * 1000).div_ceil(tick_us).max(4);
         let raw = raw_node(&options, election_ticks, applied.0, tail)?;
-        let is_first = hard_state.generation == 0 || hard_state.is_blank();
+        let is_first = !(hard_state.has_begun || hard_state.is_clean);
         let is_doubtful = is_doubtful || !hard_state.is_clean;
         hard_state.is_clean = false;
         hard_state.generation += 1;
@@ -717,6 +717,7 @@ impl Replica {
                 return Some(index).filter(|_| is_leader && term == self.term());
             }
             Body::Restarted { term, last } => self.note_restarted(from, term, last),
+            Body::Begun => self.note_begun(from),
             Body::CatchUp { term, index } => self.note_goal(from, term, index),
             Body::SnapshotWanted { term } => self.begin_transfer(from, term),
             Body::FreshAsk { term, number } => self.note_fresh_ask(from, term, number, now),

@@ -17,6 +17,7 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         | Body::WantSync { term, index }
         | Body::Restarted { term, last: index }
         | Body::CatchUp { term, index } => are_numbers(&[term.0, index.0]),
+        Body::Begun => true,
         Body::SnapshotWanted { term } => are_numbers(&[term.0]),
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),

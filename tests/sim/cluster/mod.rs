@@ -659,6 +659,7 @@ fn in_short(body: &Body) -> String {
         | Body::CatchUp { .. }
         | Body::SnapshotWanted { .. }
         | Body::SnapshotTaken { .. }
+        | Body::Begun
         | Body::Configuration(_)
         | Body::FreshAsk { .. }
         | Body::FreshAnswer { .. } => format!("{body:?}"),
