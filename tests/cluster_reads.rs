@@ -82,6 +82,7 @@ fn a_follower_answers_reads_of_who_has_said_readonly() {
     leader.ok(&format!("SET {key} value"));
     leader.ok(&format!("SET {{{key}}}other 17"));
     let mut client = scene.node(scene.follower_of(0));
+    client.ok("READWRITE");
     assert_eq!(client.words(&format!("GET {key}")).error(), moved);
     client.ok("READONLY");
     wait_for_reply(&mut client, &format!("GET {key}"), &Value::bulk("value"));

@@ -169,6 +169,11 @@ impl ReplicaStats {
 
     // --- reads on followers ----------------------------------------------------------------------
 
+    /// Whether this node has a replica of the shard from which, once it is fresh enough, may be read.
+    pub fn is_readable(&self) -> bool {
+        self.readable.load(Ordering::SeqCst) > 0
+    }
+
     /// Whether a follower's keyspace may be read from at `now`, as far as is known without holding the shard.
     pub fn is_fresh(&self, freshness: &Freshness, now: MonoUs) -> bool {
         freshness.is_met(MonoUs(self.fresh_as_of_us.load(Ordering::SeqCst)), now)

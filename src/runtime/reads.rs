@@ -83,8 +83,12 @@ impl Core<'_> {
             connection.follows = true;
             return Some(Call { follower: Some(freshness), ..*call });
         }
-        let has_leaders = followed.iter().all(|shard| self.node.replica(*shard).leader().is_some());
-        if !has_leaders || wait.deadline.is_some_and(|deadline| now >= deadline) {
+        // Who lacks what it needs, or takes no part, may do so for long.
+        let can_wait = followed.iter().all(|shard| {
+            let replica = self.node.replica(*shard);
+            replica.is_readable() && replica.leader().is_some()
+        });
+        if !can_wait || wait.deadline.is_some_and(|deadline| now >= deadline) {
             connection.read_wait = None;
             self.engine.metrics.follower_reads_redirected.increment();
             return Some(*call);
