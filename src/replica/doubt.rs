@@ -62,7 +62,8 @@ impl Doubt {
         let is_doubtful = (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt);
         Self {
             is_doubtful,
-            untold: is_doubtful.then_some(term),
+            // Nobody leads before the first term.
+            untold: Some(term).filter(|term| is_doubtful && *term > Term(0)),
             is_first,
             deaf_ticks: if is_first { 0 } else { election_ticks + 1 },
             ticks: 0,

@@ -296,7 +296,7 @@ impl Shard {
     }
 
     fn step_snapshot(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let seen = self.seen_by_keyspace();
+        let (seen, may_begin) = (self.seen_by_keyspace(), self.may_begin_snapshot());
         let Some(log) = &mut self.log else { return };
         if seen.is_none() && log.stream.snapshot().is_some() {
             // The keyspace has seen what never happened.
@@ -304,6 +304,7 @@ impl Shard {
         }
         // The snapshot's first record is the next: all changes before are in the keyspace and in records.
         if log.wants_snapshot
+            && may_begin
             && self.keyspace.changes_len() == 0
             && seen.is_some_and(|seen| log.stream.start_snapshot(seen, effects))
         {

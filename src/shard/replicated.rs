@@ -460,12 +460,15 @@ impl Shard {
         it.replica.send_part(bytes, entries, seen);
     }
 
+    /// Whether the log may forget what is before a snapshot that begins now: who takes part stands there too.
+    pub(super) fn may_begin_snapshot(&self) -> bool {
+        self.replicated.as_ref().is_none_or(|it| it.replica.is_configuration_saved())
+    }
+
     /// What a snapshot on disk begins with: how much the keyspace has seen. Nothing while that can't be told.
     pub(super) fn seen_by_keyspace(&self) -> Option<(LogIndex, Term)> {
         match &self.replicated {
             None => self.log.as_ref().map(|log| (log.stream.last_index(), Term(0))),
-            // The log before is given up when the snapshot is complete, and with it the entries that told who takes part.
-            Some(it) if !it.replica.is_configuration_saved() => None,
             Some(it) => it.replica.seen_by_keyspace(),
         }
     }

@@ -92,7 +92,7 @@ impl Cluster {
             let seen = replica.and_then(|it| it.seen_by_keyspace());
             let log = process.shard.log_state();
             format!(
-                "{}: {:?} of {} under {:?}, {:?} {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, bad {}, stops {}, {:?} {:?}",
+                "{}: {:?} of {} under {:?}, {:?} {:?}, {} {} {}, doubt {doubt}, seen {seen:?}, conf saved {:?}, bad {}, stops {}, {:?} {:?}",
                 node.id.0,
                 state.role,
                 state.term.0,
@@ -102,6 +102,7 @@ impl Cluster {
                 state.last.0,
                 state.committed.0,
                 state.applied.0,
+                replica.map(|it| it.is_configuration_saved()),
                 node.is_bad,
                 process.is_stopping,
                 log.map(|log| (log.durable, log.refusal, log.snapshot)),

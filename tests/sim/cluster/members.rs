@@ -6,6 +6,8 @@ use crate::types::NodeId;
 
 /// Voters that are left at least: one of them may be lost.
 const VOTERS_MIN: usize = 3;
+/// After which a request has been carried out, or never will be.
+const PATIENCE_US: u64 = 2_500_000;
 
 impl Cluster {
     pub(super) fn are_members_changing(&self) -> bool {
@@ -24,13 +26,21 @@ impl Cluster {
         let leads = self.dice.one_in(3);
         let Some((leader, state)) = self.leader() else { return };
         let is_voter = state.voters.contains(&node);
-        let is_removable = state.voters.len() > VOTERS_MIN || state.learners.contains(&node);
+        // Another may be on its way out.
+        let is_pending = self.removing.is_some_and(|(node, until)| {
+            self.time < until && state.voters.contains(&node)
+        });
+        let is_spare = state.voters.len() > VOTERS_MIN && !is_pending;
+        let is_removable = is_spare || state.learners.contains(&node);
         let request = match is_voter || state.learners.contains(&node) {
             false => ReplicaRequest::Add(node),
             true if is_voter && leads => ReplicaRequest::Lead(node),
             true if is_removable => ReplicaRequest::Remove(node),
             true => return,
         };
+        if matches!(request, ReplicaRequest::Remove(_)) {
+            self.removing = Some((node, self.time + PATIENCE_US));
+        }
         self.note(format_args!("{leader} is asked for {request:?}"));
         if let Some(process) = &mut self.nodes[leader].process {
             process.shard.request_of_replica(request);

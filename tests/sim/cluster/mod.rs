@@ -124,6 +124,8 @@ struct Cluster {
     network: Network,
     clients: Clients,
     facts: Facts,
+    /// The voter that was last to be removed, and until when it may be yet.
+    removing: Option<(NodeId, u64)>,
     /// Until when clients think of something and things go wrong.
     busy_until: u64,
     /// How long clients think, more or less.
@@ -161,6 +163,7 @@ impl Cluster {
             network: Network::new(nodes),
             clients: Clients::new(2 + dice.below(3)),
             facts: Facts::default(),
+            removing: None,
             busy_until: busy_us,
             haste_us: [3_000, 30_000][dice.below(2)],
             trace: seed,
