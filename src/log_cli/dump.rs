@@ -145,7 +145,9 @@ impl<W: Write> Dump<'_, W> {
     /// Who takes part in a replicated shard from here on.
     fn configuration(&mut self, place: &Place, payload: &[u8]) -> io::Result<()> {
         let index = place.header.index;
-        let Some(new) = Configuration::decode((place.header.term, index), payload).filter(|_| self.wants(None)) else {
+        let Some(new) =
+            Configuration::decode((place.header.term, index), payload).filter(|_| self.wants(None))
+        else {
             return Ok(());
         };
         let line = Line { index: Some(index.0), at: UnixMs(0), sequence: 0, db: DbIndex(0) };

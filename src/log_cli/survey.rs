@@ -9,8 +9,9 @@ use std::path::PathBuf;
 
 use crate::cache::{Changes, SavedEntries, SavedWhat};
 use crate::log::{
-    Configuration, Cut, Directory as _, HardState, Item, MANIFEST_NAME, Manifest, OpenError, Place, RecordSeed, Recovery,
-    Salvage, SegmentFile, SegmentHeader, SegmentKind, SnapshotEnd, Unbuildable, rebuild_manifest,
+    Configuration, Cut, Directory as _, HardState, Item, MANIFEST_NAME, Manifest, OpenError, Place,
+    RecordSeed, Recovery, Salvage, SegmentFile, SegmentHeader, SegmentKind, SnapshotEnd,
+    Unbuildable, rebuild_manifest,
 };
 use crate::runtime::{Content, Folder, shard_folder};
 use crate::server::data_dir::{DataDir, Layout};

@@ -5,8 +5,8 @@
 //! is there counts at the next start, and leads here again.
 
 use super::tail::Tail;
-use crate::plant::{Fault, is_planted};
 use super::{LogIndex, LogOrder, Replica, Term, conf_state, raft_hard_state, raw_node};
+use crate::plant::{Fault, is_planted};
 
 impl Replica {
     /// Begins anew.

@@ -194,9 +194,7 @@ impl Replica {
             let progress = self.raw.raft.prs().get(node.0);
             let is_awaited = self.outgoing.as_ref().is_some_and(|it| it.to() == **node);
             progress.is_some_and(|it| {
-                it.recent_active
-                    && it.state != ProgressState::Snapshot
-                    && it.matched >= needed
+                it.recent_active && it.state != ProgressState::Snapshot && it.matched >= needed
             }) && !is_awaited
                 && !self.doubt.is_doubted(**node)
         };

@@ -170,8 +170,11 @@ impl Replica {
         restored: Restored,
     ) -> Result<Self, String> {
         let Restored { mut hard_state, applied, entries, is_doubtful } = restored;
-        let mut tail =
-            Tail::new(applied, raft_hard_state(&hard_state, applied.0), conf_state(&hard_state.configuration));
+        let mut tail = Tail::new(
+            applied,
+            raft_hard_state(&hard_state, applied.0),
+            conf_state(&hard_state.configuration),
+        );
         for (start, entry) in entries {
             tail.push(raft_entry(start.index, entry));
         }

@@ -75,7 +75,8 @@ impl Tail {
     pub(super) fn last_configuration_nodes(&self) -> Vec<NodeId> {
         let brings = |entry: &&Entry| entry.entry_type == EntryType::EntryConfChange;
         let last = self.entries.iter().rev().find(brings);
-        let last = last.and_then(|it| Configuration::decode((Term(it.term), LogIndex(it.index)), &it.context));
+        let last = last
+            .and_then(|it| Configuration::decode((Term(it.term), LogIndex(it.index)), &it.context));
         last.map(|it| it.nodes().collect()).unwrap_or_default()
     }
 

@@ -96,6 +96,11 @@ impl Nodes {
         self.servers[id - 1].insert(self.launches[id - 1].start())
     }
 
+    /// What one that does not start says.
+    pub(crate) fn fail_to_start(&self, id: usize) -> String {
+        self.launches[id - 1].fail_to_start()
+    }
+
     /// Starts all, one after another.
     pub(crate) fn start_all(&mut self) {
         for id in 1..=self.launches.len() {

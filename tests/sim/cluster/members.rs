@@ -27,9 +27,9 @@ impl Cluster {
         let Some((leader, state)) = self.leader() else { return };
         let is_voter = state.voters.contains(&node);
         // Another may be on its way out.
-        let is_pending = self.removing.is_some_and(|(node, until)| {
-            self.time < until && state.voters.contains(&node)
-        });
+        let is_pending = self
+            .removing
+            .is_some_and(|(node, until)| self.time < until && state.voters.contains(&node));
         let is_spare = state.voters.len() > VOTERS_MIN && !is_pending;
         let is_removable = is_spare || state.learners.contains(&node);
         let request = match is_voter || state.learners.contains(&node) {
@@ -68,8 +68,7 @@ impl Cluster {
 
     /// Whether so many nodes vote, and none learns.
     pub(super) fn is_settled(&self, members: usize) -> bool {
-        self.leader().is_some_and(|(_, state)| {
-            state.voters.len() == members && state.learners.is_empty()
-        })
+        self.leader()
+            .is_some_and(|(_, state)| state.voters.len() == members && state.learners.is_empty())
     }
 }
