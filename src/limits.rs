@@ -192,6 +192,16 @@ const _: () = assert!(LOG_BUFFER_BYTES < LOG_WAITING_BYTES_MAX);
 pub const TOKEN_WAIT_MS: u64 = 1000;
 /// Most nodes of a cluster, those on their way in or out included.
 pub const NODES_MAX: usize = 128;
+/// Most nodes that are known of, those that were removed included: their numbers are not used again.
+pub const NODE_ENTRIES_MAX: usize = 8 * NODES_MAX;
+/// Longest name or address of a host, in bytes.
+pub const HOST_BYTES_MAX: usize = 255;
+/// Nodes that are dialed at once without being known.
+pub const MEETINGS_MAX: usize = NODES_MAX;
+/// Time for which a node is dialed that is not known, as long as it does not answer.
+pub const MEETING_MS: u64 = 15_000;
+/// Words to leaders that wait to be sent.
+pub const WISHES_MAX: usize = 4096;
 /// Indexes, terms and other counts that replicas tell each other are less.
 pub const REPLICA_NUMBERS_END: u64 = 1 << 63;
 /// Longest context of a message or an entry of Raft's, in bytes.
@@ -224,6 +234,8 @@ pub const LINK_RETRY_MS_MIN: u64 = 50;
 /// Most.
 pub const LINK_RETRY_MS_MAX: u64 = 1000;
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
+const _: () = assert!(NODE_ENTRIES_MAX * (22 + HOST_BYTES_MAX) < LINK_FRAME_BYTES_MAX);
+const _: () = assert!(NODE_ENTRIES_MAX <= u16::MAX as usize);
 const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
 const _: () = assert!(REPLICA_BATCH_BYTES_MAX < LINK_FRAME_BYTES_MAX as u64);

@@ -8,6 +8,7 @@ use harness::slots::{keys_over_shards, slot};
 use harness::topology::{connect, walk};
 use harness::trial::{Trial, Welcome, signal};
 use harness::value::Value;
+use harness::wait_until;
 
 const SHARDS: u16 = 6;
 
@@ -43,6 +44,9 @@ struct Scene {
 impl Scene {
     fn new(welcome: &Welcome) -> Self {
         let mut client = connect(welcome.nodes[0].0);
+        // Where a node starts slowly others lead first, and hand over to those who should.
+        let settled: Vec<u64> = (0..u64::from(SHARDS)).map(|shard| shard % 3 + 1).collect();
+        wait_until("every node leads what it should", || leaders(&mut client) == settled);
         let leaders = leaders(&mut client);
         let (first, _) = welcome.nodes[index(leaders[0])];
         let core_ports = welcome.nodes.iter().map(|(port, _)| port + 10_000).collect();

@@ -7,46 +7,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use harness::cluster_client::Client;
 use harness::server::skip_on_other_server;
 use harness::trial::{Trial, Welcome, is_there, signal};
 use harness::wait_until;
-use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
 use tokio::runtime::Runtime;
 
 /// How long writes may fail after a node has been killed: an election takes less than a second, a debug build on a
 /// busy machine some more.
 const FAILOVER: Duration = Duration::from_secs(20);
-
-/// The `redis` crate's cluster client, the asynchronous one: the other does not look for a new leader when the old one
-/// is gone, whatever cluster it is.
-struct Client {
-    runtime: Runtime,
-    connection: ClusterConnection,
-}
-
-impl Client {
-    /// A client that knows one port.
-    fn new(port: u16) -> Self {
-        let runtime = Runtime::new().expect("threads");
-        let client = ClusterClient::builder([format!("redis://127.0.0.1:{port}")])
-            .connection_timeout(Duration::from_secs(2))
-            .response_timeout(Duration::from_secs(2))
-            .build()
-            .expect("it is an address");
-        let connection = runtime.block_on(client.get_async_connection()).expect("connect");
-        Self { runtime, connection }
-    }
-
-    fn get(&mut self, key: &str) -> redis::RedisResult<Option<String>> {
-        self.runtime.block_on(redis::cmd("GET").arg(key).query_async(&mut self.connection))
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> redis::RedisResult<()> {
-        let command = redis::cmd("SET").arg(key).arg(value).to_owned();
-        self.runtime.block_on(command.query_async(&mut self.connection))
-    }
-}
 
 /// Keys enough for every shard to have some.
 fn keys() -> impl Iterator<Item = String> {

@@ -7,9 +7,9 @@ use bytes::BytesMut;
 use ringmain::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX};
 use ringmain::replica::link::{
     Announcement, ClusterSecret, Dialing, FrameReader, FrameWriter, HELLO_BYTES, Hello, Item,
-    LinkFault, Nonce, welcome,
+    LinkFault, NodeEntry, NodeList, NodePlace, Nonce, farewell, welcome,
 };
-use ringmain::replica::{Body, ShardMessage, SnapshotContent, SnapshotPiece};
+use ringmain::replica::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use ringmain::types::{CoreId, LogIndex, NodeId, ShardId, Term};
 
 mod harness;
@@ -17,7 +17,7 @@ mod harness;
 mod peer;
 
 use harness::random::Random;
-use peer::block;
+use peer::{block, check_nodes};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -63,7 +63,7 @@ fn link(second: u8) -> (FrameWriter, FrameReader) {
     let dialing = dialing();
     let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
     let mut answer = Vec::new();
-    let reader = welcome(&secret(), &hello, nonce(second), &announcement(), &mut answer);
+    let reader = welcome(&secret(), (TWO, &hello), nonce(second), &announcement(), &mut answer);
     let welcomed = dialing.read(&answer).unwrap().unwrap();
     assert_eq!(welcomed.length, answer.len());
     (welcomed.writer, reader)
@@ -95,7 +95,7 @@ fn a_link_is_the_bytes_of_the_page() {
     let hello = Hello::read(&secret(), TWO, &block("hello")).unwrap().unwrap();
     assert_eq!((hello.from(), hello.core()), (ONE, CoreId(1)));
     let mut answer = Vec::new();
-    let mut reader = welcome(&secret(), &hello, nonce(32), &announcement(), &mut answer);
+    let mut reader = welcome(&secret(), (TWO, &hello), nonce(32), &announcement(), &mut answer);
     assert_eq!(answer, block("welcome"));
     let mut welcomed = dialing.read(&answer).unwrap().unwrap();
     assert_eq!(welcomed.announcement, announcement());
@@ -146,7 +146,7 @@ fn who_does_not_know_the_secret_gets_no_link() {
     // Nor does it learn more than that it is not known; and nobody can pretend to be the node that was dialed.
     let hello = Hello::read(&other, TWO, &stranger.hello()).unwrap().unwrap();
     let mut answer = Vec::new();
-    welcome(&other, &hello, nonce(32), &announcement(), &mut answer);
+    welcome(&other, (TWO, &hello), nonce(32), &announcement(), &mut answer);
     assert_eq!(dialing().read(&answer).err(), Some(LinkFault::Code));
 }
 
@@ -164,7 +164,7 @@ fn a_link_is_between_the_nodes_it_was_meant_for() {
     let third = Dialing::new(&secret(), (ONE, CoreId(1)), NodeId(3), nonce(0));
     let hello = Hello::read(&secret(), NodeId(3), &third.hello()).unwrap().unwrap();
     let mut answer = Vec::new();
-    welcome(&secret(), &hello, nonce(32), &announcement(), &mut answer);
+    welcome(&secret(), (NodeId(3), &hello), nonce(32), &announcement(), &mut answer);
     assert_eq!(dialing().read(&answer).err(), Some(LinkFault::Node { from: 3, to: 1 }));
 }
 
@@ -246,6 +246,106 @@ fn announcements_come_as_they_went() {
         writer.announcement(&announcement);
         let read = items(&mut reader, &frames(&mut writer), 1000);
         assert_eq!(read, Ok(vec![Item::Announcement(announcement)]));
+    }
+}
+
+/// Node 2 is known, node 7 was removed, and node 2 leads the only shard.
+fn node_list() -> NodeList {
+    let place = NodePlace { host: "10.0.0.2".to_owned(), port: 6380, link_port: 26_380 };
+    let entry = |id, version, place| NodeEntry { id: NodeId(id), version, place };
+    let nodes = vec![entry(2, 5, Some(place)), entry(7, 3, None)];
+    NodeList { nodes, leaders: vec![(Term(4), TWO)] }
+}
+
+#[test]
+fn lists_of_nodes_come_as_they_went() {
+    assert_eq!(check_nodes(&block("nodes")), Ok(node_list()));
+    let (mut writer, mut reader) = link(32);
+    let long = NodeList {
+        nodes: (1..=1024)
+            .map(|id| NodeEntry { id: NodeId(id), version: id, place: None })
+            .collect(),
+        leaders: vec![(Term(1), NodeId(0)); 1024],
+    };
+    let lists = [node_list(), NodeList::default(), long];
+    writer.announcement(&announcement());
+    lists.iter().for_each(|list| writer.nodes(list));
+    let read = items(&mut reader, &frames(&mut writer), 1000).unwrap();
+    assert_eq!(read[1..], lists.map(Item::Nodes));
+}
+
+#[test]
+fn lists_that_can_not_be_are_refused() {
+    let good = block("nodes");
+    for at in 0..good.len() {
+        assert!(check_nodes(&good[..at]).is_err(), "{at} bytes");
+    }
+    let host = 4 + 22;
+    let second = host + 8;
+    for (at, byte) in [
+        (4, 0),                 // node 0
+        (4, 7),                 // the same node twice
+        (4, 9),                 // not in order
+        (12 + 7, 0x80),         // a version beyond all
+        (host, b' '),           // no name of a host
+        (host, 0xff),           // no text
+        (second + 16, 1),       // a port of a node that was removed
+        (good.len() - 9, 0x80), // a term beyond all
+        (good.len() - 1, 1),    // a leader beyond all
+    ] {
+        let mut changed = good.clone();
+        changed[at] = byte;
+        assert_eq!(check_nodes(&changed), Err(Fault::Field), "byte {at}");
+    }
+    let mut random = Random::new(2);
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..=random.index(4) {
+            let (at, byte) = (random.index(bytes.len()), random.bytes(1)[0]);
+            bytes[at] = byte;
+        }
+        let _ = check_nodes(&bytes);
+    }
+}
+
+#[test]
+fn who_is_there_can_be_found_out() {
+    let dialing = Dialing::new(&secret(), (ONE, CoreId(0)), NodeId(0), nonce(0));
+    let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
+    assert!(hello.is_to_anyone());
+    let mut answer = Vec::new();
+    welcome(&secret(), (TWO, &hello), nonce(32), &announcement(), &mut answer);
+    let welcomed = dialing.read(&answer).unwrap().unwrap();
+    assert_eq!((welcomed.from, welcomed.announcement), (TWO, announcement()));
+    // Not by who has another secret, nor by who says that he is this node, or none.
+    let other = ClusterSecret::new(b"another secret of thirty-two byte");
+    let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
+    let mut answer = Vec::new();
+    welcome(&other, (TWO, &hello), nonce(32), &announcement(), &mut answer);
+    assert_eq!(dialing.read(&answer).err(), Some(LinkFault::Code));
+    for from in [0, 1] {
+        let mut answer = Vec::new();
+        welcome(&secret(), (NodeId(from), &hello), nonce(32), &announcement(), &mut answer);
+        assert_eq!(dialing.read(&answer).err(), Some(LinkFault::Node { from, to: 1 }));
+    }
+    assert_eq!(
+        Hello::read(&secret(), ONE, &dialing.hello()),
+        Err(LinkFault::Node { from: 1, to: 0 })
+    );
+}
+
+#[test]
+fn who_was_removed_is_told_so_by_who_knows_the_secret() {
+    let dialing = dialing();
+    let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
+    let mut answer = Vec::new();
+    farewell(&secret(), (TWO, &hello), nonce(32), &mut answer);
+    assert_eq!(answer, block("farewell"));
+    assert_eq!(dialing.read(&answer).err(), Some(LinkFault::Removed));
+    for at in 12..answer.len() {
+        let mut changed = answer.clone();
+        changed[at] ^= 1;
+        assert_ne!(dialing.read(&changed).err(), Some(LinkFault::Removed), "byte {at}");
     }
 }
 

@@ -72,6 +72,14 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
         ("snapshot", of_shard(0, snapshot(vec![1, 2, 3], vec![4]))),
         ("snapshot-end", ShardMessage { shard: ShardId(1), body: Body::Snapshot(end) }),
         ("synced", ShardMessage { shard: ShardId(3), body: synced }),
+        (
+            "lead-wanted",
+            ShardMessage { shard: ShardId(2), body: Body::LeadWanted { term: Term(6) } },
+        ),
+        (
+            "join-wanted",
+            ShardMessage { shard: ShardId(2), body: Body::JoinWanted { term: Term(0) } },
+        ),
         ("configuration", ShardMessage { shard: ShardId(3), body: told }),
         ("fresh-answer", ShardMessage { shard: ShardId(3), body: answer }),
     ]
@@ -368,6 +376,8 @@ fn body() -> impl Strategy<Value = Body> {
             index
         }),
         number().prop_map(|term| Body::SnapshotWanted { term: Term(term) }),
+        number().prop_map(|term| Body::LeadWanted { term: Term(term) }),
+        number().prop_map(|term| Body::JoinWanted { term: Term(term) }),
         part,
     ]
 }

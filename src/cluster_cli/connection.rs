@@ -37,6 +37,16 @@ impl Connection {
 
     /// Sends a request; answers the text of its reply, empty if it has none.
     pub(super) fn call(&mut self, args: &[&[u8]]) -> Result<String, Failure> {
+        self.ask(args)?.map_err(|text| {
+            Failure::Lost(format!(
+                "The server at {} refuses to tell ({text}): mend that, as with --password.",
+                self.node
+            ))
+        })
+    }
+
+    /// The same, with an error that it answers as it says it.
+    pub(super) fn ask(&mut self, args: &[&[u8]]) -> Result<Result<String, String>, Failure> {
         let mut request = Vec::new();
         write_request(&mut request, args);
         self.stream.write_all(&request).map_err(|error| self.gone(&error.to_string()))?;
@@ -45,16 +55,12 @@ impl Connection {
         loop {
             match read_element(&reply) {
                 Ok(Some((Element::Error(text), _))) => {
-                    let text = String::from_utf8_lossy(text);
-                    return Err(Failure::Lost(format!(
-                        "The server at {} refuses to tell ({text}): mend that, as with --password.",
-                        self.node
-                    )));
+                    return Ok(Err(String::from_utf8_lossy(text).into_owned()));
                 }
                 Ok(Some((Element::Simple(text) | Element::Bulk(text), _))) => {
-                    return Ok(String::from_utf8_lossy(text).into_owned());
+                    return Ok(Ok(String::from_utf8_lossy(text).into_owned()));
                 }
-                Ok(Some(_)) => return Ok(String::new()),
+                Ok(Some(_)) => return Ok(Ok(String::new())),
                 Ok(None) if reply.len() > REPLY_BYTES_MAX => {
                     return Err(self.gone("its reply is too long"));
                 }

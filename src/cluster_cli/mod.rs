@@ -1,15 +1,22 @@
-//! `ringmain cluster`: starts a cluster on this machine for a try (`try`), and shows one that runs (`status`).
+//! `ringmain cluster`: starts a cluster on this machine for a try (`try`), shows one that runs (`status`), and changes
+//! one: who is in it, where replicas are, who leads (`init`, `add-node` and so on).
 //!
-//! Both are clients of the nodes like any other. Runs on the thread that called it, beside no server.
+//! All are clients of the nodes like any other. Runs on the thread that called it, beside no server.
 
+mod change;
 mod connection;
+mod operate;
 mod options;
+mod placement;
 mod plan;
 mod process;
 mod status;
 mod trial;
+mod view;
 
 pub use options::command;
+
+use std::io::Write as _;
 
 use clap::ArgMatches;
 
@@ -41,9 +48,22 @@ impl Failure {
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     match matches.subcommand() {
         Some(("try", flags)) => trial::run(options::Try::read(flags)?),
-        Some(("status", flags)) => status::run(&options::Status::read(flags)?),
-        Some(_) | None => Err(Failure::Nonsense(
-            "Say what to do: 'ringmain cluster try' or 'ringmain cluster status'.".to_owned(),
-        )),
+        Some(("status", flags)) => status::run(&options::Server::read(flags)?),
+        Some(("init", flags)) => operate::init(&options::Init::read(flags)?),
+        Some(("add-node", flags)) => operate::add_node(&options::AddNode::read(flags)?),
+        Some(("remove-node", flags)) => operate::remove_node(&options::RemoveNode::read(flags)?),
+        Some(("replace", flags)) => operate::replace(&options::Replace::read(flags)?),
+        Some(("transfer", flags)) => operate::transfer(&options::Transfer::read(flags)?),
+        Some(("rebalance", flags)) => operate::rebalance(&options::Rebalance::read(flags)?),
+        Some(_) | None => {
+            Err(Failure::Nonsense("Say what to do: see 'ringmain cluster --help'.".to_owned()))
+        }
     }
+}
+
+/// Tells the user; whoever does not listen misses nothing that matters.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
 }

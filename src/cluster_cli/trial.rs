@@ -3,7 +3,6 @@
 //! Nothing is restarted: who kills a node wants to see how the others go on.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -12,11 +11,11 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::Failure;
 use super::connection::{Connection, fields};
 use super::options::Try;
 use super::plan::{NodePlan, Place, Plan, config_of, log_of};
 use super::process::Process;
+use super::{Failure, say};
 
 /// How long the nodes may take until there is a leader for every slot.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -60,13 +59,6 @@ pub(super) fn run(options: Try) -> Result<(), Failure> {
     }
     say("stopping\n");
     Ok(())
-}
-
-/// Tells the user; whoever does not listen misses nothing that matters.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
 }
 
 /// A node and its process.

@@ -6,6 +6,7 @@
 //! cluster the members' cores are told of, with what they lead: `map`, `replicated`.
 
 mod map;
+mod members;
 mod replicated;
 
 pub(crate) use map::Map;
@@ -42,6 +43,9 @@ const fn plain(name: &'static str, handler: super::SessionHandler) -> Command {
 
 const ROWS: &[Command] = &[
     cluster_keys::COUNTKEYSINSLOT,
+    members::FAILOVER,
+    members::FORGET,
+    members::FOUND,
     cluster_keys::GETKEYSINSLOT,
     row("help", 2, help)
         .with(Flags::LOADING.union(Flags::STALE))
@@ -50,8 +54,11 @@ const ROWS: &[Command] = &[
     row("keyslot", 3, keyslot)
         .doc("3.0.0", "Answers the slot of a key.")
         .cost("O(N) in the length of the key"),
+    members::MEET,
     row("myid", 2, myid).doc("3.0.0", "Answers the id of this node."),
     row("nodes", 2, nodes).doc("3.0.0", "Lists the nodes.").cost("O(N) in the number of nodes"),
+    members::REPLICATE,
+    members::SHARD,
     row("shards", 2, shards)
         .doc("7.0.0", "Lists the nodes with their slots.")
         .cost("O(N) in the number of nodes"),
@@ -67,17 +74,29 @@ const fn row(name: &'static str, arity: i8, handler: super::SessionHandler) -> C
 const HELP_LINES: &[&str] = &[
     "COUNTKEYSINSLOT <slot>",
     "    Number of keys in a slot.",
+    "FAILOVER [FORCE|TAKEOVER]",
+    "    Have this node lead what it follows.",
+    "FORGET <node>",
+    "    Remove a node that has no replicas, by its number or id, for good.",
+    "FOUND <node> [<node> ...]",
+    "    Begin a cluster of these nodes; say it to each of them.",
     "GETKEYSINSLOT <slot> <count>",
     "    Names of keys in a slot.",
     "INFO",
     "    How the cluster is.",
     "KEYSLOT <key>",
     "    The slot of a key.",
+    "MEET <ip> <port> [<bus-port>]",
+    "    Make this node and another known to each other.",
     "MYID",
     "    The id of this node.",
     "NODES",
     "    The nodes, a line each:",
     "    <id> <ip:port@bus-port> <flags> <master> <ping> <pong> <epoch> <link> <slots>",
+    "REPLICATE <node>",
+    "    Have this node take part in the shards that another leads.",
+    "SHARD <shard> ADD|REMOVE|LEAD <node>",
+    "    Of the leader: change who has replicas of a shard, or leads it.",
     "SHARDS",
     "    The nodes with their slots.",
     "SLOTS",

@@ -418,7 +418,7 @@ const UNUSED_STATS: &[&str] = &[
 
 fn raft(cx: &SessionCx<'_>, lines: &mut Lines) {
     if let Some(standing) = Standing::of(cx) {
-        standing.write_raft(|name, value| lines.add(name, value));
+        standing.write_raft(cx.node, |name, value| lines.add(name, value));
     }
 }
 

@@ -101,18 +101,20 @@ impl Standing {
     }
 
     /// `INFO raft`: a line for each member, and one for each shard.
-    pub(super) fn write_raft(&self, mut add: impl FnMut(&str, &dyn Display)) {
+    pub(super) fn write_raft(&self, node: &Node, mut add: impl FnMut(&str, &dyn Display)) {
         add("node_id", &self.own.0);
         for member in self.map.members() {
             let ip = member.ip.map_or_else(String::new, |ip| ip.to_string());
             let line = format!(
-                "ip={ip},port={},cores={},up={}",
+                "ip={ip},port={},cores={},up={},cluster_port={}",
                 member.port,
                 member.core_ports.len(),
-                u8::from(member.is_up)
+                u8::from(member.is_up),
+                member.cluster_port
             );
             add(&format!("member{}", member.id.0), &line);
         }
+        add("removed", &ids(&removed(node)));
         for shard in self.map.shards() {
             let slots = slot_range(&self.map.slots_of(shard));
             let line = format!("slots={slots},{}", raft_line(self.map.state(shard)));
@@ -156,12 +158,19 @@ impl Standing {
     }
 }
 
+fn ids(nodes: &[NodeId]) -> String {
+    nodes.iter().map(|node| node.0.to_string()).collect::<Vec<_>>().join("/")
+}
+
+/// The nodes that were removed from the cluster.
+fn removed(node: &Node) -> Vec<NodeId> {
+    let directory = node.members.directory();
+    directory.entries().filter(|entry| entry.place.is_none()).map(|entry| entry.id).collect()
+}
+
 /// What a replica has come to, on one line: of a leader's peers, the node, the last entry that it has, the last
 /// that it has on disk, and the bytes of a snapshot that is on its way to it.
 fn raft_line(state: &ReplicaState) -> String {
-    let ids = |nodes: &[NodeId]| {
-        nodes.iter().map(|node| node.0.to_string()).collect::<Vec<_>>().join("/")
-    };
     let mut line = format!(
         "role={},term={},leader={},commit={},applied={},last={},elections_won={},voters={},learners={}",
         role_name(state.role),

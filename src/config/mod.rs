@@ -20,8 +20,8 @@ pub use live::{Host, Live, Refusal};
 pub use load::{ConfigError, command_line, load, read};
 pub use percentiles::{Percentile, Percentiles};
 pub use value::{
-    BinaryPort, Bind, ClusterPeer, DebugCommand, Durability, LogLevel, OutputLimit, OutputLimits,
-    Secret, ShardPorts, available_cpus,
+    BinaryPort, Bind, ClusterPeer, ClusterSeed, DebugCommand, Durability, LogLevel, OutputLimit,
+    OutputLimits, Secret, ShardPorts, available_cpus,
 };
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -63,6 +63,10 @@ pub struct Config {
     pub node_id: u64,
     /// `cluster-peers`: the nodes that a new cluster begins with.
     pub cluster_peers: Vec<ClusterPeer>,
+    /// `cluster-seed`: where a node is looked for that knows the cluster.
+    pub cluster_seed: Vec<ClusterSeed>,
+    /// `cluster-announce-ip`: the address by which others are to know this node.
+    pub cluster_announce_ip: Option<IpAddr>,
     /// `cluster-secret-file`: where the secret is that the nodes share, absolute.
     pub cluster_secret_file: Option<PathBuf>,
     /// `cluster-port`: core `i` takes links on this port + `i`. Of a node of a cluster it is never 0: see
@@ -180,7 +184,14 @@ impl Config {
         };
         let mut defaults = Self::defaults(PORT_DEFAULT, machine, shards);
         defaults.shard_ports = ShardPorts::beside(self.port, self.core_count());
-        defaults.cluster_port = self.own_peer().map_or(0, ClusterPeer::cluster_port);
+        defaults.cluster_port = match self.own_peer() {
+            Some(own) => own.cluster_port(),
+            // A node that belongs to nobody yet.
+            None if self.is_in_cluster() && self.cluster_peers.is_empty() && self.port != 0 => {
+                value::cluster_port_beside(self.port)
+            }
+            None => 0,
+        };
         defaults
     }
 
@@ -200,6 +211,8 @@ impl Config {
             cluster_enabled: false,
             node_id: 0,
             cluster_peers: Vec::new(),
+            cluster_seed: Vec::new(),
+            cluster_announce_ip: None,
             cluster_secret_file: None,
             cluster_port: 0,
             heartbeat_ms: 50,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::parameter::{Bounds, Change, Form, Parameter, SIZE_MAX};
 use super::percentiles::Percentiles;
-use super::value::{format_cpus, parse_bind, parse_cluster_peers, parse_cpus};
+use super::value::{format_cpus, parse_bind, parse_cluster_peers, parse_cluster_seeds, parse_cpus};
 use super::{BinaryPort, Config, DebugCommand, Durability, LogLevel, Secret, ShardPorts};
 use crate::cache::{EventClasses, EvictionPolicy};
 use crate::limits::{BULK_BYTES_MAX, NODE_ID_MAX, SHARDS_MAX};
@@ -127,6 +127,25 @@ pub const PARAMETERS: &[Parameter] = &[
         change: Change::AtStart,
         doc: "The nodes that a new cluster begins with, this one among them, with their common ports: the \
               same on all nodes",
+    },
+    Parameter {
+        name: "cluster-seed",
+        alias: None,
+        form: Form::List(
+            "addresses as HOST:PORT or HOST:PORT@CLUSTER-PORT, separated by spaces",
+            get_cluster_seed,
+            set_cluster_seed,
+        ),
+        change: Change::AtStart,
+        doc: "Nodes of a cluster, by their common ports, that a node without cluster-peers makes itself known to",
+    },
+    Parameter {
+        name: "cluster-announce-ip",
+        alias: None,
+        form: Form::Text("an IP address", get_cluster_announce_ip, set_cluster_announce_ip),
+        change: Change::AtStart,
+        doc: "The address at which other nodes and clients reach this node, where that is not the one that \
+              cluster-peers or bind says",
     },
     Parameter {
         name: "cluster-secret-file",
@@ -645,6 +664,27 @@ fn set_cluster_peers(config: &mut Config, text: &str) -> Result<(), &'static str
 
 fn get_cluster_peers(config: &Config) -> String {
     config.cluster_peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn set_cluster_seed(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.cluster_seed = parse_cluster_seeds(text).ok_or("argument must be nodes as HOST:PORT")?;
+    Ok(())
+}
+
+fn get_cluster_seed(config: &Config) -> String {
+    config.cluster_seed.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn set_cluster_announce_ip(config: &mut Config, text: &str) -> Result<(), &'static str> {
+    config.cluster_announce_ip = match text {
+        "" => None,
+        text => Some(text.parse().map_err(|_| "argument must be an IP address")?),
+    };
+    Ok(())
+}
+
+fn get_cluster_announce_ip(config: &Config) -> String {
+    config.cluster_announce_ip.map(|ip| ip.to_string()).unwrap_or_default()
 }
 
 fn set_cluster_secret_file(config: &mut Config, text: &str) -> Result<(), &'static str> {

@@ -169,6 +169,41 @@ pub fn parse_cluster_peers(text: &str) -> Option<Vec<ClusterPeer>> {
     words.map(ClusterPeer::parse).collect()
 }
 
+/// An address at which a node is that knows the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSeed {
+    /// Its name or address, without brackets.
+    pub host: String,
+    /// Its common port.
+    pub port: u16,
+    /// Where its first core takes links.
+    pub link_port: u16,
+}
+
+impl fmt::Display for ClusterSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, link_port } = self;
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{open}{host}{close}:{port}@{link_port}")
+    }
+}
+
+/// Reads `HOST:PORT` and `HOST:PORT@CLUSTER-PORT`, separated by spaces or commas; `None` if one of them is neither.
+pub fn parse_cluster_seeds(text: &str) -> Option<Vec<ClusterSeed>> {
+    let words = text.split([' ', ',']).filter(|word| !word.is_empty());
+    let seed = |word: &str| {
+        let peer = ClusterPeer::parse(&format!("1@{word}"))?;
+        let link_port = peer.cluster_port();
+        Some(ClusterSeed { host: peer.host, port: peer.port, link_port })
+    };
+    words.map(seed).collect()
+}
+
+/// Where the first core of a node takes links, of which nothing but its common port is known.
+pub fn cluster_port_beside(port: u16) -> u16 {
+    ClusterPeer { id: NodeId(0), host: String::new(), port, link_port: None }.cluster_port()
+}
+
 /// What an acknowledged write has survived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
@@ -511,6 +546,10 @@ mod tests {
             let words = peers.map(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>());
             assert_eq!(words.map(|w| w.join(" ")).as_deref(), shown, "{text}");
         }
+        let seeds = super::parse_cluster_seeds("a:7000 [::1]:7000@9,b:60000").unwrap();
+        let shown: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["a:7000@27000", "[::1]:7000@9", "b:60000@40000"]);
+        assert!(super::parse_cluster_seeds("1@a:7000@9@1").is_none());
         for (port, cluster_port) in [(6379, 26_379), (44_511, 64_511), (44_512, 24_512)] {
             let peers = parse_cluster_peers(&format!("1@host:{port}")).unwrap();
             assert_eq!(peers[0].cluster_port(), cluster_port);

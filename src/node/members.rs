@@ -1,13 +1,22 @@
 //! The nodes of the cluster as this one knows them: where clients and nodes reach each other, and which core
 //! of each runs which shard. The links between nodes keep it up to date (`runtime::links`); where there is no
 //! cluster it is empty.
+//!
+//! Who is a member stands in the [`Directory`], which is kept; what is known of members only as long as they are
+//! there stands beside it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use super::directory::{Directory, Full};
+use crate::limits::{MEETINGS_MAX, WISHES_MAX};
 use crate::metrics::lock;
-use crate::types::{CoreId, NodeId, ShardId};
+use crate::replica::link::{ClusterSecret, NodeEntry, NodePlace};
+use crate::types::{CoreId, NodeId, ShardId, Term};
+
+/// Digits of a node's name.
+const NAME_DIGITS: usize = 40;
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +53,57 @@ impl Member {
     }
 }
 
+/// A node that a person has named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A member.
+    Member(NodeId),
+    /// One that was removed.
+    Removed(NodeId),
+}
+
+/// What this node would have of a shard that another leads; the leader is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Lead it.
+    Lead(ShardId),
+    /// Have a replica of it.
+    Join(ShardId),
+}
+
+/// What a node of a cluster knows of itself from the start.
+#[derive(Debug)]
+struct Own {
+    id: NodeId,
+    secret: ClusterSecret,
+    /// Its address as others are to know it, if it was told.
+    host: Option<String>,
+    port: u16,
+    link_port: u16,
+    /// Who keeps the directory is woken up when it changes.
+    keeper: flume::Sender<()>,
+}
+
 /// All nodes, this one included, in the order of their ids.
 #[derive(Debug, Default)]
 pub struct Members {
+    own: OnceLock<Own>,
     list: Mutex<Arc<Vec<Member>>>,
+    /// On a node that was removed, the others as it last knew them: its clients are sent to them.
+    former: Mutex<Arc<Vec<Member>>>,
     epoch: AtomicU64,
+    /// What the list is made from; locked before it.
+    directory: Mutex<Directory>,
+    /// Who leads which shard in which term as others have told, indexed by shard.
+    heard: Mutex<Vec<(Term, NodeId)>>,
+    /// Addresses at which a node is that is to be met.
+    meetings: Mutex<Vec<SocketAddr>>,
+    wishes: Mutex<Vec<Wish>>,
 }
 
 impl Members {
+    // --- the list --------------------------------------------------------------------------------
+
     /// The nodes now.
     pub fn load(&self) -> Arc<Vec<Member>> {
         Arc::clone(&lock(&self.list))
@@ -73,6 +125,12 @@ impl Members {
         self.load().iter().find(|member| member.id == id).cloned()
     }
 
+    /// A node to send clients to.
+    pub fn find_server(&self, id: NodeId) -> Option<Member> {
+        let former = || lock(&self.former).iter().find(|member| member.id == id).cloned();
+        self.get(id).or_else(former)
+    }
+
     /// Changes the list.
     pub fn update(&self, change: impl FnOnce(&mut Vec<Member>)) {
         let mut list = lock(&self.list);
@@ -83,4 +141,218 @@ impl Members {
             self.touch();
         }
     }
+
+    // --- the directory ---------------------------------------------------------------------------
+
+    /// This node, `id`, is one of a cluster whose nodes know each other by `secret`, and knows of those in
+    /// `directory`. It is at `place`, where no host stands for one that is not known. `keeper` is told when the
+    /// directory changes.
+    pub fn enter(
+        &self,
+        (id, secret): (NodeId, ClusterSecret),
+        directory: Directory,
+        (host, port, link_port): (Option<String>, u16, u16),
+        keeper: flume::Sender<()>,
+    ) {
+        let own = self.own.get_or_init(|| Own { id, secret, host, port, link_port, keeper });
+        let before = Directory::default();
+        self.update(|list| follow(list, own, &before, &before));
+        self.change(|known| *known = directory);
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> Directory {
+        lock(&self.directory).clone()
+    }
+
+    /// Whether a node was removed from the cluster.
+    pub fn is_removed(&self, id: NodeId) -> bool {
+        lock(&self.directory).is_removed(id)
+    }
+
+    /// The node that a text names: by its number, or by the id of one of its cores or of its replica.
+    pub fn find(&self, text: &[u8]) -> Option<Found> {
+        let text = std::str::from_utf8(text).ok()?;
+        let stem = |name: &str| name.get(..name.len().saturating_sub(4)).map(str::to_owned);
+        if text.len() < NAME_DIGITS {
+            let id = NodeId(text.parse().ok()?);
+            let removed = self.is_removed(id).then_some(Found::Removed(id));
+            return self.get(id).map(|member| Found::Member(member.id)).or(removed);
+        }
+        let given = stem(&text.to_ascii_lowercase()).filter(|_| text.len() == NAME_DIGITS)?;
+        let is_named = |name: &str| stem(name).as_deref() == Some(&given);
+        if let Some(member) = self.load().iter().find(|member| is_named(&member.name)) {
+            return Some(Found::Member(member.id));
+        }
+        let own = self.own.get()?;
+        let directory = lock(&self.directory);
+        let mut removed = directory.entries().filter(|entry| entry.place.is_none());
+        let entry = removed.find(|entry| is_named(&own.secret.node_name(entry.id)))?;
+        Some(Found::Removed(entry.id))
+    }
+
+    /// A node has been seen at `place`.
+    ///
+    /// # Errors
+    /// If there is no room for it.
+    pub fn take_seen(&self, id: NodeId, place: NodePlace) -> Result<(), Full> {
+        self.change(|directory| directory.take_seen(id, place))
+    }
+
+    /// A node is to take no part any more. False if that was known.
+    pub fn remove(&self, id: NodeId) -> bool {
+        self.change(|directory| directory.remove(id))
+    }
+
+    /// Another node has told of all that it knows of.
+    pub fn merge(&self, told: &[NodeEntry]) {
+        self.change(|directory| directory.merge(told));
+    }
+
+    /// Changes the directory, and has the list follow.
+    fn change<T>(&self, change: impl FnOnce(&mut Directory) -> T) -> T {
+        let mut directory = lock(&self.directory);
+        let before = directory.clone();
+        let result = change(&mut directory);
+        let Some(own) = self.own.get() else { return result };
+        own.correct(&mut directory);
+        if *directory == before {
+            return result;
+        }
+        own.tell_of_removal(&before, &directory);
+        if directory.is_removed(own.id) && !before.is_removed(own.id) {
+            *lock(&self.former) = self.load();
+        }
+        self.update(|list| follow(list, own, &before, &directory));
+        // Something in it may have changed that the list does not show.
+        self.touch();
+        // Full means that it will look anyway.
+        let _ = own.keeper.try_send(());
+        result
+    }
+
+    // --- leaders ---------------------------------------------------------------------------------
+
+    /// The leader of a shard as other nodes have told, if it is there, or was when this node was removed.
+    pub fn heard_leader(&self, shard: ShardId) -> Option<(Term, NodeId)> {
+        let me = self.own.get().map(|own| own.id);
+        let heard = lock(&self.heard).get(usize::from(shard.0)).copied();
+        let (term, leader) = heard.filter(|(_, leader)| Some(*leader) != me)?;
+        let is_there = match self.get(leader) {
+            Some(member) => member.is_up,
+            None => self.find_server(leader).is_some(),
+        };
+        is_there.then_some((term, leader))
+    }
+
+    /// Another node has told of the leaders that it knows.
+    pub fn hear_leaders(&self, told: &[(Term, NodeId)]) {
+        let mut heard = lock(&self.heard);
+        let before = heard.clone();
+        heard.resize(told.len(), (Term(0), NodeId(0)));
+        for (known, told) in heard.iter_mut().zip(told) {
+            if told.1 != NodeId(0) && told.0 >= known.0 {
+                *known = *told;
+            }
+        }
+        if *heard != before {
+            self.touch();
+        }
+    }
+
+    // --- what is asked of core 0 -----------------------------------------------------------------
+
+    /// Has the node at an address, where its first core takes links, be met. False if too many are to be.
+    pub fn meet(&self, address: SocketAddr) -> bool {
+        let mut meetings = lock(&self.meetings);
+        let has_room = meetings.len() < MEETINGS_MAX;
+        if has_room && !meetings.contains(&address) {
+            meetings.push(address);
+        }
+        has_room
+    }
+
+    /// Nodes to be met since the last look.
+    pub(crate) fn take_meetings(&self) -> Vec<SocketAddr> {
+        std::mem::take(&mut lock(&self.meetings))
+    }
+
+    /// Has a shard's leader told of a wish. False if there are too many.
+    pub fn wish(&self, wish: Wish) -> bool {
+        let mut wishes = lock(&self.wishes);
+        let has_room = wishes.len() < WISHES_MAX;
+        if has_room && !wishes.contains(&wish) {
+            wishes.push(wish);
+        }
+        has_room
+    }
+
+    /// Wishes since the last look.
+    pub(crate) fn take_wishes(&self) -> Vec<Wish> {
+        std::mem::take(&mut lock(&self.wishes))
+    }
+}
+
+impl Own {
+    /// A node of which nothing more is known.
+    fn member(&self, id: NodeId, port: u16, cluster_port: u16) -> Member {
+        Member {
+            id,
+            name: self.secret.node_name(id),
+            ip: None,
+            port,
+            core_ports: Vec::new(),
+            cluster_port,
+            owners: Vec::new(),
+            is_up: false,
+        }
+    }
+
+    /// Where this node is, it knows best.
+    fn correct(&self, directory: &mut Directory) {
+        let seen = directory.place(self.id).map(|place| place.host.clone());
+        // What others see it at will do where nothing else is known.
+        let Some(host) = self.host.clone().or(seen) else { return };
+        let place = NodePlace { host, port: self.port, link_port: self.link_port };
+        directory.take_own(self.id, place);
+    }
+
+    fn tell_of_removal(&self, before: &Directory, now: &Directory) {
+        let removed = now.entries().filter(|it| now.is_removed(it.id) && !before.is_removed(it.id));
+        for entry in removed {
+            if entry.id == self.id {
+                tracing::error!(
+                    "this node, {}, was removed from the cluster: it takes no more part. Stop it; to use the \
+                     machine again, give it an empty directory and another --node-id.",
+                    self.id.0
+                );
+            } else if before.get(entry.id).is_some() {
+                tracing::info!("node {} was removed from the cluster", entry.id.0);
+            }
+        }
+    }
+}
+
+/// Has the list be of the nodes in the directory; on a node that was removed, of itself.
+fn follow(list: &mut Vec<Member>, own: &Own, before: &Directory, directory: &Directory) {
+    let is_out = directory.is_removed(own.id);
+    list.retain(|it| it.id == own.id || (!is_out && directory.place(it.id).is_some()));
+    if list.is_empty() {
+        let member = Member { is_up: true, ..own.member(own.id, own.port, own.link_port) };
+        list.push(member);
+    }
+    for entry in directory.entries().filter(|_| !is_out) {
+        let Some(place) = &entry.place else { continue };
+        let is_elsewhere = before.place(entry.id).is_none_or(|it| it.host != place.host);
+        if !list.iter().any(|member| member.id == entry.id) {
+            list.push(own.member(entry.id, place.port, place.link_port));
+        }
+        if let Some(member) = list.iter_mut().find(|member| member.id == entry.id) {
+            if is_elsewhere {
+                member.ip = place.host.parse().ok();
+            }
+            (member.port, member.cluster_port) = (place.port, place.link_port);
+        }
+    }
+    list.sort_by_key(|member| member.id);
 }

@@ -5,6 +5,7 @@
 
 pub mod channels;
 pub mod clients;
+pub mod directory;
 pub mod host;
 pub mod latency;
 pub mod log_stats;
@@ -22,10 +23,11 @@ pub mod waiting;
 
 pub use channels::Channels;
 pub use clients::{ClientBuffers, ClientFlags, ClientInfo, ClientNames, ClientOptions, Clients};
+pub use directory::Directory;
 pub use host::{CpuTimes, Host, Process};
 pub use latency::LatencyEvents;
 pub use log_stats::LogStats;
-pub use members::{Member, Members};
+pub use members::{Member, Members, Wish};
 pub use owners::{OwnerTable, Owners};
 pub use pause::{Pause, PauseMode};
 pub use replica_stats::{ReplicaStats, Role};
@@ -184,6 +186,13 @@ impl Node {
     #[inline]
     pub fn replica(&self, shard: ShardId) -> &ReplicaStats {
         &self.replicas[usize::from(shard.0)]
+    }
+
+    /// The node that leads a shard, as far as this one knows: from its replica or, where that knows none, from what
+    /// other nodes have told.
+    pub fn leader_of(&self, shard: ShardId) -> Option<NodeId> {
+        let own = self.replica(shard).leader();
+        own.or_else(|| self.members.heard_leader(shard).map(|(_, leader)| leader))
     }
 
     /// Rises with every change of what clients are told: owners of shards and, in a cluster, its members and

@@ -24,6 +24,9 @@ const CONFIGURATION: u8 = 10;
 const BEGUN: u8 = 11;
 const FRESH_ASK: u8 = 12;
 const FRESH_ANSWER: u8 = 13;
+// What an operator would have.
+const LEAD_WANTED: u8 = 32;
+const JOIN_WANTED: u8 = 33;
 
 /// Bytes of an entry before its context and content.
 const ENTRY_HEAD_BYTES: usize = 24;
@@ -56,6 +59,14 @@ impl ShardMessage {
             }
             Body::SnapshotWanted { term } => {
                 put(out, [SNAPSHOT_WANTED, 0]);
+                put_numbers(out, &[term.0]);
+            }
+            Body::LeadWanted { term } => {
+                put(out, [LEAD_WANTED, 0]);
+                put_numbers(out, &[term.0]);
+            }
+            Body::JoinWanted { term } => {
+                put(out, [JOIN_WANTED, 0]);
                 put_numbers(out, &[term.0]);
             }
             Body::Snapshot(piece) => encode_piece(piece, out),
@@ -102,6 +113,8 @@ impl ShardMessage {
             }
             CATCH_UP => Body::CatchUp { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) },
             SNAPSHOT_WANTED => Body::SnapshotWanted { term: Term(fields.u64()?) },
+            LEAD_WANTED => Body::LeadWanted { term: Term(fields.u64()?) },
+            JOIN_WANTED => Body::JoinWanted { term: Term(fields.u64()?) },
             SNAPSHOT_PART | SNAPSHOT_END => Body::Snapshot(decode_piece(kind, &mut fields)?),
             BEGUN => Body::Begun,
             CONFIGURATION => Body::Configuration(decode_configuration(&mut fields)?),

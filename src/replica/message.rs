@@ -29,6 +29,8 @@ impl ShardMessage {
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
             | Body::Configuration(_)
+            | Body::LeadWanted { .. }
+            | Body::JoinWanted { .. }
             | Body::FreshAsk { .. }
             | Body::FreshAnswer { .. } => true,
         }
@@ -84,6 +86,16 @@ pub enum Body {
         number: u64,
         /// Pieces.
         pieces: u64,
+    },
+    /// The operator of the sender's node would have it lead, in place of the leader of this term.
+    LeadWanted {
+        /// The term.
+        term: Term,
+    },
+    /// He would have it take part.
+    JoinWanted {
+        /// The term, as far as it is known.
+        term: Term,
     },
     /// Who takes part, as far as the sender knows for sure: it hears of no leader, or the receiver knew less.
     Configuration(Configuration),

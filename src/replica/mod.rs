@@ -729,6 +729,8 @@ impl Replica {
             }
             // The shard's, which has the keyspace: `take_piece`.
             Body::Snapshot(_) => {}
+            // An operator's, which wait with others: `ReplicaRequest`.
+            Body::LeadWanted { .. } | Body::JoinWanted { .. } => {}
             Body::Configuration(theirs) => self.compare_configurations(from, theirs),
             Body::SnapshotTaken { number, pieces } => {
                 if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {

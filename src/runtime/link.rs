@@ -18,7 +18,7 @@ use crate::types::{CoreId, MonoUs, NodeId, ShardId};
 pub(super) enum Phase {
     /// This node has dialed core `core` of another and is not connected, or not welcome yet.
     Dialing {
-        /// Whom.
+        /// Whom; 0 where that is to be found out.
         to: NodeId,
         /// Which of its cores.
         core: CoreId,
@@ -53,9 +53,18 @@ pub(super) enum LinkEnd {
     /// What came can't be part of a link.
     #[error(transparent)]
     Fault(#[from] LinkFault),
-    /// The node is not of the cluster.
-    #[error("no node {} is known: is it among this node's --cluster-peers?", .0.0)]
-    Unknown(NodeId),
+    /// The node, or this one, was removed from the cluster.
+    #[error("node {} was removed from the cluster", .0.0)]
+    Removed(NodeId),
+    /// There are as many nodes as can be.
+    #[error("there is no room for node {}: the cluster has as many nodes as it can", .0.0)]
+    Full(NodeId),
+    /// Another node has the same number.
+    #[error("it says that it is node {}, which is known at another address: give every node an id of its own", .0.0)]
+    Double(NodeId),
+    /// It was found out who is there.
+    #[error("node {} is met", .0.0)]
+    Met(NodeId),
     /// The node has another number of shards.
     #[error("node {} has {theirs} shards and this one {ours}: give all nodes the same --shards", .node.0)]
     Shards {

@@ -1,7 +1,7 @@
 //! What happens on links: they are dialed and accepted, made, and end; messages come in. Whoever has taken a
 //! link out of the core's list hands it to [`Core::settle_link`] at last.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use bytes::Buf;
@@ -10,10 +10,12 @@ use socket2::{SockAddr, Socket};
 use super::core::Core;
 use super::link::{Link, LinkEnd, Phase, new_socket, prepare};
 use super::links::{announcement, note_member, note_silence};
+use super::meetings::take_in;
 use super::ring::{Completion, Token};
 use crate::limits::LINKS_UNKNOWN_MAX;
 use crate::replica::link::{
-    Announcement, Dialing, HELLO_BYTES, Hello, Item, NONCE_BYTES, Nonce, Welcomed, welcome,
+    Announcement, Dialing, HELLO_BYTES, Hello, Item, LinkFault, NONCE_BYTES, Nonce, Welcomed,
+    farewell, welcome,
 };
 use crate::replica::{Fault, ShardMessage};
 use crate::types::{CoreId, NodeId};
@@ -207,15 +209,22 @@ impl Core<'_> {
                     match reader.next(&mut link.input)? {
                         Some(Item::Announcement(told)) => {
                             *is_announced = true;
-                            self.node_announced((from, core), &told)?;
+                            let ip = link.address.as_socket().map(|address| address.ip());
+                            self.node_announced((from, core), &told, ip)?;
                             if !was_announced {
                                 self.replace_link(from, core);
+                            }
+                        }
+                        Some(Item::Nodes(list)) if was_announced => {
+                            self.node.members.merge(&list.nodes);
+                            if list.leaders.len() == self.node.replicas.len() {
+                                self.node.members.hear_leaders(&list.leaders);
                             }
                         }
                         Some(Item::Message(message)) if was_announced => {
                             self.take_message(from, message)?;
                         }
-                        Some(Item::Message(_)) => {
+                        Some(Item::Nodes(_) | Item::Message(_)) => {
                             return Err(LinkEnd::Fault(Fault::Field.into()));
                         }
                         None => break,
@@ -231,8 +240,11 @@ impl Core<'_> {
     /// The node that was dialed has shown that it is that.
     fn link_is_open(&mut self, link: &mut Link, welcomed: Welcomed) -> Result<(), LinkEnd> {
         let Phase::Dialing { to, core, .. } = link.phase else { return Ok(()) };
-        let Welcomed { announcement: told, mut writer, .. } = welcomed;
-        self.check_shards(to, &told)?;
+        let Welcomed { from, announcement: told, mut writer, .. } = welcomed;
+        self.check_shards(from, &told)?;
+        if to == NodeId(0) {
+            return Err(self.met(from, link, &told));
+        }
         let Some(links) = self.links.as_deref_mut() else { return Ok(()) };
         let own = announcement(self.node, &links.options);
         let Some(route) = links.route_mut(to) else { return Err(LinkEnd::Left) };
@@ -242,6 +254,9 @@ impl Core<'_> {
         }
         route.tries = 0;
         writer.announcement(&own);
+        if self.id == CoreId(0) {
+            writer.nodes(&links.told);
+        }
         link.phase = Phase::Open { to, writer: Box::new(writer) };
         links.has_unsent = true;
         link.opened = Some(told.incarnation);
@@ -252,13 +267,19 @@ impl Core<'_> {
     /// Somebody who knows the secret wants a link.
     fn welcome_link(&mut self, link: &mut Link, hello: &Hello) -> Result<(), LinkEnd> {
         let (from, core) = (hello.from(), hello.core());
-        if self.node.members.get(from).is_none() {
-            return Err(LinkEnd::Unknown(from));
-        }
         let Some(links) = self.links.as_deref() else { return Ok(()) };
-        let own = announcement(self.node, &links.options);
+        let (secret, me) = (&links.options.secret, links.options.me);
         let nonce = random_nonce()?;
-        let reader = welcome(&links.options.secret, hello, nonce, &own, &mut link.sending);
+        if self.node.members.is_removed(me) {
+            return Err(LinkEnd::Removed(me));
+        }
+        if self.node.members.is_removed(from) {
+            // It closes when it has read that.
+            farewell(secret, (me, hello), nonce, &mut link.sending);
+            return Ok(());
+        }
+        let own = announcement(self.node, &links.options);
+        let reader = welcome(secret, (me, hello), nonce, &own, &mut link.sending);
         let reader = Box::new(reader);
         link.phase = Phase::Heard { from, core, reader, is_announced: false };
         Ok(())
@@ -274,8 +295,13 @@ impl Core<'_> {
         &mut self,
         (from, core): (NodeId, CoreId),
         told: &Announcement,
+        ip: Option<IpAddr>,
     ) -> Result<(), LinkEnd> {
         self.check_shards(from, told)?;
+        if self.node.members.get(from).is_none() {
+            // It knows the secret, and has shown that it is there.
+            take_in(self.node, from, told, ip)?;
+        }
         if (self.id, core) == (CoreId(0), CoreId(0)) {
             note_member(self.node, from, told);
         }
@@ -337,7 +363,12 @@ impl Core<'_> {
         }
         self.log_end(link, end);
         link.shut_down();
+        if let LinkEnd::Fault(LinkFault::Removed) = end {
+            // Whoever says so knows the secret.
+            self.node.members.remove(self.node.id.unwrap_or_default());
+        }
         match link.phase {
+            Phase::Dialing { to: NodeId(0), .. } => self.meeting_is_over(link.token, end),
             Phase::Dialing { to, .. } => self.route_is_free(to, link.token, end),
             Phase::Open { to, .. } => {
                 self.route_is_free(to, link.token, end);
@@ -375,7 +406,18 @@ impl Core<'_> {
         let peer = link.peer();
         let is_news = match (&link.phase, end) {
             // Of a crowd, those who stay too long are enough.
-            (_, LinkEnd::Elsewhere | LinkEnd::Replaced | LinkEnd::Left | LinkEnd::Crowd) => false,
+            (
+                _,
+                LinkEnd::Elsewhere
+                | LinkEnd::Replaced
+                | LinkEnd::Left
+                | LinkEnd::Crowd
+                | LinkEnd::Met(_),
+            ) => false,
+            (
+                Phase::Dialing { to: NodeId(0), .. },
+                LinkEnd::Io(_) | LinkEnd::Closed | LinkEnd::Handshake,
+            ) => links.is_first_try(link.token),
             // One line for each time that a node is gone, unless there is more to say than that.
             (Phase::Dialing { to, .. }, LinkEnd::Io(_) | LinkEnd::Closed | LinkEnd::Handshake) => {
                 links.route_mut(*to).is_some_and(|route| route.tries == 0)
@@ -400,6 +442,9 @@ impl Core<'_> {
             count => format!(" ({count} more are not told of)"),
         };
         match &link.phase {
+            Phase::Dialing { to: NodeId(0), .. } => {
+                tracing::warn!("no node can be met at {peer}: {end}{others}");
+            }
             Phase::Dialing { to, .. } => {
                 tracing::warn!("node {} can't be linked to at {peer}: {end}{others}", to.0);
             }
@@ -435,7 +480,7 @@ impl Core<'_> {
     }
 }
 
-fn random_nonce() -> std::io::Result<Nonce> {
+pub(super) fn random_nonce() -> std::io::Result<Nonce> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(nonce)

@@ -11,8 +11,9 @@
 //! a bound; then it is dropped, and Raft says again what matters. A link that breaks is made again. Whoever
 //! does not speak as a node of the cluster would is cut off.
 //!
-//! Each core has its own links. Core 0 also tells the others of this node, and keeps [`Members`] as the other
-//! nodes' core 0 tell: only its links do, so that no old word comes after a new one.
+//! Each core has its own links. Core 0 also tells the others of this node and of all that it knows, and keeps
+//! [`Members`] as the other nodes' core 0 tell: only its links do, so that no old word comes after a new one. It dials
+//! addresses at which a node is that is not known (`meetings`), too.
 //!
 //! [`Members`]: crate::node::Members
 
@@ -21,15 +22,16 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::link::{Link, LinkEnd, Phase};
+use super::meetings::Meeting;
 use super::ring::Token;
 use crate::limits::{
     LINK_HANDSHAKE_MS, LINK_PING_MS, LINK_QUEUE_BYTES_MAX, LINK_RETRY_MS_MAX, LINK_RETRY_MS_MIN,
     LINK_SILENCE_MS, TICK_MS,
 };
-use crate::node::Node;
-use crate::replica::ShardMessage;
-use crate::replica::link::{Announcement, ClusterSecret};
-use crate::types::{CoreId, MonoUs, NodeId, ShardId};
+use crate::node::{Node, ReplicaStats, Wish};
+use crate::replica::link::{Announcement, ClusterSecret, NodeList, NodePlace};
+use crate::replica::{Body, ShardMessage};
+use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term};
 
 /// What links are made with, on all cores.
 #[derive(Debug)]
@@ -61,6 +63,11 @@ pub(super) struct Links {
     members_epoch: u64,
     /// The owners' epoch that the other nodes have been told of.
     owners_epoch: u64,
+    /// What the other nodes have been told of all nodes, and the members' epoch as of which that was looked at.
+    pub(super) told: NodeList,
+    told_epoch: u64,
+    /// Nodes that core 0 is to find out about.
+    pub(super) meetings: Vec<Meeting>,
     ticked_at: MonoUs,
     pub(super) complaints: Complaints,
 }
@@ -92,6 +99,9 @@ impl Links {
             has_unsent: false,
             members_epoch: u64::MAX,
             owners_epoch: u64::MAX,
+            told: NodeList::default(),
+            told_epoch: u64::MAX,
+            meetings: Vec::new(),
             ticked_at: MonoUs(0),
             complaints: Complaints::default(),
         }
@@ -128,17 +138,24 @@ impl Links {
         matches!(link.phase, Phase::Open { .. }).then_some(&mut **link)
     }
 
-    /// Has routes to all members but this node. Answers links to nodes that are none any more.
+    /// Has routes to all members but this node. Answers links with nodes that are none any more.
     fn follow(&mut self, node: &Node) -> Vec<Token> {
         let epoch = node.members.epoch();
         if self.members_epoch == epoch {
             return Vec::new();
         }
         self.members_epoch = epoch;
-        let members = node.members.load();
+        let (members, directory) = (node.members.load(), node.members.directory());
         let is_member = |id: NodeId| members.iter().any(|member| member.id == id);
-        let left = self.routes.iter().filter(|route| !is_member(route.to));
-        let left = left.filter_map(|route| route.link).collect();
+        let is_out = directory.is_removed(self.options.me);
+        // Who comes by links that are not known to be a node's is looked at when he says who he is.
+        let is_over = |link: &&Link| match link.phase {
+            Phase::Dialing { to: NodeId(0), .. } => is_out,
+            Phase::Dialing { to, .. } | Phase::Open { to, .. } => !is_member(to),
+            Phase::Heard { from, .. } => is_out || directory.is_removed(from),
+            Phase::Accepted => false,
+        };
+        let left = self.iter().filter(is_over).map(|link| link.token).collect();
         self.routes.retain(|route| is_member(route.to));
         for to in members.iter().map(|member| member.id) {
             if to != self.options.me && self.route_mut(to).is_none() {
@@ -245,12 +262,15 @@ impl Core<'_> {
             return;
         }
         self.tell_of_this_node();
+        self.tell_of_all_nodes();
+        self.tell_wishes();
         self.end_stale_links();
         let Some(links) = self.links.as_deref_mut() else { return };
         for token in links.follow(self.node) {
             self.end_link_of(token, LinkEnd::Left);
         }
         self.dial_missing();
+        self.attend_meetings();
         let Some(links) = self.links.as_deref_mut() else { return };
         let bytes: usize = links.iter().map(Link::memory_bytes).sum();
         self.engine.metrics.link_bytes.set(bytes as u64);
@@ -301,6 +321,44 @@ impl Core<'_> {
         stale.into_iter().for_each(|(token, end)| self.end_link_of(token, end));
     }
 
+    /// Whatever has changed of what this node knows is told the others, by core 0.
+    fn tell_of_all_nodes(&mut self) {
+        let epoch = self.node.members.epoch();
+        let Some(links) = self.links.as_deref_mut() else { return };
+        if self.id != CoreId(0) || links.told_epoch == epoch {
+            return;
+        }
+        links.told_epoch = epoch;
+        let list = node_list(self.node);
+        if list == links.told {
+            return;
+        }
+        links.told = list;
+        for link in &mut links.links {
+            if let Phase::Open { writer, .. } = &mut link.phase {
+                writer.nodes(&links.told);
+                links.has_unsent = true;
+            }
+        }
+    }
+
+    /// Tells leaders what this node would have, by core 0.
+    fn tell_wishes(&mut self) {
+        if self.id != CoreId(0) {
+            return;
+        }
+        for wish in self.node.members.take_wishes() {
+            let (Wish::Lead(shard) | Wish::Join(shard)) = wish;
+            let Some(leader) = self.node.leader_of(shard) else { continue };
+            let term = self.node.replica(shard).state().term;
+            let body = match wish {
+                Wish::Lead(_) => Body::LeadWanted { term },
+                Wish::Join(_) => Body::JoinWanted { term },
+            };
+            self.send_to_node(leader, &ShardMessage { shard, body });
+        }
+    }
+
     /// Whatever has changed of this node since the others were told is told them, by core 0.
     fn tell_of_this_node(&mut self) {
         let epoch = self.node.owners.epoch();
@@ -320,6 +378,16 @@ impl Core<'_> {
     }
 }
 
+/// What this node tells of all nodes.
+fn node_list(node: &Node) -> NodeList {
+    let nodes = node.members.directory().entries().cloned().collect();
+    let leader = |replica: &ReplicaStats| {
+        let state = replica.state();
+        state.leader.map_or((Term(0), NodeId(0)), |leader| (state.term, leader))
+    };
+    NodeList { nodes, leaders: node.replicas.iter().map(leader).collect() }
+}
+
 /// What this node tells of itself.
 pub(super) fn announcement(node: &Node, options: &LinkOptions) -> Announcement {
     let (config, owners) = (node.config.load(), node.owners.load());
@@ -336,6 +404,13 @@ pub(super) fn announcement(node: &Node, options: &LinkOptions) -> Announcement {
 
 /// A node has told of itself.
 pub(super) fn note_member(node: &Node, id: NodeId, told: &Announcement) {
+    // It knows its ports best.
+    let place = node.members.directory().place(id).cloned();
+    if let Some(place) = place {
+        let place = NodePlace { port: told.port, link_port: told.cluster_port, ..place };
+        // There is room for what is there.
+        let _ = node.members.take_seen(id, place);
+    }
     node.members.update(|members| {
         if let Some(member) = members.iter_mut().find(|member| member.id == id) {
             member.port = told.port;

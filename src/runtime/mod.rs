@@ -53,6 +53,7 @@ mod log_life;
 mod log_waits;
 mod logger;
 mod mail;
+mod meetings;
 mod multi;
 mod output;
 mod pubsub;

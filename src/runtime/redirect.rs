@@ -55,7 +55,7 @@ impl Core<'_> {
         if may_run || shards.iter().all(|shard| self.serves(*shard)) {
             return Ok(route);
         }
-        let mut leaders = shards.iter().map(|shard| self.node.replica(*shard).leader());
+        let mut leaders = shards.iter().map(|shard| self.node.leader_of(*shard));
         let first = leaders.next().flatten();
         let are_apart = leaders.any(|leader| leader.is_some() && leader != first);
         Err(if are_apart && first.is_some() { CROSS_SLOT } else { self.served_elsewhere(slot) })
@@ -74,8 +74,8 @@ pub(super) fn led_elsewhere(node: &Node, slot: Slot) -> Error {
     let shard = node.slots.shard_of(slot);
     // This node itself may have been elected, and not be ready.
     let is_other = |leader: &NodeId| Some(*leader) != node.id;
-    let leader = node.replica(shard).leader().filter(is_other);
-    let member = leader.and_then(|leader| node.members.get(leader));
+    let leader = node.leader_of(shard).filter(is_other);
+    let member = leader.and_then(|leader| node.members.find_server(leader));
     match member.and_then(|member| Some((member.ip?, member.port_of(shard)))) {
         Some((ip, port)) => Error::Moved { slot, ip, port },
         None => Error::SlotNotServed,

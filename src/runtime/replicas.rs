@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::limits::NODE_MESSAGES_WAITING_MAX;
 use crate::limits::REPLICA_TAIL_BYTES_MAX;
 use crate::log::{Configuration, HardState, Item, LogEntry, Place, RecordStart, Stream};
+use crate::node::replica_stats::ReplicaRequest;
 use crate::replica::{Body, Replica, ReplicaOptions, Restored, ShardMessage};
 use crate::shard::Shard;
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
@@ -97,9 +98,30 @@ impl Core<'_> {
 
     /// A node has said something to a replica of this one.
     pub(super) fn peer_message(&mut self, from: NodeId, message: ShardMessage) {
-        if usize::from(message.shard.0) >= self.node.replicas.len() {
-            return;
-        }
+        let Some(stats) = self.node.replicas.get(usize::from(message.shard.0)) else { return };
+        let is_late = |term: Term| term < stats.state().term;
+        let request = match message.body {
+            Body::LeadWanted { term } if !is_late(term) => ReplicaRequest::Lead(from),
+            Body::JoinWanted { .. } => ReplicaRequest::Add(from),
+            Body::LeadWanted { .. } => return,
+            Body::Raft(_)
+            | Body::Synced { .. }
+            | Body::WantSync { .. }
+            | Body::Restarted { .. }
+            | Body::CatchUp { .. }
+            | Body::SnapshotWanted { .. }
+            | Body::Snapshot(_)
+            | Body::SnapshotTaken { .. }
+            | Body::Begun
+            | Body::Configuration(_)
+            | Body::FreshAsk { .. }
+            | Body::FreshAnswer { .. } => return self.replica_message(from, message),
+        };
+        // If there are too many, who asked will see that nothing comes of it.
+        stats.request(request);
+    }
+
+    fn replica_message(&mut self, from: NodeId, message: ShardMessage) {
         let owner = self.engine.owners.core_of(message.shard);
         if owner == self.id {
             // A token is not free for a moment only. Who asks for it all that time in vain has others repeat

@@ -1,20 +1,31 @@
-//! A node of a cluster at the start: what links are made with, the members that are known, and their addresses.
+//! A node of a cluster at the start: what links are made with, the nodes that are known, and what keeps their
+//! directory: its file, and the addresses that hosts' names stand for.
 //!
-//! Members are named by host and port. A host that is an address is one at once; names are resolved on a thread
-//! of their own, which may take as long as the system likes, again and again as long as they can't be, or their
-//! node is not linked to: it may have come back at another address.
+//! A host that is an address is one at once; names are resolved on a thread of their own, which may take as long as the
+//! system likes, again and again as long as they can't be, or their node is not linked to: it may have come back at
+//! another address. The same thread writes the file `nodes` in the data directory when something has changed.
 
-use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::preflight::{self, StartError};
 use super::random;
-use crate::config::{ClusterPeer, Config};
-use crate::node::{Member, Node};
+use crate::config::{ClusterSeed, Config};
+use crate::metrics::lock;
+use crate::node::{Directory, Node};
 use crate::replica::link::ClusterSecret;
 use crate::runtime::LinkOptions;
 use crate::types::{NodeId, ShardId};
+
+/// Name of the file in the data directory.
+const FILE_NAME: &str = "nodes";
+/// Its name until it is whole.
+const NEW_NAME: &str = "nodes.new";
 
 /// What links are made with; nothing where there is no cluster.
 ///
@@ -32,85 +43,191 @@ pub(super) fn link_options(config: &Config) -> Result<Option<LinkOptions>, Start
     }))
 }
 
-/// Makes all nodes of the cluster known to this one, itself included.
+/// Makes all nodes of the cluster known to this one, itself included: those that it knew of when it stopped, and
+/// those that `cluster-peers` says.
 ///
 /// # Errors
-/// If the system allows no thread more.
-pub(super) fn enter(
-    node: &Arc<Node>,
-    options: &LinkOptions,
-    peers: &[ClusterPeer],
-) -> Result<Resolver, StartError> {
+/// If the file can't be read, or the system allows no thread more.
+pub(super) fn enter(node: &Arc<Node>, options: &LinkOptions) -> Result<Keeper, StartError> {
+    let config = node.config.load();
+    let mut directory = read(&config.dir)?;
+    directory.take_peers(&config.cluster_peers);
+    let (wake, woken) = flume::bounded(1);
+    node.members.enter(
+        (options.me, options.secret.clone()),
+        directory,
+        (own_host(&config), node.topology.common_port, config.cluster_port),
+        wake.clone(),
+    );
     let owners = node.owners.load();
-    let mut members: Vec<Member> = peers.iter().map(|peer| member(peer, &options.secret)).collect();
-    members.sort_by_key(|member| member.id);
-    if let Some(own) = members.iter_mut().find(|member| member.id == options.me) {
-        let shards = (0..node.slots.shard_count()).map(ShardId);
-        own.core_ports.clone_from(&node.topology.core_ports);
-        own.owners = shards.map(|shard| owners.core_of(shard)).collect();
-        own.is_up = true;
+    let shards = (0..node.slots.shard_count()).map(ShardId);
+    node.members.update(|members| {
+        if let Some(own) = members.iter_mut().find(|member| member.id == options.me) {
+            own.core_ports.clone_from(&node.topology.core_ports);
+            own.owners = shards.map(|shard| owners.core_of(shard)).collect();
+            own.is_up = true;
+        }
+    });
+    Keeper::start(node.clone(), &config, (wake, woken))
+}
+
+/// Where others reach this node, as far as it was told.
+fn own_host(config: &Config) -> Option<String> {
+    let concrete = || {
+        let is_outside = |ip: &IpAddr| !ip.is_loopback();
+        let (outside, inside): (Vec<IpAddr>, Vec<IpAddr>) =
+            config.bind.iter().map(|bind| bind.ip).partition(is_outside);
+        let ips = if outside.is_empty() { inside } else { outside };
+        // With several, others find out which of them they reach.
+        let [ip] = ips[..] else { return None };
+        (!ip.is_unspecified()).then(|| ip.to_string())
+    };
+    let announced = config.cluster_announce_ip.map(|ip| ip.to_string());
+    announced.or_else(|| config.own_peer().map(|peer| peer.host.clone())).or_else(concrete)
+}
+
+/// What the file in `dir` says; nothing at the first start.
+fn read(dir: &Path) -> Result<Directory, StartError> {
+    let path = dir.join(FILE_NAME);
+    let failed = |why: String| {
+        StartError::Cluster(format!(
+            "The cluster's nodes can't be read from '{}' ({why}): restore it, or remove it to begin with \
+             --cluster-peers or --cluster-seed again.",
+            path.display()
+        ))
+    };
+    match fs::read_to_string(&path) {
+        Ok(text) => Directory::parse(&text).map_err(|fault| failed(fault.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Directory::default()),
+        Err(error) => Err(failed(error.to_string())),
     }
-    node.members.update(|list| *list = members);
-    Resolver::start(node.clone(), peers)
 }
 
-fn member(peer: &ClusterPeer, secret: &ClusterSecret) -> Member {
-    Member {
-        id: peer.id,
-        name: secret.node_name(peer.id),
-        ip: peer.host.parse().ok(),
-        port: peer.port,
-        core_ports: Vec::new(),
-        cluster_port: peer.cluster_port(),
-        owners: Vec::new(),
-        is_up: false,
-    }
+/// Keeps the directory of nodes until it is dropped.
+pub(super) struct Keeper {
+    inner: Arc<Inner>,
+    wake: flume::Sender<()>,
 }
 
-/// Looks up the addresses of nodes that are known by name, until it is dropped.
-pub(super) struct Resolver {
-    /// The thread ends when this is gone.
-    _alive: flume::Sender<()>,
+struct Inner {
+    node: Arc<Node>,
+    dir: PathBuf,
+    seeds: Vec<ClusterSeed>,
+    /// What the file says.
+    saved: Mutex<String>,
+    is_over: AtomicBool,
 }
 
-impl Resolver {
+impl Keeper {
     /// Time between two looks.
     const EVERY: Duration = Duration::from_secs(5);
-    /// The same while there is a name that stands for nothing yet.
+    /// The same while there is a name that stands for nothing yet, or nobody is known.
     const SOON: Duration = Duration::from_millis(500);
 
-    fn start(node: Arc<Node>, peers: &[ClusterPeer]) -> Result<Self, StartError> {
-        let is_name = |peer: &&ClusterPeer| peer.host.parse::<IpAddr>().is_err();
-        let named: Vec<ClusterPeer> = peers.iter().filter(is_name).cloned().collect();
-        let (alive, ended) = flume::bounded::<()>(1);
-        if !named.is_empty() {
-            let thread = std::thread::Builder::new().name("resolver".to_owned());
-            thread.spawn(move || {
-                loop {
-                    let found = named.iter().map(|peer| resolve(&node, peer));
-                    // Each of them has its turn.
-                    let is_missing = found.filter(|found| !found).count() > 0;
-                    let wait = if is_missing { Self::SOON } else { Self::EVERY };
-                    if ended.recv_timeout(wait) == Err(flume::RecvTimeoutError::Disconnected) {
-                        return;
-                    }
-                }
-            })?;
-        }
-        Ok(Self { _alive: alive })
+    fn start(
+        node: Arc<Node>,
+        config: &Config,
+        (wake, woken): (flume::Sender<()>, flume::Receiver<()>),
+    ) -> Result<Self, StartError> {
+        let inner = Arc::new(Inner {
+            node,
+            dir: config.dir.clone(),
+            seeds: config.cluster_seed.clone(),
+            saved: Mutex::default(),
+            is_over: AtomicBool::new(false),
+        });
+        let of_thread = inner.clone();
+        std::thread::Builder::new().name("nodes".to_owned()).spawn(move || {
+            while !of_thread.is_over.load(Ordering::Acquire) {
+                let wait = if of_thread.look_around() { Self::EVERY } else { Self::SOON };
+                of_thread.save();
+                // Woken or not, it looks.
+                let _ = woken.recv_timeout(wait);
+            }
+        })?;
+        Ok(Self { inner, wake })
     }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.inner.is_over.store(true, Ordering::Release);
+        // Full means that it is about to look.
+        let _ = self.wake.try_send(());
+        self.inner.save();
+    }
+}
+
+impl Inner {
+    /// Writes the file, if it says something else.
+    fn save(&self) {
+        let mut saved = lock(&self.saved);
+        let text = self.node.members.directory().to_text();
+        if *saved == text {
+            return;
+        }
+        match write(&self.dir, &text) {
+            Ok(()) => *saved = text,
+            // It is tried again at the next look.
+            Err(error) => tracing::error!(
+                "the cluster's nodes can't be written to '{}': {error}",
+                self.dir.join(FILE_NAME).display()
+            ),
+        }
+    }
+
+    /// Resolves names; whether there is nothing that it should soon do again.
+    fn look_around(&self) -> bool {
+        let directory = self.node.members.directory();
+        let named = directory.entries().filter_map(|entry| {
+            let place = entry.place.as_ref()?;
+            let is_name = place.host.parse::<IpAddr>().is_err();
+            is_name.then(|| (entry.id, place.host.clone(), place.port))
+        });
+        let found = named.map(|(id, host, port)| resolve(&self.node, id, (&host, port)));
+        // Each of them has its turn.
+        let is_missing = found.filter(|found| !found).count() > 0;
+        !is_missing && !self.seek()
+    }
+
+    /// Has the seeds be met as long as no other node is known; whether that is so.
+    fn seek(&self) -> bool {
+        let me = self.node.id.unwrap_or_default();
+        let is_alone = self.node.members.load().iter().all(|member| member.id == me);
+        if !is_alone || self.seeds.is_empty() || self.node.members.is_removed(me) {
+            return false;
+        }
+        for seed in &self.seeds {
+            match (seed.host.as_str(), seed.link_port).to_socket_addrs() {
+                Ok(addresses) => addresses.for_each(|address: SocketAddr| {
+                    self.node.members.meet(address);
+                }),
+                Err(error) => tracing::debug!("{} can't be resolved: {error}", seed.host),
+            }
+        }
+        true
+    }
+}
+
+fn write(dir: &Path, text: &str) -> io::Result<()> {
+    let new = dir.join(NEW_NAME);
+    let mut file = File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, dir.join(FILE_NAME))?;
+    File::open(dir)?.sync_all()
 }
 
 /// Looks a node up that is not known to be where it was; whether it has an address.
-fn resolve(node: &Node, peer: &ClusterPeer) -> bool {
-    let Some(member) = node.members.get(peer.id) else { return true };
+fn resolve(node: &Node, id: NodeId, (host, port): (&str, u16)) -> bool {
+    let Some(member) = node.members.get(id) else { return true };
     if member.ip.is_some() && member.is_up {
         return true;
     }
-    let addresses: Vec<IpAddr> = match (peer.host.as_str(), peer.port).to_socket_addrs() {
+    let addresses: Vec<IpAddr> = match (host, port).to_socket_addrs() {
         Ok(addresses) => addresses.map(|address| address.ip()).collect(),
         Err(error) => {
-            tracing::debug!("node {}: {} can't be resolved: {error}", peer.id.0, peer.host);
+            tracing::debug!("node {}: {host} can't be resolved: {error}", id.0);
             Vec::new()
         }
     };
@@ -123,7 +240,7 @@ fn resolve(node: &Node, peer: &ClusterPeer) -> bool {
         None => addresses.first().copied(),
     };
     node.members.update(|members| {
-        if let Some(member) = members.iter_mut().find(|member| member.id == peer.id) {
+        if let Some(member) = members.iter_mut().find(|member| member.id == id) {
             member.ip = ip;
         }
     });

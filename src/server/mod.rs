@@ -23,7 +23,7 @@ use crate::runtime::{
 };
 use crate::shard::Shard;
 use crate::types::{CoreId, LogIndex, MonoUs, NodeId, Now, ShardId, SlotMap};
-use cluster::Resolver;
+use cluster::Keeper;
 use data_dir::DataDir;
 use listen::Sockets;
 use log::Log;
@@ -75,8 +75,8 @@ struct Cores {
     node: Arc<Node>,
     peers: Arc<Vec<Peer>>,
     executors: Vec<ExecutorJoinHandle<()>>,
-    /// Finds the addresses of the other nodes of a cluster as long as it is there.
-    _resolver: Option<Resolver>,
+    /// Keeps the directory of a cluster's nodes as long as it is there.
+    _keeper: Option<Keeper>,
 }
 
 impl Cores {
@@ -106,11 +106,10 @@ impl Cores {
             .collect::<Result<_, _>>()?;
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
         let links = cluster::link_options(&config)?.map(Arc::new);
-        let cluster_peers = config.cluster_peers.clone();
         let mut options = node_options(config, machine, &sockets, slots, started_at)?;
         options.name = links.as_ref().map(|links| links.secret.node_name(links.me));
         let node = Arc::new(Node::new(options));
-        let resolver = links.as_ref().map(|links| cluster::enter(&node, links, &cluster_peers));
+        let keeper = links.as_ref().map(|links| cluster::enter(&node, links));
         // Before the first client can ask for it.
         node.loading.store(loading, Ordering::Release);
         for of_core in &recovering {
@@ -122,7 +121,7 @@ impl Cores {
             node: node.clone(),
             peers: peers.clone(),
             executors: Vec::new(),
-            _resolver: resolver.transpose()?,
+            _keeper: keeper.transpose()?,
         };
         let listeners = sockets.by_core.into_iter().zip(sockets.links);
         for (index, (listeners, link_listeners)) in listeners.enumerate() {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test or target uses all of it")]
 
 use bytes::Bytes;
+use ringmain::replica::link::NodeList;
 use ringmain::replica::{Fault, ShardMessage};
 
 /// What must hold for any bytes: they are the one message that is written so, or none.
@@ -12,6 +13,15 @@ pub(crate) fn check_message(bytes: &[u8]) -> Result<ShardMessage, Fault> {
     message.encode(&mut again);
     assert_eq!(again, bytes, "{message:?}");
     Ok(message)
+}
+
+/// The same of a list of nodes.
+pub(crate) fn check_nodes(bytes: &[u8]) -> Result<NodeList, Fault> {
+    let list = NodeList::decode(&Bytes::copy_from_slice(bytes))?;
+    let mut again = Vec::new();
+    list.encode(&mut again);
+    assert_eq!(again, bytes, "{list:?}");
+    Ok(list)
 }
 
 /// A block of bytes of `docs/peer-protocol.md`.

@@ -10,6 +10,7 @@
 pub(crate) mod binary;
 pub(crate) mod cases;
 pub(crate) mod client;
+pub(crate) mod cluster_client;
 pub(crate) mod nodes;
 pub(crate) mod random;
 pub(crate) mod server;

@@ -4,6 +4,8 @@
 use super::server::{FreePorts, Launch, Server};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -17,7 +19,8 @@ pub(crate) struct Nodes {
     ports: Vec<Arc<FreePorts>>,
     launches: Vec<Launch>,
     servers: Vec<Option<Server>>,
-    _folder: TempDir,
+    folder: TempDir,
+    secret: PathBuf,
 }
 
 impl Nodes {
@@ -32,34 +35,84 @@ impl Nodes {
         shards: u16,
         host: impl Fn(usize, usize) -> String,
     ) -> Self {
-        let folder = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
-        let secret = folder.path().join("secret");
-        std::fs::write(&secret, SECRET).expect("a file with the secret");
-        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("rights");
-        let secret = secret.to_str().expect("a path that is text");
-        let ports: Vec<_> =
-            (0..count).map(|_| Arc::new(FreePorts::find(ports_of(shards)))).collect();
+        let mut nodes = Self::none(shards);
+        nodes.ports = (0..count).map(|_| Arc::new(FreePorts::find(ports_of(shards)))).collect();
         let peers = |from| {
             let peer = |(to, ports): (usize, &Arc<FreePorts>)| {
                 let (host, link_port) = (host(from, to), link_port(ports, shards));
                 format!("{to}@{host}:{}@{link_port}", ports.first)
             };
-            (1..).zip(&ports).map(peer).collect::<Vec<_>>().join(" ")
+            (1..).zip(&nodes.ports).map(peer).collect::<Vec<_>>().join(" ")
         };
         let launch = |(id, ports): (usize, &Arc<FreePorts>)| {
-            let data = folder.path().join(format!("node-{id}"));
-            std::fs::create_dir(&data).expect("a folder for data");
-            Launch::shards(shards)
-                .core_ports()
-                .dir(&data)
-                .on(ports.clone())
-                .flag("--node-id", &id.to_string())
-                .flag("--cluster-peers", &peers(id))
-                .flag("--cluster-secret-file", secret)
+            nodes.launch(id, ports).flag("--cluster-peers", &peers(id))
         };
-        let launches: Vec<Launch> = (1..).zip(&ports).map(launch).collect();
-        let servers = launches.iter().map(|_| None).collect();
-        Self { shards, ports, launches, servers, _folder: folder }
+        nodes.launches = (1..).zip(&nodes.ports).map(launch).collect();
+        nodes.servers = nodes.launches.iter().map(|_| None).collect();
+        nodes
+    }
+
+    /// As many nodes that belong to nobody yet, none of which runs.
+    pub(crate) fn blank(count: u16, shards: u16) -> Self {
+        let mut nodes = Self::none(shards);
+        for _ in 0..count {
+            nodes.add_blank(&[]);
+        }
+        nodes
+    }
+
+    /// One more node that belongs to nobody yet, with these flags; its number. It does not run.
+    pub(crate) fn add_blank(&mut self, flags: &[(&str, &str)]) -> usize {
+        let id = self.launches.len() + 1;
+        let ports = Arc::new(FreePorts::find(ports_of(self.shards)));
+        let port = link_port(&ports, self.shards).to_string();
+        let launch = self.launch(id, &ports).flag("--cluster-port", &port);
+        let launch = flags.iter().fold(launch, |launch, (name, value)| launch.flag(name, value));
+        self.launches.push(launch);
+        self.ports.push(ports);
+        self.servers.push(None);
+        id
+    }
+
+    fn none(shards: u16) -> Self {
+        let folder = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
+        let secret = folder.path().join("secret");
+        std::fs::write(&secret, SECRET).expect("a file with the secret");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("rights");
+        let (ports, launches, servers) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shards, ports, launches, servers, folder, secret }
+    }
+
+    fn launch(&self, id: usize, ports: &Arc<FreePorts>) -> Launch {
+        let data = self.folder.path().join(format!("node-{id}"));
+        std::fs::create_dir_all(&data).expect("a folder for data");
+        Launch::shards(self.shards)
+            .core_ports()
+            .dir(&data)
+            .on(ports.clone())
+            .flag("--node-id", &id.to_string())
+            .flag("--cluster-secret-file", self.secret.to_str().expect("a path that is text"))
+    }
+
+    /// One that was added, and does not run, is started on other ports from now on.
+    pub(crate) fn move_ports(&mut self, id: usize) {
+        let ports = Arc::new(FreePorts::find(ports_of(self.shards)));
+        let port = link_port(&ports, self.shards).to_string();
+        self.launches[id - 1] = self.launch(id, &ports).flag("--cluster-port", &port);
+        self.ports[id - 1] = ports;
+    }
+
+    /// `ringmain cluster` with these words, where `@N` stands for the address of node N, and `#N` for its port.
+    pub(crate) fn cli(&self, words: &str) -> Output {
+        let port = |id: &str| self.port(id.parse().expect("the number of a node"));
+        let address = |word: &str| match (word.strip_prefix('@'), word.strip_prefix('#')) {
+            (Some(id), _) => format!("127.0.0.1:{}", port(id)),
+            (None, Some(id)) => port(id).to_string(),
+            (None, None) => word.to_owned(),
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
+        command.arg("cluster").args(words.split(' ').map(address));
+        super::output_of(&mut command).expect("run it")
     }
 
     /// All write their logs with this `--durability`, from the next start on.
@@ -96,8 +149,8 @@ impl Nodes {
         self.servers[id - 1].insert(self.launches[id - 1].start())
     }
 
-    /// What one that does not start says.
-    pub(crate) fn fail_to_start(&self, id: usize) -> String {
+    /// Starts one that can't be; why it says so.
+    pub(crate) fn start_fails(&self, id: usize) -> String {
         self.launches[id - 1].fail_to_start()
     }
 

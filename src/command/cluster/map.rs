@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::node::replica_stats::ReplicaState;
-use crate::node::{ClientInfo, Member, Node, ReplicaStats};
+use crate::node::{ClientInfo, Member, Node};
 use crate::protocol::binary::Topology;
 use crate::protocol::binary::body::{Address, SlotRange};
 use crate::types::{CoreId, NodeId, ShardId, SlotMap, Term};
@@ -63,17 +63,15 @@ impl Map {
                 members.sort_by_key(|member| member.id);
             }
         }
-        let states: Vec<ReplicaState> = node.replicas.iter().map(ReplicaStats::state).collect();
+        let shards = || (0..node.slots.shard_count()).map(ShardId);
+        let states = shards().map(|shard| state_of(node, shard)).collect();
         let mut map = Self { members, own, slots: node.slots, states, leaders: Vec::new() };
         // This node may have been elected, and not be ready.
-        let leader = |replica: &ReplicaStats| {
-            replica.leader().filter(|leader| *leader != own || replica.is_serving())
+        let leader = |shard: ShardId| {
+            let is_ready = |leader: &NodeId| *leader != own || node.replica(shard).is_serving();
+            node.leader_of(shard).filter(is_ready)
         };
-        map.leaders = (0..)
-            .map(ShardId)
-            .zip(&node.replicas)
-            .map(|(shard, replica)| map.leading_core(shard, leader(replica)?))
-            .collect();
+        map.leaders = shards().map(|shard| map.leading_core(shard, leader(shard)?)).collect();
         Some(map)
     }
 
@@ -178,10 +176,7 @@ impl Map {
         let state = self.state(shard);
         let members = self.members.iter().enumerate();
         let followers = members.filter(move |(index, member)| {
-            // Before this node has heard of any it takes all for one, as at a cluster's beginning.
-            let has_one = (state.voters.is_empty() && state.learners.is_empty())
-                || state.voters.contains(&member.id)
-                || state.learners.contains(&member.id);
+            let has_one = state.voters.contains(&member.id) || state.learners.contains(&member.id);
             has_one && member.ip.is_some() && Some(*index) != leader
         });
         followers.map(|(index, _)| Place { member: index, core: None })
@@ -275,6 +270,18 @@ impl Map {
         };
         shards.iter().map(known).sum()
     }
+}
+
+/// What this node's replica of a shard has come to; the term as others have told it, where there is no replica that
+/// knows of a leader.
+fn state_of(node: &Node, shard: ShardId) -> ReplicaState {
+    let mut state = node.replica(shard).state();
+    if state.leader.is_none()
+        && let Some((term, leader)) = node.members.heard_leader(shard)
+    {
+        (state.term, state.leader) = (term.max(state.term), Some(leader));
+    }
+    state
 }
 
 /// This node knows of itself what links have yet to tell the others.

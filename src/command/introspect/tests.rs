@@ -26,6 +26,8 @@ const OWN: &str = "\
     client|token 2 | noscript loading stale | 0 0 0 | @slow @connection | |
     client|topology 3 | noscript loading stale | 0 0 0 | @slow @connection | |
     client|waittoken -3 | noscript loading stale | 0 0 0 | @slow @connection | |
+    cluster|found -3 | admin stale no_async_loading | 0 0 0 | @admin @slow @dangerous | |
+    cluster|shard 5 | admin stale no_async_loading | 0 0 0 | @admin @slow @dangerous | |
     latency|export -3 | admin noscript loading stale | 0 0 0 | @admin @slow @dangerous | |
     latency|stages -2 | admin noscript loading stale | 0 0 0 | @admin @slow @dangerous | |
     readonly -1 | loading stale fast | 0 0 0 | @fast @connection | |

@@ -3,7 +3,7 @@
 //! ```text
 //! frame:   length u32 │ content │ code        the code is of the frame's number, the length and the content
 //! content of all frames, one behind the other:
-//! item:    length u32 │ kind u8 │ a message, or an announcement
+//! item:    length u32 │ kind u8 │ a message, an announcement, or a list of nodes
 //! ```
 //!
 //! Frames are cut anywhere, so a long item takes several; a frame may be empty, and then says no more than
@@ -14,12 +14,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::LinkFault;
 use super::announcement::Announcement;
 use super::keys::{CODE_BYTES, Key};
+use super::node_list::NodeList;
 use crate::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX, LINK_MESSAGE_BYTES_MAX};
 use crate::replica::{Fault, ShardMessage};
 
 const LENGTH_BYTES: usize = 4;
 const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
+const NODE_LIST: u8 = 3;
 
 /// What a link carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +30,8 @@ pub enum Item {
     Message(ShardMessage),
     /// The sender tells of itself.
     Announcement(Announcement),
+    /// The sender tells of all nodes that it knows of.
+    Nodes(NodeList),
 }
 
 /// Makes the frames of one link.
@@ -75,6 +79,11 @@ impl FrameWriter {
     pub fn announcement(&mut self, announcement: &Announcement) {
         self.item(ANNOUNCEMENT, |out| announcement.encode(out));
         self.close();
+    }
+
+    /// Adds a list of nodes.
+    pub fn nodes(&mut self, nodes: &NodeList) {
+        self.item(NODE_LIST, |out| nodes.encode(out));
     }
 
     /// Adds a frame without content, unless something is there already that shows as well that we are.
@@ -247,6 +256,7 @@ impl FrameReader {
         match kind {
             MESSAGE => Ok(Item::Message(ShardMessage::decode(&item)?)),
             ANNOUNCEMENT => Ok(Item::Announcement(Announcement::decode(&item)?)),
+            NODE_LIST => Ok(Item::Nodes(NodeList::decode(&item)?)),
             _ => Err(Fault::Field.into()),
         }
     }

@@ -80,6 +80,8 @@ pub struct Dialing {
 /// A link that has been accepted by another.
 #[derive(Debug)]
 pub struct Welcomed {
+    /// Who that is.
+    pub from: NodeId,
     /// What the other tells of itself.
     pub announcement: Announcement,
     /// Makes the frames.
@@ -89,7 +91,8 @@ pub struct Welcomed {
 }
 
 impl Dialing {
-    /// Core `core` of node `from` wants a link to node `to`. `nonce` is random.
+    /// Core `core` of node `from` wants a link to node `to`, or to whichever node is there if that is 0. `nonce` is
+    /// random.
     pub fn new(
         secret: &ClusterSecret,
         (from, core): (NodeId, CoreId),
@@ -112,10 +115,14 @@ impl Dialing {
     /// Looks at what came back; nothing while it is not whole.
     ///
     /// # Errors
-    /// If it is not from the node that was dialed.
+    /// If it is not from the node that was dialed, or this node was removed.
     pub fn read(&self, bytes: &[u8]) -> Result<Option<Welcomed>, LinkFault> {
         let Some(head) = Head::decode(bytes)? else { return Ok(None) };
-        if (head.from, head.to) != (self.hello.to, self.hello.from) {
+        let is_meant = match self.hello.to {
+            NodeId(0) => head.from != NodeId(0) && head.from != self.hello.from,
+            to => head.from == to,
+        };
+        if !is_meant || head.to != self.hello.from {
             return Err(LinkFault::Node { from: head.from.0, to: head.to.0 });
         }
         let told = HEAD_BYTES + usize::from(head.detail);
@@ -127,10 +134,13 @@ impl Dialing {
         if !key.derive(WELCOME_PURPOSE).is_code(&[&bytes[..told]], &bytes[told..length]) {
             return Err(LinkFault::Code);
         }
+        if head.detail == 0 {
+            return Err(LinkFault::Removed);
+        }
         let announcement = Bytes::copy_from_slice(&bytes[HEAD_BYTES..told]);
         let announcement = Announcement::decode(&announcement)?;
         let writer = FrameWriter::new(key.derive(FRAMES_PURPOSE));
-        Ok(Some(Welcomed { announcement, writer, length }))
+        Ok(Some(Welcomed { from: head.from, announcement, writer, length }))
     }
 }
 
@@ -144,7 +154,7 @@ impl Hello {
     /// Looks at what came; nothing while it is not whole, which is [`HELLO_BYTES`].
     ///
     /// # Errors
-    /// If it is not from another node of the cluster to node `me`.
+    /// If it is not from another node to node `me`, or to whichever node this is.
     pub fn read(
         secret: &ClusterSecret,
         me: NodeId,
@@ -158,7 +168,7 @@ impl Hello {
         if !secret.hello_key().is_code(&[said], code) {
             return Err(LinkFault::Code);
         }
-        if head.to != me || head.from == me || head.from == NodeId(0) {
+        if (head.to != me && head.to != NodeId(0)) || head.from == me || head.from == NodeId(0) {
             return Err(LinkFault::Node { from: head.from.0, to: head.to.0 });
         }
         Ok(Some(Self { head }))
@@ -169,32 +179,59 @@ impl Hello {
         self.head.from
     }
 
+    /// Whether it does not know who this is.
+    pub fn is_to_anyone(&self) -> bool {
+        self.head.to == NodeId(0)
+    }
+
     /// Its core that does.
     pub fn core(&self) -> CoreId {
         CoreId(self.head.detail)
     }
 }
 
-/// Accepts a link: appends what to send to `out`, and answers what reads the frames. `nonce` is random. Who
+/// Node `me` accepts a link: appends what to send to `out`, and answers what reads the frames. `nonce` is random. Who
 /// said `hello` has not been there for sure before a frame is read.
 pub fn welcome(
     secret: &ClusterSecret,
-    hello: &Hello,
+    (me, hello): (NodeId, &Hello),
     nonce: Nonce,
     own: &Announcement,
     out: &mut Vec<u8>,
 ) -> FrameReader {
     let mut announcement = Vec::new();
     own.encode(&mut announcement);
+    let key = answer(secret, (me, hello), nonce, announcement, out);
+    FrameReader::new(key.derive(FRAMES_PURPOSE))
+}
+
+/// Node `me` tells who said `hello` that his node was removed from the cluster. `nonce` is random.
+pub fn farewell(
+    secret: &ClusterSecret,
+    (me, hello): (NodeId, &Hello),
+    nonce: Nonce,
+    out: &mut Vec<u8>,
+) {
+    answer(secret, (me, hello), nonce, Vec::new(), out);
+}
+
+/// Answers a hello; the key of the link.
+fn answer(
+    secret: &ClusterSecret,
+    (me, hello): (NodeId, &Hello),
+    nonce: Nonce,
+    mut announcement: Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Key {
     let detail = u16::try_from(announcement.len()).expect("an announcement is short");
-    let head = Head { detail, from: hello.head.to, to: hello.head.from, nonce };
+    let head = Head { detail, from: me, to: hello.head.from, nonce };
     let key = link_key(secret, &hello.head, &head);
     let said = head.encode();
     let code = key.derive(WELCOME_PURPOSE).code(&[&said, &announcement]);
     out.extend_from_slice(&said);
     out.append(&mut announcement);
     out.extend_from_slice(&code);
-    FrameReader::new(key.derive(FRAMES_PURPOSE))
+    key
 }
 
 fn link_key(secret: &ClusterSecret, hello: &Head, welcome: &Head) -> Key {

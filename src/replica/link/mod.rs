@@ -9,6 +9,9 @@
 //!   frames: announcement, messages, ... ──────────►    the first shows that the dialer is there now
 //! ```
 //!
+//! Who does not know which node is at an address says hello to node 0, and is told in the welcome. A node that was
+//! removed from the cluster gets a farewell: a welcome without an announcement.
+//!
 //! A link carries messages from who dialed to who accepted only; answers come over a link of the other's own.
 //! The keys are derived from the secret, both ids, both nonces and the direction, and frames are counted. So
 //! bytes that were changed, left out, repeated, or taken from another link do not pass. Nothing is encrypted:
@@ -18,11 +21,13 @@ mod announcement;
 mod frames;
 mod handshake;
 mod keys;
+mod node_list;
 
 pub use announcement::Announcement;
 pub use frames::{FrameReader, FrameWriter, Item};
-pub use handshake::{Dialing, HELLO_BYTES, Hello, NONCE_BYTES, Nonce, Welcomed, welcome};
+pub use handshake::{Dialing, HELLO_BYTES, Hello, NONCE_BYTES, Nonce, Welcomed, farewell, welcome};
 pub use keys::{CODE_BYTES, ClusterSecret};
+pub use node_list::{NodeEntry, NodeList, NodePlace, is_host};
 
 /// Why a link can't go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,9 @@ pub enum LinkFault {
         "its authentication code is wrong: it has another secret, or the bytes were changed on the way"
     )]
     Code,
+    /// The other side says that this node was removed from the cluster.
+    #[error("this node was removed from the cluster")]
+    Removed,
     /// Something is longer than may be.
     #[error("it says that {0} bytes follow, which is more than may be")]
     Length(u64),

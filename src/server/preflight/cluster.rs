@@ -9,7 +9,10 @@ use std::path::Path;
 
 use super::StartError;
 use crate::config::{Config, ShardPorts};
-use crate::limits::{CLUSTER_SECRET_BYTES_MAX, CLUSTER_SECRET_BYTES_MIN, ELECTION_HEARTBEATS_MIN};
+use crate::limits::{
+    CLUSTER_SECRET_BYTES_MAX, CLUSTER_SECRET_BYTES_MIN, ELECTION_HEARTBEATS_MIN, NODES_MAX,
+};
+use crate::replica::link::is_host;
 
 /// Checks what a node of a cluster was told; other servers are told nothing of the kind.
 pub(super) fn check(config: &Config) -> Result<(), StartError> {
@@ -19,6 +22,12 @@ pub(super) fn check(config: &Config) -> Result<(), StartError> {
 
 /// Who names peers means a cluster, and would be surprised by a server on its own.
 fn check_alone(config: &Config) -> Result<(), String> {
+    if !config.cluster_seed.is_empty() {
+        return Err(
+            "There is a --cluster-seed but no --node-id: give this node a number that no other has or had."
+                .to_owned(),
+        );
+    }
     if config.cluster_peers.is_empty() {
         return Ok(());
     }
@@ -59,6 +68,21 @@ fn check_peers(config: &Config) -> Result<(), String> {
             twice.id.0
         ));
     }
+    if config.cluster_peers.len() > NODES_MAX {
+        return Err(format!(
+            "--cluster-peers names {} nodes: a cluster has at most {NODES_MAX}.",
+            config.cluster_peers.len()
+        ));
+    }
+    if let Some(odd) = config.cluster_peers.iter().find(|peer| !is_host(&peer.host)) {
+        return Err(format!(
+            "--cluster-peers says that node {} is at '{}': give a name or an address.",
+            odd.id.0, odd.host
+        ));
+    }
+    if config.cluster_peers.is_empty() {
+        return check_blank(config);
+    }
     let Some(own) = config.own_peer() else {
         return Err(format!(
             "--node-id is {0}, and --cluster-peers names no such node: add {0}@HOST:PORT, with an address at \
@@ -84,6 +108,14 @@ fn check_peers(config: &Config) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A node that no other is known to knows its ports itself.
+fn check_blank(config: &Config) -> Result<(), String> {
+    if config.cluster_port != 0 {
+        return Ok(());
+    }
+    Err("A node of a cluster needs a --port that others know.".to_owned())
 }
 
 fn check_ports(config: &Config) -> Result<(), String> {
@@ -187,6 +219,7 @@ mod tests {
         const ALL: &str = "--node-id 1 --port 7001 --shards 2 --cluster-secret-file SECRET";
         for (flags, start) in [
             (ALL, None),
+            ("--cluster-seed a:1", Some("There is a --cluster-seed but no --node-id: give")),
             ("", Some("There are --cluster-peers but no --node-id: say")),
             (
                 "--node-id 3",
@@ -228,6 +261,17 @@ mod tests {
         ] {
             let flags = format!("{PEERS} {flags}");
             let text = refusal(flags.trim(), &[7; 32], 0o600);
+            let begins = text.as_deref().zip(start).is_some_and(|(text, s)| text.starts_with(s));
+            assert!(begins || (text.is_none() && start.is_none()), "{flags}: {text:?}");
+        }
+        const BLANK: &str = "--cpus 0-1 --node-id 9 --shards 2 --cluster-secret-file SECRET";
+        for (flags, start) in [
+            ("--port 7001", None),
+            ("--port 7001 --cluster-seed a:7000 --cluster-announce-ip 10.0.0.9", None),
+            ("--port 0", Some("A node of a cluster needs a --port that others know.")),
+            ("--port 7001 --cluster-peers 9@a/b:7001", Some("--cluster-peers says that node 9 is")),
+        ] {
+            let text = refusal(&format!("{BLANK} {flags}"), &[7; 32], 0o600);
             let begins = text.as_deref().zip(start).is_some_and(|(text, s)| text.starts_with(s));
             assert!(begins || (text.is_none() && start.is_none()), "{flags}: {text:?}");
         }

@@ -662,6 +662,8 @@ fn in_short(body: &Body) -> String {
         | Body::CatchUp { .. }
         | Body::SnapshotWanted { .. }
         | Body::SnapshotTaken { .. }
+        | Body::LeadWanted { .. }
+        | Body::JoinWanted { .. }
         | Body::Begun
         | Body::Configuration(_)
         | Body::FreshAsk { .. }
