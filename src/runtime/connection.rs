@@ -10,6 +10,7 @@ use super::frames::BinaryState;
 use super::gate::Gate;
 use super::input::Input;
 use super::output::Output;
+use super::reads::ReadWait;
 use super::ring::{Socket, Token};
 use super::timeline::Timeline;
 use super::transaction::Queue;
@@ -64,6 +65,8 @@ pub(crate) enum Block {
     Logs,
     /// A blocking command waits for its keys.
     Waiting,
+    /// A read waits until this node, which follows, has come far enough.
+    Follower,
     /// It is about to move to this core.
     Moving(CoreId),
 }
@@ -113,6 +116,10 @@ pub(crate) struct Connection {
     pub(crate) queue: Option<Box<Queue>>,
     /// What it waits for in a blocking command, if it does.
     pub(crate) waiting: Option<Box<Waiting>>,
+    /// Since when its next request waits for a shard that this node follows, and until when, if it does.
+    pub(super) read_wait: Option<ReadWait>,
+    /// Whether the request at hand is a read that this node answers as a follower.
+    pub(crate) follows: bool,
     /// How far the current request is parsed, if it has begun and is not whole.
     pub(crate) parser: Option<Box<Parser>>,
     /// Bytes that have not been run: the start of a request, or whatever came while blocked.
@@ -173,6 +180,8 @@ impl Connection {
             session,
             queue: None,
             waiting: None,
+            read_wait: None,
+            follows: false,
             parser: None,
             input: Input::default(),
             wanted_bytes: 0,
@@ -371,6 +380,7 @@ mod tests {
             no_touch: false,
             no_evict: false,
             reads_followers: false,
+            depends_on: None,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

@@ -29,6 +29,9 @@ impl Core<'_> {
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
+        if entry.full_name == "client|token" {
+            self.gate_so_far(connection);
+        }
         // Nothing waits inside a transaction.
         if !connection.session.transaction.is_running
             && self.hold_publisher(connection, entry) == Flow::Left
