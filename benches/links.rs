@@ -29,7 +29,7 @@ fn link() -> (FrameWriter, FrameReader) {
         owners: vec![CoreId(0)],
     };
     let mut answer = Vec::new();
-    let mut reader = welcome(&secret, &hello, [3; 32], &own, &mut answer);
+    let mut reader = welcome(&secret, (two, &hello), [3; 32], &own, &mut answer);
     let mut writer = dialing.read(&answer).expect("a welcome").expect("all of it").writer;
     let mut sent = Vec::new();
     // The first frame may not be long.

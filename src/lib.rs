@@ -35,8 +35,8 @@
 //! 8. On a node of a cluster the record is also an entry of the shard's Raft group ([`replica`], joined with the
 //!    keyspace and the log in `shard::replicated`): `runtime::replicas` hands it to the links, and the reply waits at
 //!    the same gate until a quorum has it. Who does not lead the shard sends the client to who does
-//!    (`runtime::redirect`), or, if the client does not speak cluster, leaves the command to who does and passes the
-//!    reply on (`runtime::forward`).
+//!    (`runtime::redirect`), unless it is a read for which a follower will do (`runtime::reads`); if the client does not
+//!    speak cluster, it leaves the command to who leads and passes the reply on (`runtime::forward`).
 //! 9. Everything else a connection has to say leaves in one send (`runtime::traffic`).
 //!
 //! # The modules, lowest first
@@ -86,7 +86,7 @@
 //! # Deliberately absent
 //!
 //! No locks around data, no background threads that touch it, no copy of a request on the usual way.
-//! Not there yet: reads on followers, streams, scripts.
+//! Not there yet: streams, scripts.
 
 #![cfg_attr(
     all(doc, not(feature = "server")),

@@ -188,6 +188,8 @@ const _: () = assert!(LOG_BUFFER_BYTES < LOG_WAITING_BYTES_MAX);
 
 // Between nodes.
 
+/// How long a client waits for a node to come as far as a session token says, unless it says otherwise.
+pub const TOKEN_WAIT_MS: u64 = 1000;
 /// Most nodes of a cluster, those on their way in or out included.
 pub const NODES_MAX: usize = 128;
 /// Most nodes that are known of, those that were removed included: their numbers are not used again.

@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     ApplyTwice,
     /// Leave entries in the log on disk that have given way to others.
     ForgetCut,
+    /// Count a follower's freshness from when it was told, not from when it asked.
+    FreshAsOfAnswer,
+    /// Let a follower answer a read before it has come as far as the session's token.
+    ForgetToken,
     /// Keep who takes part in the log alone, which forgets it.
     ForgetConfiguration,
     /// Vote on a shard that was left, and whose log was forgotten, as if it were there.

@@ -188,6 +188,10 @@ fn a_session_is_the_same_wherever_its_commands_are_carried_out() {
         client.ok(&format!("CLIENT DURABILITY {durability}"));
         client.ok(&format!("SET {key} {durability}"));
     }
+    // What others have carried out is in no token.
+    let refused = client.words("CLIENT TOKEN");
+    assert!(refused.error().starts_with("ERR There is no token "), "{refused:?}");
+    assert!(scene.client(1).words("CLIENT TOKEN").text().starts_with("r1:"));
     // Replies that nobody wants.
     client.request(&["CLIENT", "REPLY", "OFF"]);
     client.request(&["SET", key, "unseen"]);

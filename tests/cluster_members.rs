@@ -37,6 +37,18 @@ fn wait_until_known(nodes: &mut Nodes, ids: &[usize]) {
     }
 }
 
+/// Kills nodes once they have written down what they know of these.
+fn kill(nodes: &mut Nodes, killed: &[usize], known: &[&str]) {
+    for id in killed {
+        let file = nodes.server(*id).dir().join("nodes");
+        wait_until(&format!("node {id} has written down {known:?}"), || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            known.iter().all(|word| text.lines().any(|line| line.starts_with(word)))
+        });
+    }
+    killed.iter().for_each(|id| nodes.server(*id).kill());
+}
+
 /// The nodes that a shard's leader names as voters; none if there is no leader.
 fn voters(nodes: &mut Nodes, ids: &[usize], shard: u16) -> BTreeSet<usize> {
     for id in ids {
@@ -52,9 +64,15 @@ fn voters(nodes: &mut Nodes, ids: &[usize], shard: u16) -> BTreeSet<usize> {
 
 #[track_caller]
 fn check_votes(nodes: &mut Nodes, ids: &[usize]) {
+    check_votes_of(nodes, ids, ids);
+}
+
+/// Of all nodes of a cluster these vote on every shard.
+#[track_caller]
+fn check_votes_of(nodes: &mut Nodes, all: &[usize], ids: &[usize]) {
     for shard in 0..SHARDS {
         wait_until(&format!("{ids:?} vote on shard {shard}"), || {
-            voters(nodes, ids, shard) == ids.iter().copied().collect()
+            voters(nodes, all, shard) == ids.iter().copied().collect()
         });
     }
 }
@@ -143,7 +161,7 @@ fn nodes_that_have_met_know_each_other_from_then_on() {
     // They belong together, and have no replicas yet.
     check_error(&mut nodes, 1, "GET key", "CLUSTERDOWN Hash slot not served");
     // All at once, so that nobody can be told.
-    (1..=3).for_each(|id| nodes.server(id).kill());
+    kill(&mut nodes, &[1, 2, 3], &["node 1@", "node 2@", "node 3@"]);
     nodes.start_all();
     wait_until_known(&mut nodes, &[1, 2, 3]);
 
@@ -187,7 +205,7 @@ fn a_node_that_has_moved_is_found() {
     let link = nodes.link_address(2, 0).port();
     nodes.server(1).client().ok(&format!("CLUSTER MEET 127.0.0.1 {} {link}", nodes.port(2)));
     wait_until_known(&mut nodes, &[1, 2]);
-    nodes.server(2).kill();
+    kill(&mut nodes, &[2], &["node 1@"]);
     nodes.move_ports(2);
     nodes.start(2);
     wait_until_known(&mut nodes, &[1, 2]);
@@ -274,7 +292,7 @@ fn nodes_come_and_go_while_clients_write() {
     assert!(matches!(&answer, Value::Error(text) if text.starts_with("MOVED ")), "{answer:?}");
     check_keys(port, count);
     // All of them are killed and started again: who was removed stays out.
-    (1..=4).for_each(|id| nodes.server(id).kill());
+    kill(&mut nodes, &[1, 2, 3, 4], &["removed 1 "]);
     nodes.start_all();
     check_votes(&mut nodes, &[2, 3, 4]);
     wait_until_known(&mut nodes, &[2, 3, 4]);
@@ -334,7 +352,9 @@ fn nodes_that_belong_to_nobody_become_a_cluster() {
     check_votes(&mut nodes, &[1, 2, 4]);
     let new = nodes.add_blank(&[]);
     nodes.start(new);
-    cli(&nodes, "add-node @5 --port #1");
+    let said = cli(&nodes, "add-node @5 --empty --port #1");
+    assert!(said.ends_with("node 5 is known to the others\n"), "{said}");
+    check_votes_of(&mut nodes, &[1, 2, 4, 5], &[1, 2, 4]);
     cli(&nodes, "rebalance --replicas 3 --port #2");
     let all = [1, 2, 4, 5];
     let replicas: Vec<BTreeSet<usize>> =
@@ -438,7 +458,7 @@ fn a_directory_of_nodes_that_means_nothing_is_refused() {
     wait_until("the nodes are written down", || file.exists());
     nodes.server(1).kill();
     std::fs::write(&file, "format 1\nnode 1 is here\n").unwrap();
-    let error = nodes.start_fails(1);
+    let error = nodes.fail_to_start(1);
     let why = "can't be read from '";
     assert!(error.contains(why) && error.contains("(line 2 means nothing): restore it"), "{error}");
 }

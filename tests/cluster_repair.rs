@@ -87,7 +87,7 @@ fn a_damaged_log_is_sent_again() {
     let at = content.windows(9).position(|bytes| bytes == b"value:100").unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(b"VALUE", at as u64).unwrap();
-    assert!(nodes.start_fails(broken).contains("ringmain log"));
+    assert!(nodes.fail_to_start(broken).contains("ringmain log"));
     let (code, told) = ringmain(&["log", "verify"], &dir);
     assert!(code == 1 && told.contains("DAMAGED") && told.contains("term "), "{told}");
     let (code, told) = ringmain(&["log", "repair"], &dir);

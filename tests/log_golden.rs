@@ -12,10 +12,13 @@ use ringmain::cache::{
 use ringmain::collection::list::End;
 use ringmain::collection::{Hash, List, Set, SortedSet};
 use ringmain::log::{
-    MANIFEST_COPY_BYTES, Manifest, RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader,
-    RecordKind, RecordSeed, SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SnapshotEnd,
+    Configuration, HARD_STATE_COPY_BYTES, HardState, MANIFEST_COPY_BYTES, Manifest,
+    RECORD_HEADER_BYTES, Record, RecordFault, RecordHeader, RecordKind, RecordSeed,
+    SEGMENT_HEADER_BYTES, SegmentFile, SegmentHeader, SnapshotEnd,
 };
-use ringmain::types::{ByteOffset, DbIndex, Key, LogIndex, SegmentId, ShardId, Term, UnixMs};
+use ringmain::types::{
+    ByteOffset, DbIndex, Key, LogIndex, NodeId, SegmentId, ShardId, Term, UnixMs,
+};
 
 const PAGE: &str = include_str!("../docs/log-format.md");
 
@@ -116,6 +119,30 @@ fn changes_are_written_and_read_as_the_page_says() {
     ];
     let found: Vec<Changed<'_>> = changes.map(Result::unwrap).collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn configurations_are_written_and_read_as_the_page_says() {
+    let payload = block("configuration");
+    let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+    let version = (Term(3), LogIndex(43));
+    let (voters, learners) = (nodes(&[1, 2, 3]), nodes(&[4]));
+    let configuration = Configuration { version, voters, learners, heir: Some(NodeId(2)) };
+    assert_eq!(configuration.encode(), payload);
+    assert_eq!(Configuration::decode(version, &payload), Some(configuration));
+}
+
+#[test]
+fn hard_states_are_written_and_read_as_the_page_says() {
+    let bytes = page("hard-state", HARD_STATE_COPY_BYTES);
+    let state = HardState::decode(&bytes).unwrap();
+    assert_eq!((state.shard, state.directory, state.generation), (SHARD, DIRECTORY, 9));
+    assert_eq!((state.node, state.term, state.vote), (NodeId(1), Term(3), Some(NodeId(2))));
+    assert_eq!((state.commit, state.is_clean, state.has_begun), (LogIndex(41), false, true));
+    let (version, voters) = ((Term(3), LogIndex(40)), vec![NodeId(1), NodeId(2), NodeId(3)]);
+    let configuration = Configuration { version, voters, learners: Vec::new(), heir: None };
+    assert_eq!(state.configuration, configuration);
+    assert_eq!(state.encode()[..], bytes);
 }
 
 #[test]

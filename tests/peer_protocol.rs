@@ -65,6 +65,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
     };
     let end = SnapshotPiece { term: Term(5), number: 9, place: 17, content: end };
     let synced = Body::Synced { term: Term(7), index: LogIndex(42) };
+    let answer = Body::FreshAnswer { term: Term(7), number: 1 << 32 | 9, index: LogIndex(42) };
     vec![
         ("heartbeat", of_shard(3, heartbeat)),
         ("append", of_shard(256, append)),
@@ -80,6 +81,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
             ShardMessage { shard: ShardId(2), body: Body::JoinWanted { term: Term(0) } },
         ),
         ("configuration", ShardMessage { shard: ShardId(3), body: told }),
+        ("fresh-answer", ShardMessage { shard: ShardId(3), body: answer }),
     ]
 }
 
@@ -367,7 +369,12 @@ fn body() -> impl Strategy<Value = Body> {
         two().prop_map(|(term, index)| Body::CatchUp { term, index }),
         two().prop_map(|(term, _)| Body::SnapshotWanted { term }),
         (number(), number()).prop_map(|(number, pieces)| Body::SnapshotTaken { number, pieces }),
-        two().prop_map(|(term, index)| Body::CatchUp { term, index }),
+        (number(), number()).prop_map(|(term, number)| Body::FreshAsk { term: Term(term), number }),
+        (number(), two()).prop_map(|(number, (term, index))| Body::FreshAnswer {
+            term,
+            number,
+            index
+        }),
         number().prop_map(|term| Body::SnapshotWanted { term: Term(term) }),
         number().prop_map(|term| Body::LeadWanted { term: Term(term) }),
         number().prop_map(|term| Body::JoinWanted { term: Term(term) }),

@@ -265,6 +265,8 @@ pub struct Keyspace {
     sequence: u64,
     /// Where the sequence began.
     first_sequence: u64,
+    /// Whether what has expired stays where it is, unseen, until a change takes it away that is made again here.
+    keeps_expired: bool,
     thresholds: Thresholds,
     /// What hashes of elements are keyed with.
     seed: u64,
@@ -305,6 +307,7 @@ impl Keyspace {
             upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
+            keeps_expired: false,
             thresholds: Thresholds::default(),
             seed,
             scratch: Vec::new(),
@@ -318,10 +321,17 @@ impl Keyspace {
         let options = KeyspaceOptions { slots: self.slots.clone(), seed, sequence: 0 };
         let mut fresh = Self::new(options);
         fresh.thresholds = self.thresholds;
+        fresh.keeps_expired = self.keeps_expired;
         // Whoever goes through this one's entries must not go on with the other's.
         fresh.upheavals = self.upheavals + 1;
         fresh.take_settings_of(self);
         fresh
+    }
+
+    /// Sets whether what has expired stays where it is, unseen: whether it goes is said elsewhere, and no read may take
+    /// it away.
+    pub fn keep_expired(&mut self, keeps: bool) {
+        self.keeps_expired = keeps;
     }
 
     /// Looks `key` up. An expired key is removed (counted as expired) and answers `None`.
@@ -512,12 +522,15 @@ impl Keyspace {
         self.databases.table(spot.table).find(&self.store, spot.slot, spot.hash, is_it)
     }
 
-    /// The entry of a key, unless there is none or its time has come: then it is removed.
+    /// The entry of a key, unless there is none or its time has come: then it is removed, if this keyspace is the one
+    /// to say so.
     #[inline(always)]
     fn live(&mut self, spot: Spot, key: &[u8], now: UnixMs) -> Option<Position> {
         let position = self.stored(spot, key)?;
         if self.store.is_expired(position.entry, now) {
-            self.take_out_expired(spot, position, key);
+            if !self.keeps_expired {
+                self.take_out_expired(spot, position, key);
+            }
             return None;
         }
         Some(position)

@@ -179,6 +179,14 @@ impl Keyspace {
         self.observations.settle();
     }
 
+    /// This keyspace comes in place of another, whatever that held: clients that keep copies are told so, and those that
+    /// want to know of prefixes are told of this one's changes from now on.
+    pub fn take_place_of(&mut self, before: &mut Self) {
+        self.observations.tracking.prefixes =
+            std::mem::take(&mut before.observations.tracking.prefixes);
+        self.note_all_tracked();
+    }
+
     /// Sets how many keys may be tracked; 0 for no limit.
     pub fn set_tracked_keys_max(&mut self, keys_max: usize) {
         let tracking = &mut self.observations.tracking;

@@ -82,8 +82,10 @@ impl Keyspace {
                 key.extend_from_slice(self.store.key(entry));
                 return true;
             }
-            self.remove_unasked(entry, Why::Expired);
-            self.counts.expired += 1;
+            if !self.keeps_expired {
+                self.remove_unasked(entry, Why::Expired);
+                self.counts.expired += 1;
+            }
         }
         false
     }

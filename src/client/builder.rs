@@ -28,6 +28,8 @@ pub(super) struct Settings {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) name: String,
+    /// Where requests that say so read.
+    followers: Vec<String>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -80,6 +82,7 @@ impl Default for Builder {
                 user: String::new(),
                 password: String::new(),
                 name: String::new(),
+                followers: Vec::new(),
             },
         }
     }
@@ -163,6 +166,14 @@ impl Builder {
         self
     }
 
+    /// Nodes of a cluster, `host:port` each, from which requests read that say so
+    /// ([`from_follower`](super::Request::from_follower)): the first of them that answers. A node has a copy of what it
+    /// does not lead, so any that is near will do.
+    pub fn followers<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
+        self.settings.followers = addresses.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Connects to the server at `address`, `host:port`: its binary port, or its common port.
     ///
     /// # Errors
@@ -180,12 +191,8 @@ impl Builder {
     pub async fn connect_any(self, addresses: &[&str]) -> Result<Client, Error> {
         let settings = self.settings;
         settings.check()?;
-        let mut parsed = Vec::with_capacity(addresses.len());
-        for text in addresses {
-            parsed.push(Address::parse(text).ok_or_else(|| {
-                Error::Invalid(format!("\"{text}\" is no address: it should be host:port"))
-            })?);
-        }
+        let mut parsed = parse(addresses)?;
+        let followers = parse(&settings.followers)?;
         let mut failure = Error::Invalid("no address to connect to was given".into());
         for first in 0..parsed.len() {
             let address = parsed[first].to_string();
@@ -198,13 +205,22 @@ impl Builder {
                 }
             };
             parsed.rotate_left(first);
-            let hub = Hub::new(settings, parsed, opened);
+            let hub = Hub::new(settings, (parsed, followers), opened);
             return hub
                 .map(|hub| Client { hub })
                 .map_err(|problem| failed(Cause::Protocol(problem)));
         }
         Err(failure)
     }
+}
+
+fn parse(addresses: &[impl AsRef<str>]) -> Result<Vec<Address>, Error> {
+    let parse = |text: &str| {
+        Address::parse(text).ok_or_else(|| {
+            Error::Invalid(format!("\"{text}\" is no address: it should be host:port"))
+        })
+    };
+    addresses.iter().map(|text| parse(text.as_ref())).collect()
 }
 
 impl Settings {

@@ -132,19 +132,25 @@ pub(super) struct Connection {
     silence_max: Duration,
     keep_alive: Duration,
     around: Surroundings,
+    is_follower: bool,
 }
 
 impl Connection {
-    /// What `opened` becomes.
-    pub(super) fn new(opened: Opened, around: Surroundings) -> Self {
+    /// What `opened` becomes. Of a follower all is read that it has.
+    pub(super) fn new(opened: Opened, around: Surroundings, is_follower: bool) -> Self {
         let Opened { stream, greeting, host, rest } = opened;
         let settings = &around.settings;
         let silence_max = settings.silence_max;
         let keep_alive = settings.keep_alive;
         let mut ticks = interval(silence_max.min(keep_alive) / 4);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wire = Wire::new(&greeting, settings.reply_bytes_max, rest, Instant::now());
-        Self { stream, host, life: greeting.life, wire, ticks, silence_max, keep_alive, around }
+        let now = Instant::now();
+        let mut wire = Wire::new(&greeting, settings.reply_bytes_max, rest, now);
+        if is_follower {
+            wire.read_only(now);
+        }
+        let life = greeting.life;
+        Self { stream, host, life, wire, ticks, silence_max, keep_alive, around, is_follower }
     }
 
     /// Serves requests until the connection is lost or no longer needed, and says why; everyone who
@@ -161,6 +167,7 @@ impl Connection {
             return Poll::Ready(cause);
         }
         if let Some(topology) = self.wire.take_topology()
+            && !self.is_follower
             && let Some(hub) = self.around.hub.upgrade()
         {
             hub.follow(self.life, &topology, &self.host);

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::builder::Settings;
-use super::call::{Call, Route};
+use super::call::{Answer, Call, Route};
 use super::connection::{Address, Opened};
 use super::error::Error;
 use super::link::Link;
@@ -53,6 +53,7 @@ pub(super) struct Counters {
     pub(super) frames_sent: Count,
     pub(super) connects: Count,
     pub(super) topologies: Count,
+    pub(super) follower_reads: Count,
 }
 
 /// What all clones of a client share.
@@ -62,6 +63,8 @@ pub(super) struct Hub {
     pub(super) activity: Arc<Counters>,
     around: Surroundings,
     routes: watch::Sender<Arc<Routes>>,
+    /// A node that reads may be answered by that does not lead.
+    follower: Option<Arc<Link>>,
 }
 
 impl Hub {
@@ -69,7 +72,7 @@ impl Hub {
     /// topology.
     pub(super) fn new(
         settings: Settings,
-        addresses: Vec<Address>,
+        (addresses, followers): (Vec<Address>, Vec<Address>),
         opened: Opened,
     ) -> Result<Arc<Self>, String> {
         let settings = Arc::new(settings);
@@ -85,13 +88,34 @@ impl Hub {
             let front = Link::start(addresses, Some(opened), around.clone());
             activity.topologies.add(1);
             let routes = Routes::new(owners, Server::of(&greeting), front, &[], &around);
-            Self { settings, activity, around, routes: watch::Sender::new(Arc::new(routes)) }
+            let has_followers = !followers.is_empty();
+            let follower = has_followers.then(|| Link::to_follower(followers, around.clone()));
+            let routes = watch::Sender::new(Arc::new(routes));
+            Self { settings, activity, around, routes, follower }
         }))
     }
 
     /// The routes as of now.
     pub(super) fn routes(&self) -> Arc<Routes> {
         self.routes.borrow().clone()
+    }
+
+    /// Asks a follower for what `call` reads, if there is one, for no longer than until `deadline`. What it does not answer
+    /// is asked of the leader.
+    pub(super) async fn read_from_follower(
+        &self,
+        call: &Arc<Call>,
+        deadline: Instant,
+    ) -> Option<(Answer, Arc<Link>)> {
+        let link = self.follower.clone()?;
+        self.routes().check_length(call).ok()?;
+        let answer = link.send(call, deadline).await.ok()?;
+        if answer.status().is_error() {
+            return None;
+        }
+        self.activity.requests.add(1);
+        self.activity.follower_reads.add(1);
+        Some((answer, link))
     }
 
     /// Takes over what a connection's handshake told. The server of another life counts as newer: its

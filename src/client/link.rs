@@ -72,6 +72,20 @@ impl Link {
         opened: Option<Opened>,
         around: Surroundings,
     ) -> Arc<Self> {
+        Self::begin(addresses, opened, around, false)
+    }
+
+    /// One to the first of `addresses` that answers, which is asked for reads whether it leads or not.
+    pub(super) fn to_follower(addresses: Vec<Address>, around: Surroundings) -> Arc<Self> {
+        Self::begin(addresses, None, around, true)
+    }
+
+    fn begin(
+        addresses: Vec<Address>,
+        opened: Option<Opened>,
+        around: Surroundings,
+        is_follower: bool,
+    ) -> Arc<Self> {
         assert!(!addresses.is_empty(), "a link leads somewhere");
         let (sender, receiver) = mpsc::unbounded_channel();
         let permits = Arc::new(Semaphore::new(around.settings.in_flight));
@@ -86,7 +100,7 @@ impl Link {
             refresh: false,
             over: false,
         };
-        let keeper = Keeper { addresses, intake, state: state.clone(), around };
+        let keeper = Keeper { addresses, intake, state: state.clone(), around, is_follower };
         tokio::spawn(keeper.keep(opened));
         Arc::new(Self { queue: sender, permits, state })
     }
@@ -246,6 +260,8 @@ struct Keeper {
     intake: Intake,
     state: Arc<State>,
     around: Surroundings,
+    /// Whether it leads to a follower: what that says of the topology concerns nobody.
+    is_follower: bool,
 }
 
 impl Keeper {
@@ -283,7 +299,8 @@ impl Keeper {
 
     /// Serves requests until the connection is lost; gives the pause before the next.
     async fn serve(&mut self, opened: Opened, backoff: &mut Backoff) -> Duration {
-        if let Some(hub) = self.around.hub.upgrade()
+        if !self.is_follower
+            && let Some(hub) = self.around.hub.upgrade()
             && let Err(problem) = hub.greet(&opened.greeting, &opened.host)
         {
             self.set_trouble(Some(Cause::Protocol(problem)));
@@ -292,7 +309,7 @@ impl Keeper {
         self.around.activity.connects.add(1);
         self.set_trouble(None);
         let since = Instant::now();
-        let connection = Connection::new(opened, self.around.clone());
+        let connection = Connection::new(opened, self.around.clone(), self.is_follower);
         let cause = connection.run(&mut self.intake).await;
         self.set_trouble(Some(cause));
         if since.elapsed() >= self.around.settings.backoff_max {

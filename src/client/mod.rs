@@ -303,6 +303,7 @@ impl Client {
             frames_sent: counters.frames_sent.get(),
             connects: counters.connects.get(),
             topologies: counters.topologies.get(),
+            follower_reads: counters.follower_reads.get(),
         }
     }
 }
@@ -331,4 +332,6 @@ pub struct Activity {
     pub connects: u64,
     /// Topologies that were taken over, the first included.
     pub topologies: u64,
+    /// Reads that a follower has answered.
+    pub follower_reads: u64,
 }

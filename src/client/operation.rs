@@ -51,6 +51,11 @@ impl<O: Single> Operation for O {
     }
 }
 
+/// An operation that may be a read, for which [a follower will do](Request::from_follower).
+pub trait Reads: Operation {}
+impl Reads for Get {}
+impl Reads for Command {}
+
 /// An operation that its caller may declare [repeatable](Request::repeatable).
 pub trait Repeats: Operation {}
 impl Repeats for Set {}

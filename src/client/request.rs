@@ -9,7 +9,7 @@ use super::Client;
 use super::call::{Answer, Call, Effect, Route, execute};
 use super::error::Error;
 use super::operation::{
-    Command, Delete, DeleteIf, KeepsExpiry, Operation, Repeats, Set, SetIf, Stores,
+    Command, Delete, DeleteIf, KeepsExpiry, Operation, Reads, Repeats, Set, SetIf, Stores,
 };
 use super::session::Session;
 use super::value::Version;
@@ -45,6 +45,7 @@ pub(super) struct Terms {
     limit: Limit,
     durability: Option<Durability>,
     session: Option<Session>,
+    from_follower: bool,
 }
 
 /// When a request's time is up.
@@ -105,6 +106,17 @@ impl<O: Operation> Request<O> {
     /// Makes it part of a session: a write is remembered in it, a read sees what was written in it.
     pub fn session(mut self, session: &Session) -> Self {
         self.terms.session = Some(session.clone());
+        self
+    }
+}
+
+impl<O: Reads> Request<O> {
+    /// Lets a follower answer it ([`Builder::followers`](super::Builder::followers)), which may be behind by as much as its
+    /// `follower-read-max-lag-ms` allows, but not behind what was written in the request's
+    /// [`session`](Self::session). What it does not answer soon is asked of the leader. A [`command`](Client::command)
+    /// must be [`read_only`](Request::read_only), and say whose [`key`](Request::key) it is about.
+    pub fn from_follower(mut self) -> Self {
+        self.terms.from_follower = true;
         self
     }
 }
@@ -220,6 +232,9 @@ impl<O: Operation> IntoFuture for Request<O> {
     }
 }
 
+/// How long a follower has at most to answer: it waits no longer than an election takes.
+const FOLLOWER_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Sends one call on these terms; `read` makes what it asked for of the reply.
 pub(super) async fn send<T>(
     client: &Client,
@@ -234,7 +249,20 @@ pub(super) async fn send<T>(
     } else if let (Some(session), Route::Owner(slot)) = (&terms.session, call.route) {
         call.extras.token = session.token(client.hub.routes().owner(slot).shard);
     }
-    let (answer, link) = execute(&client.hub, Arc::new(call), terms.timeout(client)).await?;
+    let call = Arc::new(call);
+    let may_follow = is_read && terms.from_follower && matches!(call.route, Route::Owner(_));
+    let mut timeout = terms.timeout(client);
+    let mut followed = None;
+    if may_follow {
+        let begun = Instant::now();
+        let deadline = begun + (timeout / 2).min(FOLLOWER_PATIENCE);
+        followed = client.hub.read_from_follower(&call, deadline.into()).await;
+        timeout = timeout.saturating_sub(begun.elapsed());
+    }
+    let (answer, link) = match followed {
+        Some(answered) => answered,
+        None => execute(&client.hub, call, timeout).await?,
+    };
     if !is_read && answer.status() == Status::Ok && answer.shard != ReplyHead::NO_SHARD {
         terms.note(Token { shard: answer.shard, sequence: answer.version });
     }

@@ -10,8 +10,8 @@ use crate::types::ShardId;
 ///
 /// Give the same session to writes and to the reads that must see them, with
 /// [`Request::session`](super::Request::session). It is cheap to clone, clones are the same session,
-/// and it may outlive the client. As long as every key has one owner a read sees all acknowledged writes
-/// anyway; from a follower it does so only in a session.
+/// and it may outlive the client. A read that the key's owner answers sees all acknowledged writes anyway;
+/// from a follower ([`Request::from_follower`](super::Request::from_follower)) it does so only in a session.
 ///
 /// ```
 /// use ringmain::client::Session;

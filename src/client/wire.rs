@@ -19,7 +19,7 @@ use super::pending::{Entry, Pending, Waiting};
 use crate::limits::{
     BINARY_FRAME_ITEMS_MAX, CLIENT_COPIED_BYTES_MAX, CLIENT_INPUT_BYTES, CLIENT_OUTPUT_BYTES_MAX,
 };
-use crate::protocol::binary::body::Features;
+use crate::protocol::binary::body::{Features, write_list};
 use crate::protocol::binary::frame::{HEADER_BYTES, Head};
 use crate::protocol::binary::{
     Durability, Extras, FrameLimits, Frames, Greeting, Next, Opcode, ReplyHead, RequestFlags,
@@ -130,6 +130,20 @@ impl Wire {
     /// Asks for the topology.
     pub(super) fn ask_topology(&mut self, now: Instant) {
         self.ask(Opcode::Topology, Waiting::Topology, now);
+    }
+
+    /// Says that reads of what others lead are to be answered too. If the server does not take that, it sends them
+    /// elsewhere.
+    pub(super) fn read_only(&mut self, now: Instant) {
+        let head = RequestHead {
+            durability: Durability::Default as u8,
+            flags: RequestFlags::empty(),
+            slot: Slot(0),
+            ..RequestHead::new(0, Opcode::Command)
+        };
+        let mut command = Vec::new();
+        write_list(&mut command, &["READONLY"]);
+        self.push(head, &Extras::default(), b"", &command, Waiting::Ping, now);
     }
 
     fn ask(&mut self, opcode: Opcode, waiting: Waiting, now: Instant) {

@@ -66,8 +66,9 @@ pub(super) fn reach(server: &Server, goal: &Goal) -> Result<(), Failure> {
     let mut open: Vec<u16> = goal.voters.keys().copied().collect();
     let mut asked: BTreeMap<u16, (Step, Instant)> = BTreeMap::new();
     let mut progress = Progress::new();
+    let mut servers = vec![server.clone()];
     while !open.is_empty() {
-        let picture = match Picture::take(server, false) {
+        let picture = match Picture::take_of_any(&servers) {
             Ok(picture) => picture,
             Err(failure) => {
                 progress.check(String::new(), &failure.to_string())?;
@@ -75,6 +76,7 @@ pub(super) fn reach(server: &Server, goal: &Goal) -> Result<(), Failure> {
                 continue;
             }
         };
+        servers = picture.servers();
         let mut done: BTreeSet<u16> = BTreeSet::new();
         let (mut seen, mut obstacle) = (String::new(), String::new());
         for shard in open.iter().copied().take(AT_ONCE) {
@@ -97,7 +99,7 @@ pub(super) fn reach(server: &Server, goal: &Goal) -> Result<(), Failure> {
                     if is_new {
                         say(&told_of(shard, what, *node));
                     }
-                    match ask(&picture, server, *leader, (shard, what, *node)) {
+                    match ask(&picture, *leader, (shard, what, *node)) {
                         Ok(()) => obstacle = format!("shard {shard}: {what} of node {node}"),
                         Err(why) => obstacle = why,
                     }
@@ -124,13 +126,12 @@ fn told_of(shard: u16, what: &str, node: u64) -> String {
 /// Asks a leader; why it refuses, which may be over in a moment.
 fn ask(
     picture: &Picture,
-    server: &Server,
     leader: u64,
     (shard, what, node): (u16, &str, u64),
 ) -> Result<(), String> {
     let (shard, node) = (shard.to_string(), node.to_string());
     let args = [&b"CLUSTER"[..], b"SHARD", shard.as_bytes(), what.as_bytes(), node.as_bytes()];
-    let mut connection = picture.connect(server, leader).map_err(|failure| failure.to_string())?;
+    let mut connection = picture.connect(leader).map_err(|failure| failure.to_string())?;
     let answer = connection.ask(&args).map_err(|failure| failure.to_string())?;
     answer.map(drop)
 }

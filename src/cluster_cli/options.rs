@@ -141,6 +141,9 @@ pub(super) struct AddNode {
     /// The new node, by its common port
     #[arg(value_name = "[ID@]HOST:PORT")]
     pub(super) node: NodeAddress,
+    /// Give it no replicas: 'ringmain cluster rebalance --replicas' does
+    #[arg(long)]
+    pub(super) empty: bool,
     #[command(flatten)]
     pub(super) server: Server,
 }

@@ -18,7 +18,7 @@ pub(super) fn run(server: &Server) -> Result<(), Failure> {
 
 /// What is shown: members, then shards.
 fn page(picture: &Picture) -> String {
-    let Picture { seen, views } = picture;
+    let Picture { seen, views, .. } = picture;
     let leaders: BTreeMap<u16, (u64, &Line)> =
         picture.shards().filter_map(|shard| Some((shard, picture.leader(shard)?))).collect();
     let mut text = String::new();
@@ -124,8 +124,12 @@ fn write_table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeMap, Picture, page};
+    use super::{BTreeMap, Picture, Server, page};
     use crate::cluster_cli::view::View;
+
+    fn server() -> Server {
+        Server { host: "10.0.0.1".to_owned(), port: 6379, password: None }
+    }
 
     #[test]
     fn leaders_tell_how_far_followers_are() {
@@ -146,7 +150,7 @@ mod tests {
         let seen = View::read(&first).unwrap();
         let views = BTreeMap::from([(1, seen.clone()), (2, View::read(&second).unwrap())]);
         assert_eq!(
-            page(&Picture { seen, views }),
+            page(&Picture { server: server(), seen, views }),
             "3 members, 2 shards, all of them led\n\
              \n\
              node  address        state      cores  replicas             leads\n\
@@ -161,7 +165,7 @@ mod tests {
         );
         let follower = View::read(&first.replace("role=leader", "role=candidate")).unwrap();
         let views = BTreeMap::from([(1, follower.clone())]);
-        let text = page(&Picture { seen: follower, views });
+        let text = page(&Picture { server: server(), seen: follower, views });
         assert!(text.starts_with("3 members, 2 shards, 2 of them without a leader\n"), "{text}");
         assert!(View::read("").is_none(), "a server on its own has no such section");
     }

@@ -93,6 +93,8 @@ impl View {
 /// What all nodes tell that answer.
 #[derive(Clone, Debug)]
 pub(super) struct Picture {
+    /// Who was asked first.
+    pub(super) server: Server,
     /// Of the node that was asked first.
     pub(super) seen: View,
     pub(super) views: BTreeMap<u64, View>,
@@ -115,7 +117,26 @@ impl Picture {
             }
         }
         views.insert(seen.node, seen.clone());
-        Ok(Self { seen, views })
+        Ok(Self { server: server.clone(), seen, views })
+    }
+
+    /// The same, from the first of these that answers.
+    pub(super) fn take_of_any(servers: &[Server]) -> Result<Self, Failure> {
+        let mut outcome = Err(Failure::Lost("There is nobody to ask.".to_owned()));
+        for server in servers {
+            outcome = Self::take(server, false);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Whom to ask next time: the same, or a member if that does not answer.
+    pub(super) fn servers(&self) -> Vec<Server> {
+        let members = self.seen.members.values().filter_map(Line::address);
+        let members = members.map(|(host, port)| self.server.at(host, port));
+        std::iter::once(self.server.clone()).chain(members).collect()
     }
 
     /// The node that leads a shard by its own account, of several the one in the highest term, with what it tells.
@@ -131,9 +152,9 @@ impl Picture {
     }
 
     /// Opens a connection to a member.
-    pub(super) fn connect(&self, server: &Server, node: u64) -> Result<Connection, Failure> {
+    pub(super) fn connect(&self, node: u64) -> Result<Connection, Failure> {
         if node == self.seen.node {
-            return server.connect();
+            return self.server.connect();
         }
         let address = self.seen.members.get(&node).and_then(Line::address);
         let (host, port) = address.ok_or_else(|| {
@@ -141,6 +162,6 @@ impl Picture {
                 "Nobody knows where node {node} is: see 'ringmain cluster status'."
             ))
         })?;
-        server.at(host, port).connect()
+        self.server.at(host, port).connect()
     }
 }

@@ -225,6 +225,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
          optout=OPTOUT? noloop=NOLOOP?",
     ),
     ("client|unblock", "client-id.i timeout_error?(timeout=TIMEOUT | error=ERROR)"),
+    ("client|waittoken", "token.s timeout.i?"),
     ("cluster|countkeysinslot", "slot.i"),
     ("cluster|failover", "options?(force=FORCE | takeover=TAKEOVER)"),
     ("cluster|forget", "node-id.s"),
@@ -360,6 +361,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("pubsub|shardchannels", "pattern.p?"),
     ("pubsub|shardnumsub", "shardchannel.s?*"),
     ("punsubscribe", "pattern.p?*"),
+    ("readonly", "token.s=TOKEN?"),
     ("rename", "key.k newkey.k1"),
     ("renamenx", "key.k newkey.k1"),
     (

@@ -7,6 +7,7 @@ use super::connection::DEFAULT_USER;
 use super::numbers::{integer, parse_i64};
 use super::row::{subcommand_syntax, write_help};
 use super::session::ReplyMode;
+use super::session_token::SessionToken;
 use super::table::Table;
 use super::tracking::{self, caching, getredir, trackinginfo};
 use super::{Action, Command, Error, Flags, Group, SessionCx};
@@ -60,6 +61,7 @@ const ROWS: &[Command] = &[
     row("reply", 3, reply_mode).doc("3.2.0", "Whether this connection gets replies."),
     row("setinfo", 4, setinfo).doc("7.2.0", "Names the client library of this connection."),
     row("setname", 3, setname).doc("2.6.9", "Names this connection."),
+    row("token", 2, token).doc("7.0.0", "Answers a token of all that this connection has written."),
     row("topology", 3, topology)
         .doc("7.0.0", "Whether this connection is told when slots change their node."),
     row("tracking", -3, tracking::tracking)
@@ -69,6 +71,8 @@ const ROWS: &[Command] = &[
         .doc("6.2.0", "Tells what this connection is told of keys that change."),
     row("unblock", -3, unblock).with(ADMIN).doc("5.0.0", "Ends the wait of a blocked client."),
     row("unpause", 2, unpause).with(ADMIN).doc("6.2.0", "Ends what CLIENT PAUSE began."),
+    row("waittoken", -3, wait_token)
+        .doc("7.0.0", "Waits until this node has come as far as a token of CLIENT TOKEN says."),
 ];
 
 const HELP_LINES: &[&str] = &[
@@ -105,6 +109,8 @@ const HELP_LINES: &[&str] = &[
     "    Name the client library of this connection.",
     "SETNAME <name>",
     "    Name this connection.",
+    "TOKEN",
+    "    A token of all that this connection has written, and of the tokens that it was given.",
     "TOPOLOGY (ON|OFF)",
     "    Tell this connection, in RESP3, which node serves which slots: now, and at every change.",
     "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
@@ -115,6 +121,8 @@ const HELP_LINES: &[&str] = &[
     "    End the wait of a client in a blocking command.",
     "UNPAUSE",
     "    Let commands go on that wait because of PAUSE.",
+    "WAITTOKEN <token> [<timeout>]",
+    "    Wait until this node has come as far as the token says, for so many milliseconds (default: 1000, 0: for ever).",
 ];
 
 type Answer = Result<(), Error>;
@@ -231,6 +239,38 @@ fn no_touch(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> A
     reply.ok();
     Ok(())
 }
+
+/// What it tells of has been acknowledged by the time that the reply leaves: that waits with all before it.
+fn token(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let token = cx.session.depends_on.as_deref().cloned().unwrap_or_default();
+    reply.bulk(token.to_string().as_bytes());
+    Ok(())
+}
+
+/// The runtime has waited by now, if there was something to wait for.
+fn wait_token(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    if args.len() > 4 {
+        return Err(Error::Syntax);
+    }
+    let token = SessionToken::parse(args.at(2), cx.node.slots.shard_count())?;
+    if let Some(timeout) = args.get(3) {
+        let timeout = parse_i64(timeout).ok_or(Error::Static(BAD_TIMEOUT))?;
+        u64::try_from(timeout).map_err(|_| Error::Static("ERR timeout is negative"))?;
+    }
+    // Where there is no cluster every write is there once it is acknowledged.
+    let is_alone = cx.node.id.is_none();
+    let has_come = |(shard, index)| cx.node.replica(shard).has_come_to(index);
+    if !is_alone && !token.entries().all(has_come) {
+        return Err(Error::Static(
+            "TIMEOUT This node has not come as far as the session token says",
+        ));
+    }
+    cx.session.depend_on(&token);
+    reply.ok();
+    Ok(())
+}
+
+const BAD_TIMEOUT: &str = "ERR timeout is not an integer or out of range";
 
 /// The first push follows the reply, so a client needs nothing else to know where its keys are.
 fn topology(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {

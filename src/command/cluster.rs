@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::cluster_keys;
 use super::row::write_help;
+use super::session_token::SessionToken;
 use super::{Command, Error, Flags, Group, SessionCx};
 use crate::node::{ClientInfo, Node, Owners};
 use crate::protocol::{Args, Reply};
@@ -26,7 +27,9 @@ use crate::types::{CoreId, SLOT_COUNT, key_slot};
 /// The rows of this file.
 pub const COMMANDS: &[Command] = &[
     Command::container("cluster", Group::Cluster, ROWS, "3.0.0", "Commands on the cluster."),
-    plain("readonly", readonly).doc("3.0.0", "Lets this connection read from replicas."),
+    Command::session("readonly", -1, Group::Cluster, readonly)
+        .with(Flags::FAST.union(Flags::LOADING).union(Flags::STALE))
+        .doc("3.0.0", "Lets this connection read from replicas."),
     plain("readwrite", readwrite).doc("3.0.0", "Ends what READONLY began."),
     Command::session("asking", 1, Group::Cluster, accepted)
         .with(Flags::FAST)
@@ -178,7 +181,16 @@ fn help(_: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     Ok(())
 }
 
-fn readonly(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+/// With a token, reads wait until the node has come as far as that says.
+fn readonly(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let token = match args.len() {
+        1 => None,
+        3 if args.at(1).eq_ignore_ascii_case(b"token") => {
+            Some(SessionToken::parse(args.at(2), cx.node.slots.shard_count())?)
+        }
+        _ => return Err(Error::Syntax),
+    };
+    token.iter().for_each(|token| cx.session.depend_on(token));
     cx.session.reads_followers = true;
     reply.ok();
     Ok(())

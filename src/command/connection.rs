@@ -99,6 +99,7 @@ fn reset(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     cx.session.durability = None;
     cx.session.no_evict = false;
     cx.session.reads_followers = false;
+    cx.session.depends_on = None;
     cx.session.reply_mode = ReplyMode::On;
     cx.session.info.set_flags(ClientFlags::all(), false);
     cx.session.info.names().name.clear();

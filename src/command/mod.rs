@@ -44,6 +44,7 @@ mod row;
 pub mod scan;
 pub mod server;
 pub mod session;
+pub mod session_token;
 pub mod sets;
 pub mod shard;
 pub mod slowlog;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::View;
 use super::pubsub::{Published, Subscriptions};
+use super::session_token::SessionToken;
 use super::tracking::SessionTracking;
 use super::transactions::Transaction;
 use crate::cache::Tracker;
@@ -46,6 +47,8 @@ pub struct Session {
     pub no_evict: bool,
     /// `READONLY`: it would have what a follower has, which may be behind.
     pub reads_followers: bool,
+    /// What its reads must see: its own writes, and what it was given tokens of; none so far if there is none.
+    pub depends_on: Option<Box<SessionToken>>,
     /// `CLIENT REPLY`.
     pub reply_mode: ReplyMode,
     /// In `MONITOR` mode.
@@ -62,6 +65,13 @@ pub struct Session {
     pub tracking: Option<SessionTracking>,
     /// What other connections may see of this one (`CLIENT LIST`).
     pub info: Arc<ClientInfo>,
+}
+
+impl Session {
+    /// Its reads must see all that this token stands for.
+    pub fn depend_on(&mut self, token: &SessionToken) {
+        self.depends_on.get_or_insert_default().merge(token);
+    }
 }
 
 /// What a session command asks the runtime to do after its reply is written. In order.

@@ -102,6 +102,7 @@ impl<'a> Client<'a> {
             no_touch: false,
             no_evict: false,
             reads_followers: false,
+            depends_on: None,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

@@ -4,27 +4,7 @@
 //! Two copies of one page each; the one with the higher generation holds, and the next is written over the
 //! other, as in the manifest.
 //!
-//! ```text
-//!  0  magic       8 bytes  "RINGRFT1"
-//!  8  crc         u32      CRC-32C of bytes 12..4096
-//! 12  shard       u16
-//! 14  voters      u8       how many
-//! 15  learners    u8       how many
-//! 16  generation  u64      one more than the copy before
-//! 24  node        u64      whose replica it is
-//! 32  term        u64      the current term
-//! 40  vote        u64      whom this replica voted for in it; 0 for nobody
-//! 48  commit      u64      how far the log was known to be committed
-//! 56  clean       u8       1: the replica was stopped cleanly, and has not been started since
-//! 57  begun       u8       1: the replica has had all that it might have promised, or the shard was new
-//! 58              6 bytes  zero
-//! 64  directory   16 bytes names the data directory
-//! 80  configured  u64      the entry of the log that brought voters and learners
-//! 88  heir        u64      the voter that an operator wants to lead; 0 for none
-//! 96  of term     u64      the term of that entry
-//! 104             24 bytes zero
-//! 128 nodes       u64 each the voters, then the learners
-//! ```
+//! `docs/log-format.md` has the layout.
 
 use std::io;
 

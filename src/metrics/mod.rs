@@ -47,6 +47,10 @@ pub struct CoreMetrics {
     pub commands_processed: Counter,
     /// Commands whose keys lie on more than one shard.
     pub commands_multi_shard: Counter,
+    /// Reads answered by a follower.
+    pub follower_reads: Counter,
+    /// Reads that a follower was to answer and was too far behind for, so that their clients were sent to the leader.
+    pub follower_reads_redirected: Counter,
     /// Bytes received from clients.
     pub input_bytes: Counter,
     /// Bytes sent to clients.
@@ -186,7 +190,7 @@ impl CoreMetrics {
         self.longest_turn_ns.reset();
     }
 
-    fn counters(&self) -> [&Counter; 25] {
+    fn counters(&self) -> [&Counter; 27] {
         [
             &self.connections_received,
             &self.connections_rejected,
@@ -194,6 +198,8 @@ impl CoreMetrics {
             &self.connections_moved_out,
             &self.commands_processed,
             &self.commands_multi_shard,
+            &self.follower_reads,
+            &self.follower_reads_redirected,
             &self.input_bytes,
             &self.output_bytes,
             &self.reads,

@@ -356,3 +356,95 @@ fn follow(list: &mut Vec<Member>, own: &Own, before: &Directory, directory: &Dir
     }
     list.sort_by_key(|member| member.id);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, Members, NodeId, NodePlace, ShardId, Term};
+    use crate::node::Directory;
+    use crate::replica::link::{ClusterSecret, NodeEntry};
+
+    const ME: NodeId = NodeId(1);
+
+    fn members() -> (Members, flume::Receiver<()>) {
+        let (keeper, woken) = flume::bounded(1);
+        let members = Members::default();
+        let secret = ClusterSecret::new(b"0123456789abcdef0123456789abcdef");
+        members.enter((ME, secret), Directory::default(), (None, 6379, 26_379), keeper);
+        (members, woken)
+    }
+
+    fn place(host: &str, port: u16) -> NodePlace {
+        NodePlace { host: host.to_owned(), port, link_port: port + 20_000 }
+    }
+
+    fn ids(members: &Members) -> Vec<u64> {
+        members.load().iter().map(|member| member.id.0).collect()
+    }
+
+    fn up(members: &Members, id: u64) {
+        members.update(|list| {
+            list.iter_mut().filter(|it| it.id == NodeId(id)).for_each(|it| it.is_up = true);
+        });
+    }
+
+    #[test]
+    fn the_list_follows_the_directory() {
+        let (members, woken) = members();
+        assert_eq!(ids(&members), [1], "itself, wherever that is");
+        assert!(woken.is_empty() && members.get(ME).unwrap().ip.is_none());
+        members.take_seen(NodeId(2), place("10.0.0.2", 1)).unwrap();
+        assert!(woken.try_recv().is_ok(), "it is to be written down");
+        // Others say where this node is, with ports that it had once.
+        let told = |id, place| NodeEntry { id: NodeId(id), version: 9, place };
+        members.merge(&[told(1, Some(place("10.0.0.1", 7))), told(3, Some(place("three", 1)))]);
+        let known = members.directory();
+        assert_eq!(known.place(ME), Some(&place("10.0.0.1", 6379)));
+        assert_eq!(known.get(ME).map(|entry| entry.version), Some(10));
+        assert_eq!(ids(&members), [1, 2, 3]);
+        assert_eq!(members.get(NodeId(3)).unwrap().ip, None, "a name is looked up by others");
+        let name = members.get(NodeId(2)).unwrap().name.to_uppercase();
+        let core = format!("{}0003", &name[..36]);
+        for (text, found) in [
+            ("2", Some(Found::Member(NodeId(2)))),
+            (&core, Some(Found::Member(NodeId(2)))),
+            ("9", None),
+            ("", None),
+            (&core[1..], None),
+        ] {
+            assert_eq!(members.find(text.as_bytes()), found, "{text}");
+        }
+        assert!(members.remove(NodeId(2)) && !members.remove(NodeId(2)));
+        assert_eq!(ids(&members), [1, 3]);
+        for text in ["2", &core] {
+            assert_eq!(members.find(text.as_bytes()), Some(Found::Removed(NodeId(2))), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_leader_counts_that_is_there() {
+        let (members, _woken) = members();
+        for id in [2, 3] {
+            members.take_seen(NodeId(id), place("10.0.0.2", 1)).unwrap();
+        }
+        let leader = |members: &Members| members.heard_leader(ShardId(0)).map(|it| it.1.0);
+        let hear = |term, id| members.hear_leaders(&[(Term(term), NodeId(id))]);
+        assert_eq!(leader(&members), None);
+        hear(5, 2);
+        assert_eq!(leader(&members), None, "it is not up");
+        up(&members, 2);
+        up(&members, 3);
+        hear(4, 3);
+        hear(9, 0);
+        assert_eq!(leader(&members), Some(2));
+        hear(6, 3);
+        assert_eq!(leader(&members), Some(3));
+        hear(7, 1);
+        assert_eq!(leader(&members), None, "this node would know of itself");
+        // Who was removed knows nobody any more, but for its clients.
+        hear(8, 2);
+        members.remove(ME);
+        assert_eq!(ids(&members), [1]);
+        assert_eq!(leader(&members), Some(2));
+        assert!(members.find_server(NodeId(2)).is_some() && members.get(NodeId(2)).is_none());
+    }
+}

@@ -94,6 +94,14 @@ pub struct ReplicaStats {
     lease_until_us: AtomicU64,
     /// The leader as far as this node knows; 0 for none.
     leader: AtomicU64,
+    /// The last entry that a follower's keyspace has seen, if it may be read from; else 0.
+    readable: AtomicU64,
+    /// As of when a follower's keyspace has all that had been committed, by this node's monotonic clock; 0 for never.
+    fresh_as_of_us: AtomicU64,
+    /// When somebody last wanted to read from a follower.
+    read_at_us: AtomicU64,
+    /// Somebody waits for the follower's keyspace to be as of a later moment than this.
+    fresh_wanted_us: AtomicU64,
     /// Cores that want to hear of news, by bit: core modulo 64.
     waiting: AtomicU64,
     state: Mutex<ReplicaState>,
@@ -159,6 +167,50 @@ impl ReplicaStats {
         }
     }
 
+    // --- reads on followers ----------------------------------------------------------------------
+
+    /// Whether this node has a replica of the shard from which, once it is fresh enough, may be read.
+    pub fn is_readable(&self) -> bool {
+        self.readable.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether a follower's keyspace may be read from at `now`, as far as is known without holding the shard.
+    pub fn is_fresh(&self, freshness: &Freshness, now: MonoUs) -> bool {
+        freshness.is_met(MonoUs(self.fresh_as_of_us.load(Ordering::SeqCst)), now)
+    }
+
+    /// Whether all up to this entry is in the keyspace that reads are answered from.
+    pub fn has_come_to(&self, index: LogIndex) -> bool {
+        let reached = if self.is_serving() { &self.committed } else { &self.readable };
+        let has_come = reached.load(Ordering::SeqCst) >= index.0;
+        index.0 == 0 || has_come || is_planted(Fault::ForgetToken)
+    }
+
+    /// Somebody reads from this follower, or wants to.
+    #[inline]
+    pub fn note_read(&self, now: MonoUs) {
+        self.read_at_us.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    /// Somebody waits for the follower's keyspace to be as of a later moment than this.
+    pub fn want_fresh(&self, since: MonoUs) {
+        self.fresh_wanted_us.fetch_max(since.0, Ordering::SeqCst);
+    }
+
+    /// As of when the follower's keyspace is to be at least, if anybody reads from it: now and then while reads come
+    /// that may be behind by `lag_us`, and later where somebody waits.
+    pub fn fresh_wanted(&self, now: MonoUs, lag_us: u64) -> Option<MonoUs> {
+        let read_at = self.read_at_us.load(Ordering::Relaxed);
+        if read_at == 0 {
+            return None;
+        }
+        let comes_lately = now.0 < read_at.saturating_add(lag_us);
+        let lately = if comes_lately { now.0.saturating_sub(lag_us / 2) } else { 0 };
+        let wanted = self.fresh_wanted_us.load(Ordering::SeqCst).max(lately);
+        (wanted > 0 && wanted >= self.fresh_as_of_us.load(Ordering::SeqCst))
+            .then_some(MonoUs(wanted))
+    }
+
     /// Asks something of the replica, which looks at it at its next tick. False if it has too much to look at.
     pub fn request(&self, request: ReplicaRequest) -> bool {
         let mut requests = lock(&self.requests);
@@ -181,11 +233,22 @@ impl ReplicaStats {
 
     /// Publishes what the replica has come to; answers the cores that wait to hear of it, as bits.
     pub fn publish(&self, published: Published) -> u64 {
-        let Published { state, reign, committed, synced, lease_until, leader } = published;
+        let Published {
+            state,
+            reign,
+            committed,
+            synced,
+            lease_until,
+            leader,
+            readable,
+            fresh_as_of,
+        } = published;
         let mut is_news = self.reign.swap(reign, Ordering::SeqCst) != reign;
         is_news |= self.committed.swap(committed.0, Ordering::SeqCst) != committed.0;
         is_news |= self.synced.swap(synced.0, Ordering::SeqCst) != synced.0;
         is_news |= self.lease_until_us.swap(lease_until.0, Ordering::SeqCst) != lease_until.0;
+        is_news |= self.readable.swap(readable.0, Ordering::SeqCst) != readable.0;
+        is_news |= self.fresh_as_of_us.swap(fresh_as_of.0, Ordering::SeqCst) != fresh_as_of.0;
         self.leader.store(leader.map_or(0, |leader| leader.0), Ordering::Release);
         if let Some(state) = state {
             *lock(&self.state) = state;
@@ -231,4 +294,25 @@ pub struct Published {
     pub leader: Option<NodeId>,
     /// Nobody else can lead before then.
     pub lease_until: MonoUs,
+    /// The last entry that a follower's keyspace has seen, if it may be read from; else 0.
+    pub readable: LogIndex,
+    /// As of when a follower's keyspace has all that had been committed, or 0.
+    pub fresh_as_of: MonoUs,
+}
+
+/// How fresh a follower's keyspace must be for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// It has all that had been committed at some moment later than this, ...
+    pub since: MonoUs,
+    /// ... and no longer ago than this, when it has been read.
+    pub lag_us: u64,
+}
+
+impl Freshness {
+    /// Whether a keyspace that has all that had been committed at `as_of` is fresh enough, at `now`.
+    #[inline]
+    pub fn is_met(&self, as_of: MonoUs, now: MonoUs) -> bool {
+        as_of > self.since && now.0 <= as_of.0.saturating_add(self.lag_us)
+    }
 }

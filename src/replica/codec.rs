@@ -22,6 +22,8 @@ const CATCH_UP: u8 = 8;
 const SNAPSHOT_WANTED: u8 = 9;
 const CONFIGURATION: u8 = 10;
 const BEGUN: u8 = 11;
+const FRESH_ASK: u8 = 12;
+const FRESH_ANSWER: u8 = 13;
 // What an operator would have.
 const LEAD_WANTED: u8 = 32;
 const JOIN_WANTED: u8 = 33;
@@ -77,6 +79,14 @@ impl ShardMessage {
                 put(out, [CONFIGURATION, 0]);
                 encode_configuration(configuration, out);
             }
+            Body::FreshAsk { term, number } => {
+                put(out, [FRESH_ASK, 0]);
+                put_numbers(out, &[term.0, *number]);
+            }
+            Body::FreshAnswer { term, number, index } => {
+                put(out, [FRESH_ANSWER, 0]);
+                put_numbers(out, &[term.0, *number, index.0]);
+            }
         }
     }
 
@@ -109,6 +119,12 @@ impl ShardMessage {
             BEGUN => Body::Begun,
             CONFIGURATION => Body::Configuration(decode_configuration(&mut fields)?),
             SNAPSHOT_TAKEN => Body::SnapshotTaken { number: fields.u64()?, pieces: fields.u64()? },
+            FRESH_ASK => Body::FreshAsk { term: Term(fields.u64()?), number: fields.u64()? },
+            FRESH_ANSWER => Body::FreshAnswer {
+                term: Term(fields.u64()?),
+                number: fields.u64()?,
+                index: LogIndex(fields.u64()?),
+            },
             _ => return Err(Fault::Field),
         };
         fields.end()?;

@@ -41,6 +41,7 @@ impl Replica {
         (self.applied, self.overlap, self.durable) = (LogIndex(0), LogIndex(0), LogIndex(0));
         (self.is_tainted, self.overlap_of, self.staging) = (true, None, None);
         (self.agreed, self.synced_told) = ((Term(0), LogIndex(0)), (Term(0), LogIndex(0)));
+        self.fresh.forget();
         if self.is_member() || !is_planted(Fault::VoteAfterLeaving) {
             self.doubt.begin(self.term());
         }

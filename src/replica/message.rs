@@ -30,7 +30,9 @@ impl ShardMessage {
             | Body::SnapshotTaken { .. }
             | Body::Configuration(_)
             | Body::LeadWanted { .. }
-            | Body::JoinWanted { .. } => true,
+            | Body::JoinWanted { .. }
+            | Body::FreshAsk { .. }
+            | Body::FreshAnswer { .. } => true,
         }
     }
 }
@@ -97,6 +99,22 @@ pub enum Body {
     },
     /// Who takes part, as far as the sender knows for sure: it hears of no leader, or the receiver knew less.
     Configuration(Configuration),
+    /// Which entries are committed as of now? The sender wants to answer reads.
+    FreshAsk {
+        /// The term of the leader that is asked.
+        term: Term,
+        /// The question's number.
+        number: u64,
+    },
+    /// The answer: all that had been committed when the leader was asked are entries up to this one.
+    FreshAnswer {
+        /// The leader's term.
+        term: Term,
+        /// The question's number.
+        number: u64,
+        /// The entry.
+        index: LogIndex,
+    },
 }
 
 /// A piece of a snapshot that a leader sends.

@@ -25,6 +25,7 @@
 //! | `tail` | the last entries, in memory |
 //! | `guard` | messages that can't be true |
 //! | `lease` | until when a leader may answer reads |
+//! | `fresh` | as of when a follower has all that was committed |
 //! | `doubt` | after a crash: whether this replica may vote |
 //! | `membership` | who takes part, and how that changes |
 //! | `loss` | a quorum has lost what was committed: this replica begins anew |
@@ -36,6 +37,7 @@
 mod codec;
 mod doubt;
 mod fields;
+mod fresh;
 mod guard;
 mod lease;
 pub mod link;
@@ -58,6 +60,7 @@ use crate::log::{Configuration, HardState, LogEntry, RecordKind, RecordStart};
 use crate::node::replica_stats::{PeerProgress, ReplicaState, Role};
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 use doubt::Doubt;
+use fresh::Fresh;
 use lease::Lease;
 use membership::{Membership, configuration_entry};
 pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
@@ -119,6 +122,7 @@ pub struct Replica {
     durable: LogIndex,
     doubt: Doubt,
     lease: Lease,
+    fresh: Fresh,
     election_ticks: u64,
     hard_state: HardState,
     held: Held,
@@ -202,6 +206,7 @@ impl Replica {
             durable: LogIndex(0),
             doubt: Doubt::new((is_first, hard_state.term), is_doubtful, election_ticks),
             lease: Lease::new(tick_us, election_ticks),
+            fresh: Fresh::default(),
             election_ticks,
             held: Held::new(&hard_state),
             hard_state,
@@ -450,11 +455,17 @@ impl Replica {
             return;
         }
         if self.raw.raft.commit_to_current_term() && self.leaving_until.is_none() {
-            let round = self.lease.send(now);
-            self.raw.read_index(round.to_le_bytes().to_vec());
+            self.begin_round(now);
         } else {
             self.raw.ping();
         }
+    }
+
+    /// Begins a round of the lease; answers its number.
+    fn begin_round(&mut self, now: MonoUs) -> u64 {
+        let round = self.lease.send(now);
+        self.raw.read_index(round.to_le_bytes().to_vec());
+        round
     }
 
     // --- leadership ----------------------------------------------------------------------------
@@ -470,6 +481,7 @@ impl Replica {
         }
         self.reign += 1;
         self.lease.end();
+        self.fresh.forget();
         self.is_tainted |= lost;
         self.let_go();
         true
@@ -503,6 +515,7 @@ impl Replica {
         }
         if !is_leader && self.was_leader {
             self.lease.end();
+            self.fresh.forget_asked();
             self.outgoing = None;
             self.raw.mut_store().may_send_snapshot = true;
             (self.leaving_until, self.successor) = (None, None);
@@ -710,6 +723,10 @@ impl Replica {
             Body::Begun => self.note_begun(from),
             Body::CatchUp { term, index } => self.note_goal(from, term, index),
             Body::SnapshotWanted { term } => self.begin_transfer(from, term),
+            Body::FreshAsk { term, number } => self.note_fresh_ask(from, term, number, now),
+            Body::FreshAnswer { term, number, index } => {
+                self.note_fresh_answer((term, number, index), now);
+            }
             // The shard's, which has the keyspace: `take_piece`.
             Body::Snapshot(_) => {}
             // An operator's, which wait with others: `ReplicaRequest`.

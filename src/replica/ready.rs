@@ -120,7 +120,9 @@ impl Replica {
         }
         for state in ready.take_read_states() {
             if let Ok(round) = state.request_ctx.as_slice().try_into() {
-                self.lease.answered(u64::from_le_bytes(round));
+                let round = u64::from_le_bytes(round);
+                self.lease.answered(round);
+                self.answer_fresh(round, LogIndex(state.index));
             }
         }
         let number = ready.number();
@@ -206,6 +208,11 @@ impl Replica {
         let state = self.held.wanted.take()?;
         self.held.saving = Some(state.generation);
         Some(state)
+    }
+
+    /// Whether the start has been noted on disk: nothing that tells this life from others leaves before.
+    pub(super) fn has_begun(&self) -> bool {
+        self.held.saved >= self.held.first
     }
 
     /// A hard state has been saved, or could not be: then this replica takes no more part.

@@ -24,6 +24,8 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),
         Body::Configuration(configuration) => is_possible_configuration(configuration),
+        Body::FreshAsk { term, number } => are_numbers(&[term.0, *number]),
+        Body::FreshAnswer { term, number, index } => are_numbers(&[term.0, *number, index.0]),
     };
     if is_possible { Ok(()) } else { Err(Fault::Field) }
 }

@@ -327,6 +327,8 @@ impl Replica {
             self.adopt(configuration);
         }
         (self.applied, self.overlap, self.is_tainted) = (index, seen, false);
+        // It may be older than what was read here before.
+        self.fresh.forget();
         self.overlap_of = Some(self.term()).filter(|_| seen > index);
         true
     }

@@ -11,6 +11,7 @@ use super::frames::BinaryState;
 use super::gate::Gate;
 use super::input::Input;
 use super::output::Output;
+use super::reads::ReadWait;
 use super::ring::{Socket, Token};
 use super::timeline::Timeline;
 use super::transaction::Queue;
@@ -71,6 +72,8 @@ pub(crate) enum Block {
     Forwarding,
     /// No node that can be reached is known to lead what the next request is for.
     Leader,
+    /// A read waits until this node, which follows, has come far enough.
+    Follower,
     /// It is about to move to this core.
     Moving(CoreId),
 }
@@ -124,6 +127,10 @@ pub(crate) struct Connection {
     pub(crate) speaks_cluster: bool,
     /// What it waits for in a blocking command, if it does.
     pub(crate) waiting: Option<Box<Waiting>>,
+    /// Since when its next request waits for a shard that this node follows, and until when, if it does.
+    pub(super) read_wait: Option<ReadWait>,
+    /// Whether the request at hand is a read that this node answers as a follower.
+    pub(crate) follows: bool,
     /// How far the current request is parsed, if it has begun and is not whole.
     pub(crate) parser: Option<Box<Parser>>,
     /// Bytes that have not been run: the start of a request, or whatever came while blocked.
@@ -186,6 +193,8 @@ impl Connection {
             forward: None,
             speaks_cluster: false,
             waiting: None,
+            read_wait: None,
+            follows: false,
             parser: None,
             input: Input::default(),
             wanted_bytes: 0,
@@ -395,6 +404,7 @@ mod tests {
             no_touch: false,
             no_evict: false,
             reads_followers: false,
+            depends_on: None,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

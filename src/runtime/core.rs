@@ -301,6 +301,7 @@ impl<'a> Core<'a> {
         self.attend_replicas();
         self.step_logs(false);
         self.tell_whole();
+        self.look_at_readers();
         self.look_at_waits();
         false
     }
@@ -392,7 +393,10 @@ impl<'a> Core<'a> {
                 }
                 Message::Kill(clients) => self.kill(&clients),
                 Message::Monitored(line) => self.show_monitors(&line),
-                Message::Durable => self.logs.has_news = true,
+                Message::Durable => {
+                    self.logs.has_news = true;
+                    self.replicas.has_news = true;
+                }
                 // The logs are stepped at the end of every turn.
                 Message::Flush => {}
                 Message::LogJobDone { shard, result } => self.log_job_done(shard, result),

@@ -256,7 +256,10 @@ impl Core<'_> {
         call: &Call,
         args: &Args<'_>,
     ) -> Flow {
-        match self.route(connection, call, args) {
+        let Some(call) = &self.follow(connection, call, args) else { return Flow::Left };
+        let route = self.route(connection, call, args);
+        connection.follows = false;
+        match route {
             Ok(route) if self.hold_behind_forwarded(connection, &route) == Flow::Left => Flow::Left,
             Ok(Route::None) if call.entry.full_name == "client|tracking" => {
                 self.run_tracking(connection, call, args)
@@ -276,6 +279,12 @@ impl Core<'_> {
                 if self.is_in_cluster()
                     && call.entry.full_name == "wait"
                     && self.hold_all_shards(connection) == Flow::Left =>
+            {
+                Flow::Left
+            }
+            Ok(Route::None)
+                if call.entry.full_name == "client|waittoken"
+                    && self.hold_for_token(connection, args) == Flow::Left =>
             {
                 Flow::Left
             }
@@ -806,5 +815,6 @@ pub(super) fn call(session: &Session, entry: &'static Entry, slot: Slot) -> Call
         durability: session.durability,
         tracker: session.tracking.map_or(0, |tracking| tracking.serial_for_reads()),
         admission: Admission::default(),
+        follower: None,
     }
 }

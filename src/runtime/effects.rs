@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::connection::{Connection, State};
 use super::core::Core;
 use super::dispatch::Flow;
+use super::forward::NO_TOKEN;
 use super::mail::Message;
 use super::ring::Token;
 use crate::command::binary::{Answer, Failure};
@@ -31,6 +32,12 @@ impl Core<'_> {
         }
         if self.is_in_cluster() {
             self.note_session_command(connection, entry);
+        }
+        if entry.full_name == "client|token" {
+            if connection.has_forwarded() {
+                return self.reject(connection, Some(entry), &NO_TOKEN);
+            }
+            self.gate_so_far(connection);
         }
         // Nothing waits inside a transaction.
         if !connection.session.transaction.is_running

@@ -91,6 +91,16 @@ impl Default for Slow {
     }
 }
 
+/// Whether a command was refused because its shard is led elsewhere.
+fn is_refused(result: &Result<(), Error>) -> bool {
+    matches!(result, Err(Error::SlotNotServed))
+}
+
+/// The same for a request of the binary protocol.
+fn is_refused_native(result: &Result<Answer, Failure>) -> bool {
+    result.as_ref().is_err_and(|failure| failure.status == Status::NoLeader)
+}
+
 impl<'a> Engine<'a> {
     /// The engine of the core that counts in `metrics`.
     pub(crate) fn new(
@@ -215,8 +225,14 @@ impl<'a> Engine<'a> {
             value_bytes_max: self.value_bytes_max,
             handover,
         };
-        let result = shard.execute(call, args, around, out);
+        let start = out.len();
+        let mut result = shard.execute(call, args, around, out);
         self.gate_changes(shard, changes);
+        if let Some(error) = self.unfit_read(shard, call, is_refused(&result)) {
+            out.truncate(start);
+            self.handover.reply = None;
+            result = Err(error);
+        }
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
         self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
@@ -243,8 +259,14 @@ impl<'a> Engine<'a> {
             value_bytes_max: self.value_bytes_max,
             handover,
         };
-        let result = shard::execute_over(shards, call, args, around, out);
+        let start = out.len();
+        let mut result = shard::execute_over(shards, call, args, around, out);
         self.gate_changes_over(shards, changes);
+        if let Some(error) = self.unfit_read_over(shards, call, is_refused(&result)) {
+            out.truncate(start);
+            self.handover.reply = None;
+            result = Err(error);
+        }
         self.metrics.commands_multi_shard.increment();
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
@@ -354,7 +376,7 @@ impl<'a> Engine<'a> {
         let start = out.len();
         self.widen_room(call.entry.command.flags, shard);
         let changes = self.changes_before(call, shard);
-        let result = if self.is_late(native) {
+        let mut result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
             let handover = &mut self.handover;
@@ -367,6 +389,11 @@ impl<'a> Engine<'a> {
             shard.execute_native(call, native, args, around, out)
         };
         self.gate_changes(shard, changes);
+        if let Some(error) = self.unfit_read(shard, call, is_refused_native(&result)) {
+            out.truncate(start);
+            self.handover.reply = None;
+            result = Err(Failure::from(error));
+        }
         let before = self.slice.ns;
         let head = self.finish_native((call, native), client, args, result, (start, out));
         self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
@@ -388,7 +415,7 @@ impl<'a> Engine<'a> {
             .flatten()
             .for_each(|shard| self.widen_room(call.entry.command.flags, shard));
         let changes = self.changes_before_over(call, shards);
-        let result = if self.is_late(native) {
+        let mut result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
             let handover = &mut self.handover;
@@ -401,6 +428,11 @@ impl<'a> Engine<'a> {
             shard::execute_native_over(shards, call, native, args, around, out)
         };
         self.gate_changes_over(shards, changes);
+        if let Some(error) = self.unfit_read_over(shards, call, is_refused_native(&result)) {
+            out.truncate(start);
+            self.handover.reply = None;
+            result = Err(Failure::from(error));
+        }
         self.metrics.commands_multi_shard.increment();
         let before = self.slice.ns;
         let head = self.finish_native((call, native), client, args, result, (start, out));

@@ -52,6 +52,12 @@ use crate::shard::Call;
 use crate::types::{MonoUs, NodeId, ShardId, Slot, key_slot};
 use upstream::Upstream;
 
+/// What a client is answered that asks for a token of its writes, which other nodes may have carried out.
+pub(super) const NO_TOKEN: Error = Error::Static(
+    "ERR There is no token of what other nodes have carried out for this connection: say READWRITE first, and \
+     follow MOVED",
+);
+
 /// The upstreams of one core.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
@@ -124,6 +130,11 @@ impl Connection {
     pub(super) fn is_forwarding(&self, shard: ShardId) -> bool {
         let Some(forward) = &self.forward else { return false };
         forward.under_way.iter().any(|(of, _)| *of == shard)
+    }
+
+    /// Whether other nodes may have carried out commands of its client.
+    pub(super) fn has_forwarded(&self) -> bool {
+        self.forward.is_some()
     }
 
     /// Whether it has upstreams, which are its core's.

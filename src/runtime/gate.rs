@@ -108,7 +108,16 @@ impl Core<'_> {
                 self.post(owner, Message::Flush);
             }
         }
+        for (shard, quorum) in gate.quorum.iter().filter(|(_, quorum)| quorum.index.0 > 0) {
+            connection.session.depends_on.get_or_insert_default().note(*shard, quorum.index);
+        }
         connection.gate.merge(gate);
+    }
+
+    /// Takes over what the requests that have been run so far have to wait for: `CLIENT TOKEN` tells of them.
+    pub(super) fn gate_so_far(&mut self, connection: &mut Connection) {
+        let gate = std::mem::take(&mut self.engine.gate);
+        self.gate_connection(connection, gate);
     }
 
     /// Holds back what the connection has to send if it must wait for the disk.

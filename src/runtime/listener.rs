@@ -127,6 +127,7 @@ impl Core<'_> {
             no_touch: false,
             no_evict: false,
             reads_followers: false,
+            depends_on: None,
             reply_mode: ReplyMode::On,
             monitor: false,
             topology_told: None,

@@ -180,7 +180,9 @@ impl Core<'_> {
         if bits == 0 {
             return;
         }
-        self.logs.has_news |= bits & 1 << (self.id.0 % 64) != 0;
+        let is_for_me = bits & 1 << (self.id.0 % 64) != 0;
+        self.logs.has_news |= is_for_me;
+        self.replicas.has_news |= is_for_me;
         for core in self.mail.others() {
             if bits & 1 << (core.0 % 64) != 0 {
                 self.post(core, Message::Durable);

@@ -59,6 +59,7 @@ mod meetings;
 mod multi;
 mod output;
 mod pubsub;
+mod reads;
 mod redirect;
 mod replicas;
 mod ring;

@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::core::Core;
 use super::dispatch::{CROSS_SLOT, Route};
 use crate::command::Error;
+use crate::node::Node;
 use crate::types::{NodeId, ShardId, Slot};
 
 impl Core<'_> {
@@ -50,7 +51,8 @@ impl Core<'_> {
         };
         // What has begun is not refused half way: its tokens are held, and with them the leadership.
         let is_running = connection.session.transaction.is_running;
-        if is_running || shards.iter().all(|shard| self.serves(*shard)) {
+        let may_run = is_running || connection.follows;
+        if may_run || shards.iter().all(|shard| self.serves(*shard)) {
             return Ok(route);
         }
         let mut leaders = shards.iter().map(|shard| self.node.leader_of(*shard));
@@ -62,14 +64,20 @@ impl Core<'_> {
     /// Tells who serves a slot that this node does not serve.
     #[cold]
     pub(super) fn served_elsewhere(&self, slot: Slot) -> Error {
-        let shard = self.node.slots.shard_of(slot);
-        // This node itself may have been elected, and not be ready.
-        let is_other = |leader: &NodeId| Some(*leader) != self.node.id;
-        let leader = self.node.leader_of(shard).filter(is_other);
-        let member = leader.and_then(|leader| self.node.members.find_server(leader));
-        match member.and_then(|member| Some((member.ip?, member.port_of(shard)))) {
-            Some((ip, port)) => Error::Moved { slot, ip, port },
-            None => Error::SlotNotServed,
-        }
+        led_elsewhere(self.node, slot)
+    }
+}
+
+/// Tells who leads the shard of a slot that this node does not lead.
+#[cold]
+pub(super) fn led_elsewhere(node: &Node, slot: Slot) -> Error {
+    let shard = node.slots.shard_of(slot);
+    // This node itself may have been elected, and not be ready.
+    let is_other = |leader: &NodeId| Some(*leader) != node.id;
+    let leader = node.leader_of(shard).filter(is_other);
+    let member = leader.and_then(|leader| node.members.find_server(leader));
+    match member.and_then(|member| Some((member.ip?, member.port_of(shard)))) {
+        Some((ip, port)) => Error::Moved { slot, ip, port },
+        None => Error::SlotNotServed,
     }
 }

@@ -8,6 +8,7 @@
 use super::attend::News;
 use super::core::Core;
 use super::mail::Message;
+use super::ring::Token;
 use crate::config::Config;
 use crate::limits::NODE_MESSAGES_WAITING_MAX;
 use crate::limits::REPLICA_TAIL_BYTES_MAX;
@@ -30,6 +31,12 @@ pub(super) struct Replicas {
     whole_due: MonoUs,
     /// When the server stops, whoever leads then.
     stops_at: Option<MonoUs>,
+    /// Connections whose reads wait until a replica has come further.
+    pub(super) readers: Vec<Token>,
+    /// Whether one has since they looked.
+    pub(super) has_news: bool,
+    /// When they look again anyhow.
+    pub(super) readers_due: MonoUs,
 }
 
 impl Replicas {
@@ -39,7 +46,8 @@ impl Replicas {
 
     /// Whether something is to be done before the core may sleep.
     pub(super) fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || !self.restarts.is_empty()
+        let may_read = self.has_news && !self.readers.is_empty();
+        may_read || !self.waiting.is_empty() || !self.restarts.is_empty()
     }
 }
 
@@ -105,7 +113,9 @@ impl Core<'_> {
             | Body::Snapshot(_)
             | Body::SnapshotTaken { .. }
             | Body::Begun
-            | Body::Configuration(_) => return self.replica_message(from, message),
+            | Body::Configuration(_)
+            | Body::FreshAsk { .. }
+            | Body::FreshAnswer { .. } => return self.replica_message(from, message),
         };
         // If there are too many, who asked will see that nothing comes of it.
         stats.request(request);
@@ -162,10 +172,14 @@ impl Core<'_> {
         }
         self.hear();
         let now = self.engine.now;
+        let lag_us = self.config.follower_read_max_lag_ms.saturating_mul(1000);
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
             if let Some(shard) = self.shards.borrow_again(id) {
                 shard.tick_replica(now);
+                if let Some(since) = self.node.replica(id).fresh_wanted(now.mono, lag_us) {
+                    shard.want_fresh(since, now);
+                }
             }
         }
         self.restart_logs();

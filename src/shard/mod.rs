@@ -16,6 +16,7 @@ use crate::command::{Error, Exec, Flags, Handler, Handover, Keys, View};
 use crate::config::Durability;
 use crate::limits::{EVICT_BUDGET, EXPIRE_BUDGET, SHORT_PRODUCT_BYTES_MAX, SHORT_WORK_BYTES_MAX};
 use crate::node::Owners;
+use crate::node::replica_stats::Freshness;
 use crate::protocol::binary::{Status, Token};
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, Key, Now, ShardId, Slot};
@@ -50,6 +51,8 @@ pub struct Call {
     pub tracker: u64,
     /// Whether there is memory for it.
     pub admission: Admission,
+    /// How fresh a follower must be for it, if it is a read that one may answer.
+    pub follower: Option<Freshness>,
 }
 
 impl Call {
@@ -208,6 +211,9 @@ impl Shard {
     #[inline]
     fn admit(&mut self, call: &Call, args: &Args<'_>, now: Now) -> Result<(), Error> {
         let flags = call.entry.command.flags;
+        if !self.is_serving() && call.follower.is_some() && flags.contains(Flags::READONLY) {
+            return self.check_readable();
+        }
         self.check_serving()?;
         if flags.contains(Flags::WRITE) {
             self.check_log(call.durability)?;
@@ -262,8 +268,8 @@ impl Shard {
         if command.keys == Keys::None {
             return true;
         }
-        if !self.is_serving() {
-            // It is refused, and a look at the keys would remove what has expired.
+        if !self.is_serving() && call.follower.is_none() {
+            // It is refused.
             return false;
         }
         let mut bytes = 0;
@@ -328,10 +334,12 @@ impl Shard {
         run_native(operation, &mut exec, native, args, out)
     }
 
-    /// Whether this shard has reached the session token of a request, if the token is one of its own.
+    /// Whether this shard has reached the session token of a request, if the token is one of its own. Where there are
+    /// replicas it has, whatever the number says: who leads has all that was acknowledged, and a follower answers only as
+    /// of a moment after the request came.
     #[cold]
     fn check_token(&self, token: Token) -> Result<(), Failure> {
-        if token.shard != self.id {
+        if token.shard != self.id || self.is_replicated() {
             return Ok(());
         }
         if token.sequence <= self.keyspace.first_sequence() {

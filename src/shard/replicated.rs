@@ -20,7 +20,7 @@ use crate::limits::{
     SNAPSHOT_PART_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
-use crate::node::replica_stats::{Published, Quorum, ReplicaRequest};
+use crate::node::replica_stats::{Freshness, Published, Quorum, ReplicaRequest};
 use crate::plant::{Fault, is_planted};
 use crate::replica::{Body, LogOrder, Replica};
 use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
@@ -83,6 +83,7 @@ impl Shard {
             log.stream.replicate(committed, starts);
         }
         self.keyspace.set_journal(false);
+        self.keyspace.keep_expired(true);
         self.replicated = Some(Box::new(Replicated {
             replica,
             unwritten: VecDeque::new(),
@@ -107,13 +108,37 @@ impl Shard {
         self.replicated.as_ref().is_none_or(|it| it.replica.is_serving())
     }
 
-    /// Whether a command may run here.
+    /// Whether commands may run here.
     ///
     /// # Errors
     /// If this replica does not lead.
     #[inline]
     pub(super) fn check_serving(&self) -> Result<(), Error> {
         if self.is_serving() { Ok(()) } else { Err(Error::SlotNotServed) }
+    }
+
+    /// Whether a read may run here though this replica does not lead. Whether its answer counts is seen afterwards:
+    /// [`Shard::is_fresh`].
+    #[inline]
+    pub(super) fn check_readable(&self) -> Result<(), Error> {
+        if self.fresh_as_of().0 > 0 { Ok(()) } else { Err(Error::SlotNotServed) }
+    }
+
+    fn fresh_as_of(&self) -> MonoUs {
+        self.replicated.as_ref().map_or(MonoUs(0), |it| it.replica.fresh_as_of())
+    }
+
+    /// Whether what has just been read from this follower's keyspace is fresh enough, `now` being looked at after it was
+    /// read.
+    pub fn is_fresh(&self, freshness: &Freshness, now: MonoUs) -> bool {
+        freshness.is_met(self.fresh_as_of(), now)
+    }
+
+    /// Somebody wants to read from this follower what is as of a later moment than `since`.
+    pub fn want_fresh(&mut self, since: MonoUs, now: Now) {
+        if let Some(replicated) = &mut self.replicated {
+            replicated.replica.want_fresh(since, now.mono);
+        }
     }
 
     /// What the reply of a command that has just run here has to wait for; nothing where there are no replicas.
@@ -156,7 +181,8 @@ impl Shard {
         if let Body::Snapshot(piece) = body {
             let keyspace = &self.keyspace;
             let fresh = || keyspace.fresh();
-            if let Some(new) = replicated.replica.take_piece(from, piece, fresh) {
+            if let Some(mut new) = replicated.replica.take_piece(from, piece, fresh) {
+                new.take_place_of(&mut self.keyspace);
                 self.keyspace = *new;
             }
             return;
@@ -210,6 +236,8 @@ impl Shard {
             leader: replica.leader(),
             synced: replica.synced(durable),
             lease_until: replica.lease_until(),
+            readable: replica.readable(),
+            fresh_as_of: replica.fresh_as_of(),
         })
     }
 
@@ -374,6 +402,7 @@ impl Shard {
         let is_lost = self.keyspace.changes_len() > 0;
         if it.replica.end_reign(is_lost) {
             self.keyspace.set_journal(false);
+            self.keyspace.keep_expired(true);
             self.keyspace.outdate_all();
             if is_lost {
                 log.stream.abandon_snapshot(effects);
@@ -381,6 +410,7 @@ impl Shard {
         }
         if it.replica.begin_reign() {
             self.keyspace.set_journal(true);
+            self.keyspace.keep_expired(false);
             self.keyspace.raise_sequence(now.first_sequence());
         }
     }
@@ -392,7 +422,7 @@ impl Shard {
         while let Some((changes, overlaps)) = it.replica.next_to_apply() {
             if left == 0 {
                 it.is_applying = true;
-                return;
+                break;
             }
             left = left.saturating_sub(changes.len().max(64));
             let made_sense = self.keyspace.replay(&changes, overlaps).is_ok();
@@ -401,6 +431,7 @@ impl Shard {
             }
             it.replica.note_applied(made_sense);
         }
+        it.replica.follow_fresh();
     }
 
     /// Makes parts of a snapshot that another replica is sent.

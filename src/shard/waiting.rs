@@ -247,6 +247,7 @@ mod tests {
             native: None,
             durability: None,
             admission: Admission::default(),
+            follower: None,
             tracker: 0,
         };
         let number = client.wait.begin();

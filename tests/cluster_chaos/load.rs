@@ -16,6 +16,7 @@ use crate::harness::random::Random;
 use crate::harness::slots::{keys_over_shards, shard};
 use crate::harness::value::Value;
 use crate::linear::{Ask, Call, Fate, is_linearizable};
+use crate::reader::{LAG, Reader};
 
 /// Registers in use at a time.
 const REGISTERS: usize = 12;
@@ -23,6 +24,8 @@ const REGISTERS: usize = 12;
 const CALLS: u64 = 600;
 /// Clients at a time.
 const CLIENTS: usize = 6;
+/// And as many that only read, from any node.
+const READERS: usize = 2;
 /// Stack for the search, which goes as deep as a history is long.
 const STACK: usize = 64 << 20;
 
@@ -48,6 +51,8 @@ struct Seen {
     acknowledged: Vec<Vec<u64>>,
     unknown: u64,
     refused: u64,
+    /// Reads that any node has answered.
+    followed: u64,
 }
 
 /// Clients at work.
@@ -78,7 +83,12 @@ impl Load {
             let follower = Follower::new(&ports, shards, random.clone());
             std::thread::spawn(move || shared.work(follower, random))
         });
-        let threads = threads.collect();
+        let mut threads: Vec<_> = threads.collect();
+        threads.extend((0..READERS).map(|_| {
+            let (shared, random) = (Arc::clone(&shared), random.fork());
+            let reader = Reader::new(&ports, random.clone());
+            std::thread::spawn(move || shared.read(reader, random))
+        }));
         Self { shared, ports, random: random.fork(), threads }
     }
 
@@ -144,11 +154,13 @@ impl Load {
         }
         let calls: usize = seen.registers.values().map(Vec::len).sum();
         println!(
-            "{calls} calls on {} registers, {} unknown, {} refused",
+            "{calls} calls on {} registers, {} of them reads of any node, {} unknown, {} refused",
             seen.registers.len(),
+            seen.followed,
             seen.unknown,
             seen.refused
         );
+        assert!(seen.followed > 0, "no follower has answered");
         let search = move || {
             let wrong = seen.registers.iter().filter(|(_, calls)| !is_linearizable(calls));
             wrong.map(|(key, calls)| explain(key, calls)).collect::<Vec<_>>()
@@ -226,6 +238,25 @@ impl Shared {
                 self.use_register(&mut follower, &mut random);
             }
             // So that the servers have most of the machine.
+            std::thread::sleep(Duration::from_micros(random.below(3000)));
+        }
+    }
+
+    /// The work of one that only reads. An answer may be as old as the bound: it is as good as one to a call that was
+    /// sent so long before.
+    fn read(&self, mut reader: Reader, mut random: Random) {
+        let lag = u64::try_from(LAG.as_micros()).expect("a short time");
+        while !self.is_over.load(Ordering::Relaxed) {
+            let place = random.index(self.registers.len());
+            let number = self.registers[place].load(Ordering::Relaxed) / CALLS;
+            let key = format!("register{place}-{number}");
+            let sent = self.now();
+            if let Some(value) = reader.get(&key) {
+                let fate = Fate::Answered(self.now(), self::number(&value));
+                let sent = sent.saturating_sub(lag);
+                self.note(&key, Call { ask: Ask::Get, sent, fate });
+                self.seen().followed += 1;
+            }
             std::thread::sleep(Duration::from_micros(random.below(3000)));
         }
     }

@@ -18,6 +18,7 @@ mod disaster;
 mod faults;
 mod load;
 mod network;
+mod reader;
 mod replicas;
 mod stale;
 

@@ -254,6 +254,7 @@ fn run_one(
         native: None,
         durability: None,
         admission: Admission::default(),
+        follower: None,
         tracker: 0,
     };
     let mut handover = Handover::default();

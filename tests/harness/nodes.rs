@@ -155,8 +155,8 @@ impl Nodes {
         self.servers[id - 1].insert(self.launches[id - 1].start())
     }
 
-    /// Starts one that can't be; why it says so.
-    pub(crate) fn start_fails(&self, id: usize) -> String {
+    /// What one that does not start says.
+    pub(crate) fn fail_to_start(&self, id: usize) -> String {
         self.launches[id - 1].fail_to_start()
     }
 

@@ -27,6 +27,26 @@ fn an_expired_key_is_not_there() {
 }
 
 #[test]
+fn where_it_is_kept_what_has_expired_is_not_seen_and_stays() {
+    let (at, late) = (UnixMs(NOW.0 + 100), UnixMs(NOW.0 + 101));
+    let mut keyspace = keyspace();
+    keyspace.keep_expired(true);
+    keyspace.set(key(b"k"), b"v", Expiry::At(at), NOW);
+    assert!(keyspace.contains(key(b"k"), at, Access::Read));
+    for access in [Access::Read, Access::ReadNoTouch, Access::Peek, Access::Write] {
+        assert!(keyspace.get(key(b"k"), late, access).is_none());
+    }
+    assert!(keyspace.shared_value(key(b"k"), late).is_none());
+    assert!(!keyspace.random_key(DB, late, &mut Vec::new()));
+    assert_eq!((keyspace.len(DB), keyspace.counts().expired), (1, 0));
+    assert!(keyspace.fresh().keeps_expired, "as another in its place does");
+    // Whoever says what goes sees it go.
+    keyspace.keep_expired(false);
+    assert!(!keyspace.contains(key(b"k"), late, Access::Read));
+    assert_eq!((keyspace.len(DB), keyspace.counts().expired), (0, 1));
+}
+
+#[test]
 fn many_keys_expire_in_bounded_pieces() {
     const KEYS: usize = 60_000;
     let mut keyspace = keyspace();

@@ -1,7 +1,7 @@
 //! Keys that somebody observes: what is noted of them, and what is not.
 
 use super::{DB, NOW, key, keyspace, set};
-use crate::cache::{Access, EvictionPolicy, Expiry, Keyspace, Observer};
+use crate::cache::{Access, EvictionPolicy, Expiry, Keyspace, Observer, Tracker};
 use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
 const ME: Observer = Observer::Transaction { client: ClientId(1), serial: 1 };
@@ -149,4 +149,21 @@ fn an_exchange_changes_what_either_database_has() {
         keyspace.swap_databases(DB, second, LATER);
         assert_eq!(!noted(&mut keyspace).is_empty(), expected, "{}", name.escape_ascii());
     }
+}
+
+#[test]
+fn a_keyspace_in_place_of_another_tells_who_keeps_copies() {
+    let reader = Tracker { client: ClientId(7), serial: 1 };
+    let mut before = keyspace();
+    set(&mut before, b"k", b"v");
+    before.track(b"k", reader);
+    before.track_prefix(b"user:"[..].into(), reader);
+    let mut after = before.fresh();
+    after.take_place_of(&mut before);
+    assert!(after.has_news() && after.take_outdated().is_flushed);
+    assert!(!after.has_news());
+    set(&mut after, b"user:1", b"v");
+    let outdated = after.take_outdated();
+    assert_eq!(outdated.keys.len(), 1);
+    assert_eq!(outdated.keys[0].by_prefix[0].1, reader);
 }

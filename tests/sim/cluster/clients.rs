@@ -6,7 +6,7 @@ use super::linear::{Ask, Call, Fate, is_linearizable};
 use crate::cache::{Access, Expiry};
 use crate::shard::Shard;
 use crate::sim::{Dice, KEYS, Outcome, values};
-use crate::types::{DbIndex, Key, Now, UnixMs, key_slot};
+use crate::types::{DbIndex, Key, LogIndex, Now, UnixMs, key_slot};
 
 /// Keys that clients look at.
 pub(super) const REGISTERS: usize = 3;
@@ -16,6 +16,8 @@ pub(super) const REGISTERS: usize = 3;
 pub(super) enum Work {
     /// Asks for, or changes, the value of a key that is looked at.
     Register { key: usize, ask: Ask },
+    /// Asks a node, whether it leads or not, for the value of such a key.
+    Follow { key: usize },
     /// Changes some other key, somehow.
     Other,
 }
@@ -37,6 +39,10 @@ pub(super) struct Client {
     pub(super) pending: Option<Pending>,
     calls: u64,
     pub(super) target: usize,
+    /// The last entry that its writes depend on: its session's token.
+    pub(super) token: LogIndex,
+    /// The last value that it knows to have written, of each key.
+    written: [Option<u64>; REGISTERS],
 }
 
 /// All clients, and what they saw.
@@ -45,7 +51,11 @@ pub(super) struct Clients {
     pub(super) all: Vec<Client>,
     histories: BTreeMap<usize, Vec<Call>>,
     values: u64,
+    /// The versions that keys got with values.
+    versions: BTreeMap<u64, u64>,
     pub(super) answered: u64,
+    /// Reads that followers answered.
+    pub(super) followed: u64,
     pub(super) unknown: u64,
 }
 
@@ -55,7 +65,9 @@ impl Clients {
             all: (0..count).map(|_| Client::default()).collect(),
             histories: BTreeMap::new(),
             values: 0,
+            versions: BTreeMap::new(),
             answered: 0,
+            followed: 0,
             unknown: 0,
         }
     }
@@ -76,11 +88,14 @@ impl Clients {
     }
 
     /// What a client does next.
-    pub(super) fn draw(&mut self, dice: &mut Dice) -> Work {
+    pub(super) fn draw(&mut self, dice: &mut Dice, follows: bool) -> Work {
         if dice.one_in(3) {
             return Work::Other;
         }
         let key = dice.below(REGISTERS);
+        if follows && dice.one_in(3) {
+            return Work::Follow { key };
+        }
         self.values += 1;
         let ask = match dice.below(5) {
             0 | 1 => Ask::Get,
@@ -126,6 +141,11 @@ impl Clients {
         true
     }
 
+    /// Whether the client still waits for a call.
+    pub(super) fn is_waiting_for(&self, (client, number): (usize, u64)) -> bool {
+        self.all[client].pending.is_some_and(|pending| pending.number == number)
+    }
+
     fn take(&mut self, client: usize, number: u64) -> Option<Pending> {
         self.all[client].pending.take_if(|pending| pending.number == number)
     }
@@ -135,6 +155,54 @@ impl Clients {
         if let Work::Register { key, ask } = work {
             self.histories.entry(key).or_default().push(Call { ask, sent, fate });
         }
+    }
+
+    /// What is acknowledged now depends on this entry, and all before it.
+    pub(super) fn depends_on(&mut self, client: usize, index: LogIndex) {
+        let client = &mut self.all[client];
+        client.token = client.token.max(index);
+        if let Some(Pending { work: Work::Register { key, ask }, .. }) = client.pending
+            && let Ask::Set(value) | Ask::Swap(value) = ask
+        {
+            client.written[key] = Some(value);
+        }
+    }
+
+    /// A key got this version with a value.
+    pub(super) fn note_version(&mut self, work: Work, version: u64) {
+        if let Work::Register { ask: Ask::Set(value) | Ask::Swap(value), .. } = work {
+            self.versions.insert(value, version);
+        }
+    }
+
+    /// The version that a key had when it held this.
+    pub(super) fn version_of(&self, value: Option<u64>) -> u64 {
+        value.map_or(0, |value| self.versions.get(&value).copied().unwrap_or_default())
+    }
+
+    /// A follower has answered a read, in which all must be that the client has written, and all that had happened
+    /// `lag_us` before it was sent: so it is as good as one that was sent then.
+    pub(super) fn followed(
+        &mut self,
+        (client, number): (usize, u64),
+        saw: Option<u64>,
+        (time, lag_us): (u64, u64),
+    ) -> Outcome<bool> {
+        let Some(pending) = self.take(client, number) else { return Ok(false) };
+        let Work::Follow { key } = pending.work else { return Ok(false) };
+        self.answered += 1;
+        self.followed += 1;
+        let written = self.all[client].written[key];
+        if self.version_of(saw) < self.version_of(written) {
+            return Err(format!(
+                "client {client} reads {saw:?} of r{key} on node {}, though it has written {written:?}",
+                pending.node
+            ));
+        }
+        let (ask, sent) = (Ask::Get, pending.sent.saturating_sub(lag_us));
+        let fate = Fate::Answered(time, saw);
+        self.histories.entry(key).or_default().push(Call { ask, sent, fate });
+        Ok(true)
     }
 
     /// Whether all that was seen can have happened.
@@ -153,9 +221,13 @@ impl Clients {
 /// Carries out what a client asks for, as a command would; answers what was seen.
 pub(super) fn carry_out(shard: &mut Shard, work: Work, now: Now, dice: &mut Dice) -> Option<u64> {
     let (now, slot) = (now.unix, key_slot(b"{t}"));
-    let Work::Register { key, ask } = work else {
-        change_other(shard, now, dice);
-        return None;
+    let (key, ask) = match work {
+        Work::Register { key, ask } => (key, ask),
+        Work::Follow { key } => (key, Ask::Get),
+        Work::Other => {
+            change_other(shard, now, dice);
+            return None;
+        }
     };
     let name = format!("{{t}}r{key}");
     let key = Key { db: DbIndex(0), slot, bytes: name.as_bytes() };

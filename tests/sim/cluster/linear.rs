@@ -126,6 +126,10 @@ impl Search {
                 return true;
             }
             done[at / 64] &= !(1 << (at % 64));
+            if call.ask == Ask::Get {
+                // It changes nothing: if it may come now, nothing is won by having it come later.
+                return false;
+            }
         }
         false
     }

@@ -8,6 +8,8 @@
 //! * a term has one leader; an entry of an index and a term is the same everywhere; what is committed stays;
 //! * replicas that have seen the same entries have the same keyspace, to the byte, versions included;
 //! * what clients saw can have happened to a single copy (`linear`); so nothing that was acknowledged is lost;
+//! * what followers answered was true no longer ago than the bound, never older than what the client had written, and
+//!   never older than what the same process had answered before;
 //! * once all is well again a replica leads, and all become the same.
 //!
 //! In some runs the members change: nodes join that belong to nobody, learn, vote, and are removed, whatever else goes
@@ -36,7 +38,7 @@
 //! | `calm` | the end of a run |
 //!
 //! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes,
-//! reads on followers, disks that fail or run full.
+//! disks that fail or run full.
 
 mod calm;
 mod clients;
@@ -53,7 +55,7 @@ use bytes::Bytes;
 
 use super::{Dice, Outcome, SHARD, UnderWay, number, values};
 use crate::log::{Effect, Job, StreamOptions};
-use crate::node::replica_stats::Passage;
+use crate::node::replica_stats::{Freshness, Passage};
 use crate::plant::{Fault, plant};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now};
@@ -70,6 +72,10 @@ const PLANT_SEEDS: u64 = 10 * SEEDS;
 const CALM_US: u64 = 30_000_000;
 /// How long a client waits, more or less.
 const PATIENCE_US: usize = 900_000;
+/// How far a follower may be behind and still answer, by its own clock.
+const LAG_US: u64 = 200_000;
+/// As much by the slowest clock there is.
+const TRUE_LAG_US: u64 = LAG_US * 1000 / 950 + 1;
 
 /// What happens next.
 #[derive(Clone, Copy, Debug)]
@@ -207,8 +213,8 @@ impl Cluster {
         self.come_together()?;
         self.read_all()?;
         self.clients.check()?;
-        let answered = self.clients.answered;
-        self.note(format_args!("{answered} calls answered"));
+        let (answered, followed) = (self.clients.answered, self.clients.followed);
+        self.note(format_args!("{answered} calls answered, {followed} by followers"));
         Ok(self.trace)
     }
 
@@ -274,6 +280,9 @@ impl Cluster {
                 let is_done = effects.is_some();
                 self.take(index, effects.unwrap_or_default());
                 is_done
+            }
+            Event::Request { client, pending } if matches!(pending.work, Work::Follow { .. }) => {
+                self.follow(index, (client, pending), now)?
             }
             Event::Request { client, pending } => self.serve(index, (client, pending), now),
             Event::GiveUp { .. }
@@ -358,6 +367,9 @@ impl Cluster {
         if process.is_stopping {
             process.is_closed |= process.shard.close_log(now, &mut effects);
         } else {
+            if let Some(since) = process.stats.fresh_wanted(now.mono, LAG_US) {
+                process.shard.want_fresh(since, now);
+            }
             process.shard.step_log(now, &mut effects);
         }
         let is_busy = process.shard.is_log_busy();
@@ -375,6 +387,7 @@ impl Cluster {
         }
         self.look(index)?;
         self.release(index);
+        self.follow_waiting(index, now)?;
         self.end(index);
         Ok(())
     }
@@ -474,13 +487,17 @@ impl Cluster {
             // Somebody may believe anything.
             self.clients.all[client].target = self.dice.below(self.nodes.len());
         }
-        let work = self.clients.draw(&mut self.dice);
+        // What a quorum has in memory may be lost in the other kind of runs.
+        let work = self.clients.draw(&mut self.dice, self.kind == Kind::Minority);
         self.call(client, work);
     }
 
     fn call(&mut self, client: usize, work: Work) {
         let on_disk = self.kind == Kind::Any || self.dice.one_in(3);
-        let pending = self.clients.send(client, work, (self.time, on_disk));
+        let mut pending = self.clients.send(client, work, (self.time, on_disk));
+        if matches!(work, Work::Follow { .. }) {
+            pending.node = self.dice.below(self.nodes.len());
+        }
         let call = pending.number;
         let time = self.soon(300);
         self.at(time, Event::Request { client, pending });
@@ -519,6 +536,7 @@ impl Cluster {
             return false;
         }
         let saw = carry_out(&mut process.shard, pending.work, now, &mut self.dice);
+        self.clients.note_version(pending.work, process.shard.keyspace().sequence());
         let Some(awaited) = process.shard.awaited(pending.on_disk) else { return false };
         // The clock is looked at again, as it is there.
         let clock = node.now(self.time).mono;
@@ -540,6 +558,60 @@ impl Cluster {
         false
     }
 
+    /// Carries out a read that any node may answer, as the engine does; true if the shard is to be stepped.
+    fn follow(
+        &mut self,
+        index: usize,
+        (client, pending): (usize, Pending),
+        now: Now,
+    ) -> Outcome<bool> {
+        let of = (client, pending.number);
+        let node = &mut self.nodes[index];
+        let clock = node.now(self.time).mono;
+        let Some(process) = &mut node.process else { return Ok(false) };
+        if process.shard.is_serving() || process.is_stopping {
+            // Who leads answers as ever.
+            self.refuse(client, pending.number, None);
+            return Ok(false);
+        }
+        let freshness = Freshness { since: MonoUs(0), lag_us: LAG_US };
+        process.stats.note_read(clock);
+        let token = self.clients.all[client].token;
+        if !process.stats.is_fresh(&freshness, clock) || !process.stats.has_come_to(token) {
+            process.stats.want_fresh(clock);
+            process.readers.push((client, pending));
+            return Ok(true);
+        }
+        let saw = carry_out(&mut process.shard, pending.work, now, &mut self.dice);
+        // The clock is looked at again, as it is there.
+        if !process.shard.is_fresh(&freshness, clock) {
+            self.refuse(client, pending.number, None);
+            return Ok(false);
+        }
+        let version = self.clients.version_of(saw);
+        if let Work::Follow { key } = pending.work {
+            let before = std::mem::replace(&mut process.read[key], version);
+            if version < before {
+                return Err(format!("node {index} reads r{key} as it was before it read it last"));
+            }
+        }
+        if self.clients.followed(of, saw, (self.time, TRUE_LAG_US))? {
+            self.think_later(client);
+        }
+        Ok(false)
+    }
+
+    /// Has reads that wait for a node try again.
+    fn follow_waiting(&mut self, index: usize, now: Now) -> Outcome {
+        let Some(process) = &mut self.nodes[index].process else { return Ok(()) };
+        for (client, pending) in std::mem::take(&mut process.readers) {
+            if self.clients.is_waiting_for((client, pending.number)) {
+                self.follow(index, (client, pending), now)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lets replies go that need not wait any more.
     fn release(&mut self, index: usize) {
         let node = &mut self.nodes[index];
@@ -548,7 +620,12 @@ impl Cluster {
         for reply in std::mem::take(&mut process.replies) {
             let Waiting { client, call, saw, quorum } = reply;
             let is_over = match process.stats.passage(&quorum, now) {
-                Passage::Open => self.clients.answered((client, call), saw, self.time),
+                Passage::Open => {
+                    if self.clients.is_waiting_for((client, call)) {
+                        self.clients.depends_on(client, quorum.index);
+                    }
+                    self.clients.answered((client, call), saw, self.time)
+                }
                 Passage::Never => self.clients.lost((client, call)),
                 Passage::Shut => {
                     process.replies.push(reply);
@@ -588,7 +665,9 @@ fn in_short(body: &Body) -> String {
         | Body::LeadWanted { .. }
         | Body::JoinWanted { .. }
         | Body::Begun
-        | Body::Configuration(_) => format!("{body:?}"),
+        | Body::Configuration(_)
+        | Body::FreshAsk { .. }
+        | Body::FreshAnswer { .. } => format!("{body:?}"),
     }
 }
 
@@ -680,6 +759,16 @@ fn an_entry_in_place_of_a_lease_is_caught() {
 #[test]
 fn an_entry_that_is_applied_twice_is_caught() {
     is_caught(Fault::ApplyTwice);
+}
+
+#[test]
+fn freshness_as_of_the_answer_is_caught() {
+    is_caught_from(0, Fault::FreshAsOfAnswer, run);
+}
+
+#[test]
+fn a_token_that_is_forgotten_is_caught() {
+    is_caught(Fault::ForgetToken);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One node: a disk, a clock, and the replica of the shard while its process runs. What `runtime::replicas`,
 //! `runtime::logger` and `runtime::log_life` do with a shard is done here in the same order.
 
+use super::clients::{Pending, REGISTERS};
 use crate::collection::Thresholds;
 use crate::log::{
     Effect, HardState, Manifest, Recovery, Stream, StreamOptions, create, start_over,
@@ -69,6 +70,10 @@ pub(super) struct Process {
     /// What is under way on the disk, by number.
     pub(super) under_way: Vec<(u64, UnderWay)>,
     pub(super) replies: Vec<Waiting>,
+    /// Reads that wait for this node to come further, of clients.
+    pub(super) readers: Vec<(usize, Pending)>,
+    /// The latest versions that were read here while it did not lead, by key.
+    pub(super) read: [u64; REGISTERS],
     restart: Option<(LogIndex, Term)>,
     /// By when it is to have handed leadership over, if it is to end.
     pub(super) hands_over_until: Option<u64>,
@@ -159,6 +164,8 @@ impl Node {
             stats: ReplicaStats::default(),
             under_way: Vec::new(),
             replies: Vec::new(),
+            readers: Vec::new(),
+            read: [0; REGISTERS],
             restart: None,
             hands_over_until: None,
             is_stopping: false,
