@@ -112,7 +112,7 @@ impl Configuration {
             && is_ordered(&self.voters)
             && is_ordered(&self.learners)
             && !self.learners.iter().any(|node| self.has_voter(*node))
-            && !(self.voters.is_empty() && !self.learners.is_empty())
+            && (!self.voters.is_empty() || self.learners.is_empty())
             && self.heir.is_none_or(|heir| self.has_voter(heir))
     }
 

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use super::{Body, Replica};
 use crate::plant::{Fault, is_planted};
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
 /// What another replica says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(super) struct Doubt {
     believed_ticks: u64,
     /// What others said last of their doubts, and when.
     others: BTreeMap<NodeId, (u64, Other)>,
+    /// Of a leader: whom it has yet to tell how far they must come, and the round after which it may.
+    owed: Vec<(NodeId, u64)>,
     /// What the leader of a term had when it was told of the doubt.
     goal: Option<(Term, LogIndex)>,
 }
@@ -69,6 +71,7 @@ impl Doubt {
             ticks: 0,
             believed_ticks: 2 * election_ticks,
             others: BTreeMap::new(),
+            owed: Vec::new(),
             goal: None,
         }
     }
@@ -160,7 +163,12 @@ impl Replica {
     }
 
     /// Another replica has been started anew: it has no more than this, whatever it had said before.
-    pub(super) fn note_restarted(&mut self, from: NodeId, term: Term, last: LogIndex) {
+    pub(super) fn note_restarted(
+        &mut self,
+        from: NodeId,
+        (term, last): (Term, LogIndex),
+        now: MonoUs,
+    ) {
         let is_first = (term, last) == (Term(0), LogIndex(0));
         let other = if is_first { Other::First } else { Other::Doubtful };
         self.doubt.others.insert(from, (self.doubt.ticks, other));
@@ -168,8 +176,7 @@ impl Replica {
             return;
         }
         self.synced.remove(&from);
-        let goal = Body::CatchUp { term: self.term(), index: self.last() };
-        self.outbox.push((from, goal));
+        self.tell_goal(from, last, now);
         if let Some(progress) = self.raw.raft.mut_prs().get_mut(from.0)
             && progress.matched > last.0
         {
@@ -194,9 +201,53 @@ impl Replica {
         }
     }
 
+    /// Tells a replica how far it must come. It may have lost its disk, and with it a vote for a leader of a later term,
+    /// with whom it made a quorum: so a quorum must say first that there is none. Of two voters the other one knows.
+    fn tell_goal(&mut self, to: NodeId, last: LogIndex, now: MonoUs) {
+        if last > LogIndex(0) || self.configuration().voters.len() <= 2 {
+            let goal = Body::CatchUp { term: self.term(), index: self.last() };
+            self.outbox.push((to, goal));
+        } else if self.doubt.owed.iter().all(|(node, _)| *node != to) {
+            let round = self.begin_round(now);
+            self.doubt.owed.push((to, round));
+        }
+    }
+
+    /// A quorum has answered a round, in which whoever has lost his disk takes no part.
+    pub(super) fn tell_owed_goals(&mut self, round: u64) {
+        let goal = Body::CatchUp { term: self.term(), index: self.last() };
+        let outbox = &mut self.outbox;
+        self.doubt.owed.retain(|(node, of)| {
+            if *of <= round {
+                outbox.push((*node, goal.clone()));
+            }
+            *of > round
+        });
+    }
+
+    /// This replica leads no more.
+    pub(super) fn forget_owed_goals(&mut self) {
+        self.doubt.owed.clear();
+    }
+
+    /// Whether nothing that a leader of this term says may be heard, since this replica may have lost a vote for another;
+    /// it is told so.
+    pub(super) fn is_deaf_to(&mut self, leader: NodeId, term: Term) -> bool {
+        let has_goal = self.doubt.goal.is_some_and(|(of, _)| of == term);
+        let is_deaf = self.doubt.is_doubtful && self.doubt.is_first && !has_goal;
+        if is_deaf && term >= self.term() {
+            self.outbox.push((leader, Body::Restarted { term, last: LogIndex(0) }));
+        }
+        is_deaf
+    }
+
     /// A leader has told how far this replica must come.
     pub(super) fn note_goal(&mut self, from: NodeId, term: Term, index: LogIndex) {
-        if term == self.term() && from.0 == self.raw.raft.leader_id {
+        if self.doubt.is_doubtful && self.doubt.is_first && term >= self.term() {
+            // Others have confirmed that it leads.
+            self.doubt.goal = Some((term, index));
+            self.doubt.untold = None;
+        } else if term == self.term() && from.0 == self.raw.raft.leader_id {
             // A committed entry of this term is the leader's own: then it is the word that is late.
             let of_committed = self.term_of(self.committed()).unwrap_or_default();
             if index < self.committed() && of_committed < term {

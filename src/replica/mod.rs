@@ -516,6 +516,7 @@ impl Replica {
         if !is_leader && self.was_leader {
             self.lease.end();
             self.fresh.forget_asked();
+            self.forget_owed_goals();
             self.outgoing = None;
             self.raw.mut_store().may_send_snapshot = true;
             (self.leaving_until, self.successor) = (None, None);
@@ -719,7 +720,7 @@ impl Replica {
                 self.synced_told.0 = Term(0);
                 return Some(index).filter(|_| is_leader && term == self.term());
             }
-            Body::Restarted { term, last } => self.note_restarted(from, term, last),
+            Body::Restarted { term, last } => self.note_restarted(from, (term, last), now),
             Body::Begun => self.note_begun(from),
             Body::CatchUp { term, index } => self.note_goal(from, term, index),
             Body::SnapshotWanted { term } => self.begin_transfer(from, term),
@@ -746,6 +747,9 @@ impl Replica {
         let asks_for_vote =
             matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         if matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat) {
+            if self.is_deaf_to(from, Term(message.term)) {
+                return;
+            }
             self.tell_doubt_to(from, Term(message.term));
         }
         if asks_for_vote && !self.doubt.may_vote() {

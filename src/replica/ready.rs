@@ -123,6 +123,7 @@ impl Replica {
                 let round = u64::from_le_bytes(round);
                 self.lease.answered(round);
                 self.answer_fresh(round, LogIndex(state.index));
+                self.tell_owed_goals(round);
             }
         }
         let number = ready.number();
