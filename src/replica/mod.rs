@@ -742,7 +742,7 @@ impl Replica {
         None
     }
 
-    fn step(&mut self, from: NodeId, message: eraftpb::Message) {
+    fn step(&mut self, from: NodeId, mut message: eraftpb::Message) {
         let kind = message.get_msg_type();
         let asks_for_vote =
             matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
@@ -758,6 +758,12 @@ impl Replica {
         let may_lead = || self.can_serve() && self.doubt.may_vote() && self.may_campaign();
         if kind == MessageType::MsgTimeoutNow && !may_lead() {
             return;
+        }
+        if kind == MessageType::MsgHeartbeat {
+            // It counts on what this replica had told it, which may be lost: here may be other entries.
+            let (of, agreed) = self.agreed;
+            let agreed = if of.0 == message.term { agreed.0 } else { 0 };
+            message.commit = message.commit.min(agreed.max(self.committed().0));
         }
         if guard::denies_committed(&self.raw, &message) {
             return self.begin_afresh();
