@@ -288,7 +288,9 @@ fn nodes_come_and_go_while_clients_write() {
     assert!(count > 10, "{count} keys");
     wait_until_known(&mut nodes, &[2, 3, 4]);
     // As long as it runs it sends clients to those whom it knew.
-    let answer = nodes.server(1).client().words("GET key");
+    let mut client = nodes.server(1).client();
+    client.ok("READWRITE");
+    let answer = client.words("GET key");
     assert!(matches!(&answer, Value::Error(text) if text.starts_with("MOVED ")), "{answer:?}");
     check_keys(port, count);
     // All of them are killed and started again: who was removed stays out.
@@ -419,7 +421,9 @@ fn a_node_leads_and_takes_part_when_its_operator_says_so() {
     wait_until_known(&mut nodes, &[1, 2, 3, 4]);
     let moved = "MOVED 12539 127.0.0.1:";
     wait_until("node 4 sends clients to the leader", || {
-        let answer = nodes.server(4).client().words("GET key");
+        let mut client = nodes.server(4).client();
+        client.ok("READWRITE");
+        let answer = client.words("GET key");
         matches!(answer, Value::Error(text) if text.starts_with(moved))
     });
     let text = nodes.server(4).client().words("CLUSTER INFO").text();

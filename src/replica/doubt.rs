@@ -36,6 +36,8 @@ enum Other {
 #[derive(Debug)]
 pub(super) struct Doubt {
     is_doubtful: bool,
+    /// Whether there has been a doubt: then what was told before it counts for nothing.
+    pub(super) was_doubtful: bool,
     /// The term of the leader that may count on what has been lost, until it has been told; only that one's term:
     /// who leads a later one counts nothing that this replica told before.
     untold: Option<Term>,
@@ -64,6 +66,7 @@ impl Doubt {
         let is_doubtful = (is_doubtful || is_first) && !is_planted(Fault::VoteInDoubt);
         Self {
             is_doubtful,
+            was_doubtful: is_doubtful,
             // Nobody leads before the first term.
             untold: Some(term).filter(|term| is_doubtful && *term > Term(0)),
             is_first,
@@ -84,6 +87,7 @@ impl Doubt {
     /// All that was ever told to be here is gone.
     pub(super) fn begin(&mut self, term: Term) {
         (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
+        self.was_doubtful = true;
     }
 
     pub(super) fn tick(&mut self) {

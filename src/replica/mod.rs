@@ -629,8 +629,8 @@ impl Replica {
         if kind == MessageType::MsgTimeoutNow && !may_lead() {
             return;
         }
-        if kind == MessageType::MsgHeartbeat {
-            // It counts on what this replica had told it, which may be lost: here may be other entries.
+        if kind == MessageType::MsgHeartbeat && self.doubt.was_doubtful {
+            // It may count on what this replica had told it before, which is lost: here may be other entries.
             let (of, agreed) = self.agreed;
             let agreed = if of.0 == message.term { agreed.0 } else { 0 };
             message.commit = message.commit.min(agreed.max(self.committed().0));

@@ -748,12 +748,12 @@ fn an_acknowledgement_before_a_quorum_is_caught() {
 
 #[test]
 fn a_lease_without_a_clock_is_caught() {
-    is_caught_from(610, Fault::LeaseWithoutClock, run);
+    is_caught_from(1130, Fault::LeaseWithoutClock, run);
 }
 
 #[test]
 fn an_entry_in_place_of_a_lease_is_caught() {
-    is_caught_from(750, Fault::EntryForLease, run);
+    is_caught_from(1130, Fault::EntryForLease, run);
 }
 
 #[test]
@@ -778,10 +778,10 @@ fn a_log_that_is_not_cut_is_caught() {
 
 #[test]
 fn a_configuration_that_is_not_kept_is_caught() {
-    is_caught_from(0, Fault::ForgetConfiguration, run_with_changing_members);
+    is_caught_from(480, Fault::ForgetConfiguration, run_with_changing_members);
 }
 
 #[test]
 fn a_vote_after_leaving_is_caught() {
-    is_caught_from(0, Fault::VoteAfterLeaving, run_with_changing_members);
+    is_caught_from(610, Fault::VoteAfterLeaving, run_with_changing_members);
 }
