@@ -19,7 +19,6 @@ use super::{Body, Replica, conf_state};
 use crate::limits::REPLICA_REQUESTS_MAX;
 use crate::log::{Configuration, Version};
 use crate::node::replica_stats::ReplicaRequest;
-use crate::plant::{Fault, is_planted};
 use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
 /// Election timeouts for which a request is tried.
@@ -243,9 +242,6 @@ impl Replica {
     }
 
     fn save_configuration(&mut self) {
-        if is_planted(Fault::ForgetConfiguration) {
-            return;
-        }
         self.membership.generation = self.save_hard_state();
     }
 

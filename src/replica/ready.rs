@@ -10,7 +10,8 @@ use std::collections::VecDeque;
 use raft::eraftpb::{Entry, EntryType, Message};
 
 use super::{Body, LogEntry, NO_CHANGES, Replica};
-use crate::log::{HardState, RecordKind};
+use crate::log::{Configuration, HardState, RecordKind};
+use crate::plant::{Fault, is_planted};
 use crate::types::{LogIndex, NodeId, Term};
 
 /// What is to be done with the log, in order.
@@ -150,7 +151,7 @@ impl Replica {
             let must_save = (state.term, state.vote) != (Term(new.term), vote);
             (state.term, state.vote) = (Term(new.term), vote);
             state.commit = LogIndex(new.commit).min(self.durable);
-            if must_save && !crate::plant::is_planted(crate::plant::Fault::ForgetVote) {
+            if must_save && !is_planted(Fault::ForgetVote) {
                 return self.save_hard_state();
             }
         }
@@ -206,7 +207,10 @@ impl Replica {
         if self.held.saving.is_some() {
             return None;
         }
-        let state = self.held.wanted.take()?;
+        let mut state = self.held.wanted.take()?;
+        if is_planted(Fault::ForgetConfiguration) {
+            state.configuration = Configuration::default();
+        }
         self.held.saving = Some(state.generation);
         Some(state)
     }

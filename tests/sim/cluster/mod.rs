@@ -778,7 +778,7 @@ fn a_log_that_is_not_cut_is_caught() {
 
 #[test]
 fn a_configuration_that_is_not_kept_is_caught() {
-    is_caught_from(480, Fault::ForgetConfiguration, run_with_changing_members);
+    is_caught_from(0, Fault::ForgetConfiguration, run_with_changing_members);
 }
 
 #[test]
