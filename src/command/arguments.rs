@@ -232,7 +232,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("cluster|found", "node-id.s*"),
     ("cluster|getkeysinslot", "slot.i count.i"),
     ("cluster|keyslot", "key.s"),
-    ("cluster|meet", "ip.s port.i cluster-bus-port.i@4.0.0?"),
+    ("cluster|meet", "ip.s port.i cluster_bus_port.i@4.0.0?"),
     ("cluster|replicate", "node-id.s"),
     ("cluster|shard", "shard.i action(add=ADD | remove=REMOVE | lead=LEAD) node-id.s"),
     ("command|docs", "command-name.s?*"),

@@ -145,9 +145,16 @@ impl Replica {
             self.end_doubt();
         }
         let term = self.term();
+        if !self.has_doubt() && !self.is_member() {
+            return;
+        }
         if !self.has_doubt() {
-            // In a new shard all must hear it of all.
-            let hearers = if term == Term(0) { self.others().collect() } else { Vec::new() };
+            // In a new shard all must hear it of all; and of two voters one who has lost its disk needs the other's word,
+            // who has all that the two had promised.
+            let is_new = self.last() == LogIndex(0);
+            let is_one_of_two = self.configuration().voters.len() == 2 && !self.is_led();
+            let is_heard = is_new || is_one_of_two && !self.is_leader();
+            let hearers = if is_heard { self.others().collect() } else { Vec::new() };
             self.outbox.extend(hearers.into_iter().map(|node| (node, Body::Begun)));
             return;
         }

@@ -15,6 +15,7 @@ impl Replica {
         // What is sent brings one that may come before.
         self.hard_state.configuration.version = Default::default();
         if self.forget_entries() {
+            self.save_configuration();
             tracing::warn!(
                 shard = self.shard.0,
                 committed = committed.0,

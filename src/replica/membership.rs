@@ -30,11 +30,13 @@ pub(super) struct Membership {
     /// What an operator has asked for, and at which tick.
     asked: VecDeque<(ReplicaRequest, u64)>,
     /// The generation of the hard state that has the configuration.
-    generation: u64,
+    pub(super) generation: u64,
     /// The first entry of the term that this replica leads.
     pub(super) term_begins: LogIndex,
     /// This replica takes no part as of now.
     has_left: bool,
+    /// The configuration by which this replica has left: others may not know of it.
+    left_by: Option<Configuration>,
     /// The keyspace is to be emptied.
     is_keyspace_void: bool,
     /// The heir is to lead as soon as it can.
@@ -241,7 +243,7 @@ impl Replica {
         self.save_configuration();
     }
 
-    fn save_configuration(&mut self) {
+    pub(super) fn save_configuration(&mut self) {
         self.membership.generation = self.save_hard_state();
     }
 
@@ -274,7 +276,9 @@ impl Replica {
         }
         tracing::info!(shard = self.shard.0, "this node has no replica of the shard any more");
         let version = self.configuration().version;
-        self.hard_state.configuration = Configuration::nobody(version);
+        let nobody = Configuration::nobody(version);
+        let left = std::mem::replace(&mut self.hard_state.configuration, nobody);
+        self.membership.left_by = Some(left).filter(|left| !left.voters.is_empty());
         if self.forget_entries() {
             self.membership.is_keyspace_void = true;
             self.save_configuration();
@@ -291,7 +295,7 @@ impl Replica {
     // --- who hears of no leader ----------------------------------------------------------------------
 
     /// Whether this replica has heard from a leader within an election timeout.
-    fn is_led(&self) -> bool {
+    pub(super) fn is_led(&self) -> bool {
         let raft = &self.raw.raft;
         raft.leader_id != raft::INVALID_ID && raft.election_elapsed < raft.election_timeout()
     }
@@ -316,10 +320,14 @@ impl Replica {
 
     /// A node that hears of no leader tells what it knows, or answers what this one had told it.
     pub(super) fn compare_configurations(&mut self, from: NodeId, theirs: Configuration) {
-        let own = self.configuration().clone();
-        let (is_older, is_newer) = (theirs.version < own.version, theirs.version > own.version);
-        if is_older && self.is_member() {
-            self.outbox.push((from, Body::Configuration(own)));
+        let own = self.configuration();
+        let is_older = theirs.version < own.version;
+        // Who finds nothing does not know with whom the shard began.
+        let is_newer =
+            theirs.version > own.version || theirs.version == own.version && own.voters.is_empty();
+        let known = Some(own).filter(|_| self.is_member()).or(self.membership.left_by.as_ref());
+        if let Some(known) = known.filter(|known| theirs.version < known.version) {
+            self.outbox.push((from, Body::Configuration(known.clone())));
         }
         if is_older && theirs.has(self.options.node) {
             // They may have lost the one by which this replica has left.
@@ -333,7 +341,7 @@ impl Replica {
             self.change_raft(&theirs);
             self.adopt(theirs);
         } else if self.is_member() || self.last() > LogIndex(0) {
-            self.adopt(Configuration::nobody(theirs.version));
+            self.adopt(theirs);
             self.membership.has_left = true;
             self.leave_if_removed();
         }

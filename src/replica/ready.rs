@@ -113,10 +113,12 @@ impl Replica {
             self.orders.push(LogOrder::Append(log_entry(&entry)));
             self.raw.mut_store().push(entry);
         }
-        let needs = self.note_hard_state(ready.hs());
+        let mut needs = self.note_hard_state(ready.hs());
         for entry in ready.take_committed_entries() {
             if entry.get_entry_type() == EntryType::EntryConfChange {
                 self.follow_configuration(&entry);
+                // What is said by a configuration waits until it is not forgotten.
+                needs = needs.max(self.membership.generation);
             }
         }
         for state in ready.take_read_states() {

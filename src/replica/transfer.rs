@@ -310,7 +310,8 @@ impl Replica {
         (index, of_index, seen): (LogIndex, Term, LogIndex),
         configuration: Configuration,
     ) -> bool {
-        let is_news = configuration.version >= self.configuration().version;
+        // Who takes no part by a later one is in one later still, or that one was lost.
+        let is_news = configuration.version >= self.configuration().version || !self.is_member();
         let configuration = if is_news { configuration } else { self.configuration().clone() };
         let mut message = Message { from: from.0, to: self.options.node.0, ..Message::default() };
         message.set_msg_type(MessageType::MsgSnapshot);

@@ -340,8 +340,8 @@ impl Shard {
             it.replica.fail();
         }
         self.propose(it, now);
-        self.propose_configuration(it, &mut log);
         it.replica.advance(it.durable(&log));
+        self.propose_configuration(it, &mut log);
         self.follow_reign(it, &mut log, now, effects);
         if it.replica.take_void() {
             self.keyspace = self.keyspace.fresh();
