@@ -783,5 +783,5 @@ fn a_configuration_that_is_not_kept_is_caught() {
 
 #[test]
 fn a_vote_after_leaving_is_caught() {
-    is_caught_from(610, Fault::VoteAfterLeaving, run_with_changing_members);
+    is_caught_from(1280, Fault::VoteAfterLeaving, run_with_changing_members);
 }
