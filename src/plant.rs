@@ -37,8 +37,6 @@ pub(crate) enum Fault {
     ForgetToken,
     /// Keep who takes part in the log alone, which forgets it.
     ForgetConfiguration,
-    /// Vote on a shard that was left, and whose log was forgotten, as if it were there.
-    VoteAfterLeaving,
 }
 
 /// Whether a fault is planted: never.

@@ -6,7 +6,6 @@
 
 use super::tail::Tail;
 use super::{LogIndex, LogOrder, Replica, Term, conf_state, raft_hard_state, raw_node};
-use crate::plant::{Fault, is_planted};
 
 impl Replica {
     /// Begins anew.
@@ -43,9 +42,7 @@ impl Replica {
         (self.is_tainted, self.overlap_of, self.staging) = (true, None, None);
         (self.agreed, self.synced_told) = ((Term(0), LogIndex(0)), (Term(0), LogIndex(0)));
         self.fresh.forget();
-        if self.is_member() || !is_planted(Fault::VoteAfterLeaving) {
-            self.doubt.begin(self.term());
-        }
+        self.doubt.begin(self.term());
         self.set_timeout();
         true
     }

@@ -278,7 +278,9 @@ impl Replica {
         let version = self.configuration().version;
         let nobody = Configuration::nobody(version);
         let left = std::mem::replace(&mut self.hard_state.configuration, nobody);
-        self.membership.left_by = Some(left).filter(|left| !left.voters.is_empty());
+        if !left.voters.is_empty() {
+            self.membership.left_by = Some(left);
+        }
         if self.forget_entries() {
             self.membership.is_keyspace_void = true;
             self.save_configuration();
@@ -308,8 +310,16 @@ impl Replica {
         }
         let mut all: Vec<NodeId> = self.others().collect();
         if !self.is_member() {
-            // It may be one by an entry that it does not know to be committed.
-            all.extend(self.raw.store().last_configuration_nodes());
+            // It may be one by an entry that it does not know to be committed. What else comes to who has left was
+            // under way.
+            let version = self.configuration().version;
+            let last = self.raw.store().last_configuration();
+            let may_be_in = last.as_ref().is_some_and(|last| last.version > version);
+            if !may_be_in && version > Version::default() && self.last() > LogIndex(0) {
+                self.membership.has_left = true;
+                return self.leave_if_removed();
+            }
+            all.extend(last.iter().flat_map(Configuration::nodes));
             all.extend(self.leader());
             all.retain(|node| *node != self.options.node);
         }

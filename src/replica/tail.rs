@@ -7,7 +7,7 @@ use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
 use crate::log::Configuration;
-use crate::types::{LogIndex, NodeId, Term};
+use crate::types::{LogIndex, Term};
 
 /// Bytes that an entry takes beside its data.
 const ENTRY_BYTES: usize = size_of::<Entry>();
@@ -71,13 +71,11 @@ impl Tail {
         self.conf_state = state;
     }
 
-    /// The nodes of the last configuration that is here, committed or not.
-    pub(super) fn last_configuration_nodes(&self) -> Vec<NodeId> {
+    /// The last configuration that is here, committed or not.
+    pub(super) fn last_configuration(&self) -> Option<Configuration> {
         let brings = |entry: &&Entry| entry.entry_type == EntryType::EntryConfChange;
         let last = self.entries.iter().rev().find(brings);
-        let last = last
-            .and_then(|it| Configuration::decode((Term(it.term), LogIndex(it.index)), &it.context));
-        last.map(|it| it.nodes().collect()).unwrap_or_default()
+        last.and_then(|it| Configuration::decode((Term(it.term), LogIndex(it.index)), &it.context))
     }
 
     /// Appends an entry, which is the next.

@@ -780,8 +780,3 @@ fn a_log_that_is_not_cut_is_caught() {
 fn a_configuration_that_is_not_kept_is_caught() {
     is_caught_from(0, Fault::ForgetConfiguration, run_with_changing_members);
 }
-
-#[test]
-fn a_vote_after_leaving_is_caught() {
-    is_caught_from(1280, Fault::VoteAfterLeaving, run_with_changing_members);
-}
