@@ -12,7 +12,7 @@ use harness::client::{Client, encode, encode_words, info, info_number, wait_for_
 use harness::nodes::{Nodes, SECRET};
 use harness::server::skip_on_other_server;
 use harness::slots::keys_over_shards;
-use harness::topology::connect;
+use harness::topology::{connect, leaders_of};
 use harness::trial::signal;
 use harness::value::Value;
 use harness::wait_until;
@@ -50,8 +50,8 @@ impl Scene {
         let are_spread = |leaders: &[u64]| {
             (1..=3).all(|node| leaders.iter().filter(|leader| **leader == node).count() == 2)
         };
-        wait_until("leaders are spread", || are_spread(&leaders(&mut client)));
-        let leaders = leaders(&mut client);
+        wait_until("leaders are spread", || are_spread(&leaders_of(SHARDS, &mut client)));
+        let leaders = leaders_of(SHARDS, &mut client);
         let keys = keys_over_shards("key", SHARDS, usize::from(SHARDS));
         Self { _nodes: nodes, ports, processes, keys, leaders }
     }
@@ -86,17 +86,6 @@ impl Scene {
 
 fn index(node: u64) -> usize {
     usize::try_from(node - 1).expect("few nodes")
-}
-
-/// The node that leads each shard, as a node tells; 0 where none does.
-fn leaders(client: &mut Client) -> Vec<u64> {
-    let fields = info(client, "raft");
-    let leader = |shard| {
-        let line: &String = &fields[&format!("shard{shard}")];
-        let field = line.split(',').find_map(|field| field.strip_prefix("leader="));
-        field.and_then(|leader| leader.parse().ok()).expect("the number of a node")
-    };
-    (0..SHARDS).map(leader).collect()
 }
 
 fn error(text: &str) -> Value {

@@ -5,7 +5,7 @@ mod harness;
 use harness::client::{Client, info, wait_for_reply};
 use harness::server::skip_on_other_server;
 use harness::slots::{keys_over_shards, slot};
-use harness::topology::{connect, walk};
+use harness::topology::{connect, leaders_of, walk};
 use harness::trial::{Trial, Welcome, signal};
 use harness::value::Value;
 use harness::wait_until;
@@ -21,17 +21,6 @@ fn connect_to(port: u16) -> Client {
     let mut client = connect(port);
     client.ok("READWRITE");
     client
-}
-
-/// The node that leads each shard, as a node tells.
-fn leaders(client: &mut Client) -> Vec<u64> {
-    let fields = info(client, "raft");
-    let leader = |shard| {
-        let line: &String = &fields[&format!("shard{shard}")];
-        let field = line.split(',').find_map(|field| field.strip_prefix("leader="));
-        field.and_then(|leader| leader.parse().ok()).expect("the number of a node")
-    };
-    (0..SHARDS).map(leader).collect()
 }
 
 /// Where a node stands among the nodes.
@@ -53,8 +42,10 @@ impl Scene {
         let mut client = connect(welcome.nodes[0].0);
         // Where a node starts slowly others lead first, and hand over to those who should.
         let settled: Vec<u64> = (0..u64::from(SHARDS)).map(|shard| shard % 3 + 1).collect();
-        wait_until("every node leads what it should", || leaders(&mut client) == settled);
-        let leaders = leaders(&mut client);
+        wait_until("every node leads what it should", || {
+            leaders_of(SHARDS, &mut client) == settled
+        });
+        let leaders = leaders_of(SHARDS, &mut client);
         let (first, _) = welcome.nodes[index(leaders[0])];
         let core_ports = welcome.nodes.iter().map(|(port, _)| port + 10_000).collect();
         let keys = keys_over_shards("key", SHARDS, usize::from(SHARDS));

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use super::directory::{Directory, Full};
+use super::inbox::Inbox;
 use crate::limits::{MEETINGS_MAX, WISHES_MAX};
 use crate::metrics::lock;
 use crate::replica::link::{ClusterSecret, NodeEntry, NodePlace};
@@ -97,8 +98,8 @@ pub struct Members {
     /// Who leads which shard in which term as others have told, indexed by shard.
     heard: Mutex<Vec<(Term, NodeId)>>,
     /// Addresses at which a node is that is to be met.
-    meetings: Mutex<Vec<SocketAddr>>,
-    wishes: Mutex<Vec<Wish>>,
+    meetings: Inbox<SocketAddr, MEETINGS_MAX>,
+    wishes: Inbox<Wish, WISHES_MAX>,
 }
 
 impl Members {
@@ -264,32 +265,22 @@ impl Members {
 
     /// Has the node at an address, where its first core takes links, be met. False if too many are to be.
     pub fn meet(&self, address: SocketAddr) -> bool {
-        let mut meetings = lock(&self.meetings);
-        let has_room = meetings.len() < MEETINGS_MAX;
-        if has_room && !meetings.contains(&address) {
-            meetings.push(address);
-        }
-        has_room
+        self.meetings.ask(address)
     }
 
     /// Nodes to be met since the last look.
     pub(crate) fn take_meetings(&self) -> Vec<SocketAddr> {
-        std::mem::take(&mut lock(&self.meetings))
+        self.meetings.take()
     }
 
     /// Has a shard's leader told of a wish. False if there are too many.
     pub fn wish(&self, wish: Wish) -> bool {
-        let mut wishes = lock(&self.wishes);
-        let has_room = wishes.len() < WISHES_MAX;
-        if has_room && !wishes.contains(&wish) {
-            wishes.push(wish);
-        }
-        has_room
+        self.wishes.ask(wish)
     }
 
     /// Wishes since the last look.
     pub(crate) fn take_wishes(&self) -> Vec<Wish> {
-        std::mem::take(&mut lock(&self.wishes))
+        self.wishes.take()
     }
 }
 

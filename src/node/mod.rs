@@ -8,6 +8,7 @@ pub mod clients;
 pub mod directory;
 pub mod forwards;
 pub mod host;
+mod inbox;
 pub mod latency;
 pub mod log_stats;
 pub mod members;

@@ -5,6 +5,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::inbox::Inbox;
 use crate::limits::REPLICA_REQUESTS_MAX;
 use crate::metrics::lock;
 use crate::plant::{Fault, is_planted};
@@ -105,7 +106,7 @@ pub struct ReplicaStats {
     /// Cores that want to hear of news, by bit: core modulo 64.
     waiting: AtomicU64,
     state: Mutex<ReplicaState>,
-    requests: Mutex<Vec<ReplicaRequest>>,
+    requests: Inbox<ReplicaRequest, REPLICA_REQUESTS_MAX>,
 }
 
 impl ReplicaStats {
@@ -213,17 +214,12 @@ impl ReplicaStats {
 
     /// Asks something of the replica, which looks at it at its next tick. False if it has too much to look at.
     pub fn request(&self, request: ReplicaRequest) -> bool {
-        let mut requests = lock(&self.requests);
-        let has_room = requests.len() < REPLICA_REQUESTS_MAX;
-        if has_room && !requests.contains(&request) {
-            requests.push(request);
-        }
-        has_room
+        self.requests.ask(request)
     }
 
     /// What has been asked since the last look.
     pub(crate) fn take_requests(&self) -> Vec<ReplicaRequest> {
-        std::mem::take(&mut lock(&self.requests))
+        self.requests.take()
     }
 
     /// Asks for word to `core` when there is news. Look again afterwards: it may have been meanwhile.

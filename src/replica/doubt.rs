@@ -159,7 +159,7 @@ impl Replica {
             return;
         }
         // The log may hold entries that had given way to the leader's: only what it has sent since is known to be the same.
-        let last = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
+        let last = self.agreed_in(term);
         for node in self.others() {
             self.outbox.push((node, Body::Restarted { term, last }));
         }
@@ -168,7 +168,7 @@ impl Replica {
     /// Who belongs to nobody knows not whom to tell of the doubt: then whoever takes it for a follower is told.
     pub(super) fn tell_doubt_to(&mut self, node: NodeId, term: Term) {
         if self.doubt.is_doubtful && !self.configuration().has(node) && term >= self.term() {
-            let last = if self.agreed.0 == term { self.agreed.1 } else { LogIndex(0) };
+            let last = self.agreed_in(term);
             self.outbox.push((node, Body::Restarted { term, last }));
         }
     }
@@ -212,12 +212,16 @@ impl Replica {
         }
     }
 
+    /// How far another must come.
+    pub(super) fn goal(&self) -> Body {
+        Body::CatchUp { term: self.term(), index: self.last() }
+    }
+
     /// Tells a replica how far it must come. It may have lost its disk, and with it a vote for a leader of a later term,
     /// with whom it made a quorum: so a quorum must say first that there is none. Of two voters the other one knows.
     fn tell_goal(&mut self, to: NodeId, last: LogIndex, now: MonoUs) {
         if last > LogIndex(0) || self.configuration().voters.len() <= 2 {
-            let goal = Body::CatchUp { term: self.term(), index: self.last() };
-            self.outbox.push((to, goal));
+            self.outbox.push((to, self.goal()));
         } else if self.doubt.owed.iter().all(|(node, _)| *node != to) {
             let round = self.begin_round(now);
             self.doubt.owed.push((to, round));
@@ -226,7 +230,7 @@ impl Replica {
 
     /// A quorum has answered a round, in which whoever has lost his disk takes no part.
     pub(super) fn tell_owed_goals(&mut self, round: u64) {
-        let goal = Body::CatchUp { term: self.term(), index: self.last() };
+        let goal = self.goal();
         let outbox = &mut self.outbox;
         self.doubt.owed.retain(|(node, of)| {
             if *of <= round {

@@ -366,6 +366,12 @@ impl Replica {
         Some((Term(entry.term), entry.data.clone()))
     }
 
+    /// The last entry that this replica has as the leader of a term has it; none of it is known of other terms.
+    fn agreed_in(&self, term: Term) -> LogIndex {
+        let (of, agreed) = self.agreed;
+        if of == term { agreed } else { LogIndex(0) }
+    }
+
     fn is_leader(&self) -> bool {
         self.raw.raft.state == StateRole::Leader
     }
@@ -631,16 +637,14 @@ impl Replica {
         }
         if kind == MessageType::MsgHeartbeat && self.doubt.was_doubtful {
             // It may count on what this replica had told it before, which is lost: here may be other entries.
-            let (of, agreed) = self.agreed;
-            let agreed = if of.0 == message.term { agreed.0 } else { 0 };
-            message.commit = message.commit.min(agreed.max(self.committed().0));
+            let agreed = self.agreed_in(Term(message.term));
+            message.commit = message.commit.min(agreed.max(self.committed()).0);
         }
         if guard::denies_committed(&self.raw, &message) {
             return self.begin_afresh();
         }
         if guard::is_beyond(&self.raw, &message) {
-            let goal = Body::CatchUp { term: self.term(), index: self.last() };
-            self.outbox.push((from, goal));
+            self.outbox.push((from, self.goal()));
             return;
         }
         if !guard::is_plausible(&self.raw, from, &message) {

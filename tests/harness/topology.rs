@@ -148,3 +148,14 @@ pub(crate) fn check_no_hops(server: &Server, batches: u64) {
     let local = info_number(&mut client, "ringmain", "batches_local");
     assert!(local >= batches, "{local} batches of at least {batches}");
 }
+
+/// The node that leads each of so many shards, as a node tells; 0 where none does.
+pub(crate) fn leaders_of(shards: u16, client: &mut Client) -> Vec<u64> {
+    let fields = info(client, "raft");
+    let leader = |shard| {
+        let line: &String = &fields[&format!("shard{shard}")];
+        let field = line.split(',').find_map(|field| field.strip_prefix("leader="));
+        field.and_then(|leader| leader.parse().ok()).expect("the number of a node")
+    };
+    (0..shards).map(leader).collect()
+}
