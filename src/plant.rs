@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     ForgetToken,
     /// Keep who takes part in the log alone, which forgets it.
     ForgetConfiguration,
+    /// Do a write again that is asked for again.
+    ApplyRetry,
 }
 
 /// Whether a fault is planted: never.

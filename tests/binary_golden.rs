@@ -62,6 +62,14 @@ fn keyed(id: u32, opcode: Opcode, key: &str, value: impl AsRef<[u8]>) -> Request
     Request { head, extras: Extras::default(), key, value }
 }
 
+/// The same increment, whatever the request's id.
+fn retried(id: u32) -> Request {
+    let sequence = Some(1_700_000_000_000_001);
+    let client = Some(0x0123_4567_89ab_cdef);
+    let extras = Extras { client, sequence, answered: sequence, ..Extras::default() };
+    keyed(id, Opcode::Increment, "user:{7}:n", 1i64.to_le_bytes()).extras(extras)
+}
+
 /// A request without a slot.
 fn plain(id: u32, opcode: Opcode, key: &str, value: impl AsRef<[u8]>) -> Request {
     let head = RequestHead::new(id, opcode);
@@ -133,6 +141,7 @@ fn requests(name: &str) -> Vec<Request> {
             vec![plain(16, Opcode::Scan, "fo*", written(|out| step.write(out)))]
         }
         "command" => vec![plain(17, Opcode::Command, "", list(&["STRLEN", "foo"]))],
+        "retry" => vec![retried(27), retried(28)],
         "command failing" => vec![plain(18, Opcode::Command, "", list(&["NOSUCH"]))],
         "refused" => vec![
             keyed(19, Opcode::Set, "foo", "x")
@@ -181,7 +190,7 @@ fn topology() -> Topology {
 fn greeting() -> Greeting {
     Greeting {
         version: 1,
-        features: Features::TOPOLOGY_PUSH,
+        features: Features::TOPOLOGY_PUSH | Features::ONCE,
         client: 3,
         life: LIFE,
         limits: FrameLimits::requests(512 << 20),
@@ -211,6 +220,9 @@ fn replies(name: &str) -> Vec<Reply> {
             vec![about(7, Opcode::CompareAndSwap, Status::VersionMismatch, 1, "")]
         }
         "increment" => vec![about(8, Opcode::Increment, ok, 3, 42i64.to_le_bytes())],
+        "retry" => {
+            [27, 28].map(|id| about(id, Opcode::Increment, ok, 9, 43i64.to_le_bytes())).to_vec()
+        }
         "append" => vec![about(9, Opcode::Append, ok, 4, 4u64.to_le_bytes())],
         "get-many" => vec![other(10, Opcode::GetMany.number(), ok, values_body())],
         "set-many" => vec![about(11, Opcode::SetMany, ok, 6, tokens_body())],
@@ -318,7 +330,7 @@ fn requests_encode_to_the_pages_bytes_and_are_decoded_from_them() {
         assert!(frames.is_idle() && at == golden.len(), "request {name}");
         count += 1;
     }
-    assert_eq!(count, 19);
+    assert_eq!(count, 20);
 }
 
 #[test]
@@ -355,7 +367,7 @@ fn replies_encode_to_the_pages_bytes_and_are_decoded_from_them() {
         assert_eq!(frames.epoch(), EPOCH);
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 21);
 }
 
 #[test]
@@ -495,6 +507,6 @@ fn a_server_answers_the_pages_requests_with_the_pages_replies() {
         assert_eq!(reply_frame(&got, EPOCH), *expected, "{reply}");
         count += 1;
     }
-    assert_eq!(count, 20);
+    assert_eq!(count, 21);
     assert_eq!(client.next(), None, "the last one was no frame");
 }

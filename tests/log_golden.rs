@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use ringmain::cache::{
-    Access, Change, Changed, Changes, Expiry, Keyspace, KeyspaceOptions, Missing, SaveCursor,
-    Saved, SavedEntries, SavedEntry, SavedWhat,
+    Access, Attempt, Change, Changed, Changes, Expiry, Keyspace, KeyspaceOptions, Missing, Outcome,
+    Recalled, SaveCursor, Saved, SavedEntries, SavedEntry, SavedWhat,
 };
 use ringmain::collection::list::End;
 use ringmain::collection::{Hash, List, Set, SortedSet};
@@ -119,6 +119,51 @@ fn changes_are_written_and_read_as_the_page_says() {
     ];
     let found: Vec<Changed<'_>> = changes.map(Result::unwrap).collect();
     assert_eq!(found, expected);
+}
+
+const CLIENT: u64 = 0x0123_4567_89ab_cdef;
+const WRITE: u64 = 1_700_000_000_000_001;
+
+#[test]
+fn outcomes_are_written_and_read_as_the_page_says() {
+    let payload = block("outcomes");
+    let attempt = Attempt { client: CLIENT, sequence: WRITE, answered: WRITE - 1 };
+    let outcome = Outcome { version: SEQUENCE + 1, body: Some(42i64.to_le_bytes()) };
+    let Outcome { body, .. } = outcome;
+    let mut keyspace = keyspace();
+    keyspace.set(key(0, b"n"), b"42", Expiry::Clear, TIME);
+    keyspace.keep_outcome(&attempt, body);
+    // Nobody is forgotten as long as there is room.
+    const FORGET_BYTES: usize = 18;
+    assert_eq!(keyspace.changes(TIME), Some(&payload[..payload.len() - FORGET_BYTES]));
+
+    let changes: Vec<Change<'_>> =
+        Changes::of(&payload).unwrap().map(|changed| changed.unwrap().change).collect();
+    let floor = WRITE - 1;
+    let expected = [
+        Change::Set { key: b"n", value: b"42", expires_at: None },
+        Change::Outcome { client: CLIENT, sequence: WRITE, floor, body },
+        Change::Forget { client: 7, horizon: WRITE - 5 },
+    ];
+    assert_eq!(changes, expected);
+    let mut other =
+        Keyspace::new(KeyspaceOptions { slots: 0..16_384, seed: 2, sequence: SEQUENCE });
+    assert_eq!(other.replay(&payload, false), Ok(3));
+
+    // And so a snapshot has it.
+    let saved_as = block("clients");
+    let mut saved = Saved::default();
+    assert!(other.save_entries(SaveCursor::default(), 1 << 20, TIME, &mut saved).is_done());
+    assert_eq!((saved.bytes(), saved.entries), (Some(&saved_as[..]), 1));
+    let mut restored =
+        Keyspace::new(KeyspaceOptions { slots: 0..16_384, seed: 3, sequence: SEQUENCE });
+    assert_eq!(restored.restore_entries(&saved_as), Ok(1));
+    for keyspace in [&mut other, &mut restored] {
+        assert_eq!(keyspace.recall(&attempt), Recalled::Done(outcome));
+        let unknown = |sequence| Attempt { client: 8, sequence, answered: 0 };
+        assert_eq!(keyspace.recall(&unknown(WRITE - 6)), Recalled::Forgotten);
+        assert_eq!(keyspace.recall(&unknown(WRITE - 5)), Recalled::New);
+    }
 }
 
 #[test]

@@ -15,13 +15,16 @@
 //!   swap                    the other database u8
 //!   elements                tag u8, key length, key, operations' length u32, operations
 //!   put                     key length, value length, key, value
+//!   outcome                 client u64, sequence u64, floor u64, body's length u8, body
+//!   forget                  client u64, horizon u64
 //! snapshot  entries
 //! entry     kind u8, database u8, [expiry u64], version u64, access u32 s, key length, value length, key, value
 //! ```
 //!
 //! The value that is put is a collection's block. That of a collection's entry is its block, or the tag of a structure (see
 //! [`crate::collection::Tag`]) and operations that make elements of it; the rest of them follow as entries of
-//! the kind `more` with the same key.
+//! the kind `more` with the same key. Clients and the horizon (see `outcomes`) are entries too, of kinds of their own: a
+//! client's key is its number.
 //!
 //! Fixed numbers are little-endian, lengths LEB128. The kind's upper bits: [`ADVANCES`] for a change that
 //! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`] for an entry and
@@ -29,6 +32,7 @@
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
+use super::outcomes::{OutcomeBody, split_body, write_body};
 use crate::collection::{Kind, Tag};
 use crate::limits::BULK_BYTES_MAX;
 use crate::types::{DbIndex, UnixMs};
@@ -54,6 +58,10 @@ const ELEMENTS: u8 = 8;
 const COLLECTION: u8 = 9;
 const MORE: u8 = 10;
 const PUT: u8 = 11;
+const OUTCOME: u8 = 12;
+const FORGET: u8 = 13;
+const CLIENT: u8 = 14;
+const HORIZON: u8 = 15;
 
 /// Sequences are below this: they begin with the time in nanoseconds and come to it in the year 2262, so
 /// that there is a next one to any that was read.
@@ -263,6 +271,28 @@ impl Journal {
         self.begin(SWAP | ADVANCES, a, sequence);
         self.bytes.push(b.0);
     }
+
+    /// A client's write has come to this, and its floor is at least `floor`.
+    pub(super) fn outcome(
+        &mut self,
+        client: u64,
+        (sequence, floor): (u64, u64),
+        body: OutcomeBody,
+        version: u64,
+    ) {
+        self.begin(OUTCOME, DbIndex(0), version);
+        for number in [client, sequence, floor] {
+            self.bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        write_body(&mut self.bytes, body);
+    }
+
+    /// A client is not known any more, and the horizon is at least `horizon`.
+    pub(super) fn forget(&mut self, client: u64, horizon: u64, sequence: u64) {
+        self.begin(FORGET, DbIndex(0), sequence);
+        self.bytes.extend_from_slice(&client.to_le_bytes());
+        self.bytes.extend_from_slice(&horizon.to_le_bytes());
+    }
 }
 
 /// Where a change of elements stands that is being written.
@@ -346,7 +376,7 @@ impl Saved {
 
     /// Adds an entry whose value, if it is long, is `long`.
     pub fn add(&mut self, entry: &SavedEntry<'_>, long: Option<SharedBytes>) {
-        self.entries += u64::from(entry.what != SavedWhat::More);
+        self.entries += u64::from(entry.what.is_key());
         entry.append_head_to(&mut self.bytes);
         match long {
             None => self.bytes.extend_from_slice(entry.value),
@@ -422,6 +452,24 @@ pub enum Change<'a> {
         /// The other one.
         with: DbIndex,
     },
+    /// A client's write has come to this: what it changed stands before it.
+    Outcome {
+        /// The client.
+        client: u64,
+        /// Its number for the write.
+        sequence: u64,
+        /// The client's floor, at least.
+        floor: u64,
+        /// The body of the reply.
+        body: OutcomeBody,
+    },
+    /// A client is not known any more.
+    Forget {
+        /// The client.
+        client: u64,
+        /// The horizon, at least.
+        horizon: u64,
+    },
 }
 
 impl<'a> Change<'a> {
@@ -434,7 +482,7 @@ impl<'a> Change<'a> {
             | Self::Put { key, .. }
             | Self::Elements { key, .. }
             | Self::Remove { key } => Some(key),
-            Self::Flush | Self::Swap { .. } => None,
+            Self::Flush | Self::Swap { .. } | Self::Outcome { .. } | Self::Forget { .. } => None,
         }
     }
 }
@@ -459,6 +507,10 @@ pub enum SavedWhat {
     Collection,
     /// A tag, and operations that make more elements of a collection that has been saved before.
     More,
+    /// What is known of a client's writes: the key is the client's number.
+    Outcomes,
+    /// The floor of clients that are not known. There is no key.
+    Horizon,
 }
 
 impl SavedWhat {
@@ -467,7 +519,19 @@ impl SavedWhat {
             Self::String => ENTRY,
             Self::Collection => COLLECTION,
             Self::More => MORE,
+            Self::Outcomes => CLIENT,
+            Self::Horizon => HORIZON,
         }
+    }
+
+    /// Whether the entry is a key's, and no addition to one: what is counted.
+    pub fn is_key(self) -> bool {
+        matches!(self, Self::String | Self::Collection)
+    }
+
+    /// Whether the entry belongs to a slot.
+    pub fn has_slot(self) -> bool {
+        !matches!(self, Self::Outcomes | Self::Horizon)
     }
 }
 
@@ -556,6 +620,7 @@ impl<'a> Changes<'a> {
             SET | EXPIRE => ADVANCES | HAS_EXPIRY,
             ELEMENTS => ADVANCES | CREATES,
             EDIT | REMOVE | FLUSH | SWAP | PUT => ADVANCES,
+            OUTCOME | FORGET => 0,
             _ => return None,
         };
         if kind & !KIND_MASK & !allowed != 0 {
@@ -599,6 +664,13 @@ impl<'a> Changes<'a> {
                 Change::Put { key, block }
             }
             FLUSH => Change::Flush,
+            OUTCOME => Change::Outcome {
+                client: reader.u64()?,
+                sequence: reader.u64()?,
+                floor: reader.u64()?,
+                body: reader.body()?,
+            },
+            FORGET => Change::Forget { client: reader.u64()?, horizon: reader.u64()? },
             _ => Change::Swap { with: reader.db()? },
         };
         self.sequence += u64::from(kind & ADVANCES != 0);
@@ -646,6 +718,8 @@ impl<'a> SavedEntries<'a> {
             ENTRY => SavedWhat::String,
             COLLECTION => SavedWhat::Collection,
             MORE => SavedWhat::More,
+            CLIENT => SavedWhat::Outcomes,
+            HORIZON => SavedWhat::Horizon,
             _ => return None,
         };
         if kind & ADVANCES != 0 {
@@ -716,6 +790,13 @@ impl<'a> Reader<'a> {
 
     fn sequence(&mut self) -> Option<u64> {
         self.u64().filter(|sequence| *sequence < SEQUENCES_END)
+    }
+
+    fn body(&mut self) -> Option<OutcomeBody> {
+        let bytes = self.bytes.get(self.at..)?;
+        let (body, rest) = split_body(bytes)?;
+        self.at = self.bytes.len() - rest.len();
+        Some(body)
     }
 
     fn db(&mut self) -> Option<DbIndex> {

@@ -7,6 +7,7 @@
 //!      ├──────── lru, expiry                       lists that run through the entries
 //!      ├──────── evict, reclaim                    making room; giving memory back in small steps
 //!      ├──────── journal, recall                   changes as bytes, and bytes as changes
+//!      ├──────── outcomes                          what became of writes that may be asked for again
 //!      ├──────── observe, track                    changes that somebody wants to be told of
 //!      └──────── entry, form, reform ── slab       where entries lie; `large` for long values
 //!                                       large ── extent, region
@@ -40,6 +41,7 @@ mod journal;
 mod large;
 mod lru;
 mod observe;
+mod outcomes;
 mod random;
 mod recall;
 mod reclaim;
@@ -69,6 +71,7 @@ use index::Position;
 use journal::Journal;
 use lru::Lru;
 use observe::Observations;
+use outcomes::Outcomes;
 use slab::Handle;
 
 pub use ahead::{Place, WrongSlot};
@@ -80,6 +83,7 @@ pub use journal::{
     Written,
 };
 pub use observe::{Observed, Observer};
+pub use outcomes::{Attempt, Floors, Outcome, OutcomeBody, OutcomeFigures, Recalled};
 pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::set_up_allocator;
@@ -261,6 +265,7 @@ pub struct Keyspace {
     observations: Observations,
     events: Events,
     field_expiries: FieldExpiries,
+    outcomes: Outcomes,
     upheavals: u64,
     sequence: u64,
     /// Where the sequence began.
@@ -304,6 +309,7 @@ impl Keyspace {
             observations: Observations::default(),
             events: Events::default(),
             field_expiries: FieldExpiries::default(),
+            outcomes: Outcomes::default(),
             upheavals: 0,
             sequence: options.sequence,
             first_sequence: options.sequence,
@@ -325,6 +331,7 @@ impl Keyspace {
         // Whoever goes through this one's entries must not go on with the other's.
         fresh.upheavals = self.upheavals + 1;
         fresh.take_settings_of(self);
+        fresh.outcomes.take_counts_of(&self.outcomes);
         fresh
     }
 
@@ -433,6 +440,7 @@ impl Keyspace {
             large_bytes: self.store.large.touched_bytes(),
             heap_bytes: self.store.heap.memory_bytes(),
             index_bytes: self.field_expiries.memory_bytes()
+                + self.outcomes.memory_bytes()
                 + segments_bytes
                 + self.store.tables_bytes
                 + self.wheel.bytes()

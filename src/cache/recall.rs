@@ -6,6 +6,7 @@ use super::heap::HeapId;
 use super::journal::{
     Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat, Written,
 };
+use super::outcomes::OutcomesCursor;
 use super::{Expiry, Held, Keyspace, PREFETCH_KEYS_MAX};
 use crate::collection::{SaveElements, Tag};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
@@ -20,11 +21,12 @@ const SAVED_ELEMENTS_BYTES: usize = 16 * 1024;
 /// How far entries have been saved.
 #[derive(Debug, Default)]
 pub struct SaveCursor {
+    outcomes: OutcomesCursor,
     db: u8,
     cursor: u64,
     /// Structures that have been met, and whose elements are still to be saved.
     unfinished: Vec<Unfinished>,
-    /// Elements on their way out.
+    /// Elements, or outcomes, on their way out.
     elements: Vec<u8>,
 }
 
@@ -51,7 +53,7 @@ enum Elements {
 }
 
 impl SaveCursor {
-    /// Whether all databases have been visited.
+    /// Whether all has been visited.
     pub fn is_done(&self) -> bool {
         self.db == DATABASES && self.unfinished.is_empty()
     }
@@ -126,6 +128,11 @@ impl Keyspace {
         mut visit: impl FnMut(&SavedEntry<'_>, Option<SharedBytes>),
     ) -> SaveCursor {
         let mut cursor = from;
+        if cursor.outcomes != OutcomesCursor::End {
+            let (from, value) = (cursor.outcomes, &mut cursor.elements);
+            cursor.outcomes = self.outcomes.visit(from, value, &mut |entry| visit(entry, None));
+            return cursor;
+        }
         if let Some(unfinished) = cursor.unfinished.pop() {
             self.visit_elements(&mut cursor, unfinished, &mut visit);
             return cursor;
@@ -229,14 +236,18 @@ impl Keyspace {
             while ahead.len() < PREFETCH_KEYS_MAX {
                 let at = entries.at();
                 let Some(entry) = entries.next().transpose()? else { break };
-                ahead.push((self.own_key(entry.db, entry.key, at)?, entry, at));
+                if entry.what.has_slot() {
+                    ahead.push((self.own_key(entry.db, entry.key, at)?, entry, at));
+                } else {
+                    self.restore_outcomes(&entry).map_err(|_| Nonsense { at })?;
+                }
             }
             if ahead.is_empty() {
                 return Ok(count);
             }
             self.prefetch_all(ahead.iter().map(|(key, ..)| *key));
             for (key, entry, at) in ahead.drain(..) {
-                count += u64::from(entry.what != SavedWhat::More);
+                count += u64::from(entry.what.is_key());
                 self.restore_entry(key, &entry).map_err(|_| Nonsense { at })?;
             }
         }
@@ -264,6 +275,7 @@ impl Keyspace {
                 let entry = self.restore_collection(key, saved.what, saved.value, expiry)?;
                 (entry, COLLECTION)
             }
+            SavedWhat::Outcomes | SavedWhat::Horizon => return self.restore_outcomes(saved),
         };
         self.store.set_version(entry, saved.version);
         self.store.set_kind_and_access(entry, kind, saved.accessed_at);
@@ -359,6 +371,12 @@ impl Keyspace {
             }
             (Change::Flush, _) => self.flush(changed.db),
             (Change::Swap { with }, _) => self.swap_databases(changed.db, with, time),
+            (Change::Outcome { client, sequence, floor, body }, _) => {
+                self.keep_outcome_again(client, (sequence, floor), body, changed.sequence);
+            }
+            (Change::Forget { client, horizon }, _) => {
+                self.forget_client_again(client, horizon, changed.sequence);
+            }
             (
                 Change::Set { .. }
                 | Change::Edit { .. }

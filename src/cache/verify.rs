@@ -24,6 +24,7 @@ impl Keyspace {
         assert_eq!(self.lru.check(&self.store), entries, "entries in LRU order");
         assert_eq!(self.wheel.check(&self.store), expiring, "entries in the wheel");
         assert_eq!(self.store.heap.check(), structures, "structures of entries");
+        self.outcomes.check();
         assert_eq!(self.store.slab.check(), (entries, segments), "objects of the slab");
     }
 

@@ -16,7 +16,7 @@ use super::persistence::last_save_s;
 use super::replication::Standing;
 use super::table::Table;
 use super::{Command, Error, Flags, Group, SessionCx, cluster};
-use crate::cache::{EvictionPolicy, KeyspaceCounts};
+use crate::cache::{EvictionPolicy, KeyspaceCounts, OutcomeFigures};
 use crate::config::Percentiles;
 use crate::limits::DATABASES;
 use crate::log::LogState;
@@ -346,6 +346,18 @@ fn persistence(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("log_error", refusal.map_or("none".to_owned(), |refusal| refusal.to_string()));
 }
 
+/// Writes that clients of the binary protocol may ask for again.
+fn once(node: &Node, lines: &mut Lines) {
+    let kept = node.shards.iter().map(ShardStats::outcome_figures);
+    let kept = kept.fold(OutcomeFigures::default(), OutcomeFigures::plus);
+    lines.all([
+        ("once_clients", kept.clients),
+        ("once_outcomes", kept.outcomes),
+        ("once_repeated", kept.repeated),
+        ("once_forgotten", kept.forgotten),
+    ]);
+}
+
 fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
     let node = cx.node;
     let (rates, counts) = (node.rates(), counts(node));
@@ -387,6 +399,7 @@ fn stats(cx: &SessionCx<'_>, lines: &mut Lines) {
     lines.add("tracking_total_keys", keys);
     lines.add("tracking_total_items", items);
     lines.add("tracking_total_prefixes", node.tracking.prefixes());
+    once(node, lines);
     lines.all(UNUSED_STATS.iter().map(|name| (*name, 0)));
     lines.all([
         ("unexpected_error_replies", 0),

@@ -219,6 +219,14 @@ impl<W: Write> Dump<'_, W> {
             Change::Remove { key } => self.text(line, "remove", quoted(key)),
             Change::Flush => self.text(line, "flush", ""),
             Change::Swap { with } => self.text(line, "swap", format_args!("with db {}", with.0)),
+            Change::Outcome { client, sequence, floor, .. } => self.text(
+                line,
+                "outcome",
+                format_args!("of client {client:016x} write {sequence}, floor {floor}"),
+            ),
+            Change::Forget { client, horizon } => {
+                self.text(line, "forget", format_args!("client {client:016x}, horizon {horizon}"))
+            }
         }
     }
 
@@ -252,6 +260,18 @@ impl<W: Write> Dump<'_, W> {
             Change::Remove { key } => self.json(line, "remove", json_member("key", key)),
             Change::Flush => self.json(line, "flush", ""),
             Change::Swap { with } => self.json(line, "swap", format_args!("\"with\":{}", with.0)),
+            Change::Outcome { client, sequence, floor, body } => {
+                let numbers = format_args!(
+                    "\"client\":\"{client:016x}\",\"write\":{sequence},\"floor\":{floor}"
+                );
+                let body = json_member("body", body.as_ref().map_or(&[][..], |body| body));
+                self.json(line, "outcome", format_args!("{numbers},{body}"))
+            }
+            Change::Forget { client, horizon } => self.json(
+                line,
+                "forget",
+                format_args!("\"client\":\"{client:016x}\",\"horizon\":{horizon}"),
+            ),
         }
     }
 
@@ -300,5 +320,7 @@ fn entry_kind(what: SavedWhat) -> &'static str {
         SavedWhat::String => "entry",
         SavedWhat::Collection => "collection",
         SavedWhat::More => "more",
+        SavedWhat::Outcomes => "outcomes",
+        SavedWhat::Horizon => "horizon",
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::cache::{Changes, SavedEntries, SavedWhat};
+use crate::cache::{Changes, SavedEntries};
 use crate::log::{
     Configuration, Cut, Directory as _, HardState, Item, MANIFEST_NAME, Manifest, OpenError, Place,
     RecordSeed, Recovery, Salvage, SegmentFile, SegmentHeader, SegmentKind, SnapshotEnd,
@@ -314,8 +314,8 @@ pub(super) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> 
     match item {
         Item::Part(payload) => SavedEntries::of(payload).try_fold(0, |count, entry| {
             let entry = entry.ok()?;
-            let is_one = entry.what != SavedWhat::More;
-            belongs(entry.db, entry.key).then_some(count + u64::from(is_one))
+            let fits = !entry.what.has_slot() || belongs(entry.db, entry.key);
+            fits.then_some(count + u64::from(entry.what.is_key()))
         }),
         Item::Changes { payload, .. } => {
             Changes::of(payload).ok()?.try_fold(0, |count, changed| {

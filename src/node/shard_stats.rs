@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::cache::{Keyspace, KeyspaceCounts, MemoryUse};
+use crate::cache::{Keyspace, KeyspaceCounts, MemoryUse, OutcomeFigures};
 use crate::limits::DATABASES;
 use crate::metrics::{Counter, Gauge};
 use crate::types::DbIndex;
@@ -25,6 +25,10 @@ pub struct ShardStats {
     waited_keys: Gauge,
     tracked_keys: Gauge,
     tracked_items: Gauge,
+    outcome_clients: Gauge,
+    outcomes: Gauge,
+    repeated: Counter,
+    forgotten: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +52,24 @@ impl ShardStats {
         let (keys, items) = keyspace.tracked();
         self.tracked_keys.set(keys as u64);
         self.tracked_items.set(items as u64);
+        self.publish_outcomes(keyspace.outcome_figures());
+    }
+
+    fn publish_outcomes(&self, figures: OutcomeFigures) {
+        self.outcome_clients.set(figures.clients);
+        self.outcomes.set(figures.outcomes);
+        self.repeated.set_total(figures.repeated);
+        self.forgotten.set_total(figures.forgotten);
+    }
+
+    /// What is kept of writes that clients may ask for again, and how often they have.
+    pub fn outcome_figures(&self) -> OutcomeFigures {
+        OutcomeFigures {
+            clients: self.outcome_clients.get(),
+            outcomes: self.outcomes.get(),
+            repeated: self.repeated.get(),
+            forgotten: self.forgotten.get(),
+        }
     }
 
     /// Tracked keys, and clients registered with them.
@@ -126,11 +148,9 @@ impl ShardStats {
 
     /// Counts from zero again.
     pub fn reset(&self) {
-        for counter in
-            [&self.expired, &self.expired_fields, &self.evicted, &self.hits, &self.misses]
-        {
-            counter.reset();
-        }
+        let of_keys =
+            [&self.expired, &self.expired_fields, &self.evicted, &self.hits, &self.misses];
+        of_keys.into_iter().chain([&self.repeated, &self.forgotten]).for_each(Counter::reset);
     }
 }
 

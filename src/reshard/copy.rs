@@ -1,13 +1,15 @@
-//! All entries of the old shards into snapshots of the new ones.
+//! All entries of the old shards into snapshots of the new ones. What the old ones know of writes that may be asked for
+//! again is not taken along: the new ones refuse what may have been done.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Failure;
 use super::writer::Writer;
-use crate::cache::{Keyspace, KeyspaceOptions, SaveCursor, SavedEntry, SavedWhat, SharedBytes};
+use crate::cache::{Floors, Keyspace, KeyspaceOptions, SaveCursor, SavedEntry, SharedBytes};
 use crate::log::{HardState, Item, OpenError, Recovery, SegmentKind};
 use crate::runtime::{Content, Folder, free_bytes, shard_folder, unreadable_log};
 use crate::server::data_dir::{DataDir, Layout};
@@ -36,7 +38,8 @@ pub(super) fn copy(
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Now::new(unix, MonoUs(0));
     let mut copied = Copied { total_bytes: check_room(data)?, ..Copied::default() };
-    let mut writers = Writers { folder, layout, now, open: BTreeMap::new(), next: 0 };
+    let mut writers =
+        Writers { folder, layout, now, open: BTreeMap::new(), next: 0, floors: Vec::new() };
     for shard in (0..old.shard_count()).map(ShardId) {
         copied.shard = shard.0;
         let before = copied.read_bytes;
@@ -58,6 +61,7 @@ pub(super) fn copy(
         let slots = old.slots_of(shard);
         writers.open_for(slots.end)?;
         write_entries(&keyspace, &mut writers, &mut copied, progress)?;
+        writers.floors.push((slots.clone(), Floors::of(&keyspace)));
         writers.finish_before(slots.end)?;
     }
     writers.finish_before(u16::MAX)?;
@@ -75,8 +79,8 @@ fn write_entries(
         let mut written = Ok(());
         cursor = keyspace.visit_entries(cursor, now, |entry, long| {
             let is_live = entry.expires_at.is_none_or(|at| at >= now);
-            if written.is_ok() && is_live {
-                copied.entries += u64::from(entry.what != SavedWhat::More);
+            if written.is_ok() && is_live && entry.what.has_slot() {
+                copied.entries += u64::from(entry.what.is_key());
                 written = writers.add(entry, long);
             }
         });
@@ -94,6 +98,9 @@ struct Writers<'a> {
     open: BTreeMap<u16, Writer>,
     /// The first that has not been begun.
     next: u16,
+    /// What old shards know of clients' writes, and their slots: those that share slots with shards still to be
+    /// finished.
+    floors: Vec<(Range<u16>, Floors)>,
 }
 
 impl Writers<'_> {
@@ -124,9 +131,22 @@ impl Writers<'_> {
         while let Some(first) = self.open.first_entry()
             && slots.slots_of(ShardId(*first.key())).end <= end
         {
-            first.remove().finish()?;
+            let slots = slots.slots_of(ShardId(*first.key()));
+            let writer = first.remove();
+            writer.finish(&self.floors_of(slots))?;
         }
+        let first = self.open.keys().next();
+        let start = first.map_or(end, |shard| slots.slots_of(ShardId(*shard)).start);
+        self.floors.retain(|(slots, _)| slots.end > start);
         Ok(())
+    }
+
+    /// What is known of writes to these slots.
+    fn floors_of(&self, slots: Range<u16>) -> Floors {
+        let mut all = Floors::default();
+        let shared = |of: &Range<u16>| of.start < slots.end && slots.start < of.end;
+        self.floors.iter().filter(|(of, _)| shared(of)).for_each(|(_, floors)| all.merge(floors));
+        all
     }
 }
 

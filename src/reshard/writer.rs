@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::cache::{Saved, SavedEntry, SharedBytes};
+use crate::cache::{Floors, Saved, SavedEntry, SharedBytes};
 use crate::limits::{LOG_SHORT_BYTES_MAX, SNAPSHOT_PART_BYTES};
 use crate::log::{Directory as _, Effect, Stream, StreamOptions, start_over};
 use crate::runtime::{Folder, direct_align_bytes, disk_error, shard_folder};
@@ -81,9 +81,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the snapshot, which is on disk then with all that is needed to find it.
-    pub(super) fn finish(mut self) -> Result<(), Failure> {
-        if self.part.entries > 0 {
+    /// Ends the snapshot, which is on disk then with all that is needed to find it. What `floors` rules out is refused
+    /// from then on.
+    pub(super) fn finish(mut self, floors: &Floors) -> Result<(), Failure> {
+        floors.visit(|entry| self.add(entry, None))?;
+        if self.part.len() > 0 {
             self.write_part()?;
         }
         let mut effects = Vec::new();

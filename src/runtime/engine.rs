@@ -388,7 +388,10 @@ impl<'a> Engine<'a> {
             };
             shard.execute_native(call, native, args, around, out)
         };
-        self.gate_changes(shard, changes);
+        match &result {
+            Ok(answer) if answer.is_repeated => self.gate_repeated(shard, changes.is_some()),
+            _ => self.gate_changes(shard, changes),
+        }
         if let Some(error) = self.unfit_read(shard, call, is_refused_native(&result)) {
             out.truncate(start);
             self.handover.reply = None;
@@ -490,6 +493,17 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Has the reply to a write that was done before wait for what the first reply had to wait for, or still has: which
+    /// change it was is not known, so for all so far.
+    #[cold]
+    fn gate_repeated(&mut self, shard: &mut Shard, on_disk: bool) {
+        if shard.is_replicated() {
+            self.gate_replica(shard, on_disk);
+        } else if on_disk && let Some(index) = shard.want_sync_of_all() {
+            self.gate.add(shard.id(), index);
+        }
+    }
+
     /// Has the reply of a command wait until what it has read and written is certain.
     pub(crate) fn gate_replica(&mut self, shard: &mut Shard, on_disk: bool) {
         let Some(awaited) = shard.awaited(on_disk) else { return };
@@ -576,7 +590,7 @@ impl<'a> Engine<'a> {
             result => result,
         };
         let head = match result {
-            Ok(Answer { status, shard, version }) => {
+            Ok(Answer { status, shard, version, .. }) => {
                 ReplyHead { shard, version, ..ReplyHead::new(id, opcode, status) }
             }
             Err(failure) => {

@@ -43,7 +43,7 @@ pub(super) struct Durable {
     /// Whether a snapshot is to be begun.
     pub(super) wants_snapshot: bool,
     /// Whether the log is about to be taken away: nothing more is promised.
-    is_ending: bool,
+    pub(super) is_ending: bool,
     saving: Saving,
 }
 
@@ -160,6 +160,15 @@ impl Shard {
         if let Some(refusal) = refusal {
             return Err(Error::LogRefused(refusal));
         }
+        self.check_durability(durability)
+    }
+
+    /// Whether what a client asks to have kept is kept.
+    ///
+    /// # Errors
+    /// When there is no log that would.
+    #[inline]
+    pub(super) fn check_durability(&self, durability: Option<Durability>) -> Result<(), Error> {
         match durability {
             Some(level) if level > Durability::Memory && !self.keeps_log() => {
                 Err(Error::NotDurable(level))

@@ -4,6 +4,7 @@
 //! calls it (see `runtime::token`); the shard neither knows nor cares which core that is.
 
 mod durable;
+mod once;
 mod plain;
 mod replicated;
 mod waiting;
@@ -17,7 +18,7 @@ use crate::config::Durability;
 use crate::limits::{EVICT_BUDGET, EXPIRE_BUDGET, SHORT_PRODUCT_BYTES_MAX, SHORT_WORK_BYTES_MAX};
 use crate::node::Owners;
 use crate::node::replica_stats::Freshness;
-use crate::protocol::binary::{Status, Token};
+use crate::protocol::binary::{RequestFlags, Status, Token};
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, Key, Now, ShardId, Slot};
 use durable::Durable;
@@ -327,6 +328,21 @@ impl Shard {
                 ..Answer::DONE
             });
         };
+        if native.head.flags.intersects(RequestFlags::ONCE) {
+            return self.execute_once(operation, (call, native), args, around, out);
+        }
+        self.execute_operation(operation, (call, native), args, around, out)
+    }
+
+    #[inline]
+    fn execute_operation(
+        &mut self,
+        operation: DataOperation,
+        (call, native): (&Call, &Native),
+        args: &Args<'_>,
+        around: Around<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Answer, Failure> {
         self.admit(call, args, around.now)?;
         let policy = self.room.policy;
         let keyspaces = Keyspaces::One(self.id, &mut self.keyspace);

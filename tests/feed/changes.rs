@@ -52,12 +52,28 @@ fn content(keyspace: &Keyspace) -> (Content, u64) {
     let mut cursor = SaveCursor::default();
     while !cursor.is_done() {
         cursor = keyspace.visit_entries(cursor, UnixMs(0), |entry, _| {
+            if !entry.what.has_slot() {
+                return;
+            }
             let value = (entry.value.to_vec(), entry.expires_at, entry.modified_in_place);
             content.insert((entry.db.0, entry.key.to_vec()), value);
             version = version.max(entry.version);
         });
     }
     (content, version)
+}
+
+/// What is known of clients' writes, as it is saved.
+fn outcomes(keyspace: &Keyspace) -> Vec<(Vec<u8>, Vec<u8>, u64)> {
+    let (mut all, mut cursor) = (Vec::new(), SaveCursor::default());
+    while !cursor.is_done() {
+        cursor = keyspace.visit_entries(cursor, UnixMs(0), |entry, _| {
+            if !entry.what.has_slot() {
+                all.push((entry.key.to_vec(), entry.value.to_vec(), entry.version));
+            }
+        });
+    }
+    all
 }
 
 /// What must hold for any bytes as the payload of a record of changes: they are made again, all of them, as a
@@ -146,6 +162,8 @@ fn make_again(model: &mut Content, db: u8, change: &Change<'_>) {
         }
         Change::Put { .. } | Change::Elements { .. } => unreachable!("looked for before"),
         Change::Remove { key } => drop(model.remove(&(db, key.to_vec()))),
+        // They are no keys'.
+        Change::Outcome { .. } | Change::Forget { .. } => {}
         Change::Flush => model.retain(|(of, _), _| *of != db),
         Change::Swap { with } => {
             let other = |of: u8| match of {
@@ -172,6 +190,7 @@ fn check_saved(keyspace: &Keyspace, model: &Content) {
         assert_eq!(restored.restore_entries(bytes), Ok(saved.entries));
         check(&restored, bytes);
         assert!(content(&restored) == content(keyspace));
+        assert_eq!(outcomes(&restored), outcomes(keyspace));
     }
 }
 
@@ -254,7 +273,7 @@ pub(crate) fn compose_changes(script: &[u8]) -> Vec<u8> {
                 out.extend(at.to_le_bytes());
             }
         };
-        match kind % 12 {
+        match kind % 14 {
             0..4 => {
                 head(1, expiry);
                 put_length(&mut out, key.len());
@@ -283,6 +302,17 @@ pub(crate) fn compose_changes(script: &[u8]) -> Vec<u8> {
                 out.extend(&key);
             }
             10 => head(5, 0),
+            11 => {
+                out.extend([12, 0]);
+                let numbers = [name % 4, size, size.saturating_sub(more % 8)].map(u64::from);
+                out.extend(numbers.map(u64::to_le_bytes).as_flattened());
+                out.push(8 * (more >> 7));
+                out.extend(&[more; 8][..usize::from(8 * (more >> 7))]);
+            }
+            12 => {
+                out.extend([13, 0]);
+                out.extend([name % 4, size].map(u64::from).map(u64::to_le_bytes).as_flattened());
+            }
             _ => {
                 head(6, 0);
                 out.push(size % 3);

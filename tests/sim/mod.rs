@@ -65,7 +65,8 @@ impl Dice {
     }
 }
 
-/// What a keyspace holds: value, expiry and version by database and key.
+/// What a keyspace holds: value, expiry and version by database and key. What is known of clients' writes is in a database
+/// of its own.
 type Content = BTreeMap<(u8, Vec<u8>), (Vec<u8>, Option<UnixMs>, u64)>;
 
 fn content(shard: &Shard) -> Content {
@@ -79,6 +80,11 @@ fn content(shard: &Shard) -> Content {
     for entry in SavedEntries::of(&bytes) {
         let entry = entry.expect("what was just written");
         if entry.what == SavedWhat::More {
+            continue;
+        }
+        if !entry.what.has_slot() {
+            let value = (entry.value.to_vec(), None, entry.version);
+            content.insert((u8::MAX, entry.key.to_vec()), value);
             continue;
         }
         let held = shard.keyspace().peek(Key::new(entry.db, entry.key), UnixMs(0));

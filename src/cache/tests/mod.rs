@@ -10,6 +10,7 @@ mod memory;
 mod model;
 mod observe;
 mod order;
+mod outcomes;
 mod recall;
 mod versions;
 mod walks;

@@ -54,16 +54,19 @@ pub struct Answer {
     pub shard: ShardId,
     /// The key's version or the shard's sequence; 0 if there is none.
     pub version: u64,
+    /// Whether it is that of an earlier attempt, and nothing was done now.
+    pub is_repeated: bool,
 }
 
 impl Answer {
     /// Done, without a key.
-    pub const DONE: Self = Self { status: Status::Ok, shard: ReplyHead::NO_SHARD, version: 0 };
+    pub const DONE: Self =
+        Self { status: Status::Ok, shard: ReplyHead::NO_SHARD, version: 0, is_repeated: false };
 
     /// The outcome for `key`.
     #[inline]
     fn about(exec: &Exec<'_>, key: Key<'_>, status: Status, version: u64) -> Self {
-        Self { status, shard: exec.owners.slots().shard_of(key.slot), version }
+        Self { status, shard: exec.owners.slots().shard_of(key.slot), version, ..Self::DONE }
     }
 
     /// `key` was written just now.
@@ -217,6 +220,7 @@ struct Row {
 
 /// Flags that every operation takes.
 const ALWAYS: RequestFlags = RequestFlags::DEADLINE.union(RequestFlags::TOKEN);
+const ONCE: RequestFlags = RequestFlags::ONCE;
 const NONE: RequestFlags = RequestFlags::empty();
 const EXPIRY: RequestFlags = RequestFlags::TTL.union(RequestFlags::TTL_IS_TIME);
 const EXPIRY_OR_KEEP: RequestFlags = EXPIRY.union(RequestFlags::KEEP_TTL);
@@ -252,21 +256,27 @@ const ROWS: &[Row] = &[
         Opcode::Set,
         "set",
         Shape::KeyValue,
-        EXPIRY_OR_KEEP.union(CONDITIONS),
+        EXPIRY_OR_KEEP.union(CONDITIONS).union(ONCE),
         Run::Data(values::set),
     ),
-    row(Opcode::Delete, "del", Shape::Key, RequestFlags::VERSION, Run::Data(keys::delete)),
+    row(
+        Opcode::Delete,
+        "del",
+        Shape::Key,
+        RequestFlags::VERSION.union(ONCE),
+        Run::Data(keys::delete),
+    ),
     row(
         Opcode::CompareAndSwap,
         "set",
         Shape::KeyValue,
-        EXPIRY_OR_KEEP.union(RequestFlags::VERSION),
+        EXPIRY_OR_KEEP.union(RequestFlags::VERSION).union(ONCE),
         Run::Data(values::compare_and_swap),
     ),
-    row(Opcode::Increment, "incrby", Shape::KeyValue, NONE, Run::Data(values::increment)),
-    row(Opcode::Append, "append", Shape::KeyValue, NONE, Run::Data(values::append)),
+    row(Opcode::Increment, "incrby", Shape::KeyValue, ONCE, Run::Data(values::increment)),
+    row(Opcode::Append, "append", Shape::KeyValue, ONCE, Run::Data(values::append)),
     row(Opcode::Touch, "touch", Shape::Key, NONE, Run::Data(keys::touch)),
-    row(Opcode::Expire, "pexpire", Shape::Key, EXPIRY, Run::Data(keys::expire)),
+    row(Opcode::Expire, "pexpire", Shape::Key, EXPIRY.union(ONCE), Run::Data(keys::expire)),
     row(Opcode::GetMany, "mget", Shape::List, NONE, Run::Data(many::get_many)),
     row(
         Opcode::SetMany,

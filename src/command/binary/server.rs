@@ -38,7 +38,7 @@ pub(super) fn hello(
     if !hello.name.is_empty() {
         cx.session.info.names().name = client::client_name(hello.name.as_bytes())?;
     }
-    let mut features = Features::TOPOLOGY_PUSH;
+    let mut features = Features::TOPOLOGY_PUSH | Features::ONCE;
     features.set(Features::CLUSTER, config.cluster_enabled);
     features.set(Features::NODES, cx.node.id.is_some());
     let has_log = config.keeps_logs();

@@ -356,6 +356,8 @@ bitflags::bitflags! {
         const CLUSTER = 1 << 3;
         /// The server is one of several nodes: its topology names the cores of all of them.
         const NODES = 1 << 4;
+        /// Writes that name their client and a sequence may be sent again, and are done once.
+        const ONCE = 1 << 5;
         const _ = !0;
     }
 }

@@ -58,6 +58,8 @@ pub enum Status {
     Moved = 0x3a,
     /// No node of the cluster is known to serve this slot now.
     NoLeader = 0x3b,
+    /// Whether an earlier attempt of this write was done can't be told any more.
+    Forgotten = 0x3c,
     /// What came is no frame. The connection is closed.
     BadFrame = 0x40,
     /// A version that is not spoken here. The connection is closed.
@@ -74,7 +76,7 @@ pub enum Status {
 
 impl Status {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Ok,
         Self::NotFound,
         Self::Exists,
@@ -97,6 +99,7 @@ impl Status {
         Self::NotAllowed,
         Self::Moved,
         Self::NoLeader,
+        Self::Forgotten,
         Self::BadFrame,
         Self::BadVersion,
         Self::BadChecksum,

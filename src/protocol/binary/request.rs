@@ -126,6 +126,12 @@ bitflags::bitflags! {
         const DEADLINE = 1 << 2;
         /// Extra: a session token that the shard must have reached, 16 bytes.
         const TOKEN = 1 << 3;
+        /// Extra: the client's number for itself, u64.
+        const CLIENT = 1 << 4;
+        /// Extra: the client's number for the write, the same in every attempt, u64.
+        const SEQUENCE = 1 << 5;
+        /// Extra: the client will not ask again for what is below this, u64.
+        const ANSWERED = 1 << 6;
         /// Only if the key is not there.
         const IF_ABSENT = 1 << 8;
         /// Only if the key is there.
@@ -140,11 +146,15 @@ bitflags::bitflags! {
 }
 
 impl RequestFlags {
+    /// What tells one write from another, so that it can be asked for again and is done once.
+    pub const ONCE: Self = Self::CLIENT.union(Self::SEQUENCE).union(Self::ANSWERED);
+
     /// All flags that mean something.
     pub const KNOWN: Self = Self::TTL
         .union(Self::VERSION)
         .union(Self::DEADLINE)
         .union(Self::TOKEN)
+        .union(Self::ONCE)
         .union(Self::IF_ABSENT)
         .union(Self::IF_PRESENT)
         .union(Self::KEEP_TTL)
@@ -252,6 +262,12 @@ pub struct Extras {
     pub deadline_us: Option<u64>,
     /// What the shard must have reached.
     pub token: Option<Token>,
+    /// The client's number for itself.
+    pub client: Option<u64>,
+    /// Its number for the write.
+    pub sequence: Option<u64>,
+    /// What is below it the client will not ask for again.
+    pub answered: Option<u64>,
 }
 
 impl Extras {
@@ -262,6 +278,9 @@ impl Extras {
         flags.set(RequestFlags::VERSION, self.version.is_some());
         flags.set(RequestFlags::DEADLINE, self.deadline_us.is_some());
         flags.set(RequestFlags::TOKEN, self.token.is_some());
+        flags.set(RequestFlags::CLIENT, self.client.is_some());
+        flags.set(RequestFlags::SEQUENCE, self.sequence.is_some());
+        flags.set(RequestFlags::ANSWERED, self.answered.is_some());
         flags
     }
 
@@ -271,17 +290,22 @@ impl Extras {
     /// If `bytes` is shorter than [`RequestFlags::extras_bytes`].
     pub fn read(flags: RequestFlags, bytes: &[u8]) -> Self {
         let mut at = 0;
-        let mut word = |flag| {
+        let mut next = |flag, length| {
             flags.contains(flag).then(|| {
-                at += size_of::<u64>();
-                u64_at(bytes, at - size_of::<u64>())
+                at += length;
+                &bytes[at - length..at]
             })
         };
+        let mut word = |flag| next(flag, size_of::<u64>()).map(|bytes| u64_at(bytes, 0));
         let ttl_ms = word(RequestFlags::TTL);
         let version = word(RequestFlags::VERSION);
         let deadline_us = word(RequestFlags::DEADLINE);
-        let token = flags.contains(RequestFlags::TOKEN).then(|| Token::read(&bytes[at..]));
-        Self { ttl_ms, version, deadline_us, token }
+        let token = next(RequestFlags::TOKEN, Token::BYTES).map(Token::read);
+        let mut word = |flag| next(flag, size_of::<u64>()).map(|bytes| u64_at(bytes, 0));
+        let client = word(RequestFlags::CLIENT);
+        let sequence = word(RequestFlags::SEQUENCE);
+        let answered = word(RequestFlags::ANSWERED);
+        Self { ttl_ms, version, deadline_us, token, client, sequence, answered }
     }
 
     /// Appends the extras in the order of their flags.
@@ -291,6 +315,9 @@ impl Extras {
         }
         if let Some(token) = self.token {
             token.write(out);
+        }
+        for word in [self.client, self.sequence, self.answered].into_iter().flatten() {
+            out.extend_from_slice(&word.to_le_bytes());
         }
     }
 }

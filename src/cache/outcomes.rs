@@ -1,0 +1,482 @@
+//! What became of writes whose clients may send them again: a retry is answered from here, and nothing is done twice.
+//!
+//! A client numbers its writes; the numbers rise. Of each write that has changed something its outcome is kept until the
+//! client says that it has the answer, or until room is short.
+//!
+//! ```text
+//! client ──┬── floor       what is below it has been forgotten
+//!          ├── version     of the last change
+//!          └── outcomes    sequence -> version, body
+//! horizon                  the floor of a client that is not known, or not any more
+//! ```
+//!
+//! Which outcomes and which clients give way is decided where the write is run, and written into the journal; who makes
+//! the changes again only follows. So all replicas have the same, whatever their bounds. A client is to a snapshot what
+//! a key is: it is saved at some moment, and a change that is not above its version has been seen by it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Keyspace;
+use super::journal::{Nonsense, SavedEntry, SavedWhat};
+use crate::limits::{OUTCOME_CLIENTS_MAX, OUTCOMES_MAX, OUTCOMES_PER_CLIENT_MAX};
+use crate::types::{DbIndex, UnixMs};
+
+/// Capacity of a client's outcomes that is kept, however few there are.
+const KEPT_CAPACITY: usize = 16;
+
+/// Who asks for a write, and which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The client.
+    pub client: u64,
+    /// Its number for the write; the same in every attempt.
+    pub sequence: u64,
+    /// The client will not ask again for what is below this.
+    pub answered: u64,
+}
+
+/// The body of the reply to a write, if there is one.
+pub type OutcomeBody = Option<[u8; 8]>;
+
+/// What became of a write that has changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The keyspace's sequence after the write.
+    pub version: u64,
+    /// The body of the reply.
+    pub body: OutcomeBody,
+}
+
+/// What is known of an attempt before it is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recalled {
+    /// No attempt before it has changed anything.
+    New,
+    /// One before it was run.
+    Done(Outcome),
+    /// That can't be told any more.
+    Forgotten,
+}
+
+/// How much is kept, and how often it was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutcomeFigures {
+    /// Clients that are known.
+    pub clients: u64,
+    /// Outcomes that are kept.
+    pub outcomes: u64,
+    /// Writes that were answered from here.
+    pub repeated: u64,
+    /// Writes that were refused because nobody knows whether they were done.
+    pub forgotten: u64,
+}
+
+impl OutcomeFigures {
+    /// Those of two shards together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            clients: self.clients + other.clients,
+            outcomes: self.outcomes + other.outcomes,
+            repeated: self.repeated + other.repeated,
+            forgotten: self.forgotten + other.forgotten,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    /// The keyspace's sequence after its last write.
+    version: u64,
+    floor: u64,
+    /// In the order of their sequences.
+    outcomes: VecDeque<(u64, Outcome)>,
+}
+
+impl Client {
+    /// Where an outcome stands, or would stand.
+    fn place(&self, sequence: u64) -> Result<usize, usize> {
+        self.outcomes.binary_search_by_key(&sequence, |(sequence, _)| *sequence)
+    }
+
+    /// A number that is above all of its sequences.
+    fn end(&self) -> u64 {
+        let last = self.outcomes.back().map_or(0, |(sequence, _)| sequence.saturating_add(1));
+        last.max(self.floor)
+    }
+
+    fn raise_floor(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
+        let gone = self.outcomes.partition_point(|(sequence, _)| *sequence < self.floor);
+        self.outcomes.drain(..gone);
+        let (len, capacity) = (self.outcomes.len(), self.outcomes.capacity());
+        if capacity > KEPT_CAPACITY && len < capacity / 4 {
+            self.outcomes.shrink_to(len.max(KEPT_CAPACITY));
+        }
+    }
+}
+
+/// All outcomes of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes {
+    clients: BTreeMap<u64, Client>,
+    /// Versions and clients: who has not written for longest comes first.
+    order: BTreeSet<(u64, u64)>,
+    horizon: u64,
+    /// Outcomes of all clients.
+    count: usize,
+    /// Those that there is memory for.
+    capacity: usize,
+    repeated: u64,
+    forgotten: u64,
+}
+
+/// How far outcomes have been saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum OutcomesCursor {
+    #[default]
+    Horizon,
+    /// The client with this number comes next, or the first behind it.
+    Client(u64),
+    End,
+}
+
+impl Outcomes {
+    fn recall(&self, attempt: &Attempt) -> Recalled {
+        let Attempt { client, sequence, .. } = *attempt;
+        let known = self.clients.get(&client);
+        if let Some(client) = known
+            && let Ok(at) = client.place(sequence)
+        {
+            return Recalled::Done(client.outcomes[at].1);
+        }
+        let floor = known.map_or(self.horizon, |client| client.floor);
+        if sequence < floor { Recalled::Forgotten } else { Recalled::New }
+    }
+
+    /// The client's floor once this attempt has been run: the oldest outcome gives way if there are too many.
+    fn floor_after(&self, attempt: &Attempt) -> u64 {
+        let Some(client) = self.clients.get(&attempt.client) else {
+            return self.horizon.max(attempt.answered);
+        };
+        let floor = client.floor.max(attempt.answered);
+        let first = client.outcomes.partition_point(|(sequence, _)| *sequence < floor);
+        match client.outcomes.get(first) {
+            Some((oldest, _)) if client.outcomes.len() - first >= OUTCOMES_PER_CLIENT_MAX => {
+                oldest.saturating_add(1)
+            }
+            _ => floor,
+        }
+    }
+
+    /// Changes a client to what `change` makes of it at `version`, unless that has been seen.
+    fn change(&mut self, id: u64, version: u64, change: impl FnOnce(&mut Client)) {
+        if self.clients.get(&id).is_some_and(|client| client.version >= version) {
+            return;
+        }
+        let client = self.clients.entry(id).or_default();
+        let before = (client.outcomes.len(), client.outcomes.capacity());
+        self.order.remove(&(client.version, id));
+        client.version = version;
+        change(client);
+        self.order.insert((version, id));
+        self.count = self.count + client.outcomes.len() - before.0;
+        self.capacity = self.capacity + client.outcomes.capacity() - before.1;
+    }
+
+    fn keep(&mut self, id: u64, (sequence, floor): (u64, u64), outcome: Outcome) {
+        self.change(id, outcome.version, |client| {
+            client.raise_floor(floor);
+            match client.place(sequence) {
+                _ if sequence < client.floor => {}
+                Ok(at) => client.outcomes[at].1 = outcome,
+                Err(at) => client.outcomes.insert(at, (sequence, outcome)),
+            }
+        });
+    }
+
+    /// Forgets a client, unless it has written since `version`.
+    fn forget(&mut self, id: u64, version: u64, horizon: u64) {
+        self.horizon = self.horizon.max(horizon);
+        if self.clients.get(&id).is_some_and(|client| client.version <= version) {
+            self.take_out(id);
+        }
+    }
+
+    fn take_out(&mut self, id: u64) {
+        if let Some(client) = self.clients.remove(&id) {
+            self.order.remove(&(client.version, id));
+            self.count -= client.outcomes.len();
+            self.capacity -= client.outcomes.capacity();
+        }
+    }
+
+    /// Who gives way next, and the horizon then; nobody as long as there is room.
+    fn surplus(&self) -> Option<(u64, u64)> {
+        let has_room = self.clients.len() <= OUTCOME_CLIENTS_MAX && self.count <= OUTCOMES_MAX;
+        if has_room || self.clients.len() == 1 {
+            return None;
+        }
+        let (_, id) = self.order.first()?;
+        Some((*id, self.clients.get(id)?.end()))
+    }
+
+    /// Goes on counting where another one has come to.
+    pub(super) fn take_counts_of(&mut self, other: &Self) {
+        (self.repeated, self.forgotten) = (other.repeated, other.forgotten);
+    }
+
+    /// Bytes of memory, about.
+    #[inline]
+    pub(super) fn memory_bytes(&self) -> usize {
+        // Nodes of B-trees are two thirds full.
+        const CLIENT_BYTES: usize =
+            (size_of::<u64>() + size_of::<Client>() + size_of::<(u64, u64)>()) * 3 / 2;
+        self.clients.len() * CLIENT_BYTES + self.capacity * size_of::<(u64, Outcome)>()
+    }
+
+    /// Shows what comes next to `visit`; answers where to go on.
+    pub(super) fn visit(
+        &self,
+        from: OutcomesCursor,
+        value: &mut Vec<u8>,
+        visit: &mut impl FnMut(&SavedEntry<'_>),
+    ) -> OutcomesCursor {
+        value.clear();
+        let next = match from {
+            OutcomesCursor::End => return from,
+            OutcomesCursor::Horizon => {
+                if self.horizon > 0 {
+                    visit(&saved_horizon(&self.horizon.to_le_bytes()));
+                }
+                0
+            }
+            OutcomesCursor::Client(next) => next,
+        };
+        let Some((id, client)) = self.clients.range(next..).next() else {
+            return OutcomesCursor::End;
+        };
+        client.write(value);
+        visit(&saved_client(&id.to_le_bytes(), client.version, value));
+        id.checked_add(1).map_or(OutcomesCursor::End, OutcomesCursor::Client)
+    }
+
+    /// Puts back what was saved. Nothing if it makes no sense.
+    fn restore(&mut self, saved: &SavedEntry<'_>) -> Option<()> {
+        if saved.what == SavedWhat::Horizon {
+            let horizon = saved.value.try_into().map(u64::from_le_bytes).ok()?;
+            self.horizon = self.horizon.max(horizon);
+            return saved.key.is_empty().then_some(());
+        }
+        let id = saved.key.try_into().map(u64::from_le_bytes).ok()?;
+        let mut read = Client::read(saved.value)?;
+        self.take_out(id);
+        self.change(id, saved.version, |client| {
+            client.floor = read.floor;
+            client.outcomes = std::mem::take(&mut read.outcomes);
+        });
+        Some(())
+    }
+}
+
+#[cfg(any(test, debug_assertions))]
+impl Outcomes {
+    /// Checks that all that is counted and ordered is what there is.
+    ///
+    /// # Panics
+    /// If not.
+    pub(super) fn check(&self) {
+        let order = self.clients.iter().map(|(id, client)| (client.version, *id));
+        assert_eq!(order.collect::<BTreeSet<_>>(), self.order, "the order of clients");
+        let all = || self.clients.values().map(|client| &client.outcomes);
+        assert_eq!(all().map(VecDeque::len).sum::<usize>(), self.count, "outcomes");
+        assert_eq!(all().map(VecDeque::capacity).sum::<usize>(), self.capacity, "their capacity");
+        for client in self.clients.values() {
+            let mut sequences = client.outcomes.iter().map(|(sequence, _)| *sequence);
+            assert!(sequences.clone().is_sorted_by(|one, next| one < next), "a client's sequences");
+            assert!(sequences.all(|sequence| sequence >= client.floor), "a client's floor");
+        }
+    }
+}
+
+/// The horizon as an entry of a snapshot.
+fn saved_horizon(value: &[u8]) -> SavedEntry<'_> {
+    SavedEntry { what: SavedWhat::Horizon, ..saved_client(&[], 0, value) }
+}
+
+/// A client as an entry of a snapshot.
+fn saved_client<'a>(key: &'a [u8], version: u64, value: &'a [u8]) -> SavedEntry<'a> {
+    SavedEntry {
+        db: DbIndex(0),
+        key,
+        value,
+        what: SavedWhat::Outcomes,
+        expires_at: None,
+        version,
+        accessed_at: UnixMs(0),
+        modified_in_place: false,
+    }
+}
+
+impl Client {
+    /// Appends the floor, and of each outcome its sequence, its version, the length of its body, and the body.
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.floor.to_le_bytes());
+        for (sequence, outcome) in &self.outcomes {
+            out.extend_from_slice(&sequence.to_le_bytes());
+            out.extend_from_slice(&outcome.version.to_le_bytes());
+            write_body(out, outcome.body);
+        }
+    }
+
+    /// Reads that; nothing if it makes no sense.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (floor, mut rest) = split_u64(bytes)?;
+        let mut client = Self { floor, ..Self::default() };
+        let mut next = floor;
+        while !rest.is_empty() {
+            let (sequence, after) = split_u64(rest)?;
+            let (version, after) = split_u64(after)?;
+            let (body, after) = split_body(after)?;
+            if sequence < next {
+                return None;
+            }
+            client.outcomes.push_back((sequence, Outcome { version, body }));
+            (next, rest) = (sequence.checked_add(1)?, after);
+        }
+        Some(client)
+    }
+}
+
+/// Appends the length of a body, and the body.
+pub(super) fn write_body(out: &mut Vec<u8>, body: OutcomeBody) {
+    match body {
+        None => out.push(0),
+        Some(body) => {
+            out.push(8);
+            out.extend_from_slice(&body);
+        }
+    }
+}
+
+/// The body at the start of `bytes`, and what follows it.
+pub(super) fn split_body(bytes: &[u8]) -> Option<(OutcomeBody, &[u8])> {
+    match bytes.split_first()? {
+        (0, rest) => Some((None, rest)),
+        (8, rest) => rest.split_first_chunk().map(|(body, rest)| (Some(*body), rest)),
+        _ => None,
+    }
+}
+
+fn split_u64(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    bytes.split_first_chunk().map(|(number, rest)| (u64::from_le_bytes(*number), rest))
+}
+
+impl Keyspace {
+    /// What is known of an attempt that is about to be run.
+    pub fn recall(&mut self, attempt: &Attempt) -> Recalled {
+        let recalled = self.outcomes.recall(attempt);
+        match recalled {
+            Recalled::New => {}
+            Recalled::Done(_) => self.outcomes.repeated += 1,
+            Recalled::Forgotten => self.outcomes.forgotten += 1,
+        }
+        recalled
+    }
+
+    /// Keeps what became of an attempt that has been run just now, and has changed something.
+    pub fn keep_outcome(&mut self, attempt: &Attempt, body: OutcomeBody) {
+        let Attempt { client, sequence, .. } = *attempt;
+        let (numbers, version) = ((sequence, self.outcomes.floor_after(attempt)), self.sequence);
+        self.outcomes.keep(client, numbers, Outcome { version, body });
+        if self.journal.is_on() {
+            self.journal.outcome(client, numbers, body, version);
+        }
+        while let Some((client, horizon)) = self.outcomes.surplus() {
+            self.outcomes.forget(client, version, horizon);
+            if self.journal.is_on() {
+                self.journal.forget(client, horizon, version);
+            }
+        }
+    }
+
+    /// Keeps an outcome that was kept elsewhere at `version`.
+    pub(super) fn keep_outcome_again(
+        &mut self,
+        client: u64,
+        numbers: (u64, u64),
+        body: OutcomeBody,
+        version: u64,
+    ) {
+        self.outcomes.keep(client, numbers, Outcome { version, body });
+    }
+
+    /// Forgets a client that was forgotten elsewhere at `version`.
+    pub(super) fn forget_client_again(&mut self, client: u64, horizon: u64, version: u64) {
+        self.outcomes.forget(client, version, horizon);
+    }
+
+    /// Puts back a client, or the horizon.
+    pub(super) fn restore_outcomes(&mut self, saved: &SavedEntry<'_>) -> Result<(), Nonsense> {
+        self.outcomes.restore(saved).ok_or(Nonsense { at: 0 })?;
+        self.sequence = self.sequence.max(saved.version);
+        Ok(())
+    }
+
+    /// How much is kept, and how often it was asked for.
+    pub fn outcome_figures(&self) -> OutcomeFigures {
+        let Outcomes { repeated, forgotten, .. } = self.outcomes;
+        OutcomeFigures {
+            clients: self.outcomes.clients.len() as u64,
+            outcomes: self.outcomes.count as u64,
+            repeated,
+            forgotten,
+        }
+    }
+}
+
+/// What shards know of attempts, when their keys are about to be spread over other shards.
+#[derive(Debug, Default)]
+pub struct Floors {
+    clients: BTreeMap<u64, (u64, u64)>,
+    horizon: u64,
+}
+
+impl Floors {
+    /// What a shard knows: of each client what is above all of its sequences.
+    pub fn of(keyspace: &Keyspace) -> Self {
+        let Outcomes { clients, horizon, .. } = &keyspace.outcomes;
+        let clients = clients.iter().map(|(id, client)| (*id, (client.end(), client.version)));
+        Self { clients: clients.collect(), horizon: *horizon }
+    }
+
+    /// Adds what another one knows.
+    pub fn merge(&mut self, other: &Self) {
+        self.horizon = self.horizon.max(other.horizon);
+        for (id, (end, written)) in &other.clients {
+            let (floor, version) = self.clients.entry(*id).or_default();
+            (*floor, *version) = ((*floor).max(*end), (*version).max(*written));
+        }
+    }
+
+    /// Shows entries of a snapshot to `visit` with which any shard refuses what any of these may have done. Who is
+    /// known to one of them may have been forgotten by another.
+    pub fn visit<E>(
+        &self,
+        mut visit: impl FnMut(&SavedEntry<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut clients: Vec<_> = self.clients.iter().collect();
+        clients.sort_unstable_by_key(|(_, (_, version))| std::cmp::Reverse(*version));
+        // As many as one shard may know: those that have written last.
+        let rest = clients.split_off(clients.len().min(OUTCOME_CLIENTS_MAX));
+        let of_rest = rest.iter().map(|(_, (floor, _))| *floor).max();
+        let horizon = self.horizon.max(of_rest.unwrap_or(0));
+        if horizon > 0 {
+            visit(&saved_horizon(&horizon.to_le_bytes()))?;
+        }
+        for (id, (floor, version)) in clients {
+            let floor = (*floor).max(self.horizon);
+            visit(&saved_client(&id.to_le_bytes(), *version, &floor.to_le_bytes()))?;
+        }
+        Ok(())
+    }
+}

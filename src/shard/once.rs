@@ -1,0 +1,94 @@
+//! Writes of the binary protocol that name their client and a sequence: one that is asked for again is done once, and
+//! answered as it was the first time.
+//!
+//! Whoever leads the shard has all that was acknowledged, outcomes included: they are in the same record as what the
+//! write has changed. What has changed nothing is not kept: done again, it is still done at most once.
+
+use super::{Around, Call, Shard};
+use crate::cache::{Attempt, Outcome, OutcomeBody, Recalled};
+use crate::command::binary::{Answer, DataOperation, Failure, Native};
+use crate::config::Durability;
+use crate::limits::CLIENT_CLOCK_AHEAD_MS;
+use crate::plant::{Fault, is_planted};
+use crate::protocol::Args;
+use crate::protocol::binary::{Extras, Status};
+use crate::types::{LogIndex, UnixMs};
+
+const FORGOTTEN: Failure = Failure::new(
+    Status::Forgotten,
+    "FORGOTTEN whether an earlier attempt of this write was done can't be told any more: nothing was done now",
+);
+
+impl Shard {
+    /// Runs a request, unless it has been done before.
+    #[cold]
+    pub(super) fn execute_once(
+        &mut self,
+        operation: DataOperation,
+        (call, native): (&Call, &Native),
+        args: &Args<'_>,
+        around: Around<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Answer, Failure> {
+        self.check_serving()?;
+        let attempt = read_attempt(&Extras::read(native.head.flags, args.at(0)), around.now.unix)?;
+        match self.keyspace.recall(&attempt) {
+            Recalled::Done(outcome) if !is_planted(Fault::ApplyRetry) => {
+                return self.repeat(outcome, call.durability, out);
+            }
+            Recalled::Forgotten => return Err(FORGOTTEN),
+            Recalled::New | Recalled::Done(_) => {}
+        }
+        let (before, start) = (self.keyspace.sequence(), out.len());
+        let answer = self.execute_operation(operation, (call, native), args, around, out)?;
+        if self.keyspace.sequence() > before {
+            self.keyspace.keep_outcome(&attempt, body_of(&out[start..]));
+        }
+        Ok(answer)
+    }
+
+    /// Answers as the first time.
+    fn repeat(
+        &mut self,
+        outcome: Outcome,
+        durability: Option<Durability>,
+        out: &mut Vec<u8>,
+    ) -> Result<Answer, Failure> {
+        self.check_durability(durability)?;
+        out.extend(outcome.body.into_iter().flatten());
+        Ok(Answer { shard: self.id, version: outcome.version, is_repeated: true, ..Answer::DONE })
+    }
+
+    /// Notes that somebody waits for all that has been changed so far to be on disk, by whomever: answers the record to
+    /// wait for, if there is one.
+    pub fn want_sync_of_all(&mut self) -> Option<LogIndex> {
+        if self.keyspace.changes_len() > 0 {
+            return self.want_sync();
+        }
+        let log = self.log.as_mut().filter(|log| !log.is_ending)?;
+        let last = LogIndex(log.stream.next_index().0 - 1);
+        log.wanted = log.wanted.max(last);
+        Some(last)
+    }
+}
+
+/// The body of a reply, which is a number or nothing.
+fn body_of(bytes: &[u8]) -> OutcomeBody {
+    debug_assert!(bytes.is_empty() || bytes.len() == 8, "a write answers a number or nothing");
+    bytes.try_into().ok()
+}
+
+/// Who asks for what, if it makes sense.
+fn read_attempt(extras: &Extras, now: UnixMs) -> Result<Attempt, Failure> {
+    let (Some(client), Some(sequence)) = (extras.client, extras.sequence) else {
+        return Err(Failure::bad("BADREQUEST client and sequence are given together"));
+    };
+    let answered = extras.answered.unwrap_or(0);
+    if answered > sequence {
+        return Err(Failure::bad("BADREQUEST the sequence is one that the client won't ask for"));
+    }
+    if sequence > now.0.saturating_add(CLIENT_CLOCK_AHEAD_MS).saturating_mul(1000) {
+        return Err(Failure::bad("BADREQUEST the sequence is a time that is far from having come"));
+    }
+    Ok(Attempt { client, sequence, answered })
+}
