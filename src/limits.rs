@@ -295,7 +295,7 @@ pub const CLIENT_IN_FLIGHT_MAX: usize = u16::MAX as usize;
 /// Most connections that a client opens to one core.
 pub const CLIENT_CONNECTIONS_PER_CORE_MAX: usize = 64;
 /// Times that a client sends one request.
-pub const CLIENT_ATTEMPTS_MAX: u32 = 10;
+pub const CLIENT_ATTEMPTS_MAX: u32 = 50;
 /// Output of a client's connection that the kernel has not taken, beyond which requests wait.
 pub const CLIENT_OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Free input that a client's connection offers the kernel at least.

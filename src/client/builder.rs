@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub(super) in_flight: usize,
     pub(super) reply_bytes_max: usize,
     pub(super) durability: Durability,
+    pub(super) once: bool,
     pub(super) user: String,
     pub(super) password: String,
     pub(super) name: String,
@@ -79,6 +80,7 @@ impl Default for Builder {
                 in_flight: CLIENT_IN_FLIGHT,
                 reply_bytes_max: BINARY_REPLY_BODY_BYTES_MAX,
                 durability: Durability::Default,
+                once: true,
                 user: String::new(),
                 password: String::new(),
                 name: String::new(),
@@ -145,6 +147,14 @@ impl Builder {
     /// server is configured for.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
+        self
+    }
+
+    /// Whether writes to single keys are numbered, so that they can be sent again without being done twice, where the server
+    /// knows of that: they are. A server remembers the latest writes of each client; it costs it some memory, and each
+    /// write some bytes. Clocks should agree: a number is the time of its write.
+    pub fn once(mut self, once: bool) -> Self {
+        self.settings.once = once;
         self
     }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! What was not sent whole was not done, and is sent again, wherever its key lives by then. What was
-//! sent is sent again only if doing it twice is the same as doing it once.
+//! sent is sent again only if doing it twice is the same as doing it once, or if it has a number by which the
+//! server sees to that (`writes`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -63,6 +64,13 @@ pub struct Call {
     pub(super) effect: Effect,
 }
 
+impl Call {
+    /// Whether it is a write that the server does once, however often it is sent.
+    fn is_numbered(&self) -> bool {
+        self.extras.sequence.is_some()
+    }
+}
+
 /// A reply.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -75,6 +83,12 @@ pub struct Answer {
 impl Answer {
     pub(super) fn new(head: ReplyHead, body: Bytes) -> Self {
         Self { status: head.status, shard: head.shard, version: head.version, body }
+    }
+
+    /// Whether the same server may well do it in a moment.
+    fn is_for_later(&self) -> bool {
+        matches!(self.status(), Status::TokenNotReached | Status::NoLeader)
+            || self.status() == Status::Error && self.body.starts_with(b"LOADING ")
     }
 
     /// Its status; a number from a later version of the protocol is an error.
@@ -103,6 +117,11 @@ impl Stage {
     /// The connection takes the request to send it; false if its caller has given up.
     pub(super) fn take(&self) -> bool {
         self.0.compare_exchange(QUEUED, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The caller takes it back; false if it may have been sent by now.
+    pub(super) fn withdraw(&self) -> bool {
+        self.0.compare_exchange(QUEUED, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// The caller gives up; true if the request may have been sent by now.
@@ -192,13 +211,16 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     async fn attempt(&mut self) -> Result<Next, Error> {
-        match self.link.send(&self.call, self.deadline).await {
+        let moved = self.hub.moved_from(&self.link, self.call.route);
+        match self.link.send(&self.call, self.deadline, moved).await {
             Ok(answer) if answer.status() == Status::Moved => {
                 self.link.refresh();
                 Ok(self.later(&answer))
             }
-            Ok(answer) if matches!(answer.status(), Status::TokenNotReached | Status::NoLeader) => {
-                Ok(self.later(&answer))
+            Ok(answer) if answer.is_for_later() => Ok(self.later(&answer)),
+            Ok(answer) if self.is_number_refused(&answer) => {
+                self.forget_number();
+                Ok(Next::Again)
             }
             Ok(answer) => Ok(Next::Answer(answer)),
             Err(Failure::Lost(lost)) => self.lost(lost),
@@ -213,6 +235,20 @@ impl Sending<'_> {
         Next::AgainLater { epoch: self.hub.routes().epoch() }
     }
 
+    /// Whether the server can't do a write once that certainly has not been done: it has forgotten too much, or the
+    /// clocks don't agree.
+    fn is_number_refused(&self, answer: &Answer) -> bool {
+        let is_refused = matches!(answer.status(), Status::Forgotten | Status::BadRequest);
+        is_refused && self.call.is_numbered() && self.doubt.is_none()
+    }
+
+    /// From now on it is sent as to a server that does not know of numbers.
+    fn forget_number(&mut self) {
+        let call = Arc::make_mut(&mut self.call);
+        let Extras { client, sequence, answered, .. } = &mut call.extras;
+        (*client, *sequence, *answered) = (None, None, None);
+    }
+
     /// Whether to go on without a reply.
     fn lost(&mut self, Lost { sent, cause }: Lost) -> Result<Next, Error> {
         if matches!(cause, Cause::NoReply(_)) {
@@ -221,6 +257,7 @@ impl Sending<'_> {
         if sent {
             match self.call.effect {
                 Effect::Read => {}
+                _ if self.call.is_numbered() => self.doubt = Some(cause.clone()),
                 Effect::Repeatable | Effect::Versioned => self.doubt = Some(cause.clone()),
                 Effect::Write => return Err(self.unknown(cause)),
             }
@@ -249,7 +286,7 @@ impl Sending<'_> {
         if let Some(doubt) = self.doubt.clone() {
             // The condition may have been broken by this write itself.
             let changed = matches!(status, Status::VersionMismatch | Status::NotFound);
-            if self.call.effect == Effect::Versioned && changed {
+            if self.call.effect == Effect::Versioned && changed && !self.call.is_numbered() {
                 return Err(self.unknown(Cause::Changed));
             }
             if status.is_error() {
@@ -314,5 +351,9 @@ mod tests {
         let stage = Stage::default();
         assert!(!stage.abandon(), "it was not");
         assert!(!stage.take());
+        let stage = Stage::default();
+        assert!(stage.withdraw() && !stage.take(), "it is not sent");
+        let stage = Stage::default();
+        assert!(stage.take() && !stage.withdraw() && stage.abandon(), "it may have been sent");
     }
 }

@@ -7,6 +7,7 @@
 //! Routes are replaced as a whole. Whoever routes a request has them as of one moment; if they have
 //! changed when it arrives, the server forwards it, or in cluster mode answers where to go.
 
+use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -18,8 +19,9 @@ use super::call::{Answer, Call, Route};
 use super::connection::{Address, Opened};
 use super::error::Error;
 use super::link::Link;
+use super::writes::{Numbered, Writes};
 use crate::protocol::binary::body::Features;
-use crate::protocol::binary::{Greeting, Topology};
+use crate::protocol::binary::{Extras, Greeting, Topology};
 use crate::types::{CoreId, SLOT_COUNT, ShardId, Slot};
 
 /// What a client's connections share with it.
@@ -65,6 +67,7 @@ pub(super) struct Hub {
     routes: watch::Sender<Arc<Routes>>,
     /// A node that reads may be answered by that does not lead.
     follower: Option<Arc<Link>>,
+    writes: Writes,
 }
 
 impl Hub {
@@ -91,13 +94,21 @@ impl Hub {
             let has_followers = !followers.is_empty();
             let follower = has_followers.then(|| Link::to_follower(followers, around.clone()));
             let routes = watch::Sender::new(Arc::new(routes));
-            Self { settings, activity, around, routes, follower }
+            let writes = Writes::new();
+            Self { settings, activity, around, routes, follower, writes }
         }))
     }
 
     /// The routes as of now.
     pub(super) fn routes(&self) -> Arc<Routes> {
         self.routes.borrow().clone()
+    }
+
+    /// Gives a call its number if it is a write that can be sent again with it; it has it until what is answered is
+    /// dropped.
+    pub(super) fn number(&self, call: &Call, extras: &mut Extras) -> Option<Numbered<'_>> {
+        let is_wanted = self.settings.once && Writes::can_number(call);
+        (is_wanted && self.routes.borrow().server.once).then(|| self.writes.number(extras))
     }
 
     /// Asks a follower for what `call` reads, if there is one, for no longer than until `deadline`. What it does not answer
@@ -109,7 +120,7 @@ impl Hub {
     ) -> Option<(Answer, Arc<Link>)> {
         let link = self.follower.clone()?;
         self.routes().check_length(call).ok()?;
-        let answer = link.send(call, deadline).await.ok()?;
+        let answer = link.send(call, deadline, pending()).await.ok()?;
         if answer.status().is_error() {
             return None;
         }
@@ -165,6 +176,19 @@ impl Hub {
         Ok(())
     }
 
+    /// Waits until requests of this route take another link than `link`, where nodes may fail: a link to one that does
+    /// not come back would keep them for ever.
+    pub(super) async fn moved_from(&self, link: &Arc<Link>, route: Route) {
+        if !self.routes.borrow().server.has_nodes {
+            return pending().await;
+        }
+        let mut routes = self.routes.subscribe();
+        let is_other = |routes: &Arc<Routes>| !Arc::ptr_eq(routes.link(route), link);
+        if routes.wait_for(is_other).await.is_err() {
+            pending().await
+        }
+    }
+
     /// Waits until the topology is another than that of `epoch`, at most until `deadline`.
     pub(super) async fn wait_for_newer(&self, epoch: (u64, u64), deadline: Instant) {
         let mut routes = self.routes.subscribe();
@@ -182,6 +206,8 @@ pub(super) struct Server {
     pub(super) cluster: bool,
     /// Whether it is one of several nodes.
     pub(super) has_nodes: bool,
+    /// Whether it does numbered writes once.
+    pub(super) once: bool,
     value_bytes_max: usize,
     body_bytes_max: usize,
     key_bytes_max: usize,
@@ -194,6 +220,7 @@ impl Server {
             name: greeting.server.clone(),
             cluster: greeting.features.contains(Features::CLUSTER),
             has_nodes: greeting.features.contains(Features::NODES),
+            once: greeting.features.contains(Features::ONCE),
             value_bytes_max: greeting.limits.value_bytes_max,
             body_bytes_max: greeting.limits.body_bytes_max,
             key_bytes_max: greeting.key_bytes_max as usize,

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -110,11 +110,13 @@ impl Link {
         self.state.address.lock().unwrap_or_else(PoisonError::into_inner).to_string()
     }
 
-    /// Sends a request, once, and waits for the reply. May be dropped at any time.
+    /// Sends a request, once, and waits for the reply; gives it back if it has not been sent when `moved` is over. May be
+    /// dropped at any time.
     pub(super) async fn send(
         &self,
         call: &Arc<Call>,
         deadline: Instant,
+        moved: impl Future<Output = ()>,
     ) -> Result<Answer, Failure> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => Ok(permit),
@@ -131,6 +133,7 @@ impl Link {
         let (reply, replied) = oneshot::channel();
         let attempt = Attempt { call: call.clone(), deadline, stage: stage.clone(), reply, permit };
         self.queue.send(Message::Attempt(attempt)).map_err(|_| retired())?;
+        let replied = unless(moved, &stage, replied);
         match timeout_at(deadline, replied).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(lost))) => Err(Failure::Lost(lost)),
@@ -165,6 +168,28 @@ impl Link {
     fn trouble(&self) -> Option<Cause> {
         self.state.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// What a request comes to: its reply, unless `moved` is over while it is in the queue.
+async fn unless(
+    moved: impl Future<Output = ()>,
+    stage: &Stage,
+    mut replied: oneshot::Receiver<Result<Answer, Lost>>,
+) -> Result<Result<Answer, Lost>, oneshot::error::RecvError> {
+    let (mut moved, mut has_moved) = (pin!(moved), false);
+    poll_fn(|cx| {
+        if let Poll::Ready(reply) = Pin::new(&mut replied).poll(cx) {
+            return Poll::Ready(reply);
+        }
+        if !has_moved && moved.as_mut().poll(cx).is_ready() {
+            has_moved = true;
+            if stage.withdraw() {
+                return Poll::Ready(Ok(Err(Lost { sent: false, cause: Cause::Retired })));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// The requests that a link's task has been handed.

@@ -30,8 +30,9 @@
 //!   futures or await them in many tasks. There is no other pipeline.
 //! * A lost connection is opened again, with pauses that grow. Requests wait for it as long as their time
 //!   allows.
-//! * What is safe to send again is sent again: reads, writes that surely were not done, and writes that
-//!   name a version, which can't be done twice. Another write that was sent and not answered fails with
+//! * What is safe to send again is sent again: reads, writes that surely were not done, and writes to single
+//!   keys, which are numbered so that the server, or in a cluster whoever leads by then, does them once
+//!   ([`Builder::once`]). Another write that was sent and not answered, and one whose time is up, fails with
 //!   [`Error::UnknownFate`]; no increment is ever done twice, and none is reported lost that was done.
 //! * The server is told how much time a request has left, and does not begin work that nobody waits for.
 //!
@@ -60,6 +61,7 @@
 //! | `builder` | settings, and the first connection |
 //! | `operation`, `request`, `many`, `scan`, `value`, `session` | what is asked for and answered |
 //! | `call` | one request on its way: attempts, fate, errors |
+//! | `writes` | numbers that tell writes apart, so that each is done once |
 //! | `hub` | topology and routes, shared by all clones |
 //! | `link`, `backoff` | a lasting connection and its task |
 //! | `connection` | one connection's I/O |
@@ -80,6 +82,7 @@ mod scan;
 mod session;
 mod value;
 mod wire;
+mod writes;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -123,7 +123,8 @@ impl<O: Reads> Request<O> {
 
 impl<O: Repeats> Request<O> {
     /// Says that doing it twice is as good as doing it once, so that it is sent again when it is unknown
-    /// whether it was done, instead of failing with [`Error::UnknownFate`]. The repetition may undo what
+    /// whether it was done, instead of failing with [`Error::UnknownFate`], even by a server that can't do it
+    /// once ([`Builder::once`](super::Builder::once)). The repetition may undo what
     /// another client has written in between; what a conditional operation answers is what the last
     /// repetition found.
     pub fn repeatable(mut self) -> Self {
@@ -249,6 +250,9 @@ pub(super) async fn send<T>(
     } else if let (Some(session), Route::Owner(slot)) = (&terms.session, call.route) {
         call.extras.token = session.token(client.hub.routes().owner(slot).shard);
     }
+    let mut extras = call.extras;
+    let _numbered = client.hub.number(&call, &mut extras);
+    call.extras = extras;
     let call = Arc::new(call);
     let may_follow = is_read && terms.from_follower && matches!(call.route, Route::Owner(_));
     let mut timeout = terms.timeout(client);
