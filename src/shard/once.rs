@@ -32,19 +32,30 @@ impl Shard {
     ) -> Result<Answer, Failure> {
         self.check_serving()?;
         let attempt = read_attempt(&Extras::read(native.head.flags, args.at(0)), around.now.unix)?;
-        match self.keyspace.recall(&attempt) {
-            Recalled::Done(outcome) if !is_planted(Fault::ApplyRetry) => {
-                return self.repeat(outcome, call.durability, out);
-            }
+        match self.recall(&attempt) {
+            Recalled::Done(outcome) => return self.repeat(outcome, call.durability, out),
             Recalled::Forgotten => return Err(FORGOTTEN),
-            Recalled::New | Recalled::Done(_) => {}
+            Recalled::New => {}
         }
         let (before, start) = (self.keyspace.sequence(), out.len());
         let answer = self.execute_operation(operation, (call, native), args, around, out)?;
-        if self.keyspace.sequence() > before {
-            self.keyspace.keep_outcome(&attempt, body_of(&out[start..]));
-        }
+        self.keep_outcome(&attempt, before, body_of(&out[start..]));
         Ok(answer)
+    }
+
+    /// What is known of an attempt that is about to be run.
+    pub(crate) fn recall(&mut self, attempt: &Attempt) -> Recalled {
+        match self.keyspace.recall(attempt) {
+            Recalled::Done(_) if is_planted(Fault::ApplyRetry) => Recalled::New,
+            recalled => recalled,
+        }
+    }
+
+    /// Keeps what became of an attempt, if it has changed something since the keyspace's sequence was `before`.
+    pub(crate) fn keep_outcome(&mut self, attempt: &Attempt, before: u64, body: OutcomeBody) {
+        if self.keyspace.sequence() > before {
+            self.keyspace.keep_outcome(attempt, body);
+        }
     }
 
     /// Answers as the first time.

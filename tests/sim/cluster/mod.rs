@@ -8,6 +8,7 @@
 //! * a term has one leader; an entry of an index and a term is the same everywhere; what is committed stays;
 //! * replicas that have seen the same entries have the same keyspace, to the byte, versions included;
 //! * what clients saw can have happened to a single copy (`linear`); so nothing that was acknowledged is lost;
+//! * what clients send again until they are told its outcome is done once, in runs where they do;
 //! * what followers answered was true no longer ago than the bound, never older than what the client had written, and
 //!   never older than what the same process had answered before;
 //! * once all is well again a replica leads, and all become the same.
@@ -130,6 +131,8 @@ struct Cluster {
     busy_until: u64,
     /// How long clients think, more or less.
     haste_us: usize,
+    /// Whether clients count, and send again what they get no reply to.
+    is_counting: bool,
     trace: u64,
     is_talkative: bool,
 }
@@ -165,6 +168,7 @@ impl Cluster {
             facts: Facts::default(),
             removing: None,
             busy_until: busy_us,
+            is_counting: false,
             haste_us: [3_000, 30_000][dice.below(2)],
             trace: seed,
             is_talkative: number("RINGMAIN_SIM_TALK").is_some(),
@@ -488,7 +492,10 @@ impl Cluster {
             self.clients.all[client].target = self.dice.below(self.nodes.len());
         }
         // What a quorum has in memory may be lost in the other kind of runs.
-        let work = self.clients.draw(&mut self.dice, self.kind == Kind::Minority);
+        let work = match self.is_counting && self.dice.one_in(2) {
+            true => self.clients.count(client),
+            false => self.clients.draw(&mut self.dice, self.kind == Kind::Minority),
+        };
         self.call(client, work);
     }
 
@@ -675,6 +682,12 @@ fn run(seed: u64) -> Outcome<u64> {
     Cluster::new(seed, None).go()
 }
 
+fn run_with_retries(seed: u64) -> Outcome<u64> {
+    let mut cluster = Cluster::new(seed, None);
+    cluster.is_counting = true;
+    cluster.go()
+}
+
 fn run_with_changing_members(seed: u64) -> Outcome<u64> {
     Cluster::new(seed, Some(3)).go()
 }
@@ -687,6 +700,11 @@ fn a_cluster_keeps_what_it_acknowledged() {
 #[test]
 fn a_cluster_whose_members_change_keeps_what_it_acknowledged() {
     run_all(SEEDS, run_with_changing_members);
+}
+
+#[test]
+fn a_cluster_does_once_what_is_sent_again() {
+    run_all(SEEDS, run_with_retries);
 }
 
 fn run_all(seeds: u64, run: fn(u64) -> Outcome<u64>) {
@@ -769,6 +787,11 @@ fn freshness_as_of_the_answer_is_caught() {
 #[test]
 fn a_token_that_is_forgotten_is_caught() {
     is_caught(Fault::ForgetToken);
+}
+
+#[test]
+fn a_write_that_is_done_again_is_caught() {
+    is_caught_from(0, Fault::ApplyRetry, run_with_retries);
 }
 
 #[test]
