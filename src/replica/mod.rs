@@ -49,6 +49,8 @@ pub mod message;
 mod ready;
 mod sense;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -703,7 +705,8 @@ fn raw_node(
         pre_vote: true,
         // A commit is told with the next entry, or the next heartbeat.
         skip_bcast_commit: true,
-        batch_append: true,
+        // The crate would add entries to a message that names another entry before them.
+        batch_append: false,
         ..raft::Config::default()
     };
     let logger = slog::Logger::root(slog::Discard, slog::o!());
