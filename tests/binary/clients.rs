@@ -74,7 +74,8 @@ fn a_handshake_tells_versions_limits_and_topology() {
     let server = start(4);
     let mut client = BinaryClient::connect(server.core_address(0));
     let greeting = Greeting::read(&client.one(hello("", "", "app")).ok().body).unwrap();
-    assert_eq!((greeting.version, greeting.features), (1, Features::TOPOLOGY_PUSH));
+    let features = Features::TOPOLOGY_PUSH | Features::ONCE;
+    assert_eq!((greeting.version, greeting.features), (1, features));
     assert_eq!(greeting.server, format!("ringmain {}", env!("CARGO_PKG_VERSION")));
     assert_eq!(greeting.limits.items_max, 1024);
     assert_eq!((greeting.limits.value_bytes_max, greeting.key_bytes_max), (512 << 20, 65_535));
