@@ -23,6 +23,7 @@
 //! | `forward` | what other nodes carry out for clients that do not speak cluster, and this one for theirs |
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
+//! | `steps` | commands with very much to do, in steps over many turns |
 //! | `mail` | messages between cores |
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
 //! | `log_life` | logs are read at the start, begun and ended while the server runs, closed |
@@ -67,6 +68,7 @@ mod room;
 mod shards;
 mod sorted;
 mod stages;
+mod steps;
 mod sync;
 mod table;
 mod timeline;
