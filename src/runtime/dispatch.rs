@@ -156,7 +156,7 @@ impl Core<'_> {
     ) -> Ran {
         let window = requests.window;
         let mut stopped_at = None;
-        let done = self.run_sorted(connection, requests, sorted);
+        let done = self.run_plain(connection, requests, sorted);
         let mut count = done as u64;
         let mut last = window.requests[..done].last().and_then(|request| request.entry);
         for (index, request) in window.requests.iter().enumerate().skip(done) {

@@ -8,7 +8,8 @@
 //! | `listener`, `traffic` | connections come, bytes go in and out, connections end or move |
 //! | `connection`, `input`, `output`, `table` | one connection, its bytes, all connections of a core |
 //! | `window`, `dispatch` | from bytes to requests, from requests to commands on shards |
-//! | `sorted` | the requests of one pipeline on several shards, run shard by shard |
+//! | `plain` | the plain requests of one pipeline: which they are, and how they run on the only shard |
+//! | `sorted` | the same on several shards, run shard by shard |
 //! | `frames` | the same for the binary protocol: frames to requests, replies to frames |
 //! | `burst` | plain gets and sets of frames, run in one go |
 //! | `engine` | runs a command, counts and times it |
@@ -59,6 +60,7 @@ mod mail;
 mod meetings;
 mod multi;
 mod output;
+mod plain;
 mod pubsub;
 mod reads;
 mod redirect;
