@@ -49,6 +49,8 @@ pub mod message;
 mod ready;
 mod sense;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::collections::BTreeMap;
@@ -179,6 +181,11 @@ impl Replica {
         );
         for (start, entry) in entries {
             tail.push(raft_entry(start.index, entry));
+        }
+        // An entry may be on disk before the term is in which it came; nothing was voted in that one.
+        let of_last = tail.term_of(LogIndex(tail.last())).unwrap_or_default();
+        if of_last > hard_state.term {
+            (hard_state.term, hard_state.vote) = (of_last, None);
         }
         let commit = hard_state.commit.max(applied.0).0.min(tail.last());
         tail.set_hard_state(&eraftpb::HardState {
@@ -400,7 +407,7 @@ impl Replica {
         self.doubt.tick();
         self.promised_ticks = self.promised_ticks.saturating_sub(1);
         // Who has no keyspace to serve with leads all the same if nobody else has as much of the log.
-        if self.is_leader() || self.doubt.may_vote() && self.may_campaign() {
+        if self.is_leader() || self.doubt.may_stand() && self.may_campaign() {
             self.raw.tick();
             self.set_timeout();
         } else {
@@ -703,7 +710,8 @@ fn raw_node(
         pre_vote: true,
         // A commit is told with the next entry, or the next heartbeat.
         skip_bcast_commit: true,
-        batch_append: true,
+        // The crate would add entries to a message that names another entry before them.
+        batch_append: false,
         ..raft::Config::default()
     };
     let logger = slog::Logger::root(slog::Discard, slog::o!());

@@ -44,10 +44,21 @@ impl Cluster {
     }
 
     /// Whether one more node may lose what it has in memory.
-    fn may_crash(&self, node: usize) -> bool {
-        let bad = |(index, it): (usize, &super::Node)| index != node && it.is_bad;
-        let bad = self.nodes.iter().enumerate().filter(|it| bad(*it)).count();
-        self.kind == Kind::Any || bad < (self.settings.founders - 1) / 2
+    fn may_crash(&mut self, node: usize) -> bool {
+        self.kind == Kind::Any || self.are_others_good(node)
+    }
+
+    /// Whether so many of the other nodes have all that they ever had that one more may lose it.
+    fn are_others_good(&mut self, node: usize) -> bool {
+        let founders = self.settings.founders;
+        // Who never had anything can't tell, and is no better.
+        let is_blank = |index, it: &mut super::Node| {
+            let state = HardState::read(&mut it.disk).ok().flatten();
+            index < founders && !state.is_some_and(|it| it.has_begun || it.is_clean)
+        };
+        let others = self.nodes.iter_mut().enumerate().filter(|(index, _)| *index != node);
+        let bad = others.filter_map(|(index, it)| (it.is_bad || is_blank(index, it)).then_some(()));
+        bad.count() < (founders - 1) / 2
     }
 
     fn crash_if_allowed(&mut self, node: usize) {
@@ -102,17 +113,8 @@ impl Cluster {
 
     /// A disk is lost: what was promised to be on it is gone, so at most a minority has lost theirs.
     fn lose_disk(&mut self, node: usize) {
-        // Who never had anything is no better.
-        let founders = self.settings.founders as u64;
-        let is_blank = |it: &mut super::Node| {
-            it.id.0 <= founders && HardState::read(&mut it.disk).ok().flatten().is_none()
-        };
-        let lost = self.nodes.iter_mut().enumerate();
-        let lost = lost
-            .filter_map(|(index, it)| (index != node && (it.is_bad || is_blank(it))).then_some(()));
-        let lost = lost.count();
         let is_down = self.nodes[node].process.is_none();
-        if is_down || self.nodes[node].is_bad || lost >= (self.settings.founders - 1) / 2 {
+        if is_down || self.nodes[node].is_bad || !self.are_others_good(node) {
             return;
         }
         self.crash(node, false);

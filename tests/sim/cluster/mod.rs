@@ -348,7 +348,7 @@ impl Cluster {
         let message = ShardMessage::decode(&bytes);
         let message = message.map_err(|fault| format!("node {} sent rubbish: {fault}", from.0))?;
         process.shard.receive(from, message.body, now);
-        Ok(true)
+        Ok(self.is_now_or_later(to))
     }
 
     // --- a node's turn -------------------------------------------------------------------------------
@@ -549,13 +549,17 @@ impl Cluster {
             let quorum = awaited.quorum(pending.on_disk);
             process.replies.push(Waiting { client: of.0, call: of.1, saw, quorum });
         }
-        if !self.dice.one_in(3) {
-            return true;
+        self.is_now_or_later(index)
+    }
+
+    /// Whether the shard is to be stepped at once; now and then more comes before that.
+    fn is_now_or_later(&mut self, index: usize) -> bool {
+        let is_now = !self.dice.one_in(3);
+        if !is_now {
+            let (time, life) = (self.soon(3_000), self.nodes[index].life);
+            self.at(time, Event::Turn { node: index, life });
         }
-        // Somebody else had the shard: its owner comes later.
-        let (time, life) = (self.soon(3_000), self.nodes[index].life);
-        self.at(time, Event::Turn { node: index, life });
-        false
+        is_now
     }
 
     /// Carries out a read that any node may answer, as the engine does; true if the shard is to be stepped.
