@@ -145,6 +145,28 @@ fn what_changes_the_sets_waits_until_the_command_is_done() {
 }
 
 #[test]
+fn what_expires_meanwhile_is_there_until_the_command_is_done() {
+    if skip_on_other_server() {
+        return;
+    }
+    let server = start(1);
+    let mut client = server.client();
+    fill(&mut client, "a", 0..MANY);
+    fill(&mut client, "b", MANY..2 * MANY);
+    for ttl_ms in (1..80).step_by(8) {
+        client.send(encode(&["COPY", "a", "going", "REPLACE"]));
+        client.send(encode(&["PEXPIRE", "going", &ttl_ms.to_string()]));
+        client.send(encode(&["SUNIONSTORE", "all", "b", "going"]));
+        assert_eq!(client.read().expect("a reply"), Value::Integer(1));
+        assert_eq!(client.read().expect("a reply"), Value::Integer(1));
+        let count = client.read().expect("a reply").integer();
+        // All of it if it was there when the command began, which nobody knows; never a part.
+        let expected = [MANY as i64, 2 * MANY as i64];
+        assert!(expected.contains(&count), "{count} of {expected:?} after {ttl_ms} ms");
+    }
+}
+
+#[test]
 fn sets_of_several_shards_are_walked_over_in_steps() {
     if skip_on_other_server() {
         return;
