@@ -14,6 +14,7 @@ impl Cluster {
         self.note(format_args!("calm"));
         self.network.heal(self.time);
         for index in 0..self.nodes.len() {
+            self.mend(index);
             let node = &mut self.nodes[index];
             node.paused_until = node.paused_until.min(self.time);
             node.stalled_until = node.stalled_until.min(self.time);
@@ -55,7 +56,7 @@ impl Cluster {
             || leaders != 1
             || processes.iter().any(|it| it.hands_over_until.is_some() || !it.replies.is_empty())
             || self.clients.all.iter().any(|client| client.pending.is_some())
-            || self.nodes.iter().any(|node| node.is_bad)
+            || self.nodes.iter().any(super::Node::is_unsafe)
             || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
         {
             return false;

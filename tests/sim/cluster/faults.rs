@@ -15,7 +15,7 @@ impl Cluster {
         let time = self.soon(us);
         self.at(time, Event::Fault);
         let node = self.dice.below(self.nodes.len());
-        match self.dice.below(22) {
+        match self.dice.below(26) {
             0..5 => self.crash_if_allowed(node),
             5 if self.kind == Kind::Any => {
                 for node in 0..self.nodes.len() {
@@ -38,6 +38,8 @@ impl Cluster {
                 self.nodes[node].stalled_until = until;
                 self.note(format_args!("the disk of {node} stalls until {until}"));
             }
+            19 | 20 => self.fill_disk(node),
+            21 | 22 => self.fail_disk(node),
             _ => self.pause_leader(),
         }
         Ok(())
@@ -45,7 +47,7 @@ impl Cluster {
 
     /// Whether one more node may lose what it has in memory.
     fn may_crash(&self, node: usize) -> bool {
-        let bad = |(index, it): (usize, &super::Node)| index != node && it.is_bad;
+        let bad = |(index, it): (usize, &super::Node)| index != node && it.is_unsafe();
         let bad = self.nodes.iter().enumerate().filter(|it| bad(*it)).count();
         self.kind == Kind::Any || bad < (self.settings.founders - 1) / 2
     }
@@ -75,6 +77,7 @@ impl Cluster {
         for other in 0..self.nodes.len() {
             self.links_break((node, other));
         }
+        self.network.forget(node);
         for client in 0..self.clients.all.len() {
             let pending = self.clients.all[client].pending.filter(|it| it.node == node);
             if let Some(pending) = pending
@@ -108,8 +111,9 @@ impl Cluster {
             it.id.0 <= founders && HardState::read(&mut it.disk).ok().flatten().is_none()
         };
         let lost = self.nodes.iter_mut().enumerate();
-        let lost = lost
-            .filter_map(|(index, it)| (index != node && (it.is_bad || is_blank(it))).then_some(()));
+        let lost = lost.filter_map(|(index, it)| {
+            (index != node && (it.is_unsafe() || is_blank(it))).then_some(())
+        });
         let lost = lost.count();
         let is_down = self.nodes[node].process.is_none();
         if is_down || self.nodes[node].is_bad || lost >= (self.settings.founders - 1) / 2 {
@@ -123,6 +127,54 @@ impl Cluster {
         crate::log::create(&mut node_of.disk, &manifest).expect("a new log can be made");
         (node_of.is_bad, node_of.owes) = (true, None);
         self.note(format_args!("{node} loses its disk"));
+    }
+
+    /// A disk has no room for a while.
+    fn fill_disk(&mut self, node: usize) {
+        let it = &mut self.nodes[node];
+        // What is stopped then, or has not even noted that it has begun, is as good as killed.
+        let has_begun = HardState::read(&mut it.disk).ok().flatten().is_some();
+        let is_running = it.process.as_ref().is_some_and(|it| it.hands_over_until.is_none());
+        if !is_running || !has_begun {
+            return;
+        }
+        it.disk.is_full = true;
+        self.note(format_args!("the disk of {node} is full"));
+        self.mend_later(node);
+    }
+
+    /// A disk fails to do something: what is in memory behind it is as good as lost.
+    fn fail_disk(&mut self, node: usize) {
+        if self.nodes[node].process.is_none() || !self.may_crash(node) {
+            return;
+        }
+        let fails_hard_states = self.dice.one_in(2);
+        let it = &mut self.nodes[node];
+        it.is_risky = true;
+        if fails_hard_states {
+            it.disk.fails_hard_states = true;
+        } else {
+            it.disk.fail_next = true;
+        }
+        self.note(format_args!("the disk of {node} fails, for hard states {fails_hard_states}"));
+        self.mend_later(node);
+    }
+
+    fn mend_later(&mut self, node: usize) {
+        let time = self.soon(1_500_000);
+        self.at(time, Event::Mend(node));
+    }
+
+    /// An operator sees to a disk, and starts a process anew that has given up.
+    pub(super) fn mend(&mut self, node: usize) {
+        self.nodes[node].disk.mend();
+        if !self.nodes[node].has_failed() {
+            self.nodes[node].is_risky = false;
+        } else if self.dice.one_in(2) {
+            self.crash(node, true);
+        } else {
+            self.stop(node);
+        }
     }
 
     fn pause(&mut self, node: usize) {
@@ -177,7 +229,17 @@ impl Cluster {
     /// A process ends in good order.
     fn stop(&mut self, node: usize) {
         let until = self.time + 2 * self.settings.replica.election_timeout_ms * 1000;
-        let Some(process) = &mut self.nodes[node].process else { return };
+        let may_crash = self.may_crash(node);
+        let it = &mut self.nodes[node];
+        let Some(process) = &mut it.process else { return };
+        let takes_writes = process.shard.log_state().is_some_and(|state| state.refusal.is_none());
+        if !takes_writes || it.disk.is_full {
+            // It does not wait for the disk then.
+            if !may_crash {
+                return;
+            }
+            it.is_risky = true;
+        }
         process.hands_over_until.get_or_insert(until);
         self.note(format_args!("{node} is to end"));
     }

@@ -2,8 +2,9 @@
 //! simulated here, so one is enough.
 //!
 //! Nodes have disks of the kind of [`super::disk`], and clocks that go at different speeds. Links delay messages, hold
-//! them back one way or both, and break. Processes are killed, lose power, stop and go on, end in good order and are
-//! started again; a disk is lost. Clients go on meanwhile. Of what they are told and of all replicas must be true:
+//! them back one way or both, and break; in some runs messages come twice, late, and out of order. Processes are killed,
+//! lose power, stop and go on, end in good order and are started again. Disks stand still, run full, fail until an
+//! operator has seen to them, and are lost. Clients go on meanwhile. Of what they are told and of all replicas must be true:
 //!
 //! * a term has one leader; an entry of an index and a term is the same everywhere; what is committed stays;
 //! * replicas that have seen the same entries have the same keyspace, to the byte, versions included;
@@ -37,8 +38,8 @@
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
 //!
-//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes,
-//! disks that fail or run full.
+//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes, disks that damage what
+//! they hold.
 
 mod calm;
 mod clients;
@@ -54,14 +55,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Dice, Outcome, SHARD, UnderWay, number, values};
-use crate::log::{Effect, Job, StreamOptions};
+use crate::log::{Effect, Job, Refusal, StreamOptions};
 use crate::node::replica_stats::{Freshness, Passage};
 use crate::plant::{Fault, plant};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now};
 use clients::{Clients, Pending, Work, carry_out};
 use facts::Facts;
-use network::Network;
+use network::{Looseness, Network};
 use node::{Node, Settings, Waiting};
 
 /// Seeds of every test run.
@@ -70,6 +71,9 @@ const SEEDS: u64 = 200;
 const PLANT_SEEDS: u64 = 10 * SEEDS;
 /// How long it may take until all is well once the faults have stopped.
 const CALM_US: u64 = 30_000_000;
+/// Things that a node has under way on its disk at most: the log's writes, one of a snapshot or a sync of it, a sync, a
+/// job, and a hard state.
+const UNDER_WAY_MAX: usize = crate::limits::LOG_WRITES_MAX + 4;
 /// How long a client waits, more or less.
 const PATIENCE_US: usize = 900_000;
 /// How far a follower may be behind and still answer, by its own clock.
@@ -96,6 +100,8 @@ enum Event {
     Client(usize),
     /// Something goes wrong.
     Fault,
+    /// An operator sees to a node's disk.
+    Mend(usize),
     /// An operator asks for another member, or for one less.
     Change,
     /// A process is started.
@@ -153,6 +159,12 @@ impl Cluster {
         };
         let thresholds = values::thresholds(&mut dice);
         let busy_us = 1_500_000 + dice.below(3_000_000) as u64;
+        let mut looseness = Looseness::default();
+        if dice.one_in(4) {
+            let one_in = [0, 5, 30];
+            looseness.double_one_in = one_in[dice.below(3)];
+            looseness.stray_one_in = one_in[dice.below(3)];
+        }
         Self {
             settings: Settings { founders, replica, stream, thresholds },
             kind,
@@ -160,7 +172,7 @@ impl Cluster {
             events: BTreeMap::new(),
             count: 0,
             nodes: (0..nodes).map(|number| Node::new(number, &mut dice)).collect(),
-            network: Network::new(nodes),
+            network: Network::new(nodes, looseness),
             clients: Clients::new(2 + dice.below(3)),
             facts: Facts::default(),
             removing: None,
@@ -232,6 +244,7 @@ impl Cluster {
                 }
             }
             Event::Fault => self.go_wrong()?,
+            Event::Mend(node) => self.mend(node),
             Event::Change => self.change_members(),
             Event::Start(node) => self.start(node)?,
             Event::Tick { node, .. }
@@ -288,6 +301,7 @@ impl Cluster {
             Event::GiveUp { .. }
             | Event::Client(_)
             | Event::Fault
+            | Event::Mend(_)
             | Event::Change
             | Event::Start(_) => false,
         };
@@ -305,6 +319,7 @@ impl Cluster {
         for other in 0..self.nodes.len() {
             self.network.cut((index, other), self.time);
         }
+        self.network.forget(index);
         self.note(format_args!("start {index}"));
         let time = self.soon(5_000);
         self.at(time, Event::Tick { node: index, life });
@@ -317,7 +332,9 @@ impl Cluster {
         let Some(process) = &mut node.process else { return false };
         let mut next = MonoUs(now.mono.0 + 10_000);
         if !process.is_stopping {
-            next = process.shard.tick_replica(now).unwrap_or(next);
+            // Who takes no part any more does not say when he would.
+            let due = process.shard.tick_replica(now).filter(|due| *due > now.mono);
+            next = due.unwrap_or(next);
             if all {
                 process.shard.check_log_size();
                 process.shard.maintain(now, true);
@@ -357,7 +374,7 @@ impl Cluster {
     fn step(&mut self, index: usize, now: Now) -> Outcome {
         let node = &mut self.nodes[index];
         if node.process.as_ref().is_some_and(|process| !process.is_stopping) {
-            node.restart_log(self.settings.stream)?;
+            node.restart_log(self.settings.stream);
         }
         let Some(process) = &mut node.process else { return Ok(()) };
         let mut effects = Vec::new();
@@ -428,8 +445,7 @@ impl Cluster {
         let mut bytes = Vec::new();
         ShardMessage { shard: SHARD, body }.encode(&mut bytes);
         let (time, dice) = (self.time, &mut self.dice);
-        let arrives = self.network.send((from, to), Bytes::from(bytes), time, dice);
-        if let Some(time) = arrives {
+        for time in self.network.send((from, to), Bytes::from(bytes), time, dice) {
             self.at(time, Event::Arrival { from, to });
         }
         Ok(())
@@ -445,6 +461,9 @@ impl Cluster {
             self.facts.forget(node.id);
         }
         self.facts.look(node.id, &process.shard, is_kept)?;
+        if process.under_way.len() > UNDER_WAY_MAX {
+            return Err(format!("{} has {} things under way", node.id.0, process.under_way.len()));
+        }
         let state = process.shard.replica_published(true).and_then(|published| published.state);
         let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
         if node.is_bad && (is_outside || !is_in_doubt) {
@@ -468,8 +487,15 @@ impl Cluster {
     fn end(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let is_done = |process: &node::Process| process.is_closed && process.under_way.is_empty();
-        if node.process.take_if(|process| is_done(process)).is_some() {
+        if let Some(process) = node.process.take_if(|process| is_done(process)) {
             node.life += 1;
+            node.is_risky = false;
+            // Else it is as if the process had been killed.
+            let refusal = process.shard.log_state().and_then(|state| state.refusal);
+            if refusal != Some(Refusal::Stopping) || process.shard.has_failed() {
+                node.is_bad |= self.kind == Kind::Minority;
+                node.disk.kill(&mut self.dice);
+            }
             self.note(format_args!("{index} has ended"));
             self.gone(index);
             let time = self.soon(1_000_000);

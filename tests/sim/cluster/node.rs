@@ -98,6 +98,8 @@ pub(super) struct Node {
     pub(super) stalled_until: u64,
     /// Whether it may have lost what it had told others to have, and has not made up for it.
     pub(super) is_bad: bool,
+    /// Whether its disk is to fail, or has: what its process has in memory won't outlast it.
+    pub(super) is_risky: bool,
     /// It lost its disk, and has not got this entry on disk again.
     pub(super) owes: Option<LogIndex>,
 }
@@ -120,6 +122,7 @@ impl Node {
             looked_at: None,
             stalled_until: 0,
             is_bad: false,
+            is_risky: false,
             owes: None,
         }
     }
@@ -185,7 +188,7 @@ impl Node {
         } else {
             self.disk.crash(dice)
         }
-        (self.life, self.stalled_until) = (self.life + 1, 0);
+        (self.life, self.stalled_until, self.is_risky) = (self.life + 1, 0, false);
     }
 
     /// Does what is under way under this number; answers what the shard wants done then.
@@ -204,19 +207,28 @@ impl Node {
     }
 
     /// Begins the log anew if that is due and nothing is under way in the one before.
-    pub(super) fn restart_log(&mut self, options: StreamOptions) -> Outcome {
-        let Some(process) = &mut self.process else { return Ok(()) };
+    pub(super) fn restart_log(&mut self, options: StreamOptions) {
+        let Some(process) = &mut self.process else { return };
         let is_busy = process
             .under_way
             .iter()
             .any(|(_, it)| !matches!(it, UnderWay::Job(crate::log::Job::SaveHardState(_))));
-        let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return Ok(()) };
-        let resume = start_over(&mut self.disk, SHARD, SHARDS, ID);
-        let resume = resume.map_err(|error| format!("no log can be begun: {error}"))?;
-        let resume = resume.behind(last, term);
-        process.restart = None;
-        process.shard.restart_log(Stream::new(resume, options));
-        Ok(())
+        let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return };
+        // Where the disk does not take it, it is tried again.
+        if let Ok(resume) = start_over(&mut self.disk, SHARD, SHARDS, ID) {
+            process.restart = None;
+            process.shard.restart_log(Stream::new(resume.behind(last, term), options));
+        }
+    }
+
+    /// Whether its process takes no part any more before it is started again.
+    pub(super) fn has_failed(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.shard.has_failed())
+    }
+
+    /// Whether what its process has in memory is about to be lost, or has been.
+    pub(super) fn is_unsafe(&self) -> bool {
+        self.is_bad || self.is_risky
     }
 }
 
