@@ -1,5 +1,5 @@
-//! A cluster, driven by one seed: three nodes, or five, with a replica each of one shard. Shards share nothing that is
-//! simulated here, so one is enough.
+//! A cluster, driven by one seed: three nodes, or five, with a replica each of every shard, of which there are up to
+//! three. Those of a node are its parts: they share its clock, its process and its links, and come and go together.
 //!
 //! Nodes have disks of the kind of [`super::disk`], and clocks that go at different speeds. Links delay messages, hold
 //! them back one way or both, and break; in some runs messages come twice, late, and out of order. Processes are killed,
@@ -11,7 +11,7 @@
 //! * what clients saw can have happened to a single copy (`linear`); so nothing that was acknowledged is lost;
 //! * what followers answered was true no longer ago than the bound, never older than what the client had written, and
 //!   never older than what the same process had answered before;
-//! * once all is well again a replica leads, and all become the same.
+//! * once all is well again a replica of each shard leads, and all become the same.
 //!
 //! In some runs the members change: nodes join that belong to nobody, learn, vote, and are removed, whatever else goes
 //! wrong.
@@ -29,7 +29,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `mod` | the course of events; what a node does in a turn, as the runtime does it |
-//! | `node` | a node: its disk, its clock, its process |
+//! | `node` | a node's part in a shard: its disk, its clock, its process |
 //! | `network` | the links |
 //! | `clients` | what clients ask for and see |
 //! | `members` | who takes part |
@@ -38,8 +38,8 @@
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
 //!
-//! Not simulated: several shards on a node, the engine's batches and the runtime's mailboxes, disks that damage what
-//! they hold.
+//! Not simulated: shards that move between cores, the engine's batches and the runtime's mailboxes, disks that damage
+//! what they hold.
 
 mod calm;
 mod clients;
@@ -55,15 +55,15 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Dice, Outcome, SHARD, UnderWay, number, values};
-use crate::log::{Effect, Job, Refusal, StreamOptions};
+use crate::log::{Effect, Job, StreamOptions};
 use crate::node::replica_stats::{Freshness, Passage};
 use crate::plant::{Fault, plant};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
-use crate::types::{MonoUs, NodeId, Now};
+use crate::types::{MonoUs, NodeId, Now, ShardId};
 use clients::{Clients, Pending, Work, carry_out};
 use facts::Facts;
 use network::{Looseness, Network};
-use node::{Node, Settings, Waiting};
+use node::{Clock, Node, Settings, Waiting};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 200;
@@ -81,17 +81,18 @@ const LAG_US: u64 = 200_000;
 /// As much by the slowest clock there is.
 const TRUE_LAG_US: u64 = LAG_US * 1000 / 950 + 1;
 
-/// What happens next.
+/// What happens next, on a node, or on a part of one: parts of the first shard have the numbers of their nodes, and
+/// those of others follow.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// A node counts time.
-    Tick { node: usize, life: u64 },
-    /// A node has more to do.
-    Turn { node: usize, life: u64 },
-    /// A message may have arrived.
+    /// A part counts time.
+    Tick { part: usize, life: u64 },
+    /// A part has more to do.
+    Turn { part: usize, life: u64 },
+    /// A message may have arrived from one node at another.
     Arrival { from: usize, to: usize },
     /// Something on a disk may be done.
-    Disk { node: usize, life: u64, number: u64 },
+    Disk { part: usize, life: u64, number: u64 },
     /// A client's call arrives, whether or not the client still waits for it.
     Request { client: usize, pending: Pending },
     /// A client gives a call up.
@@ -126,12 +127,16 @@ struct Cluster {
     events: BTreeMap<(u64, u64), Event>,
     /// Events and operations so far.
     count: u64,
-    nodes: Vec<Node>,
+    nodes: usize,
+    shards: usize,
+    /// Shard by shard, the nodes' parts in it.
+    parts: Vec<Node>,
     network: Network,
     clients: Clients,
-    facts: Facts,
-    /// The voter that was last to be removed, and until when it may be yet.
-    removing: Option<(NodeId, u64)>,
+    /// Of each shard.
+    facts: Vec<Facts>,
+    /// The voter of each shard that was last to be removed, and until when it may be yet.
+    removing: Vec<Option<(NodeId, u64)>>,
     /// Until when clients think of something and things go wrong.
     busy_until: u64,
     /// How long clients think, more or less.
@@ -158,7 +163,14 @@ impl Cluster {
             fill: dice.one_in(2),
         };
         let thresholds = values::thresholds(&mut dice);
-        let busy_us = 1_500_000 + dice.below(3_000_000) as u64;
+        let shards = [1, 1, 1, 2, 3][dice.below(5)];
+        let clocks: Vec<Clock> = (0..nodes).map(|_| Clock::new(&mut dice)).collect();
+        let all = (0..shards).flat_map(|shard| (0..nodes).map(move |node| (node, shard)));
+        let part = |(node, shard)| Node::new(node, shard_id(shard), clocks[node]);
+        let parts = all.map(part).collect();
+        // More shards have as much happen in less time.
+        let most_us = if shards == 1 { 3_000_000 } else { 1_000_000 };
+        let busy_us = 1_500_000 + dice.below(most_us) as u64;
         let mut looseness = Looseness::default();
         if dice.one_in(4) {
             let one_in = [0, 5, 30];
@@ -171,11 +183,13 @@ impl Cluster {
             time: 1_000,
             events: BTreeMap::new(),
             count: 0,
-            nodes: (0..nodes).map(|number| Node::new(number, &mut dice)).collect(),
+            nodes,
+            shards,
+            parts,
             network: Network::new(nodes, looseness),
-            clients: Clients::new(2 + dice.below(3)),
-            facts: Facts::default(),
-            removing: None,
+            clients: Clients::new(shards, shards * (1 + dice.below(2)) + dice.below(3) + 1),
+            facts: (0..shards).map(|_| Facts::default()).collect(),
+            removing: vec![None; shards],
             busy_until: busy_us,
             haste_us: [3_000, 30_000][dice.below(2)],
             trace: seed,
@@ -194,6 +208,32 @@ impl Cluster {
         }
     }
 
+    /// The parts of a node.
+    fn parts_of(&self, node: usize) -> impl Iterator<Item = usize> + use<> {
+        let nodes = self.nodes;
+        (0..self.shards).map(move |shard| shard * nodes + node)
+    }
+
+    /// The parts in a shard.
+    fn parts_in(&self, shard: usize) -> std::ops::Range<usize> {
+        shard * self.nodes..(shard + 1) * self.nodes
+    }
+
+    /// The shard that a part is in.
+    fn shard_of(&self, part: usize) -> usize {
+        part / self.nodes
+    }
+
+    /// The node whose part it is.
+    fn node_of(&self, part: usize) -> usize {
+        part % self.nodes
+    }
+
+    /// Any part in the shard of a client's.
+    fn any_part(&mut self, client: usize) -> usize {
+        self.clients.shard_of(client) * self.nodes + self.dice.below(self.nodes)
+    }
+
     fn at(&mut self, time: u64, event: Event) {
         self.count += 1;
         self.events.insert((time.max(self.time), self.count), event);
@@ -206,11 +246,12 @@ impl Cluster {
     // --- the course of things ------------------------------------------------------------------------
 
     fn go(&mut self) -> Outcome<u64> {
-        for node in 0..self.nodes.len() {
+        for node in 0..self.nodes {
             let time = self.soon(200_000);
             self.at(time, Event::Start(node));
         }
         for client in 0..self.clients.all.len() {
+            self.clients.all[client].target = self.any_part(client);
             let time = self.soon(1_000_000);
             self.at(time, Event::Client(client));
         }
@@ -239,7 +280,7 @@ impl Cluster {
             Event::Client(client) => self.think(client),
             Event::GiveUp { client, call } => {
                 if self.clients.lost((client, call)) {
-                    self.clients.all[client].target = self.dice.below(self.nodes.len());
+                    self.clients.all[client].target = self.any_part(client);
                     self.think_later(client);
                 }
             }
@@ -247,18 +288,18 @@ impl Cluster {
             Event::Mend(node) => self.mend(node),
             Event::Change => self.change_members(),
             Event::Start(node) => self.start(node)?,
-            Event::Tick { node, .. }
-            | Event::Turn { node, .. }
-            | Event::Disk { node, .. }
-            | Event::Arrival { to: node, .. } => self.happen(node, event)?,
-            Event::Request { pending, .. } => self.happen(pending.node, event)?,
+            Event::Tick { part, .. }
+            | Event::Turn { part, .. }
+            | Event::Disk { part, .. }
+            | Event::Arrival { to: part, .. } => self.happen(part, event)?,
+            Event::Request { pending, .. } => self.happen(pending.part, event)?,
         }
         Ok(())
     }
 
-    /// Something happens on a node.
+    /// Something happens on a part, or on a node, for which its first part stands.
     fn happen(&mut self, index: usize, event: Event) -> Outcome {
-        let node = &mut self.nodes[index];
+        let node = &mut self.parts[index];
         if node.process.is_none() {
             if let Event::Request { client, pending } = event {
                 self.refuse(client, pending.number, None);
@@ -283,13 +324,21 @@ impl Cluster {
             return Ok(());
         }
         // Who was stopped right after a look at the clock goes on with what it showed.
-        let now = node.looked_at.take().unwrap_or(node.now(self.time));
+        let mut now = node.now(self.time);
+        for part in self.parts_of(self.node_of(index)) {
+            now = self.parts[part].looked_at.take().unwrap_or(now);
+        }
         let must_step = match event {
             Event::Tick { .. } => self.tick(index, now),
             Event::Turn { .. } => true,
-            Event::Arrival { from, .. } => self.arrive((from, index), now)?,
+            Event::Arrival { from, .. } => {
+                return match self.arrive((from, index), now)? {
+                    Some(part) => self.step(part, now),
+                    None => Ok(()),
+                };
+            }
             Event::Disk { number, .. } => {
-                let effects = node.perform(number, now);
+                let effects = self.parts[index].perform(number, now);
                 let is_done = effects.is_some();
                 self.take(index, effects.unwrap_or_default());
                 is_done
@@ -308,27 +357,35 @@ impl Cluster {
         if must_step { self.step(index, now) } else { Ok(()) }
     }
 
-    fn start(&mut self, index: usize) -> Outcome {
-        let node = &mut self.nodes[index];
-        if node.process.is_some() {
+    fn start(&mut self, node: usize) -> Outcome {
+        if self.parts[node].process.is_some() {
             return Ok(());
         }
-        node.start(&self.settings, self.time, &mut self.dice)?;
-        let (life, now) = (node.life, node.now(self.time));
-        self.facts.forget(node.id);
-        for other in 0..self.nodes.len() {
-            self.network.cut((index, other), self.time);
+        for other in 0..self.nodes {
+            self.network.cut((node, other), self.time);
         }
-        self.network.forget(index);
-        self.note(format_args!("start {index}"));
-        let time = self.soon(5_000);
-        self.at(time, Event::Tick { node: index, life });
-        self.step(index, now)
+        self.network.forget(node);
+        self.note(format_args!("start {node}"));
+        let shown = 1 + self.dice.below(5_000_000) as u64;
+        for index in self.parts_of(node) {
+            let part = &mut self.parts[index];
+            part.start(&self.settings, (shown, self.time), &mut self.dice)?;
+            let (id, life) = (part.id, part.life);
+            let shard = self.shard_of(index);
+            self.facts[shard].forget(id);
+            let time = self.soon(5_000);
+            self.at(time, Event::Tick { part: index, life });
+        }
+        for index in self.parts_of(node) {
+            let now = self.parts[index].now(self.time);
+            self.step(index, now)?;
+        }
+        Ok(())
     }
 
     fn tick(&mut self, index: usize, now: Now) -> bool {
         let all = self.dice.one_in(4);
-        let node = &mut self.nodes[index];
+        let node = &mut self.parts[index];
         let Some(process) = &mut node.process else { return false };
         let mut next = MonoUs(now.mono.0 + 10_000);
         if !process.is_stopping {
@@ -344,43 +401,44 @@ impl Cluster {
         // Ticks are late now and then.
         let late =
             if self.dice.one_in(10) { self.dice.below(30_000) } else { self.dice.below(1_000) };
-        self.at(time + late as u64, Event::Tick { node: index, life });
+        self.at(time + late as u64, Event::Tick { part: index, life });
         true
     }
 
-    fn arrive(&mut self, (from, to): (usize, usize), now: Now) -> Outcome<bool> {
+    /// The next message from a node is taken in, if there is one; answers the part that is to be stepped.
+    fn arrive(&mut self, (from, to): (usize, usize), now: Now) -> Outcome<Option<usize>> {
         let Some(bytes) = self.network.take((from, to), self.time) else {
             if let Some(time) = self.network.next((from, to))
                 && time > self.time
             {
                 self.at(time, Event::Arrival { from, to });
             }
-            return Ok(false);
+            return Ok(None);
         };
-        let from = self.nodes[from].id;
-        let Some(process) = &mut self.nodes[to].process else { return Ok(false) };
-        if process.is_stopping {
-            return Ok(false);
-        }
+        let from = self.parts[from].id;
         let message = ShardMessage::decode(&bytes);
         let message = message.map_err(|fault| format!("node {} sent rubbish: {fault}", from.0))?;
+        let part = self.parts_of(to).find(|part| self.parts[*part].shard == message.shard);
+        let part = part.ok_or("a message for no shard")?;
+        let Some(process) = &mut self.parts[part].process else { return Ok(None) };
+        if process.is_stopping {
+            return Ok(None);
+        }
         process.shard.receive(from, message.body, now);
-        Ok(self.is_now_or_later(to))
+        Ok(Some(part).filter(|part| self.is_now_or_later(*part)))
     }
 
     // --- a node's turn -------------------------------------------------------------------------------
 
     /// Steps a node's shard, does what it wants done, and lets replies go.
     fn step(&mut self, index: usize, now: Now) -> Outcome {
-        let node = &mut self.nodes[index];
+        self.hand_over(index, now);
+        let node = &mut self.parts[index];
         if node.process.as_ref().is_some_and(|process| !process.is_stopping) {
             node.restart_log(self.settings.stream);
         }
         let Some(process) = &mut node.process else { return Ok(()) };
         let mut effects = Vec::new();
-        if let Some(until) = process.hands_over_until {
-            process.is_stopping |= !process.shard.resign(now) || self.time >= until;
-        }
         if process.is_stopping {
             process.is_closed |= process.shard.close_log(now, &mut effects);
         } else {
@@ -400,13 +458,30 @@ impl Cluster {
         }
         if is_busy {
             let time = self.soon(200);
-            self.at(time, Event::Turn { node: index, life });
+            self.at(time, Event::Turn { part: index, life });
         }
         self.look(index)?;
         self.release(index);
         self.follow_waiting(index, now)?;
         self.end(index);
         Ok(())
+    }
+
+    /// Gives leadership away if the process is to end; once no part leads, or it takes too long, all of them close.
+    fn hand_over(&mut self, index: usize, now: Now) {
+        let Some(process) = &mut self.parts[index].process else { return };
+        let Some(until) = process.hands_over_until else { return };
+        process.is_leaving = process.shard.resign(now);
+        let is_leaving = |part: usize| {
+            self.parts[part].process.as_ref().is_some_and(|process| process.is_leaving)
+        };
+        if self.time >= until || !self.parts_of(self.node_of(index)).any(is_leaving) {
+            for part in self.parts_of(self.node_of(index)) {
+                if let Some(process) = &mut self.parts[part].process {
+                    process.is_stopping = true;
+                }
+            }
+        }
     }
 
     fn take(&mut self, index: usize, effects: Vec<Effect>) {
@@ -421,29 +496,30 @@ impl Cluster {
                 Effect::Close(_) => continue,
                 Effect::StartOver(last, term) => {
                     self.note(format_args!("{index} starts over behind {}", last.0));
-                    self.nodes[index].start_over(last, term);
-                    let (time, life) = (self.soon(100), self.nodes[index].life);
-                    self.at(time, Event::Turn { node: index, life });
+                    self.parts[index].start_over(last, term);
+                    let (time, life) = (self.soon(100), self.parts[index].life);
+                    self.at(time, Event::Turn { part: index, life });
                     continue;
                 }
             };
             let us = if self.dice.one_in(50) { 60_000 } else { 2_500 };
             let (time, number) = (self.soon(us), self.count);
-            let node = &mut self.nodes[index];
+            let node = &mut self.parts[index];
             let life = node.life;
             let Some(process) = &mut node.process else { continue };
             process.under_way.push((number, what));
-            self.at(time, Event::Disk { node: index, life, number });
+            self.at(time, Event::Disk { part: index, life, number });
         }
     }
 
-    fn send(&mut self, from: usize, to: NodeId, body: Body) -> Outcome {
-        let to = self.nodes.iter().position(|node| node.id == to).ok_or("no such node")?;
+    fn send(&mut self, part: usize, to: NodeId, body: Body) -> Outcome {
+        let from = self.node_of(part);
+        let to = self.parts_in(0).find(|node| self.parts[*node].id == to).ok_or("no such node")?;
         if self.is_talkative {
-            self.note(format_args!("{from} to {to}: {}", in_short(&body)));
+            self.note(format_args!("{part} to {to}: {}", in_short(&body)));
         }
         let mut bytes = Vec::new();
-        ShardMessage { shard: SHARD, body }.encode(&mut bytes);
+        ShardMessage { shard: self.parts[part].shard, body }.encode(&mut bytes);
         let (time, dice) = (self.time, &mut self.dice);
         for time in self.network.send((from, to), Bytes::from(bytes), time, dice) {
             self.at(time, Event::Arrival { from, to });
@@ -454,13 +530,14 @@ impl Cluster {
     /// Holds a node against all that is known.
     fn look(&mut self, index: usize) -> Outcome {
         let is_kept = self.kind == Kind::Minority;
-        let is_outside = self.is_outside(index);
-        let node = &mut self.nodes[index];
+        let (is_outside, facts) = (self.is_outside(index), index / self.nodes);
+        let facts = &mut self.facts[facts];
+        let node = &mut self.parts[index];
         let Some(process) = &mut node.process else { return Ok(()) };
         if process.shard.replica().is_some_and(|replica| !replica.is_member()) {
-            self.facts.forget(node.id);
+            facts.forget(node.id);
         }
-        self.facts.look(node.id, &process.shard, is_kept)?;
+        facts.look(node.id, &process.shard, is_kept)?;
         if process.under_way.len() > UNDER_WAY_MAX {
             return Err(format!("{} has {} things under way", node.id.0, process.under_way.len()));
         }
@@ -468,7 +545,7 @@ impl Cluster {
         let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
         if node.is_bad && (is_outside || !is_in_doubt) {
             let durable = process.shard.log_state().map(|state| state.durable).unwrap_or_default();
-            let owes = *node.owes.get_or_insert(self.facts.last_fixed());
+            let owes = *node.owes.get_or_insert(facts.last_fixed());
             if self.kind == Kind::Minority || is_outside || durable >= owes {
                 (node.is_bad, node.owes) = (false, None);
                 self.note(format_args!("{index} is as good as before"));
@@ -483,24 +560,24 @@ impl Cluster {
         Ok(())
     }
 
-    /// A node that was to end in good order does, once its log is closed.
+    /// A node that was to end in good order does, once the logs of all its parts are closed.
     fn end(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let is_done = |process: &node::Process| process.is_closed && process.under_way.is_empty();
-        if let Some(process) = node.process.take_if(|process| is_done(process)) {
-            node.life += 1;
-            node.is_risky = false;
-            // Else it is as if the process had been killed.
-            let refusal = process.shard.log_state().and_then(|state| state.refusal);
-            if refusal != Some(Refusal::Stopping) || process.shard.has_failed() {
-                node.is_bad |= self.kind == Kind::Minority;
-                node.disk.kill(&mut self.dice);
-            }
-            self.note(format_args!("{index} has ended"));
-            self.gone(index);
-            let time = self.soon(1_000_000);
-            self.at(time, Event::Start(index));
+        let node = self.node_of(index);
+        let is_done = |part: usize| {
+            let process = self.parts[part].process.as_ref();
+            process.is_some_and(|process| process.is_closed && process.under_way.is_empty())
+        };
+        if !self.parts_of(node).all(is_done) {
+            return;
         }
+        for part in self.parts_of(node) {
+            let is_clean = self.parts[part].end(&mut self.dice);
+            self.parts[part].is_bad |= self.kind == Kind::Minority && !is_clean;
+        }
+        self.note(format_args!("{node} has ended"));
+        self.gone(node);
+        let time = self.soon(1_000_000);
+        self.at(time, Event::Start(node));
     }
 
     // --- clients -------------------------------------------------------------------------------------
@@ -511,7 +588,7 @@ impl Cluster {
         }
         if self.dice.one_in(8) {
             // Somebody may believe anything.
-            self.clients.all[client].target = self.dice.below(self.nodes.len());
+            self.clients.all[client].target = self.any_part(client);
         }
         // What a quorum has in memory may be lost in the other kind of runs.
         let work = self.clients.draw(&mut self.dice, self.kind == Kind::Minority);
@@ -522,7 +599,7 @@ impl Cluster {
         let on_disk = self.kind == Kind::Any || self.dice.one_in(3);
         let mut pending = self.clients.send(client, work, (self.time, on_disk));
         if matches!(work, Work::Follow { .. }) {
-            pending.node = self.dice.below(self.nodes.len());
+            pending.part = self.any_part(client);
         }
         let call = pending.number;
         let time = self.soon(300);
@@ -539,7 +616,7 @@ impl Cluster {
     }
 
     fn refuse(&mut self, client: usize, call: u64, leader: Option<usize>) {
-        let leader = leader.unwrap_or(self.dice.below(self.nodes.len()));
+        let leader = leader.unwrap_or(self.any_part(client));
         if self.clients.refused((client, call), Some(leader)) {
             self.think_later(client);
         }
@@ -548,7 +625,7 @@ impl Cluster {
     /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
     fn serve(&mut self, index: usize, (client, pending): (usize, Pending), now: Now) -> bool {
         let of = (client, pending.number);
-        let node = &mut self.nodes[index];
+        let node = &mut self.parts[index];
         let Some(process) = &mut node.process else { return false };
         let is_refused = process.shard.log_state().is_none_or(|state| state.refusal.is_some());
         if !process.shard.is_serving()
@@ -557,7 +634,8 @@ impl Cluster {
             || process.shard.is_behind()
         {
             let leader = process.stats.leader();
-            let leader = self.nodes.iter().position(|node| Some(node.id) == leader);
+            let mut parts = self.parts_in(self.shard_of(index));
+            let leader = parts.find(|part| Some(self.parts[*part].id) == leader);
             self.refuse(of.0, of.1, leader);
             return false;
         }
@@ -582,8 +660,8 @@ impl Cluster {
     fn is_now_or_later(&mut self, index: usize) -> bool {
         let is_now = !self.dice.one_in(3);
         if !is_now {
-            let (time, life) = (self.soon(3_000), self.nodes[index].life);
-            self.at(time, Event::Turn { node: index, life });
+            let (time, life) = (self.soon(3_000), self.parts[index].life);
+            self.at(time, Event::Turn { part: index, life });
         }
         is_now
     }
@@ -596,7 +674,7 @@ impl Cluster {
         now: Now,
     ) -> Outcome<bool> {
         let of = (client, pending.number);
-        let node = &mut self.nodes[index];
+        let node = &mut self.parts[index];
         let clock = node.now(self.time).mono;
         let Some(process) = &mut node.process else { return Ok(false) };
         if process.shard.is_serving() || process.is_stopping {
@@ -633,7 +711,7 @@ impl Cluster {
 
     /// Has reads that wait for a node try again.
     fn follow_waiting(&mut self, index: usize, now: Now) -> Outcome {
-        let Some(process) = &mut self.nodes[index].process else { return Ok(()) };
+        let Some(process) = &mut self.parts[index].process else { return Ok(()) };
         for (client, pending) in std::mem::take(&mut process.readers) {
             if self.clients.is_waiting_for((client, pending.number)) {
                 self.follow(index, (client, pending), now)?;
@@ -644,7 +722,7 @@ impl Cluster {
 
     /// Lets replies go that need not wait any more.
     fn release(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
+        let node = &mut self.parts[index];
         let now = node.now(self.time).mono;
         let Some(process) = &mut node.process else { return };
         for reply in std::mem::take(&mut process.replies) {
@@ -699,6 +777,10 @@ fn in_short(body: &Body) -> String {
         | Body::FreshAsk { .. }
         | Body::FreshAnswer { .. } => format!("{body:?}"),
     }
+}
+
+fn shard_id(shard: usize) -> ShardId {
+    ShardId(SHARD.0 + u16::try_from(shard).expect("few shards"))
 }
 
 fn run(seed: u64) -> Outcome<u64> {
