@@ -612,13 +612,15 @@ impl Stream {
         }
         self.sealed = self.next_index();
         self.figures.payload_bytes += length as u64;
+        // Before the log counts it promises nothing, or a start that finds the one before would miss what is behind it.
+        let synced = if self.is_base_missing() { LogIndex(0) } else { self.durable };
         RecordHeader {
             kind,
             shard: self.manifest.shard,
             segment: self.writing().id,
             term: self.term,
             index: self.sealed,
-            synced: self.durable,
+            synced,
             seed: RecordSeed::of(&self.manifest.directory),
         }
     }

@@ -4,8 +4,9 @@
 //! quorum has. A replica that crashed may have lost the last of them. If it voted as if nothing had happened, it
 //! could help a replica to leadership that lacks what the two of them had promised to have. So it is *in doubt*:
 //! it takes entries, but neither votes nor stands for election, until a leader of its term has told it how far it
-//! must come, and it has come so far. Where a quorum of replicas is in doubt there is nothing left to protect that
-//! was not on disk: then they all vote again.
+//! must come, and it has come so far. Where a quorum of replicas is in doubt there is nothing left that must be kept
+//! but what was on disk: then they all vote again. If there may be one that is not in doubt, it may have more, and can
+//! be elected now: they let it stand first.
 //!
 //! A replica that finds nothing at all can't tell whether its shard is new or its disk is: it is in doubt as well,
 //! and a quorum of such is none. Only where all voters find nothing is the shard new. So a replica that lost its disk
@@ -45,6 +46,8 @@ pub(super) struct Doubt {
     is_first: bool,
     /// Ticks to sit out.
     deaf_ticks: u64,
+    /// Ticks for which others may stand for election and this replica does not.
+    yielding_ticks: u64,
     /// Ticks since the start.
     ticks: u64,
     /// How long others' doubts are believed.
@@ -71,6 +74,7 @@ impl Doubt {
             untold: Some(term).filter(|term| is_doubtful && *term > Term(0)),
             is_first,
             deaf_ticks: if is_first { 0 } else { election_ticks + 1 },
+            yielding_ticks: 0,
             ticks: 0,
             believed_ticks: 2 * election_ticks,
             others: BTreeMap::new(),
@@ -93,6 +97,7 @@ impl Doubt {
     pub(super) fn tick(&mut self) {
         self.ticks += 1;
         self.deaf_ticks = self.deaf_ticks.saturating_sub(1);
+        self.yielding_ticks = self.yielding_ticks.saturating_sub(1);
     }
 
     #[cfg(test)]
@@ -102,6 +107,10 @@ impl Doubt {
 
     pub(super) fn may_vote(&self) -> bool {
         !self.is_doubtful && self.deaf_ticks == 0
+    }
+
+    pub(super) fn may_stand(&self) -> bool {
+        self.may_vote() && self.yielding_ticks == 0
     }
 
     /// Whether another is in doubt, as far as it has said so lately.
@@ -141,7 +150,13 @@ impl Replica {
 
     /// Tells all others of the doubt, as long as there is one.
     pub(super) fn tell_doubt(&mut self) {
-        if self.doubt.is_void(&self.hard_state.configuration.voters, self.options.node) {
+        let (voters, me) = (&self.hard_state.configuration.voters, self.options.node);
+        if self.doubt.is_void(voters, me) {
+            let mut others = voters.iter().filter(|voter| **voter != me);
+            if !self.doubt.is_first && !others.all(|voter| self.doubt.is_doubted(*voter)) {
+                // As long as it takes one that hears no leader to stand.
+                self.doubt.yielding_ticks = 2 * self.election_ticks;
+            }
             self.end_doubt();
         }
         let term = self.term();

@@ -186,6 +186,11 @@ impl Replica {
         for (start, entry) in entries {
             tail.push(raft_entry(start.index, entry));
         }
+        // An entry may be on disk before the term is in which it came; nothing was voted in that one.
+        let of_last = tail.term_of(LogIndex(tail.last())).unwrap_or_default();
+        if of_last > hard_state.term {
+            (hard_state.term, hard_state.vote) = (of_last, None);
+        }
         let commit = hard_state.commit.max(applied.0).0.min(tail.last());
         tail.set_hard_state(&eraftpb::HardState {
             commit,
@@ -413,7 +418,7 @@ impl Replica {
         self.doubt.tick();
         self.promised_ticks = self.promised_ticks.saturating_sub(1);
         // Who has no keyspace to serve with leads all the same if nobody else has as much of the log.
-        if self.is_leader() || self.doubt.may_vote() && self.may_campaign() {
+        if self.is_leader() || self.doubt.may_stand() && self.may_campaign() {
             self.raw.tick();
             self.set_timeout();
         } else {

@@ -82,6 +82,7 @@ impl Replica {
             self.release();
             self.leave_if_removed();
         }
+        self.note_known();
         self.follow_role();
         self.follow_overlap();
         self.resolve_doubt();
@@ -174,6 +175,10 @@ impl Replica {
                 self.send(message);
             }
         }
+    }
+
+    /// All that is committed and kept counts as applied with the crate, once it has been looked at for configurations.
+    fn note_known(&mut self) {
         let log = &self.raw.raft.raft_log;
         let known = log.committed.min(log.persisted);
         if known > log.applied() {

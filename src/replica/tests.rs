@@ -1,25 +1,45 @@
 //! The `raft` crate, as it is set up here.
 
-use raft::eraftpb::{ConfState, HardState, Message, MessageType};
+use raft::eraftpb::{ConfState, Message, MessageType};
 
 use super::message::Body;
 use super::tail::Tail;
-use super::{ReplicaOptions, raw_node, sense};
-use crate::types::{LogIndex, NodeId, Term};
+use super::{LogEntry, NO_CHANGES, Replica, ReplicaOptions, Restored, raw_node, sense};
+use crate::log::{HardState, RecordKind, RecordStart};
+use crate::types::{ByteOffset, LogIndex, NodeId, SegmentId, ShardId, Term};
+
+const OPTIONS: ReplicaOptions = ReplicaOptions {
+    node: NodeId(1),
+    heartbeat_ms: 50,
+    election_timeout_ms: 300,
+    tail_bytes_max: 1 << 20,
+};
+
+/// The power failed when an entry was on disk, and the term was not in which it came.
+#[test]
+fn no_replica_is_in_an_earlier_term_than_its_log() {
+    let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+    let start = RecordStart { index: LogIndex(1), segment: SegmentId(1), at: ByteOffset(64) };
+    let payload = bytes::Bytes::from_static(&NO_CHANGES);
+    let entry = LogEntry { term: Term(4), kind: RecordKind::Entry, payload };
+    let restored = Restored {
+        hard_state: HardState::first((ShardId(0), [7; 16]), NodeId(1), voters),
+        applied: (LogIndex(0), Term(0)),
+        entries: vec![(start, entry)],
+        is_doubtful: true,
+    };
+    let replica = Replica::new(ShardId(0), OPTIONS, restored).unwrap();
+    assert_eq!((replica.term(), replica.last()), (Term(4), LogIndex(1)));
+}
 
 /// Two answers of a follower that has lost its log, heard in one turn: it has nothing of what was probed, and it is
 /// probed again.
 #[test]
 fn entries_follow_the_one_that_their_message_names() {
-    let options = ReplicaOptions {
-        node: NodeId(1),
-        heartbeat_ms: 50,
-        election_timeout_ms: 300,
-        tail_bytes_max: 1 << 20,
-    };
     let voters = ConfState::from((vec![1, 2, 3], Vec::new()));
-    let tail = Tail::new((LogIndex(0), Term(0)), HardState::default(), voters);
-    let mut leader = raw_node(&options, 12, LogIndex(0), tail).unwrap();
+    let nothing = raft::eraftpb::HardState::default();
+    let tail = Tail::new((LogIndex(0), Term(0)), nothing, voters);
+    let mut leader = raw_node(&OPTIONS, 12, LogIndex(0), tail).unwrap();
     let mut messages = Vec::new();
     let mut turn = |leader: &mut raft::RawNode<Tail>, heard: &[Message]| {
         heard.iter().for_each(|message| leader.step(message.clone()).unwrap());

@@ -1,5 +1,7 @@
 //! One log, a disk that does what it is told, and time by hand.
 
+use super::super::record::{Record, RecordSeed};
+use super::super::segment::SEGMENT_HEADER_BYTES;
 use super::{
     DiskError, Effect, Job, LOG_RETRY_MS, LOG_SYNC_EVERY_MS, Manifest, Now, Refusal, Resume,
     ResumeSegment, SegmentFile, Stream, StreamOptions,
@@ -197,4 +199,32 @@ fn changes_that_wait_are_not_on_disk() {
     stream.step(now(11), 0, true, &mut effects);
     perform(&mut stream, now(11), effects);
     assert_eq!(stream.unsynced_since(), None);
+}
+
+/// Its first segment may lose its header with the power, while the log before it is the one that counts.
+#[test]
+fn a_log_that_does_not_count_yet_promises_nothing() {
+    let mut resume = empty().behind(LogIndex(21), Term(3));
+    resume.manifest.base_missing = true;
+    let seed = RecordSeed::of(&resume.manifest.directory);
+    let mut stream = Stream::new(resume, OPTIONS);
+    let mut promised = Vec::new();
+    for us in 0..3 {
+        let mut effects = Vec::new();
+        stream.changes_wait(now(us).mono);
+        if stream.step(now(us), 1000, true, &mut effects) {
+            stream.write(now(us), &[1; 1000], true, &mut effects);
+        }
+        for effect in &effects {
+            if let Effect::Write { offset, buffer, .. } = effect {
+                let header = if offset.0 == 0 { SEGMENT_HEADER_BYTES } else { 0 };
+                let record = Record::decode(&buffer.bytes()[header..], seed).unwrap();
+                promised.push((record.header.index, record.header.synced));
+            }
+        }
+        perform(&mut stream, now(us), effects);
+    }
+    let records = [22, 23].map(|index| (LogIndex(index), LogIndex(0)));
+    assert_eq!(promised, records);
+    assert_eq!(stream.durable(), LogIndex(23));
 }

@@ -47,10 +47,23 @@ impl Cluster {
     }
 
     /// Whether one more node may lose what it has in memory.
-    fn may_crash(&self, node: usize) -> bool {
-        let is_bad = |it: &usize| *it != node && self.is_unsafe(*it);
-        let bad = (0..self.nodes).filter(is_bad).count();
-        self.kind == Kind::Any || bad < (self.settings.founders - 1) / 2
+    fn may_crash(&mut self, node: usize) -> bool {
+        self.kind == Kind::Any || self.are_others_good(node)
+    }
+
+    /// Whether so many of the other nodes have all that they ever had that one more may lose it.
+    fn are_others_good(&mut self, node: usize) -> bool {
+        let founders = self.settings.founders;
+        let mut bad = 0;
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            let mut is_bad = self.is_unsafe(other);
+            for part in self.parts_of(other) {
+                // Who never had anything can't tell, and is no better.
+                is_bad |= other < founders && !self.parts[part].knows_the_shard();
+            }
+            bad += usize::from(is_bad);
+        }
+        bad < (founders - 1) / 2
     }
 
     fn is_unsafe(&self, node: usize) -> bool {
@@ -113,19 +126,8 @@ impl Cluster {
 
     /// A disk is lost: what was promised to be on it is gone, so at most a minority has lost theirs.
     fn lose_disk(&mut self, node: usize) {
-        // Who never had anything is no better.
-        let founders = self.settings.founders as u64;
-        let mut lost = 0;
-        for other in (0..self.nodes).filter(|other| *other != node) {
-            let mut is_lost = self.is_unsafe(other);
-            for part in self.parts_of(other) {
-                let it = &mut self.parts[part];
-                is_lost |= it.id.0 <= founders && !it.has_hard_state();
-            }
-            lost += usize::from(is_lost);
-        }
         let is_down = self.parts[node].process.is_none();
-        if is_down || self.is_unsafe(node) || lost >= (self.settings.founders - 1) / 2 {
+        if is_down || self.is_unsafe(node) || !self.are_others_good(node) {
             return;
         }
         self.crash(node, false);

@@ -256,6 +256,12 @@ impl Node {
         HardState::read(&mut self.disk).ok().flatten().is_some()
     }
 
+    /// Whether it knows that the shard has begun, or had stopped in good order before that.
+    pub(super) fn knows_the_shard(&mut self) -> bool {
+        let state = HardState::read(&mut self.disk).ok().flatten();
+        state.is_some_and(|it| it.has_begun || it.is_clean)
+    }
+
     /// Whether its process takes no part any more before it is started again.
     pub(super) fn has_failed(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.shard.has_failed())
