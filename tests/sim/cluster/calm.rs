@@ -3,7 +3,7 @@
 use super::clients::{REGISTERS, Work};
 use super::facts::hash_of;
 use super::linear::Ask;
-use super::node::Node;
+use super::part::Part;
 use super::{CALM_US, Cluster, Event};
 use crate::shard::Shard;
 use crate::sim::{Outcome, content};
@@ -58,7 +58,7 @@ impl Cluster {
             || leaders != 1
             || processes.iter().any(|it| it.hands_over_until.is_some() || !it.replies.is_empty())
             || self.clients.all.iter().any(|client| client.pending.is_some())
-            || parts.iter().any(Node::is_unsafe)
+            || parts.iter().any(Part::is_unsafe)
             || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
         {
             return false;
@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     fn survey(&self) -> String {
-        let of = |node: &Node| {
+        let of = |node: &Part| {
             let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
             let state = process.shard.replica_published(true).and_then(|it| it.state);
             let state = state.unwrap_or_default();

@@ -209,7 +209,7 @@ impl Cluster {
     }
 
     fn pause_leader(&mut self) {
-        let is_serving = |node: &super::Node| {
+        let is_serving = |node: &super::Part| {
             node.process.as_ref().is_some_and(|process| process.shard.is_serving())
         };
         if let Some(leader) = self.parts.iter().position(is_serving) {

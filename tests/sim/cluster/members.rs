@@ -58,7 +58,7 @@ impl Cluster {
     /// Whether no replica of the shard that runs counts on a node, nor does it itself.
     pub(super) fn is_outside(&self, index: usize) -> bool {
         let id = self.parts[index].id;
-        let knows = |node: &super::Node| {
+        let knows = |node: &super::Part| {
             let shard = node.process.as_ref().map(|process| &process.shard);
             let state = shard.and_then(|shard| shard.replica_published(true)?.state);
             state.is_some_and(|it| it.voters.contains(&id) || it.learners.contains(&id))

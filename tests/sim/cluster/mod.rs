@@ -29,7 +29,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `mod` | the course of events; what a node does in a turn, as the runtime does it |
-//! | `node` | a node's part in a shard: its disk, its clock, its process |
+//! | `part` | a node's part in a shard: its disk, its clock, its process |
 //! | `network` | the links |
 //! | `clients` | what clients ask for and see |
 //! | `members` | who takes part |
@@ -48,7 +48,7 @@ mod faults;
 mod linear;
 mod members;
 mod network;
-mod node;
+mod part;
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ use crate::types::{MonoUs, NodeId, Now, ShardId};
 use clients::{Clients, Pending, Work, carry_out};
 use facts::Facts;
 use network::{Looseness, Network};
-use node::{Clock, Node, Settings, Waiting};
+use part::{Clock, Part, Settings, Waiting};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 200;
@@ -130,7 +130,7 @@ struct Cluster {
     nodes: usize,
     shards: usize,
     /// Shard by shard, the nodes' parts in it.
-    parts: Vec<Node>,
+    parts: Vec<Part>,
     network: Network,
     clients: Clients,
     /// Of each shard.
@@ -166,7 +166,7 @@ impl Cluster {
         let shards = [1, 1, 1, 2, 3][dice.below(5)];
         let clocks: Vec<Clock> = (0..nodes).map(|_| Clock::new(&mut dice)).collect();
         let all = (0..shards).flat_map(|shard| (0..nodes).map(move |node| (node, shard)));
-        let part = |(node, shard)| Node::new(node, shard_id(shard), clocks[node]);
+        let part = |(node, shard)| Part::new(node, shard_id(shard), clocks[node]);
         let parts = all.map(part).collect();
         // More shards have as much happen in less time.
         let most_us = if shards == 1 { 3_000_000 } else { 1_000_000 };
@@ -299,8 +299,8 @@ impl Cluster {
 
     /// Something happens on a part, or on a node, for which its first part stands.
     fn happen(&mut self, index: usize, event: Event) -> Outcome {
-        let node = &mut self.parts[index];
-        if node.process.is_none() {
+        let part = &mut self.parts[index];
+        if part.process.is_none() {
             if let Event::Request { client, pending } = event {
                 self.refuse(client, pending.number, None);
             }
@@ -308,23 +308,23 @@ impl Cluster {
         }
         if let Event::Tick { life, .. } | Event::Turn { life, .. } | Event::Disk { life, .. } =
             event
-            && life != node.life
+            && life != part.life
         {
             return Ok(());
         }
-        if self.time < node.paused_until {
+        if self.time < part.paused_until {
             // In which order it finds what has come meanwhile is anybody's guess.
-            let time = node.paused_until + self.dice.below(2_000) as u64;
+            let time = part.paused_until + self.dice.below(2_000) as u64;
             self.at(time, event);
             return Ok(());
         }
-        if matches!(event, Event::Disk { .. }) && self.time < node.stalled_until {
-            let time = node.stalled_until;
+        if matches!(event, Event::Disk { .. }) && self.time < part.stalled_until {
+            let time = part.stalled_until;
             self.at(time, event);
             return Ok(());
         }
         // Who was stopped right after a look at the clock goes on with what it showed.
-        let mut now = node.now(self.time);
+        let mut now = part.now(self.time);
         for part in self.parts_of(self.node_of(index)) {
             now = self.parts[part].looked_at.take().unwrap_or(now);
         }
@@ -385,8 +385,8 @@ impl Cluster {
 
     fn tick(&mut self, index: usize, now: Now) -> bool {
         let all = self.dice.one_in(4);
-        let node = &mut self.parts[index];
-        let Some(process) = &mut node.process else { return false };
+        let part = &mut self.parts[index];
+        let Some(process) = &mut part.process else { return false };
         let mut next = MonoUs(now.mono.0 + 10_000);
         if !process.is_stopping {
             // Who takes no part any more does not say when he would.
@@ -397,7 +397,7 @@ impl Cluster {
                 process.shard.maintain(now, true);
             }
         }
-        let (time, life) = (node.time_of(next), node.life);
+        let (time, life) = (part.time_of(next), part.life);
         // Ticks are late now and then.
         let late =
             if self.dice.one_in(10) { self.dice.below(30_000) } else { self.dice.below(1_000) };
@@ -433,11 +433,11 @@ impl Cluster {
     /// Steps a node's shard, does what it wants done, and lets replies go.
     fn step(&mut self, index: usize, now: Now) -> Outcome {
         self.hand_over(index, now);
-        let node = &mut self.parts[index];
-        if node.process.as_ref().is_some_and(|process| !process.is_stopping) {
-            node.restart_log(self.settings.stream);
+        let part = &mut self.parts[index];
+        if part.process.as_ref().is_some_and(|process| !process.is_stopping) {
+            part.restart_log(self.settings.stream);
         }
-        let Some(process) = &mut node.process else { return Ok(()) };
+        let Some(process) = &mut part.process else { return Ok(()) };
         let mut effects = Vec::new();
         if process.is_stopping {
             process.is_closed |= process.shard.close_log(now, &mut effects);
@@ -451,7 +451,7 @@ impl Cluster {
         let messages = process.shard.take_messages();
         let published = process.shard.replica_published(false).unwrap_or_default();
         process.stats.publish(published);
-        let life = node.life;
+        let life = part.life;
         self.take(index, effects);
         for (to, body) in messages {
             self.send(index, to, body)?;
@@ -504,9 +504,9 @@ impl Cluster {
             };
             let us = if self.dice.one_in(50) { 60_000 } else { 2_500 };
             let (time, number) = (self.soon(us), self.count);
-            let node = &mut self.parts[index];
-            let life = node.life;
-            let Some(process) = &mut node.process else { continue };
+            let part = &mut self.parts[index];
+            let life = part.life;
+            let Some(process) = &mut part.process else { continue };
             process.under_way.push((number, what));
             self.at(time, Event::Disk { part: index, life, number });
         }
@@ -532,22 +532,22 @@ impl Cluster {
         let is_kept = self.kind == Kind::Minority;
         let (is_outside, facts) = (self.is_outside(index), index / self.nodes);
         let facts = &mut self.facts[facts];
-        let node = &mut self.parts[index];
-        let Some(process) = &mut node.process else { return Ok(()) };
+        let part = &mut self.parts[index];
+        let Some(process) = &mut part.process else { return Ok(()) };
         if process.shard.replica().is_some_and(|replica| !replica.is_member()) {
-            facts.forget(node.id);
+            facts.forget(part.id);
         }
-        facts.look(node.id, &process.shard, is_kept)?;
+        facts.look(part.id, &process.shard, is_kept)?;
         if process.under_way.len() > UNDER_WAY_MAX {
-            return Err(format!("{} has {} things under way", node.id.0, process.under_way.len()));
+            return Err(format!("{} has {} things under way", part.id.0, process.under_way.len()));
         }
         let state = process.shard.replica_published(true).and_then(|published| published.state);
         let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
-        if node.is_bad && (is_outside || !is_in_doubt) {
+        if part.is_bad && (is_outside || !is_in_doubt) {
             let durable = process.shard.log_state().map(|state| state.durable).unwrap_or_default();
-            let owes = *node.owes.get_or_insert(facts.last_fixed());
+            let owes = *part.owes.get_or_insert(facts.last_fixed());
             if self.kind == Kind::Minority || is_outside || durable >= owes {
-                (node.is_bad, node.owes) = (false, None);
+                (part.is_bad, part.owes) = (false, None);
                 self.note(format_args!("{index} is as good as before"));
             }
         }
@@ -625,8 +625,8 @@ impl Cluster {
     /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
     fn serve(&mut self, index: usize, (client, pending): (usize, Pending), now: Now) -> bool {
         let of = (client, pending.number);
-        let node = &mut self.parts[index];
-        let Some(process) = &mut node.process else { return false };
+        let part = &mut self.parts[index];
+        let Some(process) = &mut part.process else { return false };
         let is_refused = process.shard.log_state().is_none_or(|state| state.refusal.is_some());
         if !process.shard.is_serving()
             || process.is_stopping
@@ -643,8 +643,8 @@ impl Cluster {
         self.clients.note_version(pending.work, process.shard.keyspace().sequence());
         let Some(awaited) = process.shard.awaited(pending.on_disk) else { return false };
         // The clock is looked at again, as it is there.
-        let clock = node.now(self.time).mono;
-        let process = node.process.as_mut().expect("it runs");
+        let clock = part.now(self.time).mono;
+        let process = part.process.as_mut().expect("it runs");
         if awaited.is_certain(clock) {
             if self.clients.answered(of, saw, self.time) {
                 self.think_later(of.0);
@@ -674,9 +674,9 @@ impl Cluster {
         now: Now,
     ) -> Outcome<bool> {
         let of = (client, pending.number);
-        let node = &mut self.parts[index];
-        let clock = node.now(self.time).mono;
-        let Some(process) = &mut node.process else { return Ok(false) };
+        let part = &mut self.parts[index];
+        let clock = part.now(self.time).mono;
+        let Some(process) = &mut part.process else { return Ok(false) };
         if process.shard.is_serving() || process.is_stopping {
             // Who leads answers as ever.
             self.refuse(client, pending.number, None);
@@ -722,9 +722,9 @@ impl Cluster {
 
     /// Lets replies go that need not wait any more.
     fn release(&mut self, index: usize) {
-        let node = &mut self.parts[index];
-        let now = node.now(self.time).mono;
-        let Some(process) = &mut node.process else { return };
+        let part = &mut self.parts[index];
+        let now = part.now(self.time).mono;
+        let Some(process) = &mut part.process else { return };
         for reply in std::mem::take(&mut process.replies) {
             let Waiting { client, call, saw, quorum } = reply;
             let is_over = match process.stats.passage(&quorum, now) {

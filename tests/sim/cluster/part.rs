@@ -90,7 +90,7 @@ pub(super) struct Process {
 }
 
 /// A node's part in a shard.
-pub(super) struct Node {
+pub(super) struct Part {
     /// The node.
     pub(super) id: NodeId,
     pub(super) shard: ShardId,
@@ -113,7 +113,7 @@ pub(super) struct Node {
     pub(super) owes: Option<LogIndex>,
 }
 
-impl Node {
+impl Part {
     pub(super) fn new(number: usize, shard: ShardId, clock: Clock) -> Self {
         Self {
             id: NodeId(number as u64 + 1),
