@@ -32,15 +32,18 @@
 //! | `part` | a node's part in a shard: its disk, its clock, its process |
 //! | `network` | the links |
 //! | `clients` | what clients ask for and see |
+//! | `calls` | what becomes of it on the way |
 //! | `members` | who takes part |
 //! | `faults` | what goes wrong |
 //! | `facts` | what must be true of all replicas |
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
+//! | `planted` | faults that must be caught |
 //!
 //! Not simulated: shards that move between cores, the engine's batches and the runtime's mailboxes, disks that damage
 //! what they hold.
 
+mod calls;
 mod calm;
 mod clients;
 mod facts;
@@ -49,6 +52,7 @@ mod linear;
 mod members;
 mod network;
 mod part;
+mod planted;
 
 use std::collections::BTreeMap;
 
@@ -56,19 +60,15 @@ use bytes::Bytes;
 
 use super::{Dice, Outcome, SHARD, UnderWay, number, values};
 use crate::log::{Effect, Job, StreamOptions};
-use crate::node::replica_stats::{Freshness, Passage};
-use crate::plant::{Fault, plant};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now, ShardId};
-use clients::{Clients, Pending, Work, carry_out};
+use clients::{Clients, Pending, Work};
 use facts::Facts;
 use network::{Looseness, Network};
-use part::{Clock, Part, Settings, Waiting};
+use part::{Clock, Part, Settings};
 
 /// Seeds of every test run.
 const SEEDS: u64 = 200;
-/// Seeds that are tried until one catches a planted fault.
-const PLANT_SEEDS: u64 = 10 * SEEDS;
 /// How long it may take until all is well once the faults have stopped.
 const CALM_US: u64 = 30_000_000;
 /// Things that a node has under way on its disk at most: the log's writes, one of a snapshot or a sync of it, a sync, a
@@ -579,174 +579,6 @@ impl Cluster {
         let time = self.soon(1_000_000);
         self.at(time, Event::Start(node));
     }
-
-    // --- clients -------------------------------------------------------------------------------------
-
-    fn think(&mut self, client: usize) {
-        if self.time >= self.busy_until || self.clients.all[client].pending.is_some() {
-            return;
-        }
-        if self.dice.one_in(8) {
-            // Somebody may believe anything.
-            self.clients.all[client].target = self.any_part(client);
-        }
-        // What a quorum has in memory may be lost in the other kind of runs.
-        let work = self.clients.draw(&mut self.dice, self.kind == Kind::Minority);
-        self.call(client, work);
-    }
-
-    fn call(&mut self, client: usize, work: Work) {
-        let on_disk = self.kind == Kind::Any || self.dice.one_in(3);
-        let mut pending = self.clients.send(client, work, (self.time, on_disk));
-        if matches!(work, Work::Follow { .. }) {
-            pending.part = self.any_part(client);
-        }
-        let call = pending.number;
-        let time = self.soon(300);
-        self.at(time, Event::Request { client, pending });
-        let patience = if self.dice.one_in(4) { 2 * PATIENCE_US } else { PATIENCE_US };
-        let time = self.soon(patience);
-        self.at(time + 100_000, Event::GiveUp { client, call });
-    }
-
-    fn think_later(&mut self, client: usize) {
-        let us = if self.dice.one_in(20) { 300_000 } else { self.haste_us };
-        let time = self.soon(us);
-        self.at(time, Event::Client(client));
-    }
-
-    fn refuse(&mut self, client: usize, call: u64, leader: Option<usize>) {
-        let leader = leader.unwrap_or(self.any_part(client));
-        if self.clients.refused((client, call), Some(leader)) {
-            self.think_later(client);
-        }
-    }
-
-    /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
-    fn serve(&mut self, index: usize, (client, pending): (usize, Pending), now: Now) -> bool {
-        let of = (client, pending.number);
-        let part = &mut self.parts[index];
-        let Some(process) = &mut part.process else { return false };
-        let is_refused = process.shard.log_state().is_none_or(|state| state.refusal.is_some());
-        if !process.shard.is_serving()
-            || process.is_stopping
-            || is_refused
-            || process.shard.is_behind()
-        {
-            let leader = process.stats.leader();
-            let mut parts = self.parts_in(self.shard_of(index));
-            let leader = parts.find(|part| Some(self.parts[*part].id) == leader);
-            self.refuse(of.0, of.1, leader);
-            return false;
-        }
-        let saw = carry_out(&mut process.shard, pending.work, now, &mut self.dice);
-        self.clients.note_version(pending.work, process.shard.keyspace().sequence());
-        let Some(awaited) = process.shard.awaited(pending.on_disk) else { return false };
-        // The clock is looked at again, as it is there.
-        let clock = part.now(self.time).mono;
-        let process = part.process.as_mut().expect("it runs");
-        if awaited.is_certain(clock) {
-            if self.clients.answered(of, saw, self.time) {
-                self.think_later(of.0);
-            }
-        } else {
-            let quorum = awaited.quorum(pending.on_disk);
-            process.replies.push(Waiting { client: of.0, call: of.1, saw, quorum });
-        }
-        self.is_now_or_later(index)
-    }
-
-    /// Whether the shard is to be stepped at once; now and then more comes before that.
-    fn is_now_or_later(&mut self, index: usize) -> bool {
-        let is_now = !self.dice.one_in(3);
-        if !is_now {
-            let (time, life) = (self.soon(3_000), self.parts[index].life);
-            self.at(time, Event::Turn { part: index, life });
-        }
-        is_now
-    }
-
-    /// Carries out a read that any node may answer, as the engine does; true if the shard is to be stepped.
-    fn follow(
-        &mut self,
-        index: usize,
-        (client, pending): (usize, Pending),
-        now: Now,
-    ) -> Outcome<bool> {
-        let of = (client, pending.number);
-        let part = &mut self.parts[index];
-        let clock = part.now(self.time).mono;
-        let Some(process) = &mut part.process else { return Ok(false) };
-        if process.shard.is_serving() || process.is_stopping {
-            // Who leads answers as ever.
-            self.refuse(client, pending.number, None);
-            return Ok(false);
-        }
-        let freshness = Freshness { since: MonoUs(0), lag_us: LAG_US };
-        process.stats.note_read(clock);
-        let token = self.clients.all[client].token;
-        if !process.stats.is_fresh(&freshness, clock) || !process.stats.has_come_to(token) {
-            process.stats.want_fresh(clock);
-            process.readers.push((client, pending));
-            return Ok(true);
-        }
-        let saw = carry_out(&mut process.shard, pending.work, now, &mut self.dice);
-        // The clock is looked at again, as it is there.
-        if !process.shard.is_fresh(&freshness, clock) {
-            self.refuse(client, pending.number, None);
-            return Ok(false);
-        }
-        let version = self.clients.version_of(saw);
-        if let Work::Follow { key } = pending.work {
-            let before = std::mem::replace(&mut process.read[key], version);
-            if version < before {
-                return Err(format!("node {index} reads r{key} as it was before it read it last"));
-            }
-        }
-        if self.clients.followed(of, saw, (self.time, TRUE_LAG_US))? {
-            self.think_later(client);
-        }
-        Ok(false)
-    }
-
-    /// Has reads that wait for a node try again.
-    fn follow_waiting(&mut self, index: usize, now: Now) -> Outcome {
-        let Some(process) = &mut self.parts[index].process else { return Ok(()) };
-        for (client, pending) in std::mem::take(&mut process.readers) {
-            if self.clients.is_waiting_for((client, pending.number)) {
-                self.follow(index, (client, pending), now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets replies go that need not wait any more.
-    fn release(&mut self, index: usize) {
-        let part = &mut self.parts[index];
-        let now = part.now(self.time).mono;
-        let Some(process) = &mut part.process else { return };
-        for reply in std::mem::take(&mut process.replies) {
-            let Waiting { client, call, saw, quorum } = reply;
-            let is_over = match process.stats.passage(&quorum, now) {
-                Passage::Open => {
-                    if self.clients.is_waiting_for((client, call)) {
-                        self.clients.depends_on(client, quorum.index);
-                    }
-                    self.clients.answered((client, call), saw, self.time)
-                }
-                Passage::Never => self.clients.lost((client, call)),
-                Passage::Shut => {
-                    process.replies.push(reply);
-                    false
-                }
-            };
-            if is_over {
-                let time = self.time + 1 + self.dice.below(20_000) as u64;
-                self.count += 1;
-                self.events.insert((time, self.count), Event::Client(client));
-            }
-        }
-    }
 }
 
 /// A message in a few words.
@@ -825,70 +657,4 @@ fn a_seed_tells_all_of_a_cluster() {
     for seed in 1000..1004 {
         assert_eq!(run(seed), run(seed), "seed {seed}");
     }
-}
-
-fn is_caught(fault: Fault) {
-    is_caught_from(0, fault, run);
-}
-
-/// Faults that it takes a rare hour to show are looked for where one was seen.
-fn is_caught_from(first: u64, fault: Fault, run: fn(u64) -> Outcome<u64>) {
-    plant(Some(fault));
-    let caught = (first..first + PLANT_SEEDS).find(|seed| {
-        let result = std::panic::catch_unwind(|| run(*seed));
-        !matches!(result, Ok(Ok(_)))
-    });
-    plant(None);
-    eprintln!("{fault:?} is caught by seed {caught:?}");
-    assert!(caught.is_some(), "{fault:?} goes unseen");
-}
-
-#[test]
-fn a_vote_that_is_not_kept_is_caught() {
-    is_caught(Fault::ForgetVote);
-}
-
-#[test]
-fn a_vote_in_doubt_is_caught() {
-    is_caught(Fault::VoteInDoubt);
-}
-
-#[test]
-fn an_acknowledgement_before_a_quorum_is_caught() {
-    is_caught(Fault::AcknowledgeBeforeQuorum);
-}
-
-#[test]
-fn a_lease_without_a_clock_is_caught() {
-    is_caught_from(1130, Fault::LeaseWithoutClock, run);
-}
-
-#[test]
-fn an_entry_in_place_of_a_lease_is_caught() {
-    is_caught_from(1130, Fault::EntryForLease, run);
-}
-
-#[test]
-fn an_entry_that_is_applied_twice_is_caught() {
-    is_caught(Fault::ApplyTwice);
-}
-
-#[test]
-fn freshness_as_of_the_answer_is_caught() {
-    is_caught_from(0, Fault::FreshAsOfAnswer, run);
-}
-
-#[test]
-fn a_token_that_is_forgotten_is_caught() {
-    is_caught(Fault::ForgetToken);
-}
-
-#[test]
-fn a_log_that_is_not_cut_is_caught() {
-    is_caught(Fault::ForgetCut);
-}
-
-#[test]
-fn a_configuration_that_is_not_kept_is_caught() {
-    is_caught_from(0, Fault::ForgetConfiguration, run_with_changing_members);
 }
