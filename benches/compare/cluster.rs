@@ -4,6 +4,7 @@
 //! All nodes and the client share the machine's CPUs, so that a cluster does its work three times over where one
 //! node does it once: what is measured is the whole cost, not what clients of three machines would see.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::load::{Load, Seen, Verb};
+use crate::client::Client;
+use crate::load::{self, Load, Seen, Verb};
 use crate::servers::Installed;
 use crate::table::{Rounds, Table, thousands};
 use crate::{Setting, process, progress};
@@ -218,6 +220,78 @@ pub(crate) fn failover(setting: &Setting, servers: &[Installed]) -> io::Result<O
         table.row(vec![what.to_owned(), show(waits.get(waits.len() / 2)), show(waits.last())]);
     }
     Ok(Some(table))
+}
+
+// --- what a node costs that catches up ----------------------------------------------------------------------
+
+/// Keys that a node is sent.
+const LOST_KEYS: u64 = 1_000_000;
+/// Requests a second meanwhile: about a tenth of what the three can do.
+const PACE: u64 = 10_000;
+/// How long they are looked at.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// What clients feel while a node that has lost its disk is sent everything.
+pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<Option<Table>> {
+    let Some(own) = servers.iter().find(|server| server.is_own()) else { return Ok(None) };
+    let keys = if setting.is_smoke { LOST_KEYS / 100 } else { LOST_KEYS };
+    let title = format!(
+        "GETs and SETs, {} a second, while a node is sent {} keys of 80 bytes; {}",
+        thousands(PACE as f64),
+        thousands(keys as f64),
+        setting.rounds_in_words(&setting.fast_generator)
+    );
+    let head = ["all are up: p99 ms", "one catches up: p99 ms", "ratio", "it takes s"];
+    let mut table = Table::new(title, &head, setting.is_markdown);
+    let mut nodes = Nodes::start(own.program(), SHARDS, "2", "async")?;
+    let mut client = Follower::default();
+    client.wait_for_all()?;
+    let any = SocketAddr::from(([127, 0, 0, 1], PORT));
+    load::fill_with(&mut Client::connect(any)?, keys, &[])?;
+    let (mut before, mut meanwhile, mut took) =
+        (Rounds::default(), Rounds::default(), Rounds::default());
+    let paced = || setting.fast_generator.run_paced(PORT, (PACE, WINDOW, keys));
+    for round in 1..=setting.rounds {
+        progress(&format!("cluster, catching up, round {round}"));
+        before.push(paced()?.p99_ms);
+        let lost = usize::from(NODES) - 1;
+        signal(nodes.pids[lost], Signal::KILL);
+        // Others lead by then what it led.
+        for key in ["foo", "bar"] {
+            client.set(key)?;
+        }
+        let dir = nodes.dir.path().join(format!("node-{NODES}"));
+        fs::remove_dir_all(&dir)?;
+        fs::create_dir(&dir)?;
+        let goal = applied(PORT);
+        let begun = Instant::now();
+        nodes.start_again(lost)?;
+        let watch = thread::spawn(move || wait_for_applied(PORT + NODES - 1, goal, begun));
+        meanwhile.push(paced()?.p99_ms);
+        let waited = watch.join().map_err(|_| io::Error::other("the watch panicked"))??;
+        took.push(waited.as_secs_f64());
+        client.wait_for_all()?;
+    }
+    let ratio = meanwhile.over(&before).spread();
+    table.row(vec![before.spread(), meanwhile.spread(), ratio, took.spread()]);
+    Ok(Some(table))
+}
+
+/// How many entries a node has taken in, of all shards together.
+fn applied(port: u16) -> u64 {
+    let told = Follower { port, stream: None }.ask("INFO raft\r\n").unwrap_or_default();
+    let counts = told.split(',').filter_map(|field| field.strip_prefix("applied="));
+    counts.filter_map(|count| count.parse::<u64>().ok()).sum()
+}
+
+fn wait_for_applied(port: u16, goal: u64, begun: Instant) -> io::Result<Duration> {
+    while begun.elapsed() < PATIENCE {
+        if applied(port) >= goal {
+            return Ok(begun.elapsed());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(io::Error::other("a node does not catch up"))
 }
 
 /// CPU time of three idle nodes with sixteen shards each.

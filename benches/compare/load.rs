@@ -131,6 +131,21 @@ impl Generator {
         loadgen(program, &format!("{}=1", load.verb.command()), load, port)
     }
 
+    /// Puts GETs and as many SETs on a cluster, so many a second for so long, over so many keys.
+    pub(crate) fn run_paced(
+        &self,
+        port: u16,
+        (rate, time, keys): (u64, Duration, u64),
+    ) -> io::Result<Seen> {
+        let Self::Loadgen(program) = self else {
+            return Err(io::Error::other("clusters are measured with loadgen: build it, too"));
+        };
+        let (rate, keys, time) =
+            (rate.to_string(), keys.to_string(), format!("{}ms", time.as_millis()));
+        let flags = ["--cluster", "--keys", &keys, "--rate", &rate, "--duration", &time];
+        run_loadgen(program, port, "get=1,set=1", &flags, &["latency_us"])
+    }
+
     /// Puts `load` on `server` from `cpus` and measures.
     pub(crate) fn run(&self, load: Load, server: &Running, cpus: &[usize]) -> io::Result<Cost> {
         self.run_timed(load, server, cpus).map(|(cost, _)| cost)
@@ -159,24 +174,36 @@ impl Generator {
 
 /// What was seen is of the load's verb, whatever else is in the mix.
 fn loadgen(program: &Path, mix: &str, load: Load, port: u16) -> io::Result<Seen> {
+    let (depth, requests) = (load.depth.to_string(), load.requests.to_string());
+    let keys = KEYS.to_string();
+    let mut flags = vec!["--keys", &keys, "--depth", &depth, "--requests", &requests];
+    flags.extend(load.is_cluster.then_some("--cluster"));
+    run_loadgen(program, port, mix, &flags, &["commands", &load.verb.command()])
+}
+
+/// Runs `loadgen`, and reads what its summary has under a name.
+fn run_loadgen(
+    program: &Path,
+    port: u16,
+    mix: &str,
+    flags: &[&str],
+    latencies: &[&str],
+) -> io::Result<Seen> {
     let report = tempfile::NamedTempFile::new()?;
     let mut command = Command::new(program);
     command
         .args(["--quiet", "--port", &port.to_string()])
         .args(["--connections", &CONNECTIONS.to_string()])
-        .args(["--keys", &KEYS.to_string()])
         .args(["--value-bytes", &VALUE.len().to_string()])
-        .args(["--depth", &load.depth.to_string()])
-        .args(["--requests", &load.requests.to_string()])
         .args(["--mix", mix])
+        .args(flags)
         .arg("--json")
-        .arg(report.path())
-        .args(load.is_cluster.then_some("--cluster"));
+        .arg(report.path());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let status = wait(&mut child)?;
     let report: serde_json::Value = serde_json::from_reader(report)?;
     let summary = &report["runs"][0]["summary"];
-    let latency = &summary["commands"][&load.verb.command()];
+    let latency = latencies.iter().fold(summary, |at, name| &at[*name]);
     let figures = [&summary["requests_per_s"], &latency["p50"], &latency["p99"]];
     let (true, Some(0), [Some(requests_per_second), Some(p50_us), Some(p99_us)]) =
         (status, summary["errors"].as_u64(), figures.map(serde_json::Value::as_f64))

@@ -107,6 +107,8 @@ enum Part {
     Cluster,
     /// What a lost leader costs.
     Failover,
+    /// What clients feel while a node catches up.
+    CatchUp,
     /// CPU time of idle nodes.
     ClusterIdle,
 }
@@ -249,7 +251,7 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         Part::Long => long::table(setting, servers)?,
         Part::Pubsub => pubsub::table(setting, servers)?,
         Part::Stalls => stalls::table(setting, servers)?,
-        Part::Cluster | Part::Failover | Part::ClusterIdle
+        Part::Cluster | Part::Failover | Part::CatchUp | Part::ClusterIdle
             if !matches!(setting.fast_generator, Generator::Loadgen(_)) =>
         {
             progress("clusters: left out, there is no loadgen beside the server");
@@ -257,6 +259,7 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         }
         Part::Cluster => return cluster::speed(setting, servers),
         Part::Failover => return cluster::failover(setting, servers),
+        Part::CatchUp => return cluster::catch_up(setting, servers),
         Part::ClusterIdle => return cluster::idle(setting, servers),
     }))
 }
