@@ -46,7 +46,7 @@ fn a_lease_without_a_clock_is_caught() {
 
 #[test]
 fn an_entry_in_place_of_a_lease_is_caught() {
-    is_caught_from(1130, Fault::EntryForLease, run);
+    is_caught_from(2430, Fault::EntryForLease, run);
 }
 
 #[test]
