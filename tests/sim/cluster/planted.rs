@@ -56,7 +56,7 @@ fn an_entry_that_is_applied_twice_is_caught() {
 
 #[test]
 fn freshness_as_of_the_answer_is_caught() {
-    is_caught_from(0, Fault::FreshAsOfAnswer, run);
+    is_caught_from(600, Fault::FreshAsOfAnswer, run);
 }
 
 #[test]
