@@ -425,6 +425,8 @@ impl Cluster {
             return Ok(None);
         }
         process.shard.receive(from, message.body, now);
+        // Before it joins again, by what it hears next.
+        Self::forget_if_left(&mut self.facts[part / self.nodes], &self.parts[part]);
         Ok(Some(part).filter(|part| self.is_now_or_later(*part)))
     }
 
@@ -527,16 +529,22 @@ impl Cluster {
         Ok(())
     }
 
+    /// Who takes no part forgets everything.
+    fn forget_if_left(facts: &mut Facts, part: &Part) {
+        let replica = part.process.as_ref().and_then(|process| process.shard.replica());
+        if replica.is_some_and(|replica| !replica.is_member()) {
+            facts.forget(part.id);
+        }
+    }
+
     /// Holds a node against all that is known.
     fn look(&mut self, index: usize) -> Outcome {
         let is_kept = self.kind == Kind::Minority;
         let (is_outside, facts) = (self.is_outside(index), index / self.nodes);
         let facts = &mut self.facts[facts];
+        Self::forget_if_left(facts, &self.parts[index]);
         let part = &mut self.parts[index];
         let Some(process) = &mut part.process else { return Ok(()) };
-        if process.shard.replica().is_some_and(|replica| !replica.is_member()) {
-            facts.forget(part.id);
-        }
         facts.look(part.id, &process.shard, is_kept)?;
         if process.under_way.len() > UNDER_WAY_MAX {
             return Err(format!("{} has {} things under way", part.id.0, process.under_way.len()));
