@@ -188,6 +188,7 @@ impl Cluster {
             has_failed |= it.has_failed();
         }
         if has_failed {
+            self.note(format_args!("{node} has given up"));
             if self.dice.one_in(2) { self.crash(node, true) } else { self.stop(node) }
         }
     }
