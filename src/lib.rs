@@ -18,10 +18,12 @@
 //!    [`types`], and has the processor load what the keys will need. `runtime::dispatch` decides
 //!    where each runs.
 //! 3. If the shard's token is at hand or free (`runtime::shards`), `runtime::engine` runs the command
-//!    there and then, a pipeline's requests shard by shard (`runtime::sorted`); if another core holds
-//!    it, the command waits in the shard's queue for that core (`runtime::batch`). A command over
-//!    several shards gathers all their tokens (`runtime::multi`), and so does a transaction
-//!    (`runtime::transaction`), or a command that may wait for its keys (`runtime::blocking`).
+//!    there and then, the plain requests of a pipeline together (`runtime::plain`), and where there are
+//!    several shards, shard by shard (`runtime::sorted`); if another core holds it, the command waits in
+//!    the shard's queue for that core (`runtime::batch`). A command over several shards gathers all their
+//!    tokens (`runtime::multi`), and so does a transaction (`runtime::transaction`), a command that may
+//!    wait for its keys (`runtime::blocking`), or one with so much to do that it is run in steps
+//!    (`runtime::steps`).
 //! 4. [`shard`] makes room if memory is short, and calls the command's handler
 //!    ([`command::strings`]), which decides with what [`command::Exec`] gives it: the time, the
 //!    database, the keyspaces.

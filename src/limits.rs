@@ -141,6 +141,9 @@ const _: () = assert!(TRANSACTION_BYTES_MAX < u32::MAX as usize);
 /// Bytes of values up to which a command that reads all of them runs on a borrowed shard; beyond, it goes
 /// to the shard's owner.
 pub const SHORT_WORK_BYTES_MAX: usize = 64 * 1024;
+/// A command that can be run in steps is, where its keys hold more than this: a copy of it is made then, and its shards
+/// serve nobody else until it is done.
+pub const STEPWISE_BYTES_MIN: usize = 1024 * 1024;
 /// The same for a command that takes time by the product of two lengths.
 pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
 

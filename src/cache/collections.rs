@@ -111,10 +111,11 @@ impl Keyspace {
             }
             return Ok(Some(answer));
         }
+        let soonest = collection.soonest_expiry();
         let entry = self.keep_changed((spot, position), key, collection, home);
         self.advance(entry);
         self.store.set_kind_and_access(entry, COLLECTION, now);
-        self.note_fields(entry, C::KIND);
+        self.note_first_field(entry, C::KIND, soonest);
         Ok(Some(answer))
     }
 

@@ -82,14 +82,15 @@ impl Keyspace {
     #[inline]
     pub(super) fn note_fields(&mut self, entry: Handle, kind: Kind) {
         if kind == Kind::Hash {
-            self.note_first_field(entry);
+            let soonest = self.view_of::<Hash>(entry).and_then(|hash| hash.soonest_expiry());
+            self.note_first_field(entry, kind, soonest);
         }
     }
 
+    /// The same where it is known.
     #[inline]
-    fn note_first_field(&mut self, entry: Handle) {
-        let soonest = self.view_of::<Hash>(entry).and_then(|hash| hash.soonest_expiry());
-        if soonest.is_some() || self.field_expiries.are_any() {
+    pub(super) fn note_first_field(&mut self, entry: Handle, kind: Kind, soonest: Option<UnixMs>) {
+        if kind == Kind::Hash && (soonest.is_some() || self.field_expiries.are_any()) {
             self.set_first_field(entry, soonest);
         }
     }

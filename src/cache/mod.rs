@@ -385,12 +385,14 @@ impl Keyspace {
     #[inline]
     fn prefetch_entries(&self, spots: impl Iterator<Item = Spot>) {
         let mut entries = [Handle::NONE; PREFETCH_KEYS_MAX];
+        let mut count = 0;
         for (entry, spot) in entries.iter_mut().zip(spots) {
             let table = self.databases.table(spot.table);
             *entry = table.likely(&self.store, spot.slot, spot.hash).unwrap_or_default();
             self.store.prefetch(*entry);
+            count += 1;
         }
-        for entry in entries.into_iter().filter(|entry| !entry.is_none()) {
+        for entry in entries[..count].iter().copied().filter(|entry| !entry.is_none()) {
             self.lru.prefetch_neighbours(&self.store, entry);
         }
     }

@@ -173,6 +173,11 @@ pub trait Collection: Sized {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+    /// When the first of its elements expires, if any does.
+    #[inline]
+    fn soonest_expiry(&self) -> Option<UnixMs> {
+        None
+    }
     /// What a block that is kept holds.
     fn view_block(block: &[u8]) -> Self::View<'_>;
     /// What a structure holds.

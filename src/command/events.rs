@@ -4,6 +4,7 @@
 //! if they have changed anything ([`Event::of`]). The others tell it themselves ([`Exec::tell`]), in Redis's order.
 
 use super::Exec;
+use super::exec::Keyspaces;
 use super::table::Entry;
 use crate::cache::{Access, EventClasses};
 use crate::protocol::Args;
@@ -184,10 +185,23 @@ impl Exec<'_> {
     /// What there is to tell if the command that comes next changes its first key; nothing if nobody wants to know.
     #[inline]
     pub fn start_of_change<'a>(&mut self, entry: &Entry, args: &Args<'a>) -> Option<Change<'a>> {
+        if self.wants_events() { self.begin_change(entry, args) } else { None }
+    }
+
+    #[cold]
+    fn begin_change<'a>(&mut self, entry: &Entry, args: &Args<'a>) -> Option<Change<'a>> {
         let event = entry.event?;
         let key = self.key(args.get(entry.command.keys.first()?)?);
-        let keyspace = self.keyspace(key);
-        keyspace.wants_events().then(|| Change { key, event, before: keyspace.sequence() })
+        Some(Change { key, event, before: self.keyspace(key).sequence() })
+    }
+
+    /// Whether somebody wants to know of changes, on whichever shard.
+    #[inline]
+    fn wants_events(&self) -> bool {
+        match &self.keyspaces {
+            Keyspaces::One(_, keyspace) => keyspace.wants_events(),
+            Keyspaces::Many(all) => all.iter().flatten().any(|keyspace| keyspace.wants_events()),
+        }
     }
 
     /// Tells it, if the key has changed.

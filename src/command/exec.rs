@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::Error;
+use super::steps::Steps;
 use crate::cache::{
     Access, EvictionPolicy, Extent, Keyspace, Missing, PREFETCH_KEYS_MAX, Random, SharedBytes,
 };
@@ -47,6 +48,10 @@ pub struct Handover {
     pub freed: Option<Extent>,
     /// How long the client waits, where the command has found nothing and may block; 0 for ever.
     pub wait_ms: Option<u64>,
+    /// Whether a command may leave most of its work as `steps`.
+    pub may_pause: bool,
+    /// What is left of the command, which has not answered yet; only if it may pause.
+    pub steps: Option<Box<dyn Steps>>,
 }
 
 /// What a client sees of the server: settled by the port it came in on and by how the server was

@@ -12,6 +12,7 @@ use super::exec::Exec;
 use super::long_double::LongDouble;
 use super::numbers::{integer, parse_i64};
 use super::scan::KeyList;
+use super::steps::{self, Progress, STEP_ELEMENTS, Steps};
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group};
 use crate::cache::Missing;
@@ -21,7 +22,7 @@ use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
 const READ: Flags = Flags::READONLY;
-const READ_LONG: Flags = READ.union(Flags::LONG);
+const READ_STEPWISE: Flags = READ.union(Flags::LONG).union(Flags::STEPWISE);
 const READ_FAST: Flags = READ.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
 const GROW_FAST: Flags = WRITE_FAST.union(Flags::DENYOOM);
@@ -72,7 +73,7 @@ pub const COMMANDS: &[Command] = &[
     row("hget", (3, READ_FAST), hget, ("2.0.0", CONSTANT), "Answers the value of a field."),
     row(
         "hgetall",
-        (2, READ_LONG),
+        (2, READ_STEPWISE),
         hgetall,
         ("2.0.0", WHOLE),
         "Answers all fields with their values.",
@@ -91,7 +92,7 @@ pub const COMMANDS: &[Command] = &[
         ("2.6.0", CONSTANT),
         "Adds a number to the floating-point number in a field; a missing one counts as 0.",
     ),
-    row("hkeys", (2, READ_LONG), hkeys, ("2.0.0", WHOLE), "Names all fields."),
+    row("hkeys", (2, READ_STEPWISE), hkeys, ("2.0.0", WHOLE), "Names all fields."),
     row("hlen", (2, READ_FAST), hlen, ("2.0.0", CONSTANT), "Counts the fields of a hash."),
     row("hmget", (-3, READ_FAST), hmget, ("2.0.0", EACH), "Answers the values of several fields."),
     row(
@@ -175,7 +176,7 @@ pub const COMMANDS: &[Command] = &[
         ("7.4.0", EACH),
         "Tells the seconds that fields have left.",
     ),
-    row("hvals", (2, READ_LONG), hvals, ("2.0.0", WHOLE), "Answers the values of all fields."),
+    row("hvals", (2, READ_STEPWISE), hvals, ("2.0.0", WHOLE), "Answers the values of all fields."),
 ];
 
 /// Lets `change` change the hash of `key`, which is made if it is not there.
@@ -360,15 +361,41 @@ fn read_all(
         Part::Both => reply.map(length),
         Part::Fields | Part::Values => reply.array(length),
     }
-    for entry in hash.into_iter().flat_map(|hash| hash.live(now)) {
-        if part != Part::Values {
-            reply_element(reply, entry.field);
-        }
-        if part != Part::Fields {
-            reply_element(reply, entry.value);
-        }
+    if length > STEP_ELEMENTS {
+        return steps::run(exec, args, reply, Rest { part, cursor: 0 });
     }
+    let entries = hash.into_iter().flat_map(|hash| hash.live(now));
+    entries.for_each(|entry| reply_part(reply, part, &entry));
     Ok(())
+}
+
+fn reply_part(reply: &mut Reply<'_>, part: Part, entry: &Entry<'_>) {
+    if part != Part::Values {
+        reply_element(reply, entry.field);
+    }
+    if part != Part::Fields {
+        reply_element(reply, entry.value);
+    }
+}
+
+/// The fields of a hash that are left to be answered.
+#[derive(Debug)]
+struct Rest {
+    part: Part,
+    cursor: u64,
+}
+
+impl Steps for Rest {
+    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
+        let now = exec.now.unix;
+        let Some(hash) = exec.peek::<Hash>(exec.key(args.at(1))) else { return Progress::Done };
+        self.cursor = hash.scan(self.cursor, STEP_ELEMENTS, |entry| {
+            if entry.is_live(now) {
+                reply_part(reply, self.part, &entry);
+            }
+        });
+        Progress::at(self.cursor)
+    }
 }
 
 fn hscan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {

@@ -557,6 +557,7 @@ fn ringmain(cx: &SessionCx<'_>, lines: &mut Lines) {
         ("wake_ups", sum(node, |core| &core.wake_ups)),
         ("turns", sum(node, |core| &core.turns)),
         ("multi_shard_commands", sum(node, |core| &core.commands_multi_shard)),
+        ("command_steps", sum(node, |core| &core.command_steps)),
         ("follower_reads", sum(node, |core| &core.follower_reads)),
         ("follower_reads_redirected", sum(node, |core| &core.follower_reads_redirected)),
         ("protocol_errors", sum(node, |core| &core.protocol_errors)),

@@ -16,6 +16,7 @@ use super::elements::reply_element;
 use super::events::{self, Event};
 use super::exec::Exec;
 use super::numbers::integer;
+use super::steps::{self, Progress, STEP_ELEMENTS, Steps};
 use super::strings::reply_length;
 use crate::cache::Missing;
 use crate::collection::list::{End, View};
@@ -290,8 +291,39 @@ fn lrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer
         return Ok(());
     };
     reply.array(count);
+    if count > STEP_ELEMENTS {
+        return steps::run(exec, args, reply, Rest { start, count });
+    }
     view.visit(start, count, |element| reply_element(reply, element));
     Ok(())
+}
+
+/// Whether a range may cover many elements, if the list has as many.
+pub(super) fn covers_much(args: &Args<'_>) -> bool {
+    match (args.get(2).map(integer), args.get(3).map(integer)) {
+        (Some(Ok(start)), Some(Ok(end))) => {
+            let is_counted_alike = (start < 0) == (end < 0);
+            !(is_counted_alike && end.saturating_sub(start) < STEP_ELEMENTS as i64)
+        }
+        _ => false,
+    }
+}
+
+/// The elements of a list that are left to be answered.
+#[derive(Debug)]
+struct Rest {
+    start: usize,
+    count: usize,
+}
+
+impl Steps for Rest {
+    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
+        let Some(list) = exec.peek::<List>(exec.key(args.at(1))) else { return Progress::Done };
+        let count = self.count.min(STEP_ELEMENTS);
+        list.visit(self.start, count, |element| reply_element(reply, element));
+        (self.start, self.count) = (self.start + count, self.count - count);
+        if self.count == 0 { Progress::Done } else { Progress::Begun }
+    }
 }
 
 /// A position that may be counted from the end, if it is in the list or right behind it.

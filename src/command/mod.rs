@@ -50,6 +50,7 @@ pub mod shard;
 pub mod slowlog;
 pub mod sort;
 pub mod sorted_sets;
+pub mod steps;
 pub mod strings;
 pub mod table;
 #[cfg(test)]
@@ -111,6 +112,8 @@ bitflags::bitflags! {
         /// Answers with push messages, which `CLIENT REPLY` does not hold back and which a subscriber in RESP2
         /// may ask for.
         const PUSHES = 1 << 20;
+        /// Can be run in steps, its shards held meanwhile, if there is much to do.
+        const STEPWISE = 1 << 21;
     }
 }
 

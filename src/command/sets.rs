@@ -10,6 +10,7 @@ use super::elements::{Scan, reply_element};
 use super::events;
 use super::exec::Exec;
 use super::scan::KeyList;
+use super::steps::{self, Progress, STEP_ELEMENTS, Steps};
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Keys};
 use crate::cache::Missing;
@@ -22,7 +23,9 @@ const READ_FAST: Flags = READ.union(Flags::FAST);
 const READ_LONG: Flags = READ.union(Flags::LONG);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
 const GROW_FAST: Flags = WRITE_FAST.union(Flags::DENYOOM);
-const GROW_LONG: Flags = Flags::WRITE.union(Flags::DENYOOM).union(Flags::LONG);
+const READ_STEPWISE: Flags = READ_LONG.union(Flags::STEPWISE);
+const GROW_STEPWISE: Flags =
+    Flags::WRITE.union(Flags::DENYOOM).union(Flags::LONG).union(Flags::STEPWISE);
 
 const CONSTANT: &str = "O(1)";
 const EACH: &str = "O(N) with the number of members named";
@@ -57,7 +60,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::ALL,
         row(
             "sdiff",
-            (-2, READ_LONG),
+            (-2, READ_STEPWISE),
             algebra::sdiff,
             ("1.0.0", ALL),
             "Answers the members of a set that are in none of others.",
@@ -67,7 +70,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::ALL,
         row(
             "sdiffstore",
-            (-3, GROW_LONG),
+            (-3, GROW_STEPWISE),
             algebra::sdiffstore,
             ("1.0.0", ALL),
             "Keeps the members of a set that are in none of others under a key.",
@@ -77,7 +80,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::ALL,
         row(
             "sinter",
-            (-2, READ_LONG),
+            (-2, READ_STEPWISE),
             algebra::sinter,
             ("1.0.0", SMALLEST),
             "Answers the members that all of several sets have.",
@@ -87,7 +90,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::Counted { count: 1 },
         row(
             "sintercard",
-            (-3, READ_LONG.union(Flags::MOVABLE_KEYS)),
+            (-3, READ_STEPWISE.union(Flags::MOVABLE_KEYS)),
             algebra::sintercard,
             ("7.0.0", SMALLEST),
             "Counts the members that all of several sets have.",
@@ -97,7 +100,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::ALL,
         row(
             "sinterstore",
-            (-3, GROW_LONG),
+            (-3, GROW_STEPWISE),
             algebra::sinterstore,
             ("1.0.0", SMALLEST),
             "Keeps the members that all of several sets have under a key.",
@@ -110,7 +113,13 @@ pub const COMMANDS: &[Command] = &[
         ("1.0.0", CONSTANT),
         "Tells whether a member is in a set.",
     ),
-    row("smembers", (2, READ_LONG), smembers, ("1.0.0", WHOLE), "Answers all members of a set."),
+    row(
+        "smembers",
+        (2, READ_STEPWISE),
+        smembers,
+        ("1.0.0", WHOLE),
+        "Answers all members of a set.",
+    ),
     row(
         "smismember",
         (-3, READ_FAST),
@@ -148,7 +157,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::ALL,
         row(
             "sunion",
-            (-2, READ_LONG),
+            (-2, READ_STEPWISE),
             algebra::sunion,
             ("1.0.0", ALL),
             "Answers the members that any of several sets has.",
@@ -158,7 +167,7 @@ pub const COMMANDS: &[Command] = &[
         Keys::ALL,
         row(
             "sunionstore",
-            (-3, GROW_LONG),
+            (-3, GROW_STEPWISE),
             algebra::sunionstore,
             ("1.0.0", ALL),
             "Keeps the members that any of several sets has under a key.",
@@ -213,9 +222,28 @@ fn smismember(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Re
 fn smembers(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let key = exec.key(args.at(1));
     let set = exec.read::<Set>(key)?;
-    reply.set(set.map_or(0, |set| set.len()));
+    let length = set.map_or(0, |set| set.len());
+    reply.set(length);
+    if length > STEP_ELEMENTS {
+        return steps::run(exec, args, reply, Members { cursor: 0 });
+    }
     set.into_iter().flat_map(|set| set.iter()).for_each(|member| reply_element(reply, member));
     Ok(())
+}
+
+/// The members of a set that are left to be answered.
+#[derive(Debug)]
+struct Members {
+    cursor: u64,
+}
+
+impl Steps for Members {
+    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
+        let Some(set) = exec.peek::<Set>(exec.key(args.at(1))) else { return Progress::Done };
+        let visit = |member| reply_element(reply, member);
+        self.cursor = set.scan(self.cursor, STEP_ELEMENTS, visit);
+        Progress::at(self.cursor)
+    }
 }
 
 /// The member is in one of the sets at every moment, for both keys are held.

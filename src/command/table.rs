@@ -76,6 +76,8 @@ pub struct Entry {
     pub parent: Option<CommandId>,
     /// What it tells of its first key, if it has changed it.
     pub event: Option<Event>,
+    /// The name by which it is found; none of a subcommand.
+    name: Option<Packed>,
     subcommands: Range<usize>,
 }
 
@@ -137,6 +139,7 @@ impl Table {
             full_name: command.name,
             parent: None,
             event: Event::of(command.name),
+            name: pack(command.name.as_bytes()),
             subcommands: first..first + rows.len(),
         });
         for row in rows {
@@ -151,6 +154,7 @@ impl Table {
                 full_name,
                 parent: Some(id),
                 event: None,
+                name: None,
                 subcommands: 0..0,
             };
             self.entries.push(entry);
@@ -289,6 +293,12 @@ impl Table {
 }
 
 impl Entry {
+    /// Whether a request names this command, which is no subcommand, with as many arguments as it takes.
+    #[inline]
+    pub fn is_called_by(&self, args: &Args<'_>) -> bool {
+        self.name.is_some() && self.name == pack(args.at(0)) && self.command.takes(args.len())
+    }
+
     /// Whether it works on the session or the server, rather than on data.
     pub fn is_on_session(&self) -> bool {
         matches!(self.command.handler, Handler::Session(_) | Handler::Container(_))
@@ -317,6 +327,7 @@ impl Packed {
 
 /// The bytes of `name` in lower case in two words, which overlap; `None` if it is empty, too long or
 /// not ASCII.
+#[inline]
 fn pack(name: &[u8]) -> Option<Packed> {
     let length = name.len();
     let (low, high) = match length {

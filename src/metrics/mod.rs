@@ -47,6 +47,8 @@ pub struct CoreMetrics {
     pub commands_processed: Counter,
     /// Commands whose keys lie on more than one shard.
     pub commands_multi_shard: Counter,
+    /// Steps of commands that were run in steps.
+    pub command_steps: Counter,
     /// Reads answered by a follower.
     pub follower_reads: Counter,
     /// Reads that a follower was to answer and was too far behind for, so that their clients were sent to the leader.
@@ -190,7 +192,7 @@ impl CoreMetrics {
         self.longest_turn_ns.reset();
     }
 
-    fn counters(&self) -> [&Counter; 27] {
+    fn counters(&self) -> [&Counter; 28] {
         [
             &self.connections_received,
             &self.connections_rejected,
@@ -198,6 +200,7 @@ impl CoreMetrics {
             &self.connections_moved_out,
             &self.commands_processed,
             &self.commands_multi_shard,
+            &self.command_steps,
             &self.follower_reads,
             &self.follower_reads_redirected,
             &self.input_bytes,

@@ -11,6 +11,15 @@ pub struct ArgRange {
     pub length: u32,
 }
 
+impl ArgRange {
+    /// The argument, in the bytes of its request.
+    #[inline]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        &bytes[start..start + self.length as usize]
+    }
+}
+
 /// The arguments of one request; argument 0 is the command's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
@@ -64,10 +73,7 @@ impl<'a> Args<'a> {
     pub fn from(&self, first: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a> {
         let bytes = self.bytes;
         let ranges = self.ranges.get(first..).unwrap_or(&[]);
-        ranges.iter().map(move |range| {
-            let start = range.start as usize;
-            &bytes[start..start + range.length as usize]
-        })
+        ranges.iter().map(move |range| range.of(bytes))
     }
 
     /// An owned copy: the bytes of all arguments and where each lies in them.
@@ -91,8 +97,7 @@ impl<'a> Args<'a> {
     }
 
     fn slice(&self, range: &ArgRange) -> &'a [u8] {
-        let start = range.start as usize;
-        &self.bytes[start..start + range.length as usize]
+        range.of(self.bytes)
     }
 }
 

@@ -374,6 +374,22 @@ const SHORT_DIGITS: usize = 6;
 /// `\r` and a byte. Anything else gives `None` and is looked at again by those who know the errors.
 #[inline]
 fn short_line(marker: u8, bytes: &[u8]) -> Option<Line> {
+    // Nearly every number has one digit or two.
+    match *bytes {
+        [first, ones @ b'0'..=b'9', b'\r', _, ..] if first == marker => {
+            Some(Line { value: usize::from(ones - b'0'), end: 2 + CRLF_BYTES })
+        }
+        [first, tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _, ..] if first == marker => {
+            let value = 10 * usize::from(tens - b'0') + usize::from(ones - b'0');
+            Some(Line { value, end: 3 + CRLF_BYTES })
+        }
+        _ => longer_line(marker, bytes),
+    }
+}
+
+/// The same for a line with more digits.
+#[inline(never)]
+fn longer_line(marker: u8, bytes: &[u8]) -> Option<Line> {
     if *bytes.first()? != marker {
         return None;
     }

@@ -32,6 +32,7 @@ use super::ring::{Completion, Op, Ring, Token};
 use super::room::Budget;
 use super::shards::{Queued, ShardCell, ShardHolder, Shards};
 use super::stages::Stages;
+use super::steps::Stepping;
 use super::table::Connections;
 use super::tracking::Tracked;
 use super::transaction::Queue;
@@ -91,6 +92,8 @@ pub(crate) struct Core<'a> {
     pub(super) connections: Connections,
     pub(super) listeners: Vec<Listener>,
     pub(super) multis: Vec<Multi<'a>>,
+    /// Commands that are run in steps.
+    pub(super) stepping: Vec<Stepping<'a>>,
     pub(super) last_claim: u64,
     /// The configuration as of `config_generation`.
     pub(super) config: Arc<Config>,
@@ -162,6 +165,7 @@ impl<'a> Core<'a> {
             connections: Connections::default(),
             listeners,
             multis: Vec::new(),
+            stepping: Vec::new(),
             last_claim: 0,
             config: node.config.load(),
             config_generation: 0,
@@ -219,6 +223,7 @@ impl<'a> Core<'a> {
         self.mail.fall_asleep()
             && self.maintaining.is_empty()
             && self.yielding.is_empty()
+            && self.stepping.is_empty()
             && self.discarded.is_empty()
             && !self.logs.is_busy()
             && !self.replicas.is_busy()
@@ -270,6 +275,7 @@ impl<'a> Core<'a> {
         for token in yielded {
             self.take_turn(token);
         }
+        self.take_steps();
         self.read_mail();
         self.end_waits();
         self.look_for_leaders();

@@ -156,7 +156,7 @@ impl Core<'_> {
     ) -> Ran {
         let window = requests.window;
         let mut stopped_at = None;
-        let done = self.run_sorted(connection, requests, sorted);
+        let done = self.run_plain(connection, requests, sorted);
         let mut count = done as u64;
         let mut last = window.requests[..done].last().and_then(|request| request.entry);
         for (index, request) in window.requests.iter().enumerate().skip(done) {
@@ -519,6 +519,11 @@ impl Core<'_> {
         if self.hold_teller(connection, call.entry.command.flags) == Flow::Left {
             return Flow::Left;
         }
+        if call.entry.command.flags.contains(Flags::STEPWISE)
+            && self.runs_in_steps(connection, call, args, &[shard])
+        {
+            return self.run_over(connection, call, args, vec![shard]);
+        }
         let mut call = *call;
         if self.logs.is_behind
             && call.entry.command.flags.contains(Flags::WRITE)
@@ -776,7 +781,10 @@ impl Core<'_> {
         self.show_to_monitors(connection, call, args);
         let muted = self.is_muted(connection);
         let at_hand = shards.iter().all(|shard| self.shards.borrow(*shard).is_some());
-        if at_hand && let Some(mut shards) = self.shards.all(&shards) {
+        if at_hand
+            && !self.runs_in_steps(connection, call, args, &shards)
+            && let Some(mut shards) = self.shards.all(&shards)
+        {
             let Connection { output, session, binary, .. } = connection;
             let out = output.tail();
             let start = out.len();

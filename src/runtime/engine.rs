@@ -40,7 +40,7 @@ pub(crate) struct Engine<'a> {
     /// The durability of whoever did not choose one.
     durability: Durability,
     /// `proto-max-bulk-len`.
-    value_bytes_max: usize,
+    pub(super) value_bytes_max: usize,
     /// `maxmemory` and what is evicted for it.
     memory_limit: MemoryLimit,
     /// When the rooms of shards that had used them up were last looked at.
@@ -50,7 +50,7 @@ pub(crate) struct Engine<'a> {
     clock: Clock,
     started: u64,
     /// The slice of the client that is being served.
-    slice: Slice,
+    pub(super) slice: Slice,
     /// Whether latencies are kept by command (`latency-tracking`).
     tracking: bool,
     /// When the last step ended and the next began, in ticks of `clock`.
@@ -69,7 +69,7 @@ pub(crate) struct Slice {
     /// When it began, in ticks of the clock.
     since: u64,
     /// What commands have taken since.
-    ns: u64,
+    pub(super) ns: u64,
 }
 
 /// From when on a command is slow, in nanoseconds; `u64::MAX` where none ever is.
@@ -92,7 +92,7 @@ impl Default for Slow {
 }
 
 /// Whether a command was refused because its shard is led elsewhere.
-fn is_refused(result: &Result<(), Error>) -> bool {
+pub(super) fn is_refused(result: &Result<(), Error>) -> bool {
     matches!(result, Err(Error::SlotNotServed))
 }
 
@@ -521,7 +521,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn changes_before_over(
+    pub(super) fn changes_before_over(
         &self,
         call: &Call,
         shards: &[Option<&mut Shard>],
@@ -530,7 +530,11 @@ impl<'a> Engine<'a> {
         shards.iter().map(before).collect()
     }
 
-    fn gate_changes_over(&mut self, shards: &mut [Option<&mut Shard>], before: Vec<Option<usize>>) {
+    pub(super) fn gate_changes_over(
+        &mut self,
+        shards: &mut [Option<&mut Shard>],
+        before: Vec<Option<usize>>,
+    ) {
         for (shard, before) in shards.iter_mut().zip(before) {
             if let Some(shard) = shard {
                 self.gate_changes(shard, before);
@@ -538,7 +542,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn count_over(&mut self, shards: &[Option<&mut Shard>], ns: u64) {
+    pub(super) fn count_over(&mut self, shards: &[Option<&mut Shard>], ns: u64) {
         let held = self.loads.iter_mut().zip(shards).filter(|(_, shard)| shard.is_some());
         held.for_each(|(load, _)| load.count(ns));
     }
@@ -625,8 +629,21 @@ impl<'a> Engine<'a> {
         result: Result<(), Error>,
         out: &mut Vec<u8>,
     ) {
-        let ns = self.end_step_of(Step::Command(call.entry.id));
-        self.slice.ns += ns;
+        self.finish_after(0, (call, client, args), result, out);
+    }
+
+    /// The same for one that has taken so many nanoseconds before its last step.
+    #[inline]
+    pub(super) fn finish_after(
+        &mut self,
+        before_ns: u64,
+        (call, client, args): (&Call, &ClientInfo, &Args<'_>),
+        result: Result<(), Error>,
+        out: &mut Vec<u8>,
+    ) {
+        let step_ns = self.end_step_of(Step::Command(call.entry.id));
+        self.slice.ns += step_ns;
+        let ns = before_ns + step_ns;
         if let Err(error) = result {
             self.write_error(&error, call, out);
             if matches!(error, Error::OutOfMemory | Error::LogRefused(_) | Error::NotDurable(_)) {

@@ -8,7 +8,8 @@
 //! | `listener`, `traffic` | connections come, bytes go in and out, connections end or move |
 //! | `connection`, `input`, `output`, `table` | one connection, its bytes, all connections of a core |
 //! | `window`, `dispatch` | from bytes to requests, from requests to commands on shards |
-//! | `sorted` | the requests of one pipeline on several shards, run shard by shard |
+//! | `plain` | the plain requests of one pipeline: which they are, and how they run on the only shard |
+//! | `sorted` | the same on several shards, run shard by shard |
 //! | `frames` | the same for the binary protocol: frames to requests, replies to frames |
 //! | `burst` | plain gets and sets of frames, run in one go |
 //! | `engine` | runs a command, counts and times it |
@@ -23,6 +24,7 @@
 //! | `forward` | what other nodes carry out for clients that do not speak cluster, and this one for theirs |
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
+//! | `steps` | commands with very much to do, in steps over many turns |
 //! | `mail` | messages between cores |
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
 //! | `log_life` | logs are read at the start, begun and ended while the server runs, closed |
@@ -58,6 +60,7 @@ mod mail;
 mod meetings;
 mod multi;
 mod output;
+mod plain;
 mod pubsub;
 mod reads;
 mod redirect;
@@ -67,6 +70,7 @@ mod room;
 mod shards;
 mod sorted;
 mod stages;
+mod steps;
 mod sync;
 mod table;
 mod timeline;

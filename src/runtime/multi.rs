@@ -8,19 +8,21 @@
 
 use std::sync::Arc;
 
+use super::attend::Ran;
 use super::connection::{Block, Connection, State};
 use super::core::Core;
 use super::dispatch::Flow;
 use super::gate::Gate;
 use super::ring::Token;
 use super::shards::{Queued, ShardHolder};
+use super::steps::may_step;
 use super::token::Grant;
 use crate::metrics::Stage;
-use crate::node::ClientInfo;
+use crate::node::{ClientInfo, Node};
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
 use crate::protocol::binary::ReplyHead;
-use crate::shard::{Call, Wait};
+use crate::shard::{Call, Shard, Wait};
 use crate::types::ShardId;
 
 /// A command that is gathering its tokens.
@@ -47,7 +49,7 @@ enum Work {
 }
 
 /// An owned copy of a command.
-struct Command {
+pub(super) struct Command {
     client: Arc<ClientInfo>,
     call: Call,
     bytes: Vec<u8>,
@@ -56,13 +58,29 @@ struct Command {
 }
 
 /// What came of a command that was run with all its tokens.
-struct Gathered {
+pub(super) struct Gathered {
     /// Of a reply of the binary protocol.
     head: Option<ReplyHead>,
     /// The reply, or the body of one; nothing if nobody wants it.
     reply: Vec<u8>,
     /// What it has to wait for.
     gate: Gate,
+}
+
+impl Command {
+    pub(super) fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.ranges)
+    }
+
+    pub(super) fn ran<'r>(&'r self, args: &'r Args<'r>) -> Ran<'r> {
+        Ran { client: &self.client, call: &self.call, args }
+    }
+
+    /// What has come of it.
+    pub(super) fn answered(&self, head: Option<ReplyHead>, reply: Vec<u8>, gate: Gate) -> Gathered {
+        let reply = if self.muted { Vec::new() } else { reply };
+        Gathered { head, reply, gate }
+    }
 }
 
 impl<'a> Core<'a> {
@@ -80,9 +98,9 @@ impl<'a> Core<'a> {
         let (client, call) = (connection.session.info.clone(), *call);
         let command = Command { client, call, bytes, ranges, muted };
         let multi = self.new_multi(connection.token, needed, Work::Command(command));
-        if let Some(Multi { since, work: Work::Command(command), holders, .. }) = self.gather(multi)
+        if let Some(multi) = self.gather(multi)
+            && let Some((gathered, holders)) = self.run_gathered(multi)
         {
-            let (gathered, holders) = self.run_gathered(since, command, holders);
             self.answer_gathered(connection, gathered);
             connection.state = State::Running;
             self.give_back_gathered(holders);
@@ -190,11 +208,22 @@ impl<'a> Core<'a> {
         let mut multi = self.multis.swap_remove(index.expect("a claim is kept until granted"));
         multi.holders.push(holder);
         let Some(multi) = self.gather(multi) else { return };
-        let token = multi.connection;
-        let Multi { since, work: Work::Command(command), holders, .. } = multi else {
+        if !matches!(multi.work, Work::Command(_)) {
             return self.serve_gathered(multi);
-        };
-        let (gathered, holders) = self.run_gathered(since, command, holders);
+        }
+        let token = multi.connection;
+        if let Some((gathered, holders)) = self.run_gathered(multi) {
+            self.end_gathered(token, gathered, holders);
+        }
+    }
+
+    /// Answers a command that has run later than it was asked for, and gives its tokens back.
+    pub(super) fn end_gathered(
+        &mut self,
+        token: Token,
+        gathered: Gathered,
+        holders: Vec<ShardHolder<'a>>,
+    ) {
         // The client may be gone; its command was run all the same.
         if let Some(mut connection) = self.connections.take(token) {
             self.answer_gathered(&mut connection, gathered);
@@ -210,7 +239,7 @@ impl<'a> Core<'a> {
     fn answer_gathered(&mut self, connection: &mut Connection, gathered: Gathered) {
         let Gathered { head, reply, gate } = gathered;
         match head {
-            None => connection.output.tail().extend_from_slice(&reply),
+            None => connection.output.append(reply),
             Some(head) => self.deliver(connection, head, &reply),
         }
         self.gate_connection(connection, gate);
@@ -223,31 +252,38 @@ impl<'a> Core<'a> {
         }
     }
 
-    /// Runs a command that holds all it needs.
-    fn run_gathered(
-        &mut self,
-        since: u64,
-        command: Command,
-        mut holders: Vec<ShardHolder<'a>>,
-    ) -> (Gathered, Vec<ShardHolder<'a>>) {
-        let mut reply = Vec::new();
-        let count = usize::from(self.node.slots.shard_count());
-        let mut shards: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
-        for holder in &mut holders {
-            let shard = holder.value();
-            let index = usize::from(shard.id().0);
-            shards[index] = Some(shard);
-        }
-        let args = Args::new(&command.bytes, &command.ranges);
+    /// Runs a command that holds all it needs; nothing is answered if it goes on later.
+    fn run_gathered(&mut self, multi: Multi<'a>) -> Option<(Gathered, Vec<ShardHolder<'a>>)> {
+        let Multi { since, connection, work: Work::Command(command), mut holders, .. } = multi
+        else {
+            unreachable!("whatever else holds its tokens is dispatched again")
+        };
         self.engine.start_command();
         self.engine.record_stage(Stage::Gather, since, self.engine.mark(), 1);
+        if may_step(&command.call, &command.args()) {
+            return self.begin_steps(connection, command, holders);
+        }
+        let (mut reply, args) = (Vec::new(), command.args());
+        let mut shards = held_by(self.node, &mut holders);
         let (client, call) = (&command.client, &command.call);
         let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
         let gate = std::mem::replace(&mut self.engine.gate, before);
-        if command.muted {
-            reply.clear();
-        }
-        (Gathered { head, reply, gate }, holders)
+        Some((command.answered(head, reply, gate), holders))
     }
+}
+
+/// The shards whose tokens these are, indexed by shard.
+pub(super) fn held_by<'s>(
+    node: &Node,
+    holders: &'s mut [ShardHolder<'_>],
+) -> Vec<Option<&'s mut Shard>> {
+    let count = usize::from(node.slots.shard_count());
+    let mut shards: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
+    for holder in holders {
+        let shard = holder.value();
+        let index = usize::from(shard.id().0);
+        shards[index] = Some(shard);
+    }
+    shards
 }

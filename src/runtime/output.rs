@@ -113,6 +113,16 @@ impl Output {
         }
     }
 
+    /// Appends replies, which may be very long.
+    pub(crate) fn append(&mut self, replies: Vec<u8>) {
+        let tail = self.tail();
+        if tail.is_empty() {
+            *tail = replies;
+        } else {
+            tail.extend_from_slice(&replies);
+        }
+    }
+
     /// Appends a reply that is one long value.
     pub(crate) fn push_value(&mut self, value: SharedBytes) {
         if self.slots.is_empty() && !self.has_ended {

@@ -6,16 +6,13 @@
 //! different shards may overtake one another so; their replies are put back into order, where the
 //! protocol knows an order.
 //!
-//! This is for the plain requests that pipelines are made of: one key, short work, nothing about the
-//! session. With the first request that is not plain the usual way goes on (`dispatch`).
+//! This is for plain requests (`plain`). With the first request that is not plain the usual way goes on
+//! (`dispatch`).
 
-use super::connection::{Connection, Port};
+use super::connection::Connection;
 use super::core::Core;
-use super::dispatch::call;
-use super::window::{InHand, Request};
+use super::window::InHand;
 use crate::cache::SharedBytes;
-use crate::command::session::ReplyMode;
-use crate::command::{Flags, Handler, Keys};
 use crate::limits::{PENDING_OUTPUT_BYTES_MAX, TOKEN_TRIES};
 use crate::shard::Call;
 use crate::types::{Key, ShardId};
@@ -72,7 +69,8 @@ impl Sorted {
 }
 
 impl Core<'_> {
-    /// Runs the plain requests that the window begins with. Answers how many there are.
+    /// Runs the plain requests that the window of a connection that may bring such begins with. Answers how many
+    /// there are.
     pub(super) fn run_sorted(
         &mut self,
         connection: &mut Connection,
@@ -80,9 +78,6 @@ impl Core<'_> {
         sorted: &mut Sorted,
     ) -> usize {
         sorted.clear();
-        if requests.window.requests.len() < 2 || !self.may_sort(connection) {
-            return 0;
-        }
         for request in &requests.window.requests {
             let shard = self.node.slots.shard_of(request.slot);
             let Some(call) = self.plain_call(connection, request, requests) else { break };
@@ -106,48 +101,6 @@ impl Core<'_> {
         sorted.left = left;
         self.answer_in_order(connection, requests, sorted);
         sorted.requests.len()
-    }
-
-    /// Whether requests of the connection may overtake one another: nothing that a request does or
-    /// meets concerns the others.
-    fn may_sort(&self, connection: &Connection) -> bool {
-        self.node.slots.shard_count() > 1
-            && connection.placed
-            && connection.is_running()
-            && !connection.session.transaction.is_open
-            && connection.session.reply_mode == ReplyMode::On
-            && !connection.session.only_listens()
-            && !connection.session.tracking.is_some_and(|tracking| tracking.is_caching_given())
-            && connection.output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
-            && !(self.config.cluster_enabled && connection.port == Port::Core)
-            && !self.is_monitored()
-            && !self.needs_auth(connection)
-            && !self.is_loading
-            && !self.logs.is_behind
-            && !self.is_flooded()
-            && self.node.pause_until(self.engine.now.unix).is_none()
-    }
-
-    /// What a request calls, if it is plain.
-    #[inline]
-    fn plain_call(
-        &self,
-        connection: &Connection,
-        request: &Request,
-        requests: &InHand<'_>,
-    ) -> Option<Call> {
-        let entry = request.entry?;
-        let is_plain = matches!(entry.command.handler, Handler::Keyed(_))
-            && entry.command.keys == Keys::ONE
-            && !entry.command.flags.contains(Flags::LONG);
-        if !is_plain {
-            return None;
-        }
-        let call = call(&connection.session, entry, request.slot);
-        let Some((head, _)) = &request.native else { return Some(call) };
-        self.admit(connection, entry, head).ok()?;
-        let native = self.native(connection, request, head, &requests.args(request));
-        Some(call.with_native(native))
     }
 
     /// Runs the requests for one shard if its token is free; what exceeds the bound on replies or time

@@ -37,6 +37,8 @@ pub(super) struct Request {
     pub(super) entry: Option<&'static Entry>,
     /// The slot of its first key, if it names one.
     pub(super) slot: Slot,
+    /// Whether that is the first key of the request before it in the window as well.
+    repeats_key: bool,
     /// Its head and its place in the frames, if it is one of the binary protocol. `entry` is then none
     /// for whatever is to be refused.
     pub(super) native: Option<(RequestHead, usize)>,
@@ -89,6 +91,7 @@ impl Window {
         self.requests.clear();
         self.ranges.clear();
         self.end = start;
+        let mut last_key = None;
         while self.requests.len() < most && self.ranges.len() < WINDOW_ARGS_MAX {
             let rest = &bytes[self.end..];
             let inline = rest.first().is_some_and(|first| *first != b'*');
@@ -99,7 +102,15 @@ impl Window {
                 Ok(Parsed::Request { consumed }) => {
                     let args = parser.args(rest);
                     let entry = resolve(&args, self.recent);
-                    let slot = slot_of(entry, &args);
+                    let key = entry.and_then(|entry| parser.ranges().get(routing_key(entry)?));
+                    // Quotes of an inline request, whose arguments lie elsewhere, end the window.
+                    let key = key.filter(|_| !inline).map(|range| range.of(rest));
+                    let repeats_key = key.is_some() && key == last_key;
+                    let slot = match self.requests.last() {
+                        Some(before) if repeats_key => before.slot,
+                        _ => entry.map_or(Slot(0), |entry| slot_of(entry, &args)),
+                    };
+                    last_key = key;
                     self.recent = entry.or(self.recent);
                     self.requests.push(Request {
                         start: self.end,
@@ -109,6 +120,7 @@ impl Window {
                         inline,
                         entry,
                         slot,
+                        repeats_key,
                         native: None,
                     });
                     self.end += consumed;
@@ -162,10 +174,10 @@ impl Window {
         let (entry, slot) = match run.map(|operation| (operation.run(), operation.entry)) {
             Ok((Run::Command, _)) => {
                 let entry = resolve(&args, None);
-                (entry, slot_of(entry, &args))
+                (entry, entry.map_or(Slot(0), |entry| slot_of(entry, &args)))
             }
             Ok((Run::Data(_), entry)) => {
-                let slot = slot_of(Some(entry), &args);
+                let slot = slot_of(entry, &args);
                 (Some(entry).filter(|_| slot == head.slot), slot)
             }
             Ok((Run::Session(_), entry)) => (Some(entry), Slot(0)),
@@ -179,6 +191,7 @@ impl Window {
             inline: false,
             entry,
             slot,
+            repeats_key: false,
             native: Some((head, index)),
         });
     }
@@ -203,6 +216,14 @@ impl<'a> InHand<'a> {
         Args::new(bytes, &self.window.ranges[request.first_range..end])
     }
 
+    /// The keys that the requests will touch, for looking ahead; one that several in a row name but once.
+    pub(super) fn keys_ahead(&self, db: DbIndex) -> impl Iterator<Item = Key<'a>> {
+        let others = self.window.requests.iter().filter(|request| !request.repeats_key);
+        others.filter_map(move |request| {
+            Some(Key { db, slot: request.slot, bytes: self.first_key(request)? })
+        })
+    }
+
     /// The first key of a request, if it names one.
     pub(super) fn first_key(&self, request: &Request) -> Option<&'a [u8]> {
         let first = request.entry?.command.keys.first()?;
@@ -214,30 +235,27 @@ impl<'a> InHand<'a> {
 #[inline]
 fn resolve(args: &Args<'_>, recent: Option<&'static Entry>) -> Option<&'static Entry> {
     match recent {
-        Some(entry) if is_call_of(entry, args) => Some(entry),
+        Some(entry) if entry.is_called_by(args) => Some(entry),
         _ => Table::get().resolve(args).ok(),
     }
 }
 
-/// Whether a request names this command, which is no container's, with as many arguments as it takes.
-#[inline]
-fn is_call_of(entry: &Entry, args: &Args<'_>) -> bool {
-    entry.parent.is_none()
-        && entry.full_name.as_bytes().eq_ignore_ascii_case(args.at(0))
-        && entry.command.takes(args.len())
-}
-
 /// The slot of a request's first key, 0 if it names none.
 #[inline]
-fn slot_of(entry: Option<&Entry>, args: &Args<'_>) -> Slot {
-    let Some(entry) = entry else { return Slot(0) };
+fn slot_of(entry: &Entry, args: &Args<'_>) -> Slot {
+    let key = routing_key(entry).and_then(|at| args.get(at));
+    key.map_or(Slot(0), key_slot)
+}
+
+/// Which argument decides where a request runs, if one does.
+#[inline]
+fn routing_key(entry: &Entry) -> Option<usize> {
     match entry.command.handler {
         // Of those on the session, WATCH names keys.
         Handler::Keyed(_) | Handler::KeyedOrAll(..) | Handler::Session(_) => {
-            let key = entry.command.keys.first().and_then(|first| args.get(first));
-            key.map_or(Slot(0), key_slot)
+            entry.command.keys.first()
         }
-        _ => Slot(0),
+        _ => None,
     }
 }
 
@@ -246,14 +264,14 @@ impl Core<'_> {
     /// where there are several, `sorted` does it for each.
     pub(super) fn look_ahead(&mut self, connection: &Connection, requests: &InHand<'_>) {
         let window = requests.window;
-        if !connection.placed || window.requests.len() < 2 || self.node.slots.shard_count() > 1 {
+        // Of a single key there is nothing to load while others are worked on.
+        let names_several = window.requests.iter().skip(1).any(|request| !request.repeats_key);
+        if !connection.placed || !names_several || self.node.slots.shard_count() > 1 {
             return;
         }
         let db = connection.session.db;
         if let Some(shard) = self.shards.held(ShardId(0)) {
-            shard.keyspace().prefetch_all(window.requests.iter().filter_map(|request| {
-                Some(Key { db, slot: request.slot, bytes: requests.first_key(request)? })
-            }));
+            shard.keyspace().prefetch_all(requests.keys_ahead(db));
         }
     }
 

@@ -11,6 +11,7 @@ mod waiting;
 use crate::cache::{Access, EvictionPolicy, Held, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
 use crate::command::exec::{Keyspaces, RoutedKey};
+use crate::command::steps::{Progress, Steps};
 use crate::command::table::Entry;
 use crate::command::{Error, Exec, Flags, Handler, Handover, Keys, View};
 use crate::config::Durability;
@@ -19,7 +20,7 @@ use crate::node::Owners;
 use crate::node::replica_stats::Freshness;
 use crate::protocol::binary::{Status, Token};
 use crate::protocol::{Args, Proto, Reply};
-use crate::types::{DbIndex, Key, Now, ShardId, Slot};
+use crate::types::{DbIndex, Key, Now, ShardId, Slot, SlotMap};
 use durable::Durable;
 pub use durable::SnapshotPolicy;
 pub(crate) use durable::payload;
@@ -272,18 +273,28 @@ impl Shard {
             // It is refused.
             return false;
         }
-        let mut bytes = 0;
-        for position in command.keys.positions(args) {
-            let key = Key::new(call.db, args.at(position));
-            let entry = self.keyspace.get(key, now.unix, Access::Peek);
-            bytes += entry.map_or(0, |entry| match entry.value {
-                Held::String(value) => value.len(),
-                Held::Collection(_) => entry.memory_bytes,
-            });
-        }
+        let keys = command.keys.positions(args).map(|at| Key::new(call.db, args.at(at)));
+        let bytes: usize = keys.map(|key| self.bytes_of(key, now)).sum();
         // The one command that takes time by the product of two lengths.
         let is_product = call.entry.full_name == "lcs";
         bytes > if is_product { SHORT_PRODUCT_BYTES_MAX } else { SHORT_WORK_BYTES_MAX }
+    }
+
+    /// How much the values hold of those keys of a command that lie here.
+    pub fn bytes_named(&mut self, call: &Call, args: &Args<'_>, slots: SlotMap, now: Now) -> usize {
+        let keys = call.entry.command.keys.positions(args);
+        let keys = keys.map(|at| Key::new(call.db, args.at(at)));
+        let id = self.id;
+        let here = keys.filter(|key| slots.shard_of(key.slot) == id);
+        here.map(|key| self.bytes_of(key, now)).sum()
+    }
+
+    fn bytes_of(&mut self, key: Key<'_>, now: Now) -> usize {
+        let entry = self.keyspace.get(key, now.unix, Access::Peek);
+        entry.map_or(0, |entry| match entry.value {
+            Held::String(value) => value.len(),
+            Held::Collection(_) => entry.memory_bytes,
+        })
     }
 
     /// Runs one command whose keys all lie here.
@@ -449,6 +460,26 @@ pub fn execute_over(
     let policy = make_room_in(shards, call, args, around.now)?;
     let mut keyspaces = keyspaces_of(shards);
     run(call, args, around, policy, Keyspaces::Many(&mut keyspaces), out)
+}
+
+/// Takes the next step of a command over shards that were held since it [began](execute_over).
+pub fn step_over(
+    shards: &mut [Option<&mut Shard>],
+    steps: &mut dyn Steps,
+    (call, args): (&Call, &Args<'_>),
+    around: Around<'_>,
+    out: &mut Vec<u8>,
+) -> Progress {
+    let policy = shards.iter().flatten().next().map(|shard| shard.room.policy);
+    let mut keyspaces = keyspaces_of(shards);
+    let keyspaces = Keyspaces::Many(&mut keyspaces);
+    let mut exec = surroundings(call, args, around, policy.unwrap_or_default(), keyspaces);
+    let change = exec.start_of_change(call.entry, args);
+    let progress = steps.step(&mut exec, args, &mut Reply::new(out, call.proto));
+    if let Some(change) = change {
+        exec.tell_of(&change);
+    }
+    progress
 }
 
 /// Makes room in all shards for a command that may need it; answers what is evicted.

@@ -91,7 +91,9 @@ impl LargeHash {
                 None
             }
             Ok(spot) => {
-                let before = self.fields.entry(spot).1.expires_at;
+                // Nearly always no field expires at all.
+                let expires = !self.order.is_empty();
+                let before = if expires { self.fields.entry(spot).1.expires_at } else { None };
                 let expires_at = match lifetime {
                     Lifetime::Kept => before,
                     Lifetime::Cleared => None,

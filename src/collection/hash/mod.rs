@@ -265,6 +265,11 @@ impl Collection for Hash {
     type Large = LargeHash;
     type View<'a> = View<'a>;
 
+    #[inline]
+    fn soonest_expiry(&self) -> Option<UnixMs> {
+        Self::soonest_expiry(self)
+    }
+
     fn empty(memory: Vec<u8>) -> Self {
         Self { fields: Fields::Block(block::empty(memory)) }
     }

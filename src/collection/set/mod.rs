@@ -77,7 +77,7 @@ impl Set {
     #[inline]
     pub fn add(&mut self, member: &[u8], edit: &mut Edit<'_>) -> bool {
         let is_new = match &mut self.form {
-            Inner::Large(large) => large.members.insert(member, ()),
+            Inner::Large(large) => large.members.insert_new(member, ()),
             Inner::Ints(_) | Inner::Packed(_) => {
                 self.add_to_block(member, false, &edit.thresholds, edit.seed)
             }
@@ -221,7 +221,7 @@ impl Set {
             self.become_large(seed);
         }
         match &mut self.form {
-            Inner::Large(large) => large.members.insert(member, ()),
+            Inner::Large(large) => large.members.insert_new(member, ()),
             Inner::Ints(_) | Inner::Packed(_) => unreachable!("just made large"),
         }
     }
@@ -247,7 +247,7 @@ impl Set {
     fn become_large(&mut self, seed: u64) {
         let mut members = Table::new(seed);
         for element in self.view().iter() {
-            members.insert(element.bytes(&mut super::Digits::new()), ());
+            members.insert_new(element.bytes(&mut super::Digits::new()), ());
         }
         self.form = Inner::Large(Box::new(LargeSet { members }));
     }

@@ -125,6 +125,16 @@ impl<P: Payload> Table<P> {
         false
     }
 
+    /// Puts `key` in unless it is there; tells whether it is new.
+    #[inline]
+    pub fn insert_new(&mut self, key: &[u8], value: P::Value<'_>) -> bool {
+        let found = self.seek(key);
+        if let Err(vacant) = found {
+            self.add(vacant, key, value);
+        }
+        found.is_err()
+    }
+
     /// Takes `key` out; tells whether it was there.
     #[inline]
     pub fn remove(&mut self, key: &[u8]) -> bool {

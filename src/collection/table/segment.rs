@@ -58,11 +58,24 @@ fn tag_of(hash: u64) -> u8 {
 }
 
 /// Bytes that entries of these lengths take inside the segment.
+fn sum_of_short(lengths: &[u8]) -> usize {
+    let short = lengths.iter().filter(|&&length| length != LONG);
+    short.map(|&length| usize::from(length)).sum()
+}
+
+/// The sum of lengths, eight a step: there are few, and this is on the way to every entry.
 #[inline]
 fn sum(lengths: &[u8]) -> usize {
-    let sum: u32 =
-        lengths.iter().map(|&length| if length == LONG { 0 } else { u32::from(length) }).sum();
-    sum as usize
+    const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+    const ONES: u64 = 0x0001_0001_0001_0001;
+    let (words, rest) = lengths.as_chunks::<8>();
+    let of_words = words.iter().map(|word| {
+        let word = u64::from_le_bytes(*word);
+        // Four sums of two, whose sum comes to stand at the top.
+        ((word & EVEN) + (word >> 8 & EVEN)).wrapping_mul(ONES) >> 48
+    });
+    let sum = of_words.sum::<u64>() + rest.iter().map(|&length| u64::from(length)).sum::<u64>();
+    usize::try_from(sum).unwrap_or(usize::MAX)
 }
 
 fn long_before(lengths: &[u8]) -> usize {
@@ -104,6 +117,13 @@ impl Segment {
         2 * self.slots as usize
     }
 
+    /// Where an entry inside the segment begins that has these lengths before it.
+    #[inline]
+    fn start_behind(&self, before: &[u8]) -> usize {
+        let bytes = if self.long.is_none() { sum(before) } else { sum_of_short(before) };
+        self.entries_start() + bytes
+    }
+
     /// Where the entry with this hash stands for which `is_it` holds.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(&[u8]) -> bool) -> Option<usize> {
@@ -116,7 +136,7 @@ impl Segment {
         let (before, rest) = self.lengths().split_at(index);
         match rest[0] {
             LONG => &self.long_entries()[long_before(before)].bytes,
-            length => &self.bytes[self.entries_start() + sum(before)..][..usize::from(length)],
+            length => &self.bytes[self.start_behind(before)..][..usize::from(length)],
         }
     }
 
@@ -157,7 +177,7 @@ impl Segment {
         if length == LONG {
             self.remove_long(long_before(before));
         } else {
-            let start = self.entries_start() + sum(before);
+            let start = self.start_behind(before);
             let end = self.bytes.len();
             self.bytes.copy_within(start + usize::from(length)..end, start);
             self.bytes.truncate(end - usize::from(length));
@@ -182,7 +202,7 @@ impl Segment {
             let long = &mut self.long.as_mut()?.entries[nth].bytes;
             return (long.len() == length).then_some(long);
         }
-        let start = self.entries_start() + sum(before);
+        let start = self.start_behind(before);
         (usize::from(own) == length).then(|| &mut self.bytes[start..start + length])
     }
 

@@ -63,7 +63,7 @@ pub const COMMANDS: &[Command] = &[
     row("lpushx", -3, GROW_FAST, lpushx)
         .doc("2.2.0", "Puts elements in front if the list is there.")
         .cost("O(1) for each element"),
-    row("lrange", 4, READ, lrange)
+    row("lrange", 4, READ.union(Flags::STEPWISE), lrange)
         .doc("1.0.0", "Answers the elements between two positions.")
         .cost("O(S + N) with the distance from the nearer end, in large steps, and the elements answered"),
     row("lrem", 4, Flags::WRITE.union(Flags::LONG), lrem)

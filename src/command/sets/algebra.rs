@@ -1,55 +1,90 @@
 //! What several sets have in common, have together, or have and others have not: answered, counted or kept.
+//!
+//! The sets are walked over in steps (`steps`), so that sets of millions need not hold a core for as long as it
+//! takes. Between two steps nobody changes them.
+
+use std::cmp::Reverse;
+use std::ops::Range;
 
 use crate::collection::set::View;
 use crate::collection::table::{Nothing, Table};
 use crate::collection::{Digits, Element, Set};
 use crate::command::elements::reply_element;
 use crate::command::numbers::parse_i64;
+use crate::command::steps::{self, Progress, STEP_ELEMENTS, Steps};
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
 use crate::protocol::{Args, Reply};
 
-/// How a set is made of several, the first of them apart; absent ones are none. The seed is for a table that it
-/// may take.
-type Operation = for<'a> fn(&[Option<View<'a>>], u64) -> Members<'a>;
+/// How a set is made of several, the first of them apart.
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    /// Of the members that all have.
+    Intersection,
+    /// Of all members.
+    Union,
+    /// Of the members of the first that no other has.
+    Difference,
+}
 
-/// The members that came out.
+/// What becomes of it.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Answer,
+    /// Its members are counted, up to so many.
+    Count(usize),
+    /// It is kept under the first key.
+    Store,
+}
+
+/// A set that is being made.
 #[derive(Debug)]
-enum Members<'a> {
-    /// Those of a set that were chosen, each once.
-    Chosen(Vec<Element<'a>>),
-    /// Those of several sets.
-    Collected(Table<Nothing>),
+struct Making {
+    purpose: Purpose,
+    /// The arguments that name the sets.
+    names: Range<usize>,
+    plan: Plan,
+    /// Which of the walked sets is being walked over, and from where on.
+    at: usize,
+    cursor: u64,
+    made: Made,
 }
 
-impl Members<'_> {
-    fn write(&self, reply: &mut Reply<'_>) {
-        match self {
-            Self::Chosen(members) => {
-                reply.set(members.len());
-                members.iter().for_each(|member| reply_element(reply, *member));
-            }
-            Self::Collected(table) => {
-                reply.set(table.len());
-                table.iter().for_each(|(member, ())| reply.bulk(member));
-            }
-        }
-    }
-
-    fn into_table(self, seed: u64) -> Table<Nothing> {
-        match self {
-            Self::Chosen(members) => {
-                let mut table = Table::new(seed);
-                members.into_iter().for_each(|member| insert(&mut table, member));
-                table
-            }
-            Self::Collected(table) => table,
-        }
-    }
+/// What is to be done; sets are named by their places among all of them.
+#[derive(Debug)]
+struct Plan {
+    /// The sets that are walked over, one after the other.
+    walked: Vec<usize>,
+    /// The sets in which each member is looked for.
+    searched: Vec<usize>,
+    each: Each,
 }
 
-fn insert(table: &mut Table<Nothing>, member: Element<'_>) {
-    table.insert(member.bytes(&mut Digits::new()), ());
+/// What is done with each member of a walked set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Each {
+    /// It is kept if all searched sets have it.
+    KeepIfInAll,
+    /// It is kept if none of them has it.
+    KeepIfInNone,
+    /// It is kept, once.
+    Keep,
+    /// It is kept if the set is the first that is walked over, and given up otherwise.
+    KeepOrGiveUp,
+}
+
+/// The members that have come out.
+#[derive(Debug)]
+enum Made {
+    /// As they are answered, where none can come twice.
+    Replies {
+        encoded: Vec<u8>,
+        count: usize,
+    },
+    Counted(usize),
+    Table(Table<Nothing>),
+    /// All that was to be answered is; the rest is to be freed.
+    Answered(Table<Nothing>),
 }
 
 // --- commands ------------------------------------------------------------------------------------
@@ -59,7 +94,7 @@ pub(super) fn sinter(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    answer(exec, args, reply, intersection)
+    make(exec, args, reply, (Operation::Intersection, Purpose::Answer, 1..args.len()))
 }
 
 pub(super) fn sunion(
@@ -67,7 +102,7 @@ pub(super) fn sunion(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    answer(exec, args, reply, union)
+    make(exec, args, reply, (Operation::Union, Purpose::Answer, 1..args.len()))
 }
 
 pub(super) fn sdiff(
@@ -75,7 +110,7 @@ pub(super) fn sdiff(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    answer(exec, args, reply, difference)
+    make(exec, args, reply, (Operation::Difference, Purpose::Answer, 1..args.len()))
 }
 
 pub(super) fn sinterstore(
@@ -83,7 +118,7 @@ pub(super) fn sinterstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    store(exec, args, reply, intersection)
+    make(exec, args, reply, (Operation::Intersection, Purpose::Store, 2..args.len()))
 }
 
 pub(super) fn sunionstore(
@@ -91,7 +126,7 @@ pub(super) fn sunionstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    store(exec, args, reply, union)
+    make(exec, args, reply, (Operation::Union, Purpose::Store, 2..args.len()))
 }
 
 pub(super) fn sdiffstore(
@@ -99,7 +134,7 @@ pub(super) fn sdiffstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    store(exec, args, reply, difference)
+    make(exec, args, reply, (Operation::Difference, Purpose::Store, 2..args.len()))
 }
 
 pub(super) fn sintercard(
@@ -124,98 +159,192 @@ pub(super) fn sintercard(
         let most = options.next().ok_or(Error::Syntax)?;
         limit = number(most).ok_or(Error::Static("ERR LIMIT can't be negative"))?;
     }
-    let sets = meet_all(exec, args.from(2).take(key_count))?;
     let limit = if limit == 0 { usize::MAX } else { limit };
-    reply_length(reply, common(&sets).into_iter().flatten().take(limit).count());
-    Ok(())
+    make(exec, args, reply, (Operation::Intersection, Purpose::Count(limit), 2..2 + key_count))
 }
 
-fn answer(
+fn make(
     exec: &mut Exec<'_>,
     args: &Args<'_>,
     reply: &mut Reply<'_>,
-    operation: Operation,
+    (operation, purpose, names): (Operation, Purpose, Range<usize>),
 ) -> Result<(), Error> {
-    let seed = exec.random(exec.key(args.at(1))).next();
-    let sets = meet_all(exec, args.from(1))?;
-    operation(&sets, seed).write(reply);
-    Ok(())
-}
-
-fn store(
-    exec: &mut Exec<'_>,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-    operation: Operation,
-) -> Result<(), Error> {
-    let key = exec.key(args.at(1));
-    let seed = exec.random(key).next();
-    let members = operation(&meet_all(exec, args.from(2))?, seed).into_table(seed);
-    reply_length(reply, members.len());
-    exec.replace::<Set, _>(key, |set, edit| set.fill(members, edit));
-    Ok(())
-}
-
-/// The sets of several keys, absent ones as none.
-fn meet_all<'e, 'k>(
-    exec: &'e mut Exec<'_>,
-    names: impl Iterator<Item = &'k [u8]> + Clone,
-) -> Result<Vec<Option<View<'e>>>, Error> {
-    for name in names.clone() {
+    let seed = exec.random(exec.key(args.at(names.start))).next();
+    for name in args.from(names.start).take(names.len()) {
         exec.meet::<Set>(exec.key(name))?;
     }
-    Ok(names.map(|name| exec.peek::<Set>(exec.key(name))).collect())
-}
-
-// --- operations ----------------------------------------------------------------------------------
-
-fn intersection<'a>(sets: &[Option<View<'a>>], _: u64) -> Members<'a> {
-    Members::Chosen(common(sets).into_iter().flatten().collect())
-}
-
-/// The members that all sets have, which are looked for from the smallest set on; none if a set is absent.
-fn common<'a>(sets: &[Option<View<'a>>]) -> Option<impl Iterator<Item = Element<'a>> + use<'a>> {
-    let mut sets: Vec<_> = sets.iter().copied().collect::<Option<_>>()?;
-    sets.sort_by_key(|set| set.len());
-    let others = sets.split_off(1);
-    let smallest = sets.pop()?;
-    Some(smallest.iter().filter(move |member| others.iter().all(|other| other.contains(*member))))
-}
-
-fn union<'a>(sets: &[Option<View<'a>>], seed: u64) -> Members<'a> {
-    let mut sets = sets.iter().flatten();
-    let (first, second) = (sets.next(), sets.next());
-    let Some(second) = second else {
-        return Members::Chosen(first.into_iter().flat_map(|set| set.iter()).collect());
+    let lengths: Vec<_> = sets(exec, args, &names).iter().map(|set| set.map(View::len)).collect();
+    let plan = Plan::of(operation, &lengths);
+    let made = match purpose {
+        Purpose::Count(_) => Made::Counted(0),
+        Purpose::Answer if plan.keeps_each_once() => {
+            Made::Replies { encoded: Vec::new(), count: 0 }
+        }
+        Purpose::Answer | Purpose::Store => Made::Table(Table::new(seed)),
     };
-    let mut table = Table::new(seed);
-    for set in first.into_iter().chain([second]).chain(sets) {
-        set.iter().for_each(|member| insert(&mut table, member));
-    }
-    Members::Collected(table)
+    steps::run(exec, args, reply, Making { purpose, names, plan, at: 0, cursor: 0, made })
 }
 
-/// As Redis, either looks for each member of the first set in the others, the largest of them first, or takes the
-/// members of the others out of a copy of the first, whichever seems to be less work.
-fn difference<'a>(sets: &[Option<View<'a>>], seed: u64) -> Members<'a> {
-    let Some((Some(first), others)) = sets.split_first() else {
-        return Members::Chosen(Vec::new());
-    };
-    let mut others: Vec<_> = others.iter().flatten().copied().collect();
-    let looks = first.len() * (1 + others.len()) / 2;
-    let removals = first.len() + others.iter().map(|other| other.len()).sum::<usize>();
-    if looks <= removals {
-        others.sort_by_key(|other| std::cmp::Reverse(other.len()));
-        let is_left = |member: &Element<'_>| !others.iter().any(|other| other.contains(*member));
-        return Members::Chosen(first.iter().filter(is_left).collect());
-    }
-    let mut table = Table::new(seed);
-    first.iter().for_each(|member| insert(&mut table, member));
-    for member in others.iter().flat_map(|other| other.iter()) {
-        table.remove(member.bytes(&mut Digits::new()));
-        if table.is_empty() {
-            break;
+/// The sets that some arguments name, absent ones as none.
+fn sets<'e>(exec: &'e Exec<'_>, args: &Args<'_>, names: &Range<usize>) -> Vec<Option<View<'e>>> {
+    let names = args.from(names.start).take(names.len());
+    names.map(|name| exec.peek::<Set>(exec.key(name))).collect()
+}
+
+// --- what is to be done --------------------------------------------------------------------------
+
+impl Plan {
+    const NOTHING: Self =
+        Self { walked: Vec::new(), searched: Vec::new(), each: Each::KeepIfInAll };
+
+    /// For sets with so many members; absent ones have none.
+    fn of(operation: Operation, lengths: &[Option<usize>]) -> Self {
+        match operation {
+            Operation::Intersection => Self::intersection(lengths),
+            Operation::Union => Self::union(lengths),
+            Operation::Difference => Self::difference(lengths),
         }
     }
-    Members::Collected(table)
+
+    /// Looks for the members of the smallest set in the others.
+    fn intersection(lengths: &[Option<usize>]) -> Self {
+        if lengths.contains(&None) {
+            return Self::NOTHING;
+        }
+        let mut searched: Vec<_> = (0..lengths.len()).collect();
+        searched.sort_by_key(|set| lengths[*set]);
+        let walked = searched.drain(..1).collect();
+        Self { walked, searched, each: Each::KeepIfInAll }
+    }
+
+    fn union(lengths: &[Option<usize>]) -> Self {
+        let walked: Vec<_> = present(lengths).collect();
+        let each = if walked.len() == 1 { Each::KeepIfInAll } else { Each::Keep };
+        Self { walked, searched: Vec::new(), each }
+    }
+
+    /// As Redis, either looks for each member of the first set in the others, the largest of them first, or takes
+    /// the members of the others out of a copy of the first, whichever seems to be less work.
+    fn difference(lengths: &[Option<usize>]) -> Self {
+        let Some(Some(first)) = lengths.first() else { return Self::NOTHING };
+        let mut others: Vec<_> = present(lengths).filter(|set| *set > 0).collect();
+        let looks = first * (1 + others.len()) / 2;
+        let removals = lengths.iter().flatten().sum();
+        if looks <= removals {
+            others.sort_by_key(|set| Reverse(lengths[*set]));
+            return Self { walked: vec![0], searched: others, each: Each::KeepIfInNone };
+        }
+        others.insert(0, 0);
+        Self { walked: others, searched: Vec::new(), each: Each::KeepOrGiveUp }
+    }
+
+    /// Whether no member is kept twice, or given up again.
+    fn keeps_each_once(&self) -> bool {
+        matches!(self.each, Each::KeepIfInAll | Each::KeepIfInNone)
+    }
+}
+
+fn present(lengths: &[Option<usize>]) -> impl Iterator<Item = usize> {
+    lengths.iter().enumerate().filter_map(|(set, length)| length.map(|_| set))
+}
+
+// --- doing it ------------------------------------------------------------------------------------
+
+impl Steps for Making {
+    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
+        if self.is_enough() {
+            (self.at, self.cursor) = (self.plan.walked.len(), 0);
+        } else if self.at < self.plan.walked.len() {
+            self.walk(exec, args, reply);
+            return Progress::Begun;
+        }
+        match (self.purpose, &mut self.made) {
+            (Purpose::Store, Made::Table(table)) => {
+                let members = std::mem::replace(table, Table::new(0));
+                reply_length(reply, members.len());
+                let key = exec.key(args.at(1));
+                exec.replace::<Set, _>(key, |set, edit| set.fill(members, edit));
+                Progress::Done
+            }
+            _ => self.answer(reply),
+        }
+    }
+}
+
+impl Making {
+    /// Whether the sets that have not been walked over can't change what comes out.
+    fn is_enough(&self) -> bool {
+        match (&self.made, self.purpose) {
+            (Made::Counted(count), Purpose::Count(most)) => *count >= most,
+            (Made::Table(table), _) => {
+                let is_walking = (1..self.plan.walked.len()).contains(&self.at);
+                self.plan.each == Each::KeepOrGiveUp && is_walking && table.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// Looks at some members of the set whose turn it is.
+    fn walk(&mut self, exec: &Exec<'_>, args: &Args<'_>, reply: &Reply<'_>) {
+        let sets = sets(exec, args, &self.names);
+        let Plan { walked, searched, each } = &self.plan;
+        let searched: Vec<_> = searched.iter().filter_map(|set| sets[*set]).collect();
+        let is_wanted = |member: &Element<'_>| match each {
+            Each::KeepIfInAll => searched.iter().all(|set| set.contains(*member)),
+            Each::KeepIfInNone => !searched.iter().any(|set| set.contains(*member)),
+            Each::Keep => true,
+            Each::KeepOrGiveUp => self.at == 0,
+        };
+        let (made, proto) = (&mut self.made, reply.proto());
+        let visit = |member: Element<'_>| match (is_wanted(&member), &mut *made) {
+            (true, Made::Replies { encoded, count }) => {
+                reply_element(&mut Reply::new(encoded, proto), member);
+                *count += 1;
+            }
+            (true, Made::Counted(count)) => *count += 1,
+            (true, Made::Table(table)) => {
+                table.insert_new(member.bytes(&mut Digits::new()), ());
+            }
+            (false, Made::Table(table)) if *each == Each::KeepOrGiveUp => {
+                table.remove(member.bytes(&mut Digits::new()));
+            }
+            _ => {}
+        };
+        let set = sets[walked[self.at]];
+        self.cursor = set.map_or(0, |set| set.scan(self.cursor, STEP_ELEMENTS, visit));
+        if self.cursor == 0 {
+            self.at += 1;
+        }
+    }
+
+    /// Answers what has come out, some of it if it is much.
+    fn answer(&mut self, reply: &mut Reply<'_>) -> Progress {
+        match &mut self.made {
+            Made::Replies { encoded, count } => {
+                reply.set(*count);
+                reply.raw(encoded);
+            }
+            Made::Counted(count) => {
+                let limit = if let Purpose::Count(limit) = self.purpose { limit } else { *count };
+                reply_length(reply, (*count).min(limit));
+            }
+            Made::Table(table) => {
+                if self.cursor == 0 {
+                    reply.set(table.len());
+                }
+                let visit = |member: &[u8], ()| reply.bulk(member);
+                self.cursor = table.scan(self.cursor, STEP_ELEMENTS, visit);
+                if self.cursor == 0 {
+                    self.made = Made::Answered(std::mem::replace(table, Table::new(0)));
+                }
+                return Progress::Begun;
+            }
+            Made::Answered(table) => {
+                if !table.free_some(STEP_ELEMENTS) {
+                    return Progress::Begun;
+                }
+            }
+        }
+        Progress::Done
+    }
 }

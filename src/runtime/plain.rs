@@ -1,0 +1,119 @@
+//! Plain requests: those that pipelines are made of. One key, short work, nothing about the session.
+//!
+//! Whatever else a request has to be asked is the same for all requests of a connection, and so is asked once for a
+//! window of plain ones. Where there is one shard they run one after another, here; where there are several, shard
+//! by shard (`sorted`). With the first request that is not plain, or that has to wait, the usual way goes on
+//! (`dispatch`).
+
+use super::connection::{Connection, Port};
+use super::core::Core;
+use super::dispatch::call;
+use super::sorted::Sorted;
+use super::window::{InHand, Request};
+use crate::command::session::ReplyMode;
+use crate::command::steps::asks_for_much;
+use crate::command::table::Entry;
+use crate::command::{Flags, Handler, Keys};
+use crate::limits::PENDING_OUTPUT_BYTES_MAX;
+use crate::protocol::Args;
+use crate::shard::Call;
+use crate::types::{ShardId, Slot};
+
+/// The shard where there is only one.
+const ONLY: ShardId = ShardId(0);
+
+impl Core<'_> {
+    /// Runs the plain requests that the window begins with. Answers how many there are.
+    pub(super) fn run_plain(
+        &mut self,
+        connection: &mut Connection,
+        requests: &InHand<'_>,
+        sorted: &mut Sorted,
+    ) -> usize {
+        if requests.window.requests.len() < 2 || !self.may_run_plain(connection) {
+            return 0;
+        }
+        if self.node.slots.shard_count() == 1 {
+            self.run_in_order(connection, requests)
+        } else {
+            self.run_sorted(connection, requests, sorted)
+        }
+    }
+
+    /// Whether requests of the connection need not be asked one by one, and may overtake one another: nothing that
+    /// a plain request does or meets concerns the others.
+    fn may_run_plain(&self, connection: &Connection) -> bool {
+        connection.placed
+            && connection.is_running()
+            && !connection.session.transaction.is_open
+            && connection.session.reply_mode == ReplyMode::On
+            && !connection.session.only_listens()
+            && !connection.session.tracking.is_some_and(|tracking| tracking.is_caching_given())
+            && connection.output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
+            && !(self.config.cluster_enabled && connection.port == Port::Core)
+            && !self.is_monitored()
+            && !self.needs_auth(connection)
+            && !self.is_loading
+            && !self.logs.is_behind
+            && !self.is_flooded()
+            && self.node.pause_until(self.engine.now.unix).is_none()
+    }
+
+    /// What a request calls, if it is plain.
+    #[inline]
+    pub(super) fn plain_call(
+        &self,
+        connection: &Connection,
+        request: &Request,
+        requests: &InHand<'_>,
+    ) -> Option<Call> {
+        let entry = request.entry.filter(|entry| is_plain(entry, &requests.args(request)))?;
+        let call = call(&connection.session, entry, request.slot);
+        let Some((head, _)) = &request.native else { return Some(call) };
+        self.admit(connection, entry, head).ok()?;
+        let native = self.native(connection, request, head, &requests.args(request));
+        Some(call.with_native(native))
+    }
+
+    /// Runs plain requests of RESP where there is one shard, if its token is at hand and nothing is under way that they
+    /// must not overtake.
+    fn run_in_order(&mut self, connection: &mut Connection, requests: &InHand<'_>) -> usize {
+        let first = requests.window.requests.first().and_then(|request| request.entry);
+        let Some(first) = first.filter(|_| connection.binary.is_none()) else { return 0 };
+        if !self.serves(ONLY) || connection.has_outstanding(ONLY) {
+            return 0;
+        }
+        let Some(shard) = self.shards.borrow(ONLY) else { return 0 };
+        let Connection { output, session, .. } = connection;
+        let mut call = call(session, first, Slot(0));
+        let mut done = 0;
+        for request in &requests.window.requests {
+            let args = requests.args(request);
+            let Some(entry) = request.entry.filter(|entry| is_plain(entry, &args)) else { break };
+            // A write that needs room may have to wait for it.
+            let waits = entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit();
+            if waits
+                || self.engine.slice_is_over()
+                || output.pending_bytes() > PENDING_OUTPUT_BYTES_MAX
+            {
+                break;
+            }
+            (call.entry, call.slot) = (entry, request.slot);
+            self.engine.run_any(shard, &session.info, &call, &args, output.tail());
+            if let Some(value) = self.engine.handover.reply.take() {
+                output.push_value(value);
+            }
+            done += 1;
+        }
+        done
+    }
+}
+
+/// Whether a request of a command is plain.
+#[inline]
+fn is_plain(entry: &Entry, args: &Args<'_>) -> bool {
+    matches!(entry.command.handler, Handler::Keyed(_))
+        && entry.command.keys == Keys::ONE
+        && !entry.command.flags.intersects(Flags::LONG | Flags::BLOCKING)
+        && !asks_for_much(entry, args)
+}
