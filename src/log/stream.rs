@@ -380,6 +380,11 @@ impl Stream {
         self.sealed
     }
 
+    /// The entry that it begins behind, and its term.
+    pub fn base(&self) -> (LogIndex, Term) {
+        (LogIndex(self.manifest.first_index.0 - 1), self.manifest.base_term)
+    }
+
     /// All records up to this one are on disk.
     #[inline]
     pub fn durable(&self) -> LogIndex {

@@ -24,7 +24,7 @@ use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
 /// What another replica says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Other {
+pub(super) enum Other {
     /// It is in doubt.
     Doubtful,
     /// It is, and has found nothing.
@@ -53,9 +53,9 @@ pub(super) struct Doubt {
     /// How long others' doubts are believed.
     believed_ticks: u64,
     /// What others said last of their doubts, and when.
-    others: BTreeMap<NodeId, (u64, Other)>,
+    pub(super) others: BTreeMap<NodeId, (u64, Other)>,
     /// Of a leader: whom it has yet to tell how far they must come, and the round after which it may.
-    owed: Vec<(NodeId, u64)>,
+    pub(super) owed: Vec<(NodeId, u64)>,
     /// What the leader of a term had when it was told of the doubt.
     goal: Option<(Term, LogIndex)>,
 }

@@ -24,7 +24,7 @@ pub(super) struct Fresh {
     /// The number of the last question.
     last: u64,
     /// Of a leader: who has asked, by which number, and the round that answers it. At most one a node.
-    asked: Vec<(NodeId, u64, u64)>,
+    pub(super) asked: Vec<(NodeId, u64, u64)>,
 }
 
 /// A question that is under way.

@@ -15,7 +15,7 @@ use crate::types::MonoUs;
 /// Of a lease, so much is not used: clocks of two nodes may run at speeds that differ by a tenth.
 const DRIFT: u64 = 10;
 /// Rounds that are waited for; the answers to older ones are of no use any more.
-const ROUNDS_MAX: usize = 64;
+pub(super) const ROUNDS_MAX: usize = 64;
 
 /// A leader's lease.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Lease {
     /// The last round sent.
     round: u64,
     /// When rounds were sent that have not been answered.
-    sent: VecDeque<(u64, MonoUs)>,
+    pub(super) sent: VecDeque<(u64, MonoUs)>,
     /// How long a round is good for.
     length_us: u64,
     until: MonoUs,

@@ -28,7 +28,7 @@ const PATIENCE: u64 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     /// What an operator has asked for, and at which tick.
-    asked: VecDeque<(ReplicaRequest, u64)>,
+    pub(super) asked: VecDeque<(ReplicaRequest, u64)>,
     /// The generation of the hard state that has the configuration.
     pub(super) generation: u64,
     /// The first entry of the term that this replica leads.

@@ -35,6 +35,8 @@
 //!
 //! No I/O, no clock and no randomness here: time comes in, entries to write and messages to send come out.
 
+#[cfg(test)]
+mod bounds;
 mod codec;
 mod doubt;
 mod fields;
@@ -145,6 +147,8 @@ pub struct Replica {
     transfers: u64,
     outgoing: Option<Outgoing>,
     staging: Option<Staging>,
+    /// The term and the number of the last snapshot that began to be taken in.
+    staged: (Term, u64),
     /// By when leadership, which is given away, should have been taken.
     leaving_until: Option<MonoUs>,
     /// Who is to have it, as long as he has not been told.
@@ -229,6 +233,7 @@ impl Replica {
             transfers: 0,
             outgoing: None,
             staging: None,
+            staged: (Term(0), 0),
             leaving_until: None,
             successor: None,
             promised_ticks: 0,
@@ -364,6 +369,12 @@ impl Replica {
     #[cfg(test)]
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.doubt.is_doubtful()
+    }
+
+    /// Whether it takes no part any more.
+    #[cfg(test)]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// An entry that is in memory: its term and what is in it.

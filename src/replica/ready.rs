@@ -28,7 +28,7 @@ pub(crate) enum LogOrder {
 /// What waits for a hard state to be saved.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    queue: VecDeque<HeldReady>,
+    pub(super) queue: VecDeque<HeldReady>,
     /// The hard state that is to be saved next.
     wanted: Option<HardState>,
     /// The generation that is being saved.
@@ -37,6 +37,8 @@ pub(super) struct Held {
     saved: u64,
     /// The one that says that the replica has been started: nothing leaves before it is there.
     first: u64,
+    /// Whether one could not be saved.
+    has_failed: bool,
 }
 
 impl Held {
@@ -58,7 +60,7 @@ impl Held {
 }
 
 #[derive(Debug)]
-struct HeldReady {
+pub(super) struct HeldReady {
     number: u64,
     /// The generation that must have been saved.
     needs: u64,
@@ -68,7 +70,7 @@ struct HeldReady {
 impl Replica {
     /// Whether there is something to do.
     pub(crate) fn has_ready(&self) -> bool {
-        self.raw.has_ready() || !self.outbox.is_empty()
+        !self.has_failed && (self.raw.has_ready() || !self.outbox.is_empty())
     }
 
     /// Does what is due, given how far the log is on disk.
@@ -211,6 +213,10 @@ impl Replica {
 
     /// A hard state to be saved, if there is one and none is being saved; [`Replica::hard_state_saved`] is told.
     pub(crate) fn take_hard_state(&mut self) -> Option<HardState> {
+        if self.held.has_failed {
+            // What has failed looks as if it were there, and another would take the place of the last that is.
+            self.held.wanted = None;
+        }
         if self.held.saving.is_some() {
             return None;
         }
@@ -231,9 +237,7 @@ impl Replica {
     pub(crate) fn hard_state_saved(&mut self, is_saved: bool) {
         let Some(generation) = self.held.saving.take() else { return };
         if !is_saved {
-            // Nothing relies on a note of the commit index, which is written again soon.
-            let is_needed = self.held.queue.iter().any(|ready| ready.needs > self.held.saved);
-            self.has_failed |= is_needed;
+            (self.has_failed, self.held.has_failed) = (true, true);
             return;
         }
         self.held.saved = generation;

@@ -34,8 +34,8 @@ pub(crate) struct Outgoing {
     pub(crate) cursor: SaveCursor,
     /// What the keyspace's count of upheavals was: a snapshot can't be taken across one.
     pub(crate) upheavals: u64,
-    sent: u64,
-    taken: u64,
+    pub(super) sent: u64,
+    pub(super) taken: u64,
     entries: u64,
     bytes: u64,
     /// All parts have been made; they have seen entries up to this one.
@@ -264,7 +264,9 @@ impl Replica {
         if term != self.term() || from.0 != self.raw.raft.leader_id || self.is_leader() {
             return None;
         }
-        if place == 0 {
+        // The first piece may come twice, or late: it begins nothing anew then.
+        if place == 0 && (term, number) > self.staged {
+            self.staged = (term, number);
             let keyspace = Box::new(fresh());
             self.staging = Some(Staging {
                 from,

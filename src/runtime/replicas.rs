@@ -292,8 +292,10 @@ impl Core<'_> {
         }
     }
 
-    /// Has a log begin anew.
+    /// Has a log begin anew. One that was to and has not yet need not any more: if it did later, it would do so under
+    /// the one that is asked for now.
     pub(super) fn start_log_over(&mut self, shard: ShardId, index: LogIndex, term: Term) {
+        self.replicas.restarts.retain(|(id, ..)| *id != shard);
         self.replicas.restarts.push((shard, index, term));
     }
 

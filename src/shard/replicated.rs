@@ -253,7 +253,7 @@ impl Shard {
         let (Some(replicated), Some(log)) = (&mut self.replicated, &mut self.log) else { return };
         let Some((index, term)) = replicated.restart.take() else { return };
         replicated.is_restart_asked = false;
-        if stream.last_index() != index {
+        if stream.base() != (index, term) {
             // Another has been asked for meanwhile.
             replicated.restart = Some((index, term));
             return;
@@ -268,6 +268,13 @@ impl Shard {
     #[cfg(test)]
     pub(crate) fn replica(&self) -> Option<&Replica> {
         self.replicated.as_ref().map(|it| &it.replica)
+    }
+
+    /// Whether it takes no part any more before it is started again.
+    #[cfg(test)]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| log.stream.has_failed())
+            || self.replica().is_some_and(Replica::has_failed)
     }
 
     // --- a step --------------------------------------------------------------------------------------

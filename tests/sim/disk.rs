@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::Dice;
-use crate::log::{Directory, DiskError};
+use crate::log::{Directory, DiskError, HARD_STATE_NAME};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -57,6 +57,8 @@ pub(super) struct Disk {
     pub(super) is_full: bool,
     /// Fails the next write, or sync, that comes.
     pub(super) fail_next: bool,
+    /// Whether no hard state can be synced.
+    pub(super) fails_hard_states: bool,
     /// Steps of a job until its process ends, if it does.
     pub(super) steps_left: Option<usize>,
     /// Whether a sync has failed: readers see what is not on the disk and never will be.
@@ -97,7 +99,11 @@ impl Disk {
         assert!(bytes.len().is_multiple_of(SECTOR_BYTES) && offset.is_multiple_of(512));
         let result = self.fails().and_then(|()| {
             let offset = usize::try_from(offset).map_err(io::Error::other)?;
+            let is_full = self.is_full;
             let file = self.file(name)?;
+            if is_full && offset + bytes.len() > file.now.len() {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
             file.remember(offset, bytes);
             File::put(&mut file.now, offset, bytes);
             if sync {
@@ -117,7 +123,12 @@ impl Disk {
         if self.has_lost {
             return self.crash(dice);
         }
-        (self.is_full, self.fail_next) = (false, false);
+        self.mend();
+    }
+
+    /// An operator has seen to it.
+    pub(super) fn mend(&mut self) {
+        (self.is_full, self.fail_next, self.fails_hard_states) = (false, false, false);
     }
 
     /// The power fails: of what was not synced, some stays, in pieces.
@@ -150,7 +161,8 @@ impl Disk {
             file.now = file.durable.clone();
         }
         self.names = self.durable_names.clone();
-        (self.is_full, self.fail_next, self.has_lost) = (false, false, false);
+        self.mend();
+        self.has_lost = false;
     }
 
     /// Flips a bit of a file of this kind, if there is one long enough; answers its name.
@@ -284,7 +296,11 @@ impl Directory for Disk {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         self.walk()?;
-        let failed = self.fails();
+        let is_hard_state = name.starts_with(HARD_STATE_NAME);
+        let failed = match self.fails_hard_states && is_hard_state {
+            true => Err(io::Error::from_raw_os_error(libc::EIO)),
+            false => self.fails(),
+        };
         self.has_lost |= failed.is_err();
         let file = self.file(name)?;
         let pending = std::mem::take(&mut file.pending);

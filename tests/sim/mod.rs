@@ -153,7 +153,7 @@ impl Run {
             has_faults: dice.one_in(3),
             dice,
             disk: Disk::default(),
-            shard: new_shard(seed),
+            shard: new_shard(SHARD, seed),
             now: at(1_000_000),
             under_way: Vec::new(),
             history: vec![(LogIndex(0), MonoUs(0), Content::new())],
@@ -175,7 +175,7 @@ impl Run {
 
     /// Reads what the disk has, and goes on from there.
     fn open(&mut self) -> Outcome<Result<(), String>> {
-        self.shard = new_shard(self.dice.next());
+        self.shard = new_shard(SHARD, self.dice.next());
         self.shard.keyspace_mut().set_thresholds(self.thresholds);
         let mut recovery = match Recovery::open(&mut self.disk, SHARD, SHARDS, ID) {
             Ok(recovery) => recovery,
@@ -565,9 +565,9 @@ fn at(us: u64) -> Now {
     Now::new(std::time::Duration::from_micros(1_700_000_000_000_000 + us), MonoUs(us))
 }
 
-fn new_shard(seed: u64) -> Shard {
+fn new_shard(id: ShardId, seed: u64) -> Shard {
     let slot = key_slot(b"{t}").0;
-    Shard::new(SHARD, KeyspaceOptions { slots: slot..slot + 1, seed, sequence: 0 })
+    Shard::new(id, KeyspaceOptions { slots: slot..slot + 1, seed, sequence: 0 })
 }
 
 fn run(seed: u64) -> Outcome<u64> {

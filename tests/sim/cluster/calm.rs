@@ -3,7 +3,7 @@
 use super::clients::{REGISTERS, Work};
 use super::facts::hash_of;
 use super::linear::Ask;
-use super::node::Node;
+use super::part::Part;
 use super::{CALM_US, Cluster, Event};
 use crate::shard::Shard;
 use crate::sim::{Outcome, content};
@@ -13,11 +13,14 @@ impl Cluster {
     pub(super) fn calm_down(&mut self) {
         self.note(format_args!("calm"));
         self.network.heal(self.time);
-        for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            node.paused_until = node.paused_until.min(self.time);
-            node.stalled_until = node.stalled_until.min(self.time);
-            for other in 0..self.nodes.len() {
+        for index in 0..self.nodes {
+            self.mend(index);
+            for part in self.parts_of(index) {
+                let part = &mut self.parts[part];
+                part.paused_until = part.paused_until.min(self.time);
+                part.stalled_until = part.stalled_until.min(self.time);
+            }
+            for other in 0..self.nodes {
                 if let Some(time) = self.network.next((index, other)) {
                     self.at(time, Event::Arrival { from: index, to: other });
                 }
@@ -33,7 +36,7 @@ impl Cluster {
             for _ in 0..200 {
                 self.next()?;
             }
-            if self.are_same() {
+            if (0..self.shards).all(|shard| self.are_same(shard)) {
                 return Ok(());
             }
             if self.time > deadline {
@@ -46,16 +49,16 @@ impl Cluster {
         }
     }
 
-    fn are_same(&self) -> bool {
-        let processes: Vec<_> =
-            self.nodes.iter().filter_map(|node| node.process.as_ref()).collect();
+    fn are_same(&self, shard: usize) -> bool {
+        let parts = &self.parts[self.parts_in(shard)];
+        let processes: Vec<_> = parts.iter().filter_map(|part| part.process.as_ref()).collect();
         let all: Vec<_> = processes.iter().map(|it| &it.shard).collect();
         let leaders = all.iter().filter(|shard| shard.is_serving()).count();
-        if all.len() < self.nodes.len()
+        if all.len() < self.nodes
             || leaders != 1
             || processes.iter().any(|it| it.hands_over_until.is_some() || !it.replies.is_empty())
             || self.clients.all.iter().any(|client| client.pending.is_some())
-            || self.nodes.iter().any(|node| node.is_bad)
+            || parts.iter().any(Part::is_unsafe)
             || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
         {
             return false;
@@ -73,7 +76,7 @@ impl Cluster {
         let is_one_apart = |shard: &&Shard| seen(shard) != first;
         if first.is_none()
             || members.iter().any(is_one_apart)
-            || !self.is_settled(members.len())
+            || !self.is_settled(shard, members.len())
             || others.iter().any(|shard| !is_empty(shard))
         {
             return false;
@@ -83,7 +86,7 @@ impl Cluster {
     }
 
     fn survey(&self) -> String {
-        let of = |node: &Node| {
+        let of = |node: &Part| {
             let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
             let state = process.shard.replica_published(true).and_then(|it| it.state);
             let state = state.unwrap_or_default();
@@ -113,18 +116,19 @@ impl Cluster {
                     .collect::<Vec<_>>(),
             )
         };
-        self.nodes.iter().map(of).collect::<Vec<_>>().join("\n  ")
+        self.parts.iter().map(of).collect::<Vec<_>>().join("\n  ")
     }
 
     /// A client asks for all that was written.
     pub(super) fn read_all(&mut self) -> Outcome {
-        for key in 0..REGISTERS {
+        let all = (0..self.shards).flat_map(|shard| (0..REGISTERS).map(move |key| (shard, key)));
+        for (client, key) in all {
             let work = Work::Register { key, ask: Ask::Get };
             let answered = self.clients.answered;
             let deadline = self.time + CALM_US;
             while self.clients.answered == answered {
-                if self.clients.all[0].pending.is_none() {
-                    self.call(0, work);
+                if self.clients.all[client].pending.is_none() {
+                    self.call(client, work);
                 }
                 self.next()?;
                 if self.time > deadline {

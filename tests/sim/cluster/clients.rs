@@ -1,4 +1,5 @@
-//! Clients: each sends one call after another to the node that it believes leads, and notes what it saw.
+//! Clients: each has keys of one shard, sends one call after another to the part that it believes leads there, and notes
+//! what it saw.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +31,9 @@ pub(super) struct Pending {
     /// Counts a client's calls.
     pub(super) number: u64,
     pub(super) work: Work,
+    shard: usize,
     sent: u64,
-    pub(super) node: usize,
+    pub(super) part: usize,
     /// Whether the answer waits for a quorum of disks.
     pub(super) on_disk: bool,
 }
@@ -52,8 +54,10 @@ pub(super) struct Client {
 /// All clients, and what they saw.
 #[derive(Debug)]
 pub(super) struct Clients {
+    shards: usize,
     pub(super) all: Vec<Client>,
-    histories: BTreeMap<usize, Vec<Call>>,
+    /// By shard and key.
+    histories: BTreeMap<(usize, usize), Vec<Call>>,
     values: u64,
     /// The versions that keys got with values.
     versions: BTreeMap<u64, u64>,
@@ -66,8 +70,9 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(shards: usize, count: usize) -> Self {
         Self {
+            shards,
             all: (0..count).map(|_| Client::default()).collect(),
             histories: BTreeMap::new(),
             values: 0,
@@ -79,6 +84,11 @@ impl Clients {
         }
     }
 
+    /// The shard that a client's keys are in. The first clients are each of another.
+    pub(super) fn shard_of(&self, client: usize) -> usize {
+        client % self.shards
+    }
+
     /// A client sends a call.
     pub(super) fn send(
         &mut self,
@@ -86,10 +96,11 @@ impl Clients {
         work: Work,
         (time, on_disk): (u64, bool),
     ) -> Pending {
+        let shard = self.shard_of(client);
         let client = &mut self.all[client];
         client.calls += 1;
-        let (number, node) = (client.calls, client.target);
-        let pending = Pending { number, work, sent: time, node, on_disk };
+        let (number, part) = (client.calls, client.target);
+        let pending = Pending { number, work, shard, sent: time, part, on_disk };
         client.pending = Some(pending);
         pending
     }
@@ -173,9 +184,9 @@ impl Clients {
     }
 
     fn note(&mut self, pending: Pending, fate: Fate) {
-        let Pending { work, sent, .. } = pending;
+        let Pending { work, shard, sent, .. } = pending;
         if let Work::Register { key, ask } = work {
-            self.histories.entry(key).or_default().push(Call { ask, sent, fate });
+            self.histories.entry((shard, key)).or_default().push(Call { ask, sent, fate });
         }
     }
 
@@ -217,13 +228,13 @@ impl Clients {
         let written = self.all[client].written[key];
         if self.version_of(saw) < self.version_of(written) {
             return Err(format!(
-                "client {client} reads {saw:?} of r{key} on node {}, though it has written {written:?}",
-                pending.node
+                "client {client} reads {saw:?} of r{key} on part {}, though it has written {written:?}",
+                pending.part
             ));
         }
         let (ask, sent) = (Ask::Get, pending.sent.saturating_sub(lag_us));
         let fate = Fate::Answered(time, saw);
-        self.histories.entry(key).or_default().push(Call { ask, sent, fate });
+        self.histories.entry((pending.shard, key)).or_default().push(Call { ask, sent, fate });
         Ok(true)
     }
 
@@ -232,10 +243,10 @@ impl Clients {
         if let Some(miscounted) = &self.miscounted {
             return Err(miscounted.clone());
         }
-        for (key, calls) in &self.histories {
+        for ((shard, key), calls) in &self.histories {
             if !is_linearizable(calls) {
                 return Err(format!(
-                    "what clients saw of key r{key} can't have happened: {calls:?}"
+                    "what clients saw of key r{key} of shard {shard} can't have happened: {calls:?}"
                 ));
             }
         }

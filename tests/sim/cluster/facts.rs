@@ -65,6 +65,9 @@ impl Facts {
         if replica.memory_bytes() > REPLICA_PINNED_BYTES_MAX {
             return Err(format!("node {} keeps {} bytes", node.0, replica.memory_bytes()));
         }
+        if let Some(what) = replica.outgrown() {
+            return Err(format!("node {} has {what}", node.0));
+        }
         Ok(())
     }
 

@@ -1,9 +1,7 @@
 //! What goes wrong.
 
 use super::{Cluster, Event, Kind};
-use crate::log::HardState;
 use crate::sim::Outcome;
-use crate::sim::disk::Disk;
 
 impl Cluster {
     /// Something goes wrong, and the next thing will.
@@ -14,11 +12,11 @@ impl Cluster {
         let us = if self.dice.one_in(4) { 40_000 } else { 700_000 };
         let time = self.soon(us);
         self.at(time, Event::Fault);
-        let node = self.dice.below(self.nodes.len());
-        match self.dice.below(22) {
+        let node = self.dice.below(self.nodes);
+        match self.dice.below(26) {
             0..5 => self.crash_if_allowed(node),
             5 if self.kind == Kind::Any => {
-                for node in 0..self.nodes.len() {
+                for node in 0..self.nodes {
                     self.crash_if_allowed(node);
                 }
             }
@@ -29,15 +27,20 @@ impl Cluster {
             15 => self.slow_down(node),
             16 => self.stop(node),
             17 => {
-                if let Some(process) = &mut self.nodes[node].process {
+                let part = self.dice.below(self.parts.len());
+                if let Some(process) = &mut self.parts[part].process {
                     process.shard.ask_for_snapshot();
                 }
             }
             18 => {
                 let until = self.soon(1_500_000);
-                self.nodes[node].stalled_until = until;
+                for part in self.parts_of(node) {
+                    self.parts[part].stalled_until = until;
+                }
                 self.note(format_args!("the disk of {node} stalls until {until}"));
             }
+            19 | 20 => self.fill_disk(node),
+            21 | 22 => self.fail_disk(node),
             _ => self.pause_leader(),
         }
         Ok(())
@@ -51,18 +54,24 @@ impl Cluster {
     /// Whether so many of the other nodes have all that they ever had that one more may lose it.
     fn are_others_good(&mut self, node: usize) -> bool {
         let founders = self.settings.founders;
-        // Who never had anything can't tell, and is no better.
-        let is_blank = |index, it: &mut super::Node| {
-            let state = HardState::read(&mut it.disk).ok().flatten();
-            index < founders && !state.is_some_and(|it| it.has_begun || it.is_clean)
-        };
-        let others = self.nodes.iter_mut().enumerate().filter(|(index, _)| *index != node);
-        let bad = others.filter_map(|(index, it)| (it.is_bad || is_blank(index, it)).then_some(()));
-        bad.count() < (founders - 1) / 2
+        let mut bad = 0;
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            let mut is_bad = self.is_unsafe(other);
+            for part in self.parts_of(other) {
+                // Who never had anything can't tell, and is no better.
+                is_bad |= other < founders && !self.parts[part].knows_the_shard();
+            }
+            bad += usize::from(is_bad);
+        }
+        bad < (founders - 1) / 2
+    }
+
+    fn is_unsafe(&self, node: usize) -> bool {
+        self.parts_of(node).any(|part| self.parts[part].is_unsafe())
     }
 
     fn crash_if_allowed(&mut self, node: usize) {
-        if self.nodes[node].process.is_none() || !self.may_crash(node) {
+        if self.parts[node].process.is_none() || !self.may_crash(node) {
             return;
         }
         let has_power = self.dice.one_in(2);
@@ -70,9 +79,9 @@ impl Cluster {
     }
 
     fn crash(&mut self, node: usize, has_power: bool) {
-        self.nodes[node].crash(has_power, &mut self.dice);
-        if self.kind == Kind::Minority {
-            self.nodes[node].is_bad = true;
+        for part in self.parts_of(node) {
+            self.parts[part].crash(has_power, &mut self.dice);
+            self.parts[part].is_bad |= self.kind == Kind::Minority;
         }
         self.note(format_args!("{node} crashes, power {has_power}"));
         self.gone(node);
@@ -83,15 +92,17 @@ impl Cluster {
 
     /// A process has ended: its links are down, and its clients don't know what became of their calls.
     pub(super) fn gone(&mut self, node: usize) {
-        for other in 0..self.nodes.len() {
+        for other in 0..self.nodes {
             self.links_break((node, other));
         }
+        self.network.forget(node);
         for client in 0..self.clients.all.len() {
-            let pending = self.clients.all[client].pending.filter(|it| it.node == node);
+            let pending =
+                self.clients.all[client].pending.filter(|it| it.part % self.nodes == node);
             if let Some(pending) = pending
                 && self.clients.lost((client, pending.number))
             {
-                self.clients.all[client].target = self.dice.below(self.nodes.len());
+                self.clients.all[client].target = self.any_part(client);
                 self.think_later(client);
             }
         }
@@ -103,49 +114,107 @@ impl Cluster {
         }
         let up_at = self.soon(40_000);
         self.network.cut((one, other), up_at);
-        let ids = (self.nodes[one].id, self.nodes[other].id);
+        let ids = (self.parts[one].id, self.parts[other].id);
         for (node, id) in [(one, ids.1), (other, ids.0)] {
-            if let Some(process) = &mut self.nodes[node].process {
-                process.shard.node_is_down(id);
+            for part in self.parts_of(node) {
+                if let Some(process) = &mut self.parts[part].process {
+                    process.shard.node_is_down(id);
+                }
             }
         }
     }
 
     /// A disk is lost: what was promised to be on it is gone, so at most a minority has lost theirs.
     fn lose_disk(&mut self, node: usize) {
-        let is_down = self.nodes[node].process.is_none();
-        if is_down || self.nodes[node].is_bad || !self.are_others_good(node) {
+        let is_down = self.parts[node].process.is_none();
+        if is_down || self.is_unsafe(node) || !self.are_others_good(node) {
             return;
         }
         self.crash(node, false);
-        let manifest =
-            crate::log::Manifest::new(crate::sim::SHARD, crate::sim::SHARDS, crate::sim::ID);
-        let node_of = &mut self.nodes[node];
-        node_of.disk = Disk::default();
-        crate::log::create(&mut node_of.disk, &manifest).expect("a new log can be made");
-        (node_of.is_bad, node_of.owes) = (true, None);
+        for part in self.parts_of(node) {
+            self.parts[part].lose_disk();
+        }
         self.note(format_args!("{node} loses its disk"));
+    }
+
+    /// A disk has no room for a while.
+    fn fill_disk(&mut self, node: usize) {
+        // What is stopped then, or has not even noted that it has begun, is as good as killed.
+        for part in self.parts_of(node) {
+            let it = &mut self.parts[part];
+            let process = it.process.as_ref();
+            let is_running = process.is_some_and(|process| process.hands_over_until.is_none());
+            if !is_running || !it.has_hard_state() {
+                return;
+            }
+        }
+        for part in self.parts_of(node) {
+            self.parts[part].disk.is_full = true;
+        }
+        self.note(format_args!("the disk of {node} is full"));
+        self.mend_later(node);
+    }
+
+    /// A disk fails to do something for a shard: what is in memory behind it is as good as lost.
+    fn fail_disk(&mut self, node: usize) {
+        if self.parts[node].process.is_none() || !self.may_crash(node) {
+            return;
+        }
+        let fails_hard_states = self.dice.one_in(2);
+        let part = self.dice.below(self.shards) * self.nodes + node;
+        let it = &mut self.parts[part];
+        it.is_risky = true;
+        if fails_hard_states {
+            it.disk.fails_hard_states = true;
+        } else {
+            it.disk.fail_next = true;
+        }
+        self.note(format_args!("the disk of {part} fails, for hard states {fails_hard_states}"));
+        self.mend_later(node);
+    }
+
+    fn mend_later(&mut self, node: usize) {
+        let time = self.soon(1_500_000);
+        self.at(time, Event::Mend(node));
+    }
+
+    /// An operator sees to a disk, and starts a process anew that has given up.
+    pub(super) fn mend(&mut self, node: usize) {
+        let mut has_failed = false;
+        for part in self.parts_of(node) {
+            let it = &mut self.parts[part];
+            it.disk.mend();
+            it.is_risky &= it.has_failed();
+            has_failed |= it.has_failed();
+        }
+        if has_failed {
+            self.note(format_args!("{node} has given up"));
+            if self.dice.one_in(2) { self.crash(node, true) } else { self.stop(node) }
+        }
     }
 
     fn pause(&mut self, node: usize) {
         // Long enough for others to elect a leader, or hardly, or not.
         let us = [400_000, 1_200_000, 2_500_000][self.dice.below(3)];
         let until = self.soon(us);
-        let it = &mut self.nodes[node];
+        let it = &self.parts[node];
         if it.process.is_none() || self.time < it.paused_until {
             return;
         }
-        it.paused_until = until;
-        it.looked_at = self.dice.one_in(2).then_some(it.now(self.time));
+        let looked_at = self.dice.one_in(2).then_some(it.now(self.time));
+        for part in self.parts_of(node) {
+            let it = &mut self.parts[part];
+            (it.paused_until, it.looked_at) = (until, looked_at);
+        }
         self.note(format_args!("{node} pauses until {until}"));
     }
 
     fn pause_leader(&mut self) {
-        let is_serving = |node: &super::Node| {
+        let is_serving = |node: &super::Part| {
             node.process.as_ref().is_some_and(|process| process.shard.is_serving())
         };
-        if let Some(leader) = self.nodes.iter().position(is_serving) {
-            self.pause(leader);
+        if let Some(leader) = self.parts.iter().position(is_serving) {
+            self.pause(self.node_of(leader));
         }
     }
 
@@ -153,7 +222,7 @@ impl Cluster {
     fn part(&mut self) {
         let until = self.soon(1_500_000);
         let is_one_way = self.dice.one_in(3);
-        let sides: Vec<bool> = self.nodes.iter().map(|_| self.dice.one_in(2)).collect();
+        let sides: Vec<bool> = (0..self.nodes).map(|_| self.dice.one_in(2)).collect();
         self.note(format_args!("parted until {until}: {sides:?}, one way {is_one_way}"));
         for from in 0..sides.len() {
             for to in 0..sides.len() {
@@ -165,13 +234,13 @@ impl Cluster {
     }
 
     fn break_link(&mut self, node: usize) {
-        let other = self.dice.below(self.nodes.len());
+        let other = self.dice.below(self.nodes);
         self.note(format_args!("the link of {node} and {other} breaks"));
         self.links_break((node, other));
     }
 
     fn slow_down(&mut self, node: usize) {
-        let other = self.dice.below(self.nodes.len());
+        let other = self.dice.below(self.nodes);
         let slowness = if self.dice.one_in(2) { 1 } else { 1 + self.dice.below(100) as u64 };
         self.network.slow_down((node, other), slowness);
     }
@@ -179,8 +248,25 @@ impl Cluster {
     /// A process ends in good order.
     fn stop(&mut self, node: usize) {
         let until = self.time + 2 * self.settings.replica.election_timeout_ms * 1000;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        process.hands_over_until.get_or_insert(until);
+        let may_crash = self.may_crash(node);
+        for part in self.parts_of(node) {
+            let it = &mut self.parts[part];
+            let Some(process) = &it.process else { return };
+            let state = process.shard.log_state();
+            let takes_writes = state.is_some_and(|state| state.refusal.is_none());
+            if !takes_writes || it.disk.is_full {
+                // It does not wait for the disk then.
+                if !may_crash {
+                    return;
+                }
+                it.is_risky = true;
+            }
+        }
+        for part in self.parts_of(node) {
+            if let Some(process) = &mut self.parts[part].process {
+                process.hands_over_until.get_or_insert(until);
+            }
+        }
         self.note(format_args!("{node} is to end"));
     }
 }

@@ -11,7 +11,7 @@ const PATIENCE_US: u64 = 2_500_000;
 
 impl Cluster {
     pub(super) fn are_members_changing(&self) -> bool {
-        self.settings.founders < self.nodes.len()
+        self.settings.founders < self.nodes
     }
 
     /// An operator asks the leader for a change, if there is one.
@@ -22,13 +22,13 @@ impl Cluster {
         let us = if self.dice.one_in(3) { 60_000 } else { 500_000 };
         let time = self.soon(us);
         self.at(time, Event::Change);
-        let node = NodeId(1 + self.dice.below(self.nodes.len()) as u64);
+        let node = NodeId(1 + self.dice.below(self.nodes) as u64);
         let leads = self.dice.one_in(3);
-        let Some((leader, state)) = self.leader() else { return };
+        let shard = self.dice.below(self.shards);
+        let Some((leader, state)) = self.leader(shard) else { return };
         let is_voter = state.voters.contains(&node);
         // Another may be on its way out.
-        let is_pending = self
-            .removing
+        let is_pending = self.removing[shard]
             .is_some_and(|(node, until)| self.time < until && state.voters.contains(&node));
         let is_spare = state.voters.len() > VOTERS_MIN && !is_pending;
         let is_removable = is_spare || state.learners.contains(&node);
@@ -39,36 +39,36 @@ impl Cluster {
             true => return,
         };
         if matches!(request, ReplicaRequest::Remove(_)) {
-            self.removing = Some((node, self.time + PATIENCE_US));
+            self.removing[shard] = Some((node, self.time + PATIENCE_US));
         }
         self.note(format_args!("{leader} is asked for {request:?}"));
-        if let Some(process) = &mut self.nodes[leader].process {
+        if let Some(process) = &mut self.parts[leader].process {
             process.shard.request_of_replica(request);
         }
     }
 
-    fn leader(&self) -> Option<(usize, ReplicaState)> {
-        self.nodes.iter().enumerate().find_map(|(index, node)| {
-            let shard = &node.process.as_ref()?.shard;
+    fn leader(&self, shard: usize) -> Option<(usize, ReplicaState)> {
+        self.parts_in(shard).find_map(|index| {
+            let shard = &self.parts[index].process.as_ref()?.shard;
             let state = shard.replica_published(true)?.state?;
             shard.is_serving().then_some((index, state))
         })
     }
 
-    /// Whether no replica that runs counts on a node, nor does it itself.
+    /// Whether no replica of the shard that runs counts on a node, nor does it itself.
     pub(super) fn is_outside(&self, index: usize) -> bool {
-        let id = self.nodes[index].id;
-        let knows = |node: &super::Node| {
+        let id = self.parts[index].id;
+        let knows = |node: &super::Part| {
             let shard = node.process.as_ref().map(|process| &process.shard);
             let state = shard.and_then(|shard| shard.replica_published(true)?.state);
             state.is_some_and(|it| it.voters.contains(&id) || it.learners.contains(&id))
         };
-        !self.nodes.iter().any(knows)
+        !self.parts[self.parts_in(self.shard_of(index))].iter().any(knows)
     }
 
     /// Whether so many nodes vote, and none learns.
-    pub(super) fn is_settled(&self, members: usize) -> bool {
-        self.leader()
+    pub(super) fn is_settled(&self, shard: usize, members: usize) -> bool {
+        self.leader(shard)
             .is_some_and(|(_, state)| state.voters.len() == members && state.learners.is_empty())
     }
 }

@@ -1,18 +1,18 @@
-//! One node: a disk, a clock, and the replica of the shard while its process runs. What `runtime::replicas`,
+//! A node's part in one shard: a disk, a clock, and the replica while its process runs. What `runtime::replicas`,
 //! `runtime::logger` and `runtime::log_life` do with a shard is done here in the same order.
 
 use super::clients::{Pending, REGISTERS};
 use crate::collection::Thresholds;
 use crate::log::{
-    Effect, HardState, Manifest, Recovery, Stream, StreamOptions, create, start_over,
+    Effect, HardState, Manifest, Recovery, Refusal, Stream, StreamOptions, create, start_over,
 };
 use crate::node::replica_stats::{Quorum, ReplicaStats};
 use crate::replica::{Replica, ReplicaOptions, Restored};
 use crate::runtime::RecoveringReplica;
 use crate::shard::Shard;
 use crate::sim::disk::Disk;
-use crate::sim::{Dice, ID, Outcome, SHARD, SHARDS, UnderWay, leave_half_done, new_shard, perform};
-use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
+use crate::sim::{Dice, ID, Outcome, SHARDS, UnderWay, leave_half_done, new_shard, perform};
+use crate::types::{LogIndex, MonoUs, NodeId, Now, ShardId, Term};
 
 /// What all nodes are started with.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Settings {
 
 /// How a node's clocks go.
 #[derive(Clone, Copy, Debug)]
-struct Clock {
+pub(super) struct Clock {
     /// Thousandths of the true speed.
     speed: u64,
     /// What the monotonic clock showed when the process was started, and when that was.
@@ -36,6 +36,11 @@ struct Clock {
 }
 
 impl Clock {
+    pub(super) fn new(dice: &mut Dice) -> Self {
+        let (speed, ahead_us) = (950 + dice.below(101) as u64, dice.below(400_000) as u64);
+        Self { speed, base: (0, 0), ahead_us }
+    }
+
     fn mono(&self, time: u64) -> MonoUs {
         let (shown, at) = self.base;
         MonoUs(shown + (time - at) * self.speed / 1000)
@@ -77,14 +82,18 @@ pub(super) struct Process {
     restart: Option<(LogIndex, Term)>,
     /// By when it is to have handed leadership over, if it is to end.
     pub(super) hands_over_until: Option<u64>,
+    /// Whether leadership is on its way to another then.
+    pub(super) is_leaving: bool,
     pub(super) is_stopping: bool,
     /// Whether its log is closed, so that it may end.
     pub(super) is_closed: bool,
 }
 
-/// One node.
-pub(super) struct Node {
+/// A node's part in a shard.
+pub(super) struct Part {
+    /// The node.
     pub(super) id: NodeId,
+    pub(super) shard: ShardId,
     pub(super) disk: Disk,
     clock: Clock,
     pub(super) process: Option<Process>,
@@ -98,28 +107,26 @@ pub(super) struct Node {
     pub(super) stalled_until: u64,
     /// Whether it may have lost what it had told others to have, and has not made up for it.
     pub(super) is_bad: bool,
+    /// Whether its disk is to fail, or has: what its process has in memory won't outlast it.
+    pub(super) is_risky: bool,
     /// It lost its disk, and has not got this entry on disk again.
     pub(super) owes: Option<LogIndex>,
 }
 
-impl Node {
-    pub(super) fn new(number: usize, dice: &mut Dice) -> Self {
-        let mut disk = Disk::default();
-        create(&mut disk, &Manifest::new(SHARD, SHARDS, ID)).expect("a new log can be made");
+impl Part {
+    pub(super) fn new(number: usize, shard: ShardId, clock: Clock) -> Self {
         Self {
             id: NodeId(number as u64 + 1),
-            disk,
-            clock: Clock {
-                speed: 950 + dice.below(101) as u64,
-                base: (0, 0),
-                ahead_us: dice.below(400_000) as u64,
-            },
+            shard,
+            disk: new_disk(shard),
+            clock,
             process: None,
             life: 0,
             paused_until: 0,
             looked_at: None,
             stalled_until: 0,
             is_bad: false,
+            is_risky: false,
             owes: None,
         }
     }
@@ -133,16 +140,23 @@ impl Node {
     }
 
     /// Starts a process: reads what the disk has, and goes on from there.
-    pub(super) fn start(&mut self, settings: &Settings, time: u64, dice: &mut Dice) -> Outcome {
+    pub(super) fn start(
+        &mut self,
+        settings: &Settings,
+        (shown, time): (u64, u64),
+        dice: &mut Dice,
+    ) -> Outcome {
         self.life += 1;
-        self.clock.base = (1 + dice.below(5_000_000) as u64, time);
-        let mut shard = new_shard(dice.next());
+        self.clock.base = (shown, time);
+        let id = self.shard;
+        let mut shard = new_shard(id, dice.next());
         shard.keyspace_mut().set_thresholds(settings.thresholds);
         let refused = |why: String| format!("node {} can't be started: {why}", self.id.0);
-        let mut recovery = Recovery::open(&mut self.disk, SHARD, SHARDS, ID)
+        let mut recovery = Recovery::open(&mut self.disk, id, SHARDS, ID)
             .map_err(|error| refused(error.to_string()))?;
         let found = HardState::read(&mut self.disk).map_err(|error| refused(error.to_string()))?;
-        let hard_state = found.unwrap_or_else(|| first_hard_state(self.id, settings.founders));
+        let hard_state =
+            found.unwrap_or_else(|| first_hard_state((self.id, id), settings.founders));
         let manifest = recovery.manifest();
         let applied = (LogIndex(manifest.first_index.0 - 1), manifest.base_term);
         let mut replica = RecoveringReplica { hard_state, applied, entries: Vec::new() };
@@ -157,7 +171,7 @@ impl Node {
         let starts = entries.iter().map(|(start, _)| *start).collect();
         let restored = Restored { hard_state, applied, entries, is_doubtful };
         let options = ReplicaOptions { node: self.id, ..settings.replica.clone() };
-        let replica = Replica::new(SHARD, options, restored).map_err(refused)?;
+        let replica = Replica::new(id, options, restored).map_err(refused)?;
         shard.start_replica(replica, starts);
         self.process = Some(Process {
             shard,
@@ -168,6 +182,7 @@ impl Node {
             read: [0; REGISTERS],
             restart: None,
             hands_over_until: None,
+            is_leaving: false,
             is_stopping: false,
             is_closed: false,
         });
@@ -185,7 +200,25 @@ impl Node {
         } else {
             self.disk.crash(dice)
         }
-        (self.life, self.stalled_until) = (self.life + 1, 0);
+        (self.life, self.stalled_until, self.is_risky) = (self.life + 1, 0, false);
+    }
+
+    /// The process ends of its own will; false if that is as if it had been killed.
+    pub(super) fn end(&mut self, dice: &mut Dice) -> bool {
+        (self.life, self.is_risky) = (self.life + 1, false);
+        let Some(process) = self.process.take() else { return true };
+        let refusal = process.shard.log_state().and_then(|state| state.refusal);
+        let is_clean = refusal == Some(Refusal::Stopping) && !process.shard.has_failed();
+        if !is_clean {
+            self.disk.kill(dice);
+        }
+        is_clean
+    }
+
+    /// The disk is another one.
+    pub(super) fn lose_disk(&mut self) {
+        self.disk = new_disk(self.shard);
+        (self.is_bad, self.owes) = (true, None);
     }
 
     /// Does what is under way under this number; answers what the shard wants done then.
@@ -204,24 +237,50 @@ impl Node {
     }
 
     /// Begins the log anew if that is due and nothing is under way in the one before.
-    pub(super) fn restart_log(&mut self, options: StreamOptions) -> Outcome {
-        let Some(process) = &mut self.process else { return Ok(()) };
+    pub(super) fn restart_log(&mut self, options: StreamOptions) {
+        let Some(process) = &mut self.process else { return };
         let is_busy = process
             .under_way
             .iter()
             .any(|(_, it)| !matches!(it, UnderWay::Job(crate::log::Job::SaveHardState(_))));
-        let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return Ok(()) };
-        let resume = start_over(&mut self.disk, SHARD, SHARDS, ID);
-        let resume = resume.map_err(|error| format!("no log can be begun: {error}"))?;
-        let resume = resume.behind(last, term);
-        process.restart = None;
-        process.shard.restart_log(Stream::new(resume, options));
-        Ok(())
+        let Some((last, term)) = process.restart.filter(|_| !is_busy) else { return };
+        // Where the disk does not take it, it is tried again.
+        if let Ok(resume) = start_over(&mut self.disk, self.shard, SHARDS, ID) {
+            process.restart = None;
+            process.shard.restart_log(Stream::new(resume.behind(last, term), options));
+        }
+    }
+
+    /// Whether it has noted that it has begun.
+    pub(super) fn has_hard_state(&mut self) -> bool {
+        HardState::read(&mut self.disk).ok().flatten().is_some()
+    }
+
+    /// Whether it knows that the shard has begun, or had stopped in good order before that.
+    pub(super) fn knows_the_shard(&mut self) -> bool {
+        let state = HardState::read(&mut self.disk).ok().flatten();
+        state.is_some_and(|it| it.has_begun || it.is_clean)
+    }
+
+    /// Whether its process takes no part any more before it is started again.
+    pub(super) fn has_failed(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.shard.has_failed())
+    }
+
+    /// Whether what its process has in memory is about to be lost, or has been.
+    pub(super) fn is_unsafe(&self) -> bool {
+        self.is_bad || self.is_risky
     }
 }
 
-fn first_hard_state(node: NodeId, founders: usize) -> HardState {
+fn new_disk(shard: ShardId) -> Disk {
+    let mut disk = Disk::default();
+    create(&mut disk, &Manifest::new(shard, SHARDS, ID)).expect("a new log can be made");
+    disk
+}
+
+fn first_hard_state((node, shard): (NodeId, ShardId), founders: usize) -> HardState {
     let voters: Vec<NodeId> = (1..=founders as u64).map(NodeId).collect();
     let is_founder = voters.contains(&node);
-    HardState::first((SHARD, ID), node, if is_founder { voters } else { Vec::new() })
+    HardState::first((shard, ID), node, if is_founder { voters } else { Vec::new() })
 }
