@@ -92,6 +92,8 @@ impl Doubt {
     pub(super) fn begin(&mut self, term: Term) {
         (self.is_doubtful, self.untold, self.goal) = (true, Some(term), None);
         self.was_doubtful = true;
+        // What they said was about what they had lost before.
+        self.others.clear();
     }
 
     pub(super) fn tick(&mut self) {

@@ -214,9 +214,10 @@ impl Shard {
     }
 
     /// Gives leadership away, if this replica leads and another could: the server is about to stop. True while it
-    /// is on its way.
+    /// is on its way, or the log means nothing: after a stop the replica would lack what it has told others to have.
     pub fn resign(&mut self, now: Now) -> bool {
-        self.replicated.as_mut().is_some_and(|it| it.replica.resign(now.mono))
+        let is_leaving = self.replicated.as_mut().is_some_and(|it| it.replica.resign(now.mono));
+        is_leaving || self.is_log_hopeless()
     }
 
     /// What there is to send, in order.
