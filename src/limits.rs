@@ -29,7 +29,11 @@ pub const REPLICA_TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const REPLICA_PINNED_BYTES_MAX: usize = 256 * 1024 * 1024;
 const _: () = assert!(REPLICA_TAIL_BYTES_MAX < REPLICA_PINNED_BYTES_MAX);
 /// Pieces of a snapshot that are on their way to another replica at a time.
-pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 8;
+pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 64;
+/// Bytes of such a piece, or one entry more: what clients wait for at either end.
+pub const SNAPSHOT_PIECE_BYTES: usize = 16 * 1024;
+/// Bytes of a shard's snapshot that a replica is sent in a second, unless too much is kept for it meanwhile.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 12 << 20;
 /// Bytes of entries that a follower applies in one step.
 pub const REPLICA_APPLY_BYTES: usize = 256 * 1024;
 /// Milliseconds between notes, for a start after a crash, of how far a log is committed.

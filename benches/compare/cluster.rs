@@ -263,9 +263,10 @@ pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<O
         let dir = nodes.dir.path().join(format!("node-{NODES}"));
         fs::remove_dir_all(&dir)?;
         fs::create_dir(&dir)?;
-        let goal = applied(PORT);
+        let goal = applied(PORT).ok_or(io::ErrorKind::NotConnected)?;
         let begun = Instant::now();
         nodes.start_again(lost)?;
+        wait_for_applied(PORT + NODES - 1, 0, begun)?;
         let watch = thread::spawn(move || wait_for_applied(PORT + NODES - 1, goal, begun));
         meanwhile.push(paced()?.p99_ms);
         let waited = watch.join().map_err(|_| io::Error::other("the watch panicked"))??;
@@ -277,16 +278,16 @@ pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<O
     Ok(Some(table))
 }
 
-/// How many entries a node has taken in, of all shards together.
-fn applied(port: u16) -> u64 {
-    let told = Follower { port, stream: None }.ask("INFO raft\r\n").unwrap_or_default();
+/// How many entries a node has taken in, of all shards together, once it is up.
+fn applied(port: u16) -> Option<u64> {
+    let told = Follower { port, stream: None }.ask("INFO raft\r\n").ok()?;
     let counts = told.split(',').filter_map(|field| field.strip_prefix("applied="));
-    counts.filter_map(|count| count.parse::<u64>().ok()).sum()
+    Some(counts.filter_map(|count| count.parse::<u64>().ok()).sum())
 }
 
 fn wait_for_applied(port: u16, goal: u64, begun: Instant) -> io::Result<Duration> {
     while begun.elapsed() < PATIENCE {
-        if applied(port) >= goal {
+        if applied(port).is_some_and(|applied| applied >= goal) {
             return Ok(begun.elapsed());
         }
         thread::sleep(Duration::from_millis(20));

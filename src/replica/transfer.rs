@@ -18,7 +18,10 @@ use raft::{ProgressState, SnapshotStatus};
 use super::message::{SnapshotContent, SnapshotPiece};
 use super::{Body, Replica, conf_state};
 use crate::cache::{Keyspace, SaveCursor};
-use crate::limits::{REPLICA_PINNED_BYTES_MAX, SNAPSHOT_PIECES_IN_FLIGHT};
+use crate::limits::{
+    REPLICA_PINNED_BYTES_MAX, SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PIECE_BYTES,
+    SNAPSHOT_PIECES_IN_FLIGHT,
+};
 use crate::log::Configuration;
 use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
@@ -42,6 +45,9 @@ pub(crate) struct Outgoing {
     seen: Option<LogIndex>,
     is_ended: bool,
     moved_at: MonoUs,
+    /// When all that has been sent is paid for.
+    paid_at: MonoUs,
+    is_let: bool,
 }
 
 impl Outgoing {
@@ -75,7 +81,23 @@ impl Outgoing {
 
     /// Whether another part is to be made now.
     pub(crate) fn wants_part(&self) -> bool {
-        self.seen.is_none() && self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT
+        let has_room = self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT;
+        self.seen.is_none() && self.is_let && has_room
+    }
+
+    /// Bytes have been sent, which take their time; what was not used before counts, up to what can be under way.
+    fn pay(&mut self, bytes: usize) {
+        let us = (bytes as u64).saturating_mul(1_000_000) / SNAPSHOT_BYTES_PER_SECOND;
+        self.paid_at.0 += us;
+        self.is_let = false;
+    }
+
+    /// Whether more may be sent as of `now`.
+    fn pace(&mut self, now: MonoUs, is_urgent: bool) {
+        const BURST: u64 = SNAPSHOT_PIECES_IN_FLIGHT * SNAPSHOT_PIECE_BYTES as u64;
+        const BURST_US: u64 = BURST * 1_000_000 / SNAPSHOT_BYTES_PER_SECOND;
+        self.paid_at = self.paid_at.max(MonoUs(now.0.saturating_sub(BURST_US)));
+        self.is_let = is_urgent || self.paid_at <= now;
     }
 }
 
@@ -147,7 +169,16 @@ impl Replica {
             seen: None,
             is_ended: false,
             moved_at: MonoUs(0),
+            paid_at: MonoUs(0),
+            is_let: false,
         });
+    }
+
+    /// Lets the snapshot that is being sent go on; every turn.
+    pub(crate) fn pace_transfer(&mut self, now: MonoUs) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let is_urgent = self.raw.store().bytes() > REPLICA_PINNED_BYTES_MAX / 4;
+        outgoing.pace(now, is_urgent);
     }
 
     /// The snapshot that is being sent.
@@ -164,6 +195,7 @@ impl Replica {
         }
         outgoing.entries += entries;
         outgoing.bytes += part.len() as u64;
+        outgoing.pay(part.len());
         self.send_piece(SnapshotContent::Part(Bytes::from(part)));
     }
 

@@ -17,7 +17,7 @@ use super::{Error, Shard, payload};
 use crate::cache::Saved;
 use crate::limits::{
     LOG_SHORT_BYTES_MAX, LOG_WAITING_BYTES_MAX, REPLICA_APPLY_BYTES, REPLICA_COMMIT_EVERY_MS,
-    SNAPSHOT_PART_BYTES,
+    SNAPSHOT_PIECE_BYTES,
 };
 use crate::log::{Effect, LogEntry, RecordStart, Stream, entry_bytes};
 use crate::node::replica_stats::{Freshness, Published, Quorum, ReplicaRequest};
@@ -164,6 +164,7 @@ impl Shard {
     pub fn tick_replica(&mut self, now: Now) -> Option<MonoUs> {
         let replicated = self.replicated.as_mut()?;
         replicated.replica.tick(now.mono);
+        replicated.replica.pace_transfer(now.mono);
         if now.mono >= replicated.commit_due {
             replicated.commit_due = MonoUs(now.mono.0 + REPLICA_COMMIT_EVERY_MS * 1000);
             let committed = replicated.replica.committed();
@@ -457,7 +458,7 @@ impl Shard {
         }
         let mut part = Saved::default();
         let from = std::mem::take(&mut outgoing.cursor);
-        let cursor = self.keyspace.save_entries(from, SNAPSHOT_PART_BYTES, now.unix, &mut part);
+        let cursor = self.keyspace.save_entries(from, SNAPSHOT_PIECE_BYTES, now.unix, &mut part);
         let seen = cursor.is_done().then_some(seen);
         outgoing.cursor = cursor;
         let entries = part.entries;
