@@ -45,9 +45,9 @@ pub(crate) struct Outgoing {
     seen: Option<LogIndex>,
     is_ended: bool,
     moved_at: MonoUs,
-    /// When all that has been sent is paid for.
+    /// When all that has been sent has had its time, and up to when that may be now.
     paid_at: MonoUs,
-    is_let: bool,
+    let_until: MonoUs,
 }
 
 impl Outgoing {
@@ -82,22 +82,20 @@ impl Outgoing {
     /// Whether another part is to be made now.
     pub(crate) fn wants_part(&self) -> bool {
         let has_room = self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT;
-        self.seen.is_none() && self.is_let && has_room
+        self.seen.is_none() && self.paid_at <= self.let_until && has_room
     }
 
-    /// Bytes have been sent, which take their time; what was not used before counts, up to what can be under way.
+    /// Bytes have been sent, which take their time.
     fn pay(&mut self, bytes: usize) {
-        let us = (bytes as u64).saturating_mul(1_000_000) / SNAPSHOT_BYTES_PER_SECOND;
-        self.paid_at.0 += us;
-        self.is_let = false;
+        self.paid_at.0 += (bytes as u64).saturating_mul(1_000_000) / SNAPSHOT_BYTES_PER_SECOND;
     }
 
-    /// Whether more may be sent as of `now`.
+    /// Lets as much be sent as is due as of `now`. Time that was not used counts, up to what can be under way.
     fn pace(&mut self, now: MonoUs, is_urgent: bool) {
         const BURST: u64 = SNAPSHOT_PIECES_IN_FLIGHT * SNAPSHOT_PIECE_BYTES as u64;
         const BURST_US: u64 = BURST * 1_000_000 / SNAPSHOT_BYTES_PER_SECOND;
         self.paid_at = self.paid_at.max(MonoUs(now.0.saturating_sub(BURST_US)));
-        self.is_let = is_urgent || self.paid_at <= now;
+        self.let_until = if is_urgent { MonoUs(u64::MAX) } else { now };
     }
 }
 
@@ -170,7 +168,7 @@ impl Replica {
             is_ended: false,
             moved_at: MonoUs(0),
             paid_at: MonoUs(0),
-            is_let: false,
+            let_until: MonoUs(0),
         });
     }
 
