@@ -1,6 +1,6 @@
 //! Commands that may take very long, run a bounded step at a time.
 //!
-//! A handler makes its work into [`Steps`] and hands them to [`run`]. Whoever runs the command may have said that it
+//! A handler makes its work into [`Steps`] and hands them to `run`. Whoever runs the command may have said that it
 //! will see to them ([`Handover::may_pause`](super::Handover::may_pause)): then they are left to it, which holds the
 //! command's shards from the first step to the last and does other things in between. For everybody else, all of it
 //! is one step: what comes of it is the same.

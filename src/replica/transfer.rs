@@ -85,9 +85,11 @@ impl Outgoing {
         self.seen.is_none() && self.paid_at <= self.let_until && has_room
     }
 
-    /// Bytes have been sent, which take their time.
+    /// Bytes have been sent, which take their time; after a very long value no more of it than keeps the other from
+    /// thinking that nothing follows.
     fn pay(&mut self, bytes: usize) {
-        self.paid_at.0 += (bytes as u64).saturating_mul(1_000_000) / SNAPSHOT_BYTES_PER_SECOND;
+        let us = (bytes as u64).saturating_mul(1_000_000) / SNAPSHOT_BYTES_PER_SECOND;
+        self.paid_at.0 += us.min(PATIENCE_US / 5);
     }
 
     /// Lets as much be sent as is due as of `now`. Time that was not used counts, up to what can be under way.
@@ -174,9 +176,26 @@ impl Replica {
 
     /// Lets the snapshot that is being sent go on; every turn.
     pub(crate) fn pace_transfer(&mut self, now: MonoUs) {
-        let Some(outgoing) = &mut self.outgoing else { return };
-        let is_urgent = self.raw.store().bytes() > REPLICA_PINNED_BYTES_MAX / 4;
-        outgoing.pace(now, is_urgent);
+        if self.outgoing.is_none() {
+            return;
+        }
+        let is_urgent =
+            self.raw.store().bytes() > REPLICA_PINNED_BYTES_MAX / 4 || !self.has_quorum_at_hand();
+        if let Some(outgoing) = &mut self.outgoing {
+            outgoing.pace(now, is_urgent);
+        }
+    }
+
+    /// Whether enough voters take entries as they come: otherwise nothing is committed before the snapshot is there.
+    fn has_quorum_at_hand(&self) -> bool {
+        let voters = &self.configuration().voters;
+        let takes = |node: &&NodeId| {
+            **node == self.options.node
+                || self.raw.raft.prs().get(node.0).is_some_and(|progress| {
+                    progress.recent_active && progress.state == ProgressState::Replicate
+                })
+        };
+        voters.iter().filter(takes).count() > voters.len() / 2
     }
 
     /// The snapshot that is being sent.

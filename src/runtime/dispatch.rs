@@ -519,11 +519,6 @@ impl Core<'_> {
         if self.hold_teller(connection, call.entry.command.flags) == Flow::Left {
             return Flow::Left;
         }
-        if call.entry.command.flags.contains(Flags::STEPWISE)
-            && self.runs_in_steps(connection, call, args, &[shard])
-        {
-            return self.run_over(connection, call, args, vec![shard]);
-        }
         let mut call = *call;
         if self.logs.is_behind
             && call.entry.command.flags.contains(Flags::WRITE)
@@ -538,6 +533,11 @@ impl Core<'_> {
                 return Flow::Left;
             }
             call.admission = Admission::Waited;
+        }
+        if call.entry.command.flags.contains(Flags::STEPWISE)
+            && self.runs_in_steps(connection, &call, args, &[shard])
+        {
+            return self.run_over(connection, &call, args, vec![shard]);
         }
         self.show_to_monitors(connection, &call, args);
         let muted = self.is_muted(connection);

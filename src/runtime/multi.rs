@@ -228,6 +228,7 @@ impl<'a> Core<'a> {
         if let Some(mut connection) = self.connections.take(token) {
             self.answer_gathered(&mut connection, gathered);
             connection.timeline.gathered();
+            connection.active_at = self.engine.now.mono;
             self.connections.put(connection);
         }
         self.give_back_gathered(holders);

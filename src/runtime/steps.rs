@@ -51,6 +51,7 @@ impl Engine<'_> {
         let Ran { call, args, .. } = ran;
         let flags = call.entry.command.flags;
         shards.iter_mut().flatten().for_each(|shard| self.widen_room(flags, shard));
+        let changes = self.changes_before_over(call, shards);
         let began = self.now;
         self.handover.may_pause = true;
         let result = shard::execute_over(shards, call, args, self.around(began), out);
@@ -58,6 +59,7 @@ impl Engine<'_> {
         if let (Ok(()), Some(steps)) = (&result, self.handover.steps.take()) {
             return Some(Rest { steps, began, ns: self.end_part(call) });
         }
+        self.gate_changes_over(shards, changes);
         self.end_over(shards, ran, 0, result, out);
         None
     }
@@ -183,9 +185,13 @@ impl<'a> Core<'a> {
         let args = command.args();
         let ran = command.ran(&args);
         let mut shards = held_by(self.node, holders);
+        // A replica says nothing while it is held: before others elect another leader, the rest is done at once.
+        let held_us = self.engine.now.mono.0.saturating_sub(rest.began.mono.0);
+        let is_pressing = held_us > self.config.election_timeout_ms * 1000 / 3
+            && shards.iter().flatten().any(|shard| shard.is_replicated());
         loop {
             let progress = self.engine.step_over(&mut shards, ran, rest, reply);
-            if progress == Progress::Done || self.engine.slice_is_over() {
+            if progress == Progress::Done || self.engine.slice_is_over() && !is_pressing {
                 return progress;
             }
         }

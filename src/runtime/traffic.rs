@@ -371,6 +371,7 @@ impl Core<'_> {
             let hears = session.monitor
                 || session.subscriptions.is_some()
                 || connection.is_in_blocking_command()
+                || connection.is_blocked_by(Block::Shards)
                 || connection.port == Port::Guest;
             let idle = timeout > 0 && idle_s >= timeout && !hears;
             let half = request_timeout > 0 && is_too_slow(&connection, request_timeout, now);

@@ -39,7 +39,7 @@ pub(super) struct Durable {
     /// The last record that somebody waits for to be on disk.
     pub(super) wanted: LogIndex,
     /// Whether writes are refused, as of the last step.
-    refusal: Option<Refusal>,
+    pub(super) refusal: Option<Refusal>,
     /// Whether a snapshot is to be begun.
     pub(super) wants_snapshot: bool,
     /// Whether the log is about to be taken away: nothing more is promised.

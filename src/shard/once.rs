@@ -6,6 +6,7 @@
 
 use super::{Around, Call, Shard};
 use crate::cache::{Attempt, Outcome, OutcomeBody, Recalled};
+use crate::command::Error;
 use crate::command::binary::{Answer, DataOperation, Failure, Native};
 use crate::config::Durability;
 use crate::limits::CLIENT_CLOCK_AHEAD_MS;
@@ -31,11 +32,11 @@ impl Shard {
         out: &mut Vec<u8>,
     ) -> Result<Answer, Failure> {
         self.check_serving()?;
-        let attempt = read_attempt(&Extras::read(native.head.flags, args.at(0)), around.now.unix)?;
+        let attempt = read_attempt(&Extras::read(native.head.flags, args.at(0)))?;
         match self.recall(&attempt) {
             Recalled::Done(outcome) => return self.repeat(outcome, call.durability, out),
             Recalled::Forgotten => return Err(FORGOTTEN),
-            Recalled::New => {}
+            Recalled::New => check_clock(&attempt, around.now.unix)?,
         }
         let (before, start) = (self.keyspace.sequence(), out.len());
         let answer = self.execute_operation(operation, (call, native), args, around, out)?;
@@ -65,6 +66,10 @@ impl Shard {
         durability: Option<Durability>,
         out: &mut Vec<u8>,
     ) -> Result<Answer, Failure> {
+        let refusal = self.log.as_ref().and_then(|log| log.refusal);
+        if let Some(refusal) = refusal.filter(|refusal| refusal.is_for_good()) {
+            return Err(Error::LogRefused(refusal).into());
+        }
         self.check_durability(durability)?;
         out.extend(outcome.body.into_iter().flatten());
         Ok(Answer { shard: self.id, version: outcome.version, is_repeated: true, ..Answer::DONE })
@@ -90,7 +95,7 @@ fn body_of(bytes: &[u8]) -> OutcomeBody {
 }
 
 /// Who asks for what, if it makes sense.
-fn read_attempt(extras: &Extras, now: UnixMs) -> Result<Attempt, Failure> {
+fn read_attempt(extras: &Extras) -> Result<Attempt, Failure> {
     let (Some(client), Some(sequence)) = (extras.client, extras.sequence) else {
         return Err(Failure::bad("BADREQUEST client and sequence are given together"));
     };
@@ -98,8 +103,13 @@ fn read_attempt(extras: &Extras, now: UnixMs) -> Result<Attempt, Failure> {
     if answered > sequence {
         return Err(Failure::bad("BADREQUEST the sequence is one that the client won't ask for"));
     }
-    if sequence > now.0.saturating_add(CLIENT_CLOCK_AHEAD_MS).saturating_mul(1000) {
+    Ok(Attempt { client, sequence, answered })
+}
+
+/// Whether the sequence of a write that is new is a time that has come.
+fn check_clock(attempt: &Attempt, now: UnixMs) -> Result<(), Failure> {
+    if attempt.sequence > now.0.saturating_add(CLIENT_CLOCK_AHEAD_MS).saturating_mul(1000) {
         return Err(Failure::bad("BADREQUEST the sequence is a time that is far from having come"));
     }
-    Ok(Attempt { client, sequence, answered })
+    Ok(())
 }
