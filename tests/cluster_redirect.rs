@@ -177,6 +177,38 @@ fn a_leader_that_reaches_no_majority_lets_its_clients_know() {
     assert!(state.contains("cluster_state:fail\r\n"), "{state}");
 }
 
+/// A set that is so large that it is read in steps, or would be: it has changed, and nobody else has heard of that.
+#[test]
+fn what_is_read_of_a_large_set_waits_for_a_majority_too() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (_trial, welcome) = start();
+    let mut scene = Scene::new(&welcome);
+    let key = format!("{{{}}}set", scene.keys[0]);
+    let own = index(scene.leaders[0]);
+    let pad = "x".repeat(2_000);
+    let members: Vec<String> = (0..1_000).map(|number| format!("{number}:{pad}")).collect();
+    let fill = [&["SADD", &key][..], &members.iter().map(String::as_str).collect::<Vec<_>>()];
+    let mut reader = connect(welcome.nodes[own].0);
+    assert_eq!(reader.command(&fill.concat()), Value::Integer(1_000));
+    assert_eq!(reader.command(&["SMEMBERS", &key]).elements().len(), 1_000);
+    for (index, (_, process)) in welcome.nodes.iter().enumerate() {
+        if index != own {
+            signal("KILL", *process);
+        }
+    }
+    scene.client.request(&["SADD", &key, "new"]);
+    reader.request(&["SMEMBERS", &key]);
+    // An error, or the connection's end; or all before the change, while nobody else can lead yet.
+    if let Ok(Value::Array(read)) = reader.read() {
+        assert!(
+            !read.contains(&Value::Bulk("new".into())),
+            "nobody but the reader will ever see it"
+        );
+    }
+}
+
 #[test]
 fn wait_counts_the_nodes_that_have_what_was_written() {
     if skip_on_other_server() {
