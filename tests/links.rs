@@ -30,8 +30,15 @@ fn disconnected(server: &Server) -> (usize, usize) {
 }
 
 fn wait_until_linked(nodes: &mut Nodes, ids: &[usize]) {
+    // Who was never heard of is not missed either.
+    let ports: Vec<u16> = ids.iter().map(|id| nodes.port(*id)).collect();
     for id in ids {
-        wait_until("a node is linked to all others", || disconnected(nodes.server(*id)).0 == 0);
+        wait_until("a node is linked to all others", || {
+            let text = nodes.server(*id).client().words("CLUSTER NODES").text();
+            let knows =
+                |port: &u16| (*port..port + 3).any(|port| text.contains(&format!(":{port}@")));
+            ports.iter().all(knows) && !text.contains(" disconnected")
+        });
     }
 }
 
