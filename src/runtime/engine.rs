@@ -40,7 +40,7 @@ pub(crate) struct Engine<'a> {
     /// The durability of whoever did not choose one.
     durability: Durability,
     /// `proto-max-bulk-len`.
-    pub(super) value_bytes_max: usize,
+    value_bytes_max: usize,
     /// `maxmemory` and what is evicted for it.
     memory_limit: MemoryLimit,
     /// When the rooms of shards that had used them up were last looked at.
@@ -218,13 +218,7 @@ impl<'a> Engine<'a> {
     ) {
         self.widen_room(call.entry.command.flags, shard);
         let changes = self.changes_before(call, shard);
-        let handover = &mut self.handover;
-        let around = Around {
-            now: self.now,
-            owners: &self.owners,
-            value_bytes_max: self.value_bytes_max,
-            handover,
-        };
+        let around = self.around(self.now);
         let start = out.len();
         let mut result = shard.execute(call, args, around, out);
         self.gate_changes(shard, changes);
@@ -247,20 +241,8 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) {
-        shards
-            .iter_mut()
-            .flatten()
-            .for_each(|shard| self.widen_room(call.entry.command.flags, shard));
-        let changes = self.changes_before_over(call, shards);
-        let handover = &mut self.handover;
-        let around = Around {
-            now: self.now,
-            owners: &self.owners,
-            value_bytes_max: self.value_bytes_max,
-            handover,
-        };
         let start = out.len();
-        let mut result = shard::execute_over(shards, call, args, around, out);
+        let (mut result, changes) = self.execute_over(shards, call, args, out);
         self.gate_changes_over(shards, changes);
         if let Some(error) = self.unfit_read_over(shards, call, is_refused(&result)) {
             out.truncate(start);
@@ -271,6 +253,36 @@ impl<'a> Engine<'a> {
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
         self.count_over(shards, self.slice.ns - before);
+    }
+
+    /// Runs a command over several shards, all held. Answers what came of it, and how the shards' journals were before:
+    /// what is to be gated, unless the command goes on.
+    pub(super) fn execute_over(
+        &mut self,
+        shards: &mut [Option<&mut Shard>],
+        call: &Call,
+        args: &Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> (Result<(), Error>, Vec<Option<usize>>) {
+        let flags = call.entry.command.flags;
+        shards.iter_mut().flatten().for_each(|shard| self.widen_room(flags, shard));
+        let changes = self.changes_before_over(call, shards);
+        let around = self.around(self.now);
+        (shard::execute_over(shards, call, args, around, out), changes)
+    }
+
+    /// What a command is run with, as of `now`.
+    #[inline]
+    pub(super) fn around(&mut self, now: Now) -> Around<'_> {
+        let Self { owners, value_bytes_max, handover, .. } = self;
+        Around { now, owners, value_bytes_max: *value_bytes_max, handover }
+    }
+
+    /// Notes the end of a part of a command; answers how many nanoseconds it took.
+    pub(super) fn end_part(&mut self, call: &Call) -> u64 {
+        let ns = self.end_step_of(Step::Command(call.entry.id));
+        self.slice.ns += ns;
+        ns
     }
 
     /// Runs a command that may block, over one or more shards, all held, and appends its reply. If it finds nothing it
@@ -284,24 +296,10 @@ impl<'a> Engine<'a> {
         args: &Args<'_>,
         out: &mut Vec<u8>,
     ) -> Option<(u64, u64)> {
-        shards
-            .iter_mut()
-            .flatten()
-            .for_each(|shard| self.widen_room(call.entry.command.flags, shard));
-        let changes = self.changes_before_over(call, shards);
         self.handover.wait_ms = None;
-        let handover = &mut self.handover;
-        let around = Around {
-            now: self.now,
-            owners: &self.owners,
-            value_bytes_max: self.value_bytes_max,
-            handover,
-        };
-        let result = shard::execute_over(shards, call, args, around, out);
+        let (result, changes) = self.execute_over(shards, call, args, out);
         if let (Ok(()), Some(wait_ms)) = (&result, self.handover.wait_ms.take()) {
-            let ns = self.end_step_of(Step::Command(call.entry.id));
-            self.slice.ns += ns;
-            return Some((wait_ms, ns));
+            return Some((wait_ms, self.end_part(call)));
         }
         self.gate_changes_over(shards, changes);
         let before = self.slice.ns;
@@ -379,13 +377,7 @@ impl<'a> Engine<'a> {
         let mut result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
-            let handover = &mut self.handover;
-            let around = Around {
-                now: self.now,
-                owners: &self.owners,
-                value_bytes_max: self.value_bytes_max,
-                handover,
-            };
+            let around = self.around(self.now);
             shard.execute_native(call, native, args, around, out)
         };
         match &result {
@@ -421,13 +413,7 @@ impl<'a> Engine<'a> {
         let mut result = if self.is_late(native) {
             Err(TOO_LATE)
         } else {
-            let handover = &mut self.handover;
-            let around = Around {
-                now: self.now,
-                owners: &self.owners,
-                value_bytes_max: self.value_bytes_max,
-                handover,
-            };
+            let around = self.around(self.now);
             shard::execute_native_over(shards, call, native, args, around, out)
         };
         self.gate_changes_over(shards, changes);
@@ -655,9 +641,7 @@ impl<'a> Engine<'a> {
         result: Result<(), Error>,
         out: &mut Vec<u8>,
     ) {
-        let step_ns = self.end_step_of(Step::Command(call.entry.id));
-        self.slice.ns += step_ns;
-        let ns = before_ns + step_ns;
+        let ns = before_ns + self.end_part(call);
         if let Err(error) = result {
             self.write_error(&error, call, out);
             if matches!(error, Error::OutOfMemory | Error::LogRefused(_) | Error::NotDurable(_)) {

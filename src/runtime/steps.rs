@@ -14,9 +14,8 @@ use super::shards::ShardHolder;
 use crate::command::Error;
 use crate::command::steps::{Progress, Steps, asks_for_much};
 use crate::limits::STEPWISE_BYTES_MIN;
-use crate::metrics::Step;
 use crate::protocol::Args;
-use crate::shard::{self, Around, Call, Shard};
+use crate::shard::{self, Call, Shard};
 use crate::types::{Now, ShardId};
 
 /// A command in between two of its steps.
@@ -49,12 +48,9 @@ impl Engine<'_> {
         out: &mut Vec<u8>,
     ) -> Option<Rest> {
         let Ran { call, args, .. } = ran;
-        let flags = call.entry.command.flags;
-        shards.iter_mut().flatten().for_each(|shard| self.widen_room(flags, shard));
-        let changes = self.changes_before_over(call, shards);
         let began = self.now;
         self.handover.may_pause = true;
-        let result = shard::execute_over(shards, call, args, self.around(began), out);
+        let (result, changes) = self.execute_over(shards, call, args, out);
         self.handover.may_pause = false;
         if let (Ok(()), Some(steps)) = (&result, self.handover.steps.take()) {
             return Some(Rest { steps, began, ns: self.end_part(call) });
@@ -84,18 +80,6 @@ impl Engine<'_> {
         self.gate_changes_over(shards, changes);
         self.end_over(shards, ran, rest.ns, Ok(()), out);
         progress
-    }
-
-    fn around(&mut self, now: Now) -> Around<'_> {
-        let Self { owners, value_bytes_max, handover, .. } = self;
-        Around { now, owners, value_bytes_max: *value_bytes_max, handover }
-    }
-
-    /// Notes the end of a part of a command; answers how long it took.
-    fn end_part(&mut self, call: &Call) -> u64 {
-        let ns = self.end_step_of(Step::Command(call.entry.id));
-        self.slice.ns += ns;
-        ns
     }
 
     /// Notes the end of a command whose parts took so many nanoseconds before the last, and tells of what it has
