@@ -12,8 +12,8 @@
 
 use std::collections::VecDeque;
 
-use raft::ProgressState;
 use raft::eraftpb::{ConfChange, ConfChangeType, Entry, EntryType};
+use raft::{Progress, ProgressState};
 
 use super::{Body, Replica, conf_state};
 use crate::limits::REPLICA_REQUESTS_MAX;
@@ -205,11 +205,15 @@ impl Replica {
 
     /// Whether a majority of these voters has answered lately: otherwise nothing could be committed any more.
     fn has_quorum_of(&self, next: &Configuration) -> bool {
-        let answers = |node: &&NodeId| {
-            **node == self.options.node
-                || self.raw.raft.prs().get(node.0).is_some_and(|it| it.recent_active)
+        self.is_majority(&next.voters, |progress| progress.recent_active)
+    }
+
+    /// Whether a majority of these voters is, as this leader sees them, what is asked; it is itself.
+    pub(super) fn is_majority(&self, voters: &[NodeId], is: impl Fn(&Progress) -> bool) -> bool {
+        let counts = |node: &&NodeId| {
+            **node == self.options.node || self.raw.raft.prs().get(node.0).is_some_and(&is)
         };
-        next.voters.iter().filter(answers).count() > next.voters.len() / 2
+        voters.iter().filter(counts).count() > voters.len() / 2
     }
 
     // --- what comes to be ------------------------------------------------------------------------

@@ -188,14 +188,9 @@ impl Replica {
 
     /// Whether enough voters take entries as they come: otherwise nothing is committed before the snapshot is there.
     fn has_quorum_at_hand(&self) -> bool {
-        let voters = &self.configuration().voters;
-        let takes = |node: &&NodeId| {
-            **node == self.options.node
-                || self.raw.raft.prs().get(node.0).is_some_and(|progress| {
-                    progress.recent_active && progress.state == ProgressState::Replicate
-                })
-        };
-        voters.iter().filter(takes).count() > voters.len() / 2
+        self.is_majority(&self.configuration().voters, |progress| {
+            progress.recent_active && progress.state == ProgressState::Replicate
+        })
     }
 
     /// The snapshot that is being sent.
