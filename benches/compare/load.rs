@@ -123,11 +123,16 @@ impl Generator {
         })
     }
 
-    /// Puts `load` on the cluster that a port belongs to; only `loadgen` can.
-    pub(crate) fn run_at(&self, load: Load, port: u16) -> io::Result<Seen> {
+    fn loadgen(&self) -> io::Result<&Path> {
         let Self::Loadgen(program) = self else {
             return Err(io::Error::other("clusters are measured with loadgen: build it, too"));
         };
+        Ok(program)
+    }
+
+    /// Puts `load` on the cluster that a port belongs to; only `loadgen` can.
+    pub(crate) fn run_at(&self, load: Load, port: u16) -> io::Result<Seen> {
+        let program = self.loadgen()?;
         loadgen(program, &format!("{}=1", load.verb.command()), load, port)
     }
 
@@ -137,9 +142,7 @@ impl Generator {
         port: u16,
         (rate, time, keys): (u64, Duration, u64),
     ) -> io::Result<Seen> {
-        let Self::Loadgen(program) = self else {
-            return Err(io::Error::other("clusters are measured with loadgen: build it, too"));
-        };
+        let program = self.loadgen()?;
         let (rate, keys, time) =
             (rate.to_string(), keys.to_string(), format!("{}ms", time.as_millis()));
         let flags = ["--cluster", "--keys", &keys, "--rate", &rate, "--duration", &time];
