@@ -6,10 +6,12 @@
 //! ```
 //!
 //! Elements go from either end without a byte being moved or written. The allocation may be shared with a
-//! snapshot: it is written to only while nobody else holds it, and copied otherwise.
+//! snapshot: it is written to only while nobody else holds it, and copied otherwise. To see whether anybody does takes
+//! no more than a load: these `Arc`s have no weak references.
 
 use std::ops::Range;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 use super::super::Element;
 use super::super::heap::heap_bytes;
@@ -17,8 +19,8 @@ use super::super::packed::{Encoded, Iter, Placed};
 use super::End;
 use super::limits::Limits;
 
-/// Least bytes of an allocation that is going to grow: with what the allocator and the counts take, 256.
-const BYTES_MIN: usize = 232;
+/// Least bytes of an allocation that is going to grow: with what the allocator and the count take, 256.
+const BYTES_MIN: usize = 240;
 
 /// Elements in the order of the list.
 #[derive(Clone, Debug)]
@@ -108,7 +110,7 @@ impl Chunk {
     /// The elements in `bytes`, copied.
     pub(super) fn of(run: Run<'_>) -> Self {
         Self {
-            bytes: run.bytes.into(),
+            bytes: allocate(run.bytes.len(), |bytes| bytes.copy_from_slice(run.bytes)),
             start: 0,
             end: offset(run.bytes.len()),
             count: offset(run.count),
@@ -117,7 +119,7 @@ impl Chunk {
 
     /// One element, with room for more towards `end`.
     pub(super) fn of_one(end: End, encoded: &Encoded<'_>, limits: Limits) -> Self {
-        let mut chunk = Self { bytes: Arc::new([]), start: 0, end: 0, count: 0 };
+        let mut chunk = Self { bytes: allocate(0, |_| ()), start: 0, end: 0, count: 0 };
         chunk.push(end, encoded, limits);
         chunk
     }
@@ -141,8 +143,8 @@ impl Chunk {
     /// Bytes of heap memory that it takes.
     #[inline]
     pub(super) fn memory_bytes(&self) -> usize {
-        const COUNTS: usize = 2 * size_of::<usize>();
-        heap_bytes(COUNTS + self.bytes.len())
+        const COUNT: usize = size_of::<usize>();
+        heap_bytes(COUNT + self.bytes.len())
     }
 
     /// Whether an element of `length` bytes may be pushed: not if there is no room at that end and to make some, much
@@ -157,7 +159,7 @@ impl Chunk {
     #[inline]
     pub(super) fn push(&mut self, end: End, encoded: &Encoded<'_>, limits: Limits) {
         let length = encoded.len();
-        if self.room(end) < length || Arc::strong_count(&self.bytes) > 1 {
+        if self.room(end) < length || !self.bytes.is_unique() {
             self.make_room(end, length, limits);
         }
         let Range { start, end: behind } = self.range();

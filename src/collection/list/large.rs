@@ -14,7 +14,8 @@
 //! middle gives memory back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+
+use triomphe::Arc;
 
 use super::super::edit::Op;
 use super::super::heap::heap_bytes;
@@ -348,10 +349,10 @@ impl LargeList {
 
 impl Large for LargeList {
     fn memory_bytes(&self) -> usize {
-        const COUNTS: usize = 2 * size_of::<usize>();
+        const COUNT: usize = size_of::<usize>();
         heap_bytes(size_of::<Self>())
             + heap_bytes(self.groups.capacity() * size_of::<Slot>())
-            + self.groups.len() * heap_bytes(COUNTS + size_of::<Group>())
+            + self.groups.len() * heap_bytes(COUNT + size_of::<Group>())
             + self.totals.chunks * size_of::<Chunk>()
             + self.totals.bytes
     }
