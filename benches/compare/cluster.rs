@@ -226,23 +226,15 @@ pub(crate) fn failover(setting: &Setting, servers: &[Installed]) -> io::Result<O
 
 /// Keys that a node is sent.
 const LOST_KEYS: u64 = 1_000_000;
-/// Requests a second meanwhile: about a tenth of what the three can do.
-const PACE: u64 = 10_000;
-/// How long they are looked at.
-const WINDOW: Duration = Duration::from_secs(1);
+/// Requests meanwhile: one for so many that the three can do.
+const PACE_SHARE: f64 = 10.0;
+/// How long they are looked at: not as long as a node takes to have the keys.
+const WINDOW: Duration = Duration::from_secs(3);
 
 /// What clients feel while a node that has lost its disk is sent everything.
 pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<Option<Table>> {
     let Some(own) = servers.iter().find(|server| server.is_own()) else { return Ok(None) };
     let keys = if setting.is_smoke { LOST_KEYS / 100 } else { LOST_KEYS };
-    let title = format!(
-        "GETs and SETs, {} a second, while a node is sent {} keys of 80 bytes; {}",
-        thousands(PACE as f64),
-        thousands(keys as f64),
-        setting.rounds_in_words(&setting.fast_generator)
-    );
-    let head = ["all are up: p99 ms", "one catches up: p99 ms", "ratio", "it takes s"];
-    let mut table = Table::new(title, &head, setting.is_markdown);
     let mut nodes = Nodes::start(own.program(), SHARDS, "2", "async")?;
     let mut client = Follower::default();
     client.wait_for_all()?;
@@ -250,7 +242,10 @@ pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<O
     load::fill_with(&mut Client::connect(any)?, keys, &[])?;
     let (mut before, mut meanwhile, mut took) =
         (Rounds::default(), Rounds::default(), Rounds::default());
-    let paced = || setting.fast_generator.run_paced(PORT, (PACE, WINDOW, keys));
+    let all_out = Load { verb: Verb::Set, depth: 1, requests: setting.requests, is_cluster: true };
+    let most = setting.fast_generator.run_at(all_out, PORT)?.requests_per_second;
+    let pace = (most / PACE_SHARE).ceil();
+    let paced = || setting.fast_generator.run_paced(PORT, (pace, WINDOW, keys));
     for round in 1..=setting.rounds {
         progress(&format!("cluster, catching up, round {round}"));
         before.push(paced()?.p99_ms);
@@ -273,6 +268,15 @@ pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<O
         took.push(waited.as_secs_f64());
         client.wait_for_all()?;
     }
+    let title = format!(
+        "GETs and SETs, {} a second, a tenth of the SETs that the nodes can do, while one of them is sent {} keys of 80 \
+         bytes; {}",
+        thousands(pace),
+        thousands(keys as f64),
+        setting.rounds_in_words(&setting.fast_generator)
+    );
+    let head = ["all are up: p99 ms", "one catches up: p99 ms", "ratio", "it takes s"];
+    let mut table = Table::new(title, &head, setting.is_markdown);
     let ratio = meanwhile.over(&before).spread();
     table.row(vec![before.spread(), meanwhile.spread(), ratio, took.spread()]);
     Ok(Some(table))

@@ -140,7 +140,7 @@ impl Generator {
     pub(crate) fn run_paced(
         &self,
         port: u16,
-        (rate, time, keys): (u64, Duration, u64),
+        (rate, time, keys): (f64, Duration, u64),
     ) -> io::Result<Seen> {
         let program = self.loadgen()?;
         let (rate, keys, time) =

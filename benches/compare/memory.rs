@@ -115,6 +115,7 @@ pub(crate) fn per_element(setting: &Setting, servers: &[Installed]) -> io::Resul
         for server in servers {
             progress(&format!("memory per element: {}: {}", shape.name, server.name));
             let running = server.start(&setting.one.server)?;
+            touch_buffers(&running)?;
             let empty = settled(setting, &running)?;
             shape.fill(&running, count)?;
             let full = settled(setting, &running)?;
@@ -176,6 +177,14 @@ pub(crate) fn idle(setting: &Setting, servers: &[Installed]) -> io::Result<Table
         table.row(vec![server.title(), format!("{percent:.2}")]);
     }
     Ok(table)
+}
+
+/// Has a server use all memory that it receives requests in, which is not for what it keeps.
+fn touch_buffers(server: &Running) -> io::Result<()> {
+    const BYTES: usize = 16 << 20;
+    let mut client = Client::connect(server.address())?;
+    let text = [b'x'; 16 << 10];
+    (0..BYTES / text.len()).try_for_each(|_| client.call(&[b"ECHO", &text]).map(drop))
 }
 
 fn settled(setting: &Setting, server: &Running) -> io::Result<u64> {
