@@ -172,12 +172,18 @@ impl Journal {
     /// Begins a change. `sequence` is the keyspace's, after the change.
     #[inline]
     fn begin(&mut self, kind: u8, db: DbIndex, sequence: u64) {
+        self.open(sequence - u64::from(kind & ADVANCES != 0));
+        self.bytes.extend_from_slice(&[kind, db.0]);
+    }
+
+    /// Begins with what stands before the first change, unless that has begun: without any change behind it is a record
+    /// all the same. `sequence` is the keyspace's.
+    #[inline]
+    pub(super) fn open(&mut self, sequence: u64) {
         if self.bytes.is_empty() {
-            let before = sequence - u64::from(kind & ADVANCES != 0);
-            self.bytes.extend_from_slice(&before.to_le_bytes());
+            self.bytes.extend_from_slice(&sequence.to_le_bytes());
             self.bytes.extend_from_slice(&[0; HEAD_BYTES - 8]);
         }
-        self.bytes.extend_from_slice(&[kind, db.0]);
     }
 
     fn expiry(&mut self, at: Option<UnixMs>) {

@@ -76,6 +76,13 @@ impl Keyspace {
         self.journal.len()
     }
 
+    /// Has the next record be written even if nothing changes: somebody has to wait for one.
+    pub fn ask_for_record(&mut self) {
+        if self.journal.is_on() {
+            self.journal.open(self.sequence);
+        }
+    }
+
     /// Bytes of memory that they take, without long values that are a key's as well.
     pub fn changes_memory_bytes(&self) -> usize {
         self.journal.memory_bytes()

@@ -76,13 +76,17 @@ impl Shard {
     }
 
     /// Notes that somebody waits for all that has been changed so far to be on disk, by whomever: answers the record to
-    /// wait for, if there is one.
+    /// wait for, if there is one. All that was changed before the log began is in its first snapshot, which no record
+    /// before the first stands for: then one is written that holds nothing.
     pub fn want_sync_of_all(&mut self) -> Option<LogIndex> {
+        let log = self.log.as_mut().filter(|log| !log.is_ending)?;
+        let last = LogIndex(log.stream.next_index().0 - 1);
+        if log.stream.is_base_missing() && last.0 == 0 {
+            self.keyspace.ask_for_record();
+        }
         if self.keyspace.changes_len() > 0 {
             return self.want_sync();
         }
-        let log = self.log.as_mut().filter(|log| !log.is_ending)?;
-        let last = LogIndex(log.stream.next_index().0 - 1);
         log.wanted = log.wanted.max(last);
         Some(last)
     }
