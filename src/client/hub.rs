@@ -108,7 +108,11 @@ impl Hub {
     /// dropped.
     pub(super) fn number(&self, call: &Call, extras: &mut Extras) -> Option<Numbered<'_>> {
         let is_wanted = self.settings.once && Writes::can_number(call);
-        (is_wanted && self.routes.borrow().server.once).then(|| self.writes.number(extras))
+        let shard = {
+            let routes = self.routes.borrow();
+            routes.server.once.then(|| routes.owner(call.slot).shard)
+        };
+        shard.filter(|_| is_wanted).map(|shard| self.writes.number(shard, extras))
     }
 
     /// Asks a follower for what `call` reads, if there is one, for no longer than until `deadline`. What it does not answer
