@@ -199,6 +199,11 @@ fn numbers_that_make_no_sense_are_refused() {
         let reply = client.one(request.clone());
         assert_eq!(reply.status(), Status::BadRequest, "{request:?}: {}", reply.text());
     }
+    let text = client.one(numbered(increment("n", 1), CLIENT, now + minutes)).text();
+    let words: Vec<&str> = text.split(' ').collect();
+    assert_eq!(words[0], "CLOCKAHEAD", "{text}");
+    let time: u64 = words[1].parse().unwrap();
+    assert!((now..now + minutes).contains(&(time + 1000)), "{time} is not {now}");
     assert_eq!(client.get("n").status(), Status::NotFound);
     client.one(numbered(increment("n", 1), CLIENT, now)).ok();
 }

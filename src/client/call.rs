@@ -219,6 +219,7 @@ impl Sending<'_> {
             }
             Ok(answer) if answer.is_for_later() => Ok(self.later(&answer)),
             Ok(answer) if self.is_number_refused(&answer) => {
+                self.hub.note_refusal(&self.call, &answer);
                 self.forget_number();
                 Ok(Next::Again)
             }

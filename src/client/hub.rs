@@ -115,6 +115,11 @@ impl Hub {
         shard.filter(|_| is_wanted).map(|shard| self.writes.number(shard, extras))
     }
 
+    /// Takes note of why a call's number was refused.
+    pub(super) fn note_refusal(&self, call: &Call, answer: &Answer) {
+        self.writes.note_refusal(&call.extras, answer);
+    }
+
     /// Asks a follower for what `call` reads, if there is one, for no longer than until `deadline`. What it does not answer
     /// is asked of the leader.
     pub(super) async fn read_from_follower(

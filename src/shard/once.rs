@@ -12,7 +12,7 @@ use crate::config::Durability;
 use crate::limits::CLIENT_CLOCK_AHEAD_MS;
 use crate::plant::{Fault, is_planted};
 use crate::protocol::Args;
-use crate::protocol::binary::{Extras, Status};
+use crate::protocol::binary::{CLOCK_AHEAD, Extras, Status};
 use crate::types::{LogIndex, UnixMs};
 
 const FORGOTTEN: Failure = Failure::new(
@@ -110,10 +110,14 @@ fn read_attempt(extras: &Extras) -> Result<Attempt, Failure> {
     Ok(Attempt { client, sequence, answered })
 }
 
-/// Whether the sequence of a write that is new is a time that has come.
+/// Whether the sequence of a write that is new is a time that has come; if not, the client is told the time.
 fn check_clock(attempt: &Attempt, now: UnixMs) -> Result<(), Failure> {
     if attempt.sequence > now.0.saturating_add(CLIENT_CLOCK_AHEAD_MS).saturating_mul(1000) {
-        return Err(Failure::bad("BADREQUEST the sequence is a time that is far from having come"));
+        let text = format!(
+            "{CLOCK_AHEAD} {} the sequence is a time that is far from having come",
+            now.0.saturating_mul(1000)
+        );
+        return Err(Failure { status: Status::BadRequest, text: text.into() });
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! Writes with numbers: what is said of one that is sent again, what its answer is worth, and where numbers come from.
 
 use std::future::IntoFuture;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringmain::client::Client;
+use ringmain::client::{Client, Status};
 use ringmain::protocol::binary::body::Features;
 
 use crate::fake::{Fake, Manner};
@@ -42,4 +42,33 @@ async fn each_shard_is_told_what_was_answered_of_its_own() {
     sum.unwrap();
     owed.ok(1_i64.to_le_bytes()).await;
     assert_eq!(open.await.unwrap().unwrap().value, 1);
+}
+
+/// Only the first write is refused because of the clock.
+#[tokio::test]
+async fn a_clock_that_is_ahead_costs_one_write_its_number() {
+    let (mut fake, client) = start(1).await;
+    let servers_us = 1_700_000_000_000_000_u64;
+    let (sum, refused) = tokio::join!(client.increment("k", 1).into_future(), async {
+        let asked = fake.next_for("k").await;
+        let text = format!("CLOCKAHEAD {servers_us} the sequence is a time that has not come");
+        asked.reply(Status::BadRequest, 0, text.as_bytes()).await;
+        let second = fake.next_for("k").await;
+        assert_eq!(second.extras.sequence, None);
+        second.ok(1_i64.to_le_bytes()).await;
+        asked
+    });
+    assert_eq!(sum.unwrap().value, 1);
+    let (sum, ()) = tokio::join!(client.increment("k", 1).into_future(), async {
+        let asked = fake.next_for("k").await;
+        assert_ne!(asked.extras.client, refused.extras.client);
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        let passed = u64::try_from(now_us).unwrap() - refused.extras.sequence.unwrap();
+        let ahead_us = asked.extras.sequence.unwrap() - servers_us;
+        assert!(ahead_us <= passed, "{ahead_us} us, and {passed} have passed");
+        assert_eq!(asked.extras.answered, asked.extras.sequence);
+        asked.ok(2_i64.to_le_bytes()).await;
+    });
+    assert_eq!(sum.unwrap().value, 2);
+    assert_eq!(client.activity().retries, 1);
 }

@@ -133,6 +133,10 @@ impl Status {
     }
 }
 
+/// What the text of a *bad request* begins with whose sequence is too far ahead of the server's clock; the time there
+/// follows, in microseconds since the Unix epoch.
+pub const CLOCK_AHEAD: &str = "CLOCKAHEAD";
+
 /// The head of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyHead {
