@@ -17,6 +17,7 @@
 //!   put                     key length, value length, key, value
 //!   outcome                 client u64, sequence u64, floor u64, body's length u8, body
 //!   forget                  client u64, horizon u64
+//!   floor                   client u64, floor u64
 //! snapshot  entries
 //! entry     kind u8, database u8, [expiry u64], version u64, access u32 s, key length, value length, key, value
 //! ```
@@ -62,6 +63,7 @@ const OUTCOME: u8 = 12;
 const FORGET: u8 = 13;
 const CLIENT: u8 = 14;
 const HORIZON: u8 = 15;
+const FLOOR: u8 = 16;
 
 /// Sequences are below this: they begin with the time in nanoseconds and come to it in the year 2262, so
 /// that there is a next one to any that was read.
@@ -293,6 +295,13 @@ impl Journal {
         write_body(&mut self.bytes, body);
     }
 
+    /// A client's floor is at least `floor`.
+    pub(super) fn raise_floor(&mut self, client: u64, floor: u64, sequence: u64) {
+        self.begin(FLOOR, DbIndex(0), sequence);
+        self.bytes.extend_from_slice(&client.to_le_bytes());
+        self.bytes.extend_from_slice(&floor.to_le_bytes());
+    }
+
     /// A client is not known any more, and the horizon is at least `horizon`.
     pub(super) fn forget(&mut self, client: u64, horizon: u64, sequence: u64) {
         self.begin(FORGET, DbIndex(0), sequence);
@@ -476,6 +485,13 @@ pub enum Change<'a> {
         /// The horizon, at least.
         horizon: u64,
     },
+    /// What is known of a client's first writes has been forgotten.
+    Floor {
+        /// The client.
+        client: u64,
+        /// The client's floor, at least.
+        floor: u64,
+    },
 }
 
 impl<'a> Change<'a> {
@@ -488,7 +504,11 @@ impl<'a> Change<'a> {
             | Self::Put { key, .. }
             | Self::Elements { key, .. }
             | Self::Remove { key } => Some(key),
-            Self::Flush | Self::Swap { .. } | Self::Outcome { .. } | Self::Forget { .. } => None,
+            Self::Flush
+            | Self::Swap { .. }
+            | Self::Outcome { .. }
+            | Self::Forget { .. }
+            | Self::Floor { .. } => None,
         }
     }
 }
@@ -626,7 +646,7 @@ impl<'a> Changes<'a> {
             SET | EXPIRE => ADVANCES | HAS_EXPIRY,
             ELEMENTS => ADVANCES | CREATES,
             EDIT | REMOVE | FLUSH | SWAP | PUT => ADVANCES,
-            OUTCOME | FORGET => 0,
+            OUTCOME | FORGET | FLOOR => 0,
             _ => return None,
         };
         if kind & !KIND_MASK & !allowed != 0 {
@@ -677,6 +697,7 @@ impl<'a> Changes<'a> {
                 body: reader.body()?,
             },
             FORGET => Change::Forget { client: reader.u64()?, horizon: reader.u64()? },
+            FLOOR => Change::Floor { client: reader.u64()?, floor: reader.u64()? },
             _ => Change::Swap { with: reader.db()? },
         };
         self.sequence += u64::from(kind & ADVANCES != 0);

@@ -83,6 +83,8 @@ pub use journal::{
     Written,
 };
 pub use observe::{Observed, Observer};
+#[cfg(test)]
+pub(crate) use outcomes::OutcomeBounds;
 pub use outcomes::{Attempt, Floors, Outcome, OutcomeBody, OutcomeFigures, Recalled};
 pub use random::Random;
 pub use recall::SaveCursor;

@@ -10,9 +10,11 @@
 //! horizon                  the floor of a client that is not known, or not any more
 //! ```
 //!
-//! Which outcomes and which clients give way is decided where the write is run, and written into the journal; who makes
+//! If there are too many clients, the one gives way that has not written for longest; if there are too many outcomes, the
+//! oldest of the client that has most. Which, is decided where the write is run, and written into the journal; who makes
 //! the changes again only follows. So all replicas have the same, whatever their bounds. A client is to a snapshot what
-//! a key is: it is saved at some moment, and a change that is not above its version has been seen by it.
+//! a key is: it is saved at some moment, and a change that is not above its version has been seen by it. A floor may be
+//! raised to the same twice.
 
 mod saved;
 
@@ -118,12 +120,45 @@ impl Client {
     }
 }
 
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutcomeBounds {
+    /// Clients.
+    pub(crate) clients: usize,
+    /// Outcomes of one client.
+    pub(crate) per_client: usize,
+    /// Outcomes of all clients.
+    pub(crate) all: usize,
+}
+
+impl Default for OutcomeBounds {
+    fn default() -> Self {
+        Self {
+            clients: OUTCOME_CLIENTS_MAX,
+            per_client: OUTCOMES_PER_CLIENT_MAX,
+            all: OUTCOMES_MAX,
+        }
+    }
+}
+
+/// What gives way.
+#[derive(Clone, Copy, Debug)]
+enum Surplus {
+    /// A client; unknown ones have this horizon then.
+    Client(u64, u64),
+    /// What is below this floor of a client's.
+    Outcome(u64, u64),
+}
+
 /// All outcomes of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     clients: BTreeMap<u64, Client>,
     /// Versions and clients: who has not written for longest comes first.
     order: BTreeSet<(u64, u64)>,
+    /// Numbers of outcomes and clients that have any: who has most comes last.
+    crowds: BTreeSet<(usize, u64)>,
+    bounds: OutcomeBounds,
     horizon: u64,
     /// Outcomes of all clients.
     count: usize,
@@ -154,7 +189,7 @@ impl Outcomes {
         let floor = client.floor.max(attempt.answered);
         let first = client.outcomes.partition_point(|(sequence, _)| *sequence < floor);
         match client.outcomes.get(first) {
-            Some((oldest, _)) if client.outcomes.len() - first >= OUTCOMES_PER_CLIENT_MAX => {
+            Some((oldest, _)) if client.outcomes.len() - first >= self.bounds.per_client => {
                 oldest.saturating_add(1)
             }
             _ => floor,
@@ -163,17 +198,30 @@ impl Outcomes {
 
     /// Changes a client to what `change` makes of it at `version`, unless that has been seen.
     fn change(&mut self, id: u64, version: u64, change: impl FnOnce(&mut Client)) {
-        if self.clients.get(&id).is_some_and(|client| client.version >= version) {
+        let known = self.clients.get(&id).map(|client| client.version);
+        if known.is_some_and(|known| known >= version) {
             return;
         }
+        self.alter(id, |client| {
+            client.version = version;
+            change(client);
+        });
+        self.order.remove(&(known.unwrap_or_default(), id));
+        self.order.insert((version, id));
+    }
+
+    /// Changes a client's outcomes, and counts them.
+    fn alter(&mut self, id: u64, change: impl FnOnce(&mut Client)) {
         let client = self.clients.entry(id).or_default();
         let before = (client.outcomes.len(), client.outcomes.capacity());
-        self.order.remove(&(client.version, id));
-        client.version = version;
         change(client);
-        self.order.insert((version, id));
-        self.count = self.count + client.outcomes.len() - before.0;
-        self.capacity = self.capacity + client.outcomes.capacity() - before.1;
+        let after = (client.outcomes.len(), client.outcomes.capacity());
+        self.count = self.count + after.0 - before.0;
+        self.capacity = self.capacity + after.1 - before.1;
+        if after.0 != before.0 {
+            self.crowds.remove(&(before.0, id));
+            self.crowds.extend((after.0 > 0).then_some((after.0, id)));
+        }
     }
 
     fn keep(&mut self, id: u64, (sequence, floor): (u64, u64), outcome: Outcome) {
@@ -187,6 +235,14 @@ impl Outcomes {
         });
     }
 
+    /// Forgets what is below `floor` of a client, if it is known. Who has seen that may see it again: the floor of a client
+    /// never falls, and where it is forgotten the horizon is above it.
+    fn raise_floor(&mut self, id: u64, floor: u64) {
+        if self.clients.contains_key(&id) {
+            self.alter(id, |client| client.raise_floor(floor));
+        }
+    }
+
     /// Forgets a client, unless it has written since `version`.
     fn forget(&mut self, id: u64, version: u64, horizon: u64) {
         self.horizon = self.horizon.max(horizon);
@@ -198,32 +254,42 @@ impl Outcomes {
     fn take_out(&mut self, id: u64) {
         if let Some(client) = self.clients.remove(&id) {
             self.order.remove(&(client.version, id));
+            self.crowds.remove(&(client.outcomes.len(), id));
             self.count -= client.outcomes.len();
             self.capacity -= client.outcomes.capacity();
         }
     }
 
-    /// Who gives way next, and the horizon then; nobody as long as there is room.
-    fn surplus(&self) -> Option<(u64, u64)> {
-        let has_room = self.clients.len() <= OUTCOME_CLIENTS_MAX && self.count <= OUTCOMES_MAX;
-        if has_room || self.clients.len() == 1 {
+    /// What gives way next; nothing as long as there is room.
+    fn surplus(&self) -> Option<Surplus> {
+        if self.clients.len() > self.bounds.clients {
+            let (_, id) = self.order.first()?;
+            return Some(Surplus::Client(*id, self.clients.get(id)?.end()));
+        }
+        if self.count <= self.bounds.all {
             return None;
         }
-        let (_, id) = self.order.first()?;
-        Some((*id, self.clients.get(id)?.end()))
+        let (_, id) = self.crowds.last()?;
+        let (oldest, _) = self.clients.get(id)?.outcomes.front()?;
+        Some(Surplus::Outcome(*id, oldest.checked_add(1)?))
     }
 
-    /// Goes on counting where another one has come to.
+    /// Goes on counting where another one has come to, within the same bounds.
     pub(super) fn take_counts_of(&mut self, other: &Self) {
         (self.repeated, self.forgotten) = (other.repeated, other.forgotten);
+        self.bounds = other.bounds;
     }
 
     /// Bytes of memory, about.
     #[inline]
     pub(super) fn memory_bytes(&self) -> usize {
         // Nodes of B-trees are two thirds full.
-        const CLIENT_BYTES: usize =
-            (size_of::<u64>() + size_of::<Client>() + size_of::<(u64, u64)>()) * 3 / 2;
+        const CLIENT_BYTES: usize = (size_of::<u64>()
+            + size_of::<Client>()
+            + size_of::<(u64, u64)>()
+            + size_of::<(usize, u64)>())
+            * 3
+            / 2;
         self.clients.len() * CLIENT_BYTES + self.capacity * size_of::<(u64, Outcome)>()
     }
 }
@@ -237,6 +303,9 @@ impl Outcomes {
     pub(super) fn check(&self) {
         let order = self.clients.iter().map(|(id, client)| (client.version, *id));
         assert_eq!(order.collect::<BTreeSet<_>>(), self.order, "the order of clients");
+        let crowds = self.clients.iter().map(|(id, client)| (client.outcomes.len(), *id));
+        let crowds = crowds.filter(|(count, _)| *count > 0);
+        assert_eq!(crowds.collect::<BTreeSet<_>>(), self.crowds, "who has most outcomes");
         let all = || self.clients.values().map(|client| &client.outcomes);
         assert_eq!(all().map(VecDeque::len).sum::<usize>(), self.count, "outcomes");
         assert_eq!(all().map(VecDeque::capacity).sum::<usize>(), self.capacity, "their capacity");
@@ -268,10 +337,25 @@ impl Keyspace {
         if self.journal.is_on() {
             self.journal.outcome(client, numbers, body, version);
         }
-        while let Some((client, horizon)) = self.outcomes.surplus() {
-            self.outcomes.forget(client, version, horizon);
-            if self.journal.is_on() {
-                self.journal.forget(client, horizon, version);
+        while let Some(surplus) = self.outcomes.surplus() {
+            self.give_way(surplus);
+        }
+    }
+
+    fn give_way(&mut self, surplus: Surplus) {
+        let version = self.sequence;
+        match surplus {
+            Surplus::Client(client, horizon) => {
+                self.outcomes.forget(client, version, horizon);
+                if self.journal.is_on() {
+                    self.journal.forget(client, horizon, version);
+                }
+            }
+            Surplus::Outcome(client, floor) => {
+                self.outcomes.raise_floor(client, floor);
+                if self.journal.is_on() {
+                    self.journal.raise_floor(client, floor, version);
+                }
             }
         }
     }
@@ -285,6 +369,17 @@ impl Keyspace {
         version: u64,
     ) {
         self.outcomes.keep(client, numbers, Outcome { version, body });
+    }
+
+    /// Forgets outcomes that were forgotten elsewhere.
+    pub(super) fn raise_floor_again(&mut self, client: u64, floor: u64) {
+        self.outcomes.raise_floor(client, floor);
+    }
+
+    /// Sets how much is kept from now on.
+    #[cfg(test)]
+    pub(crate) fn set_outcome_bounds(&mut self, bounds: OutcomeBounds) {
+        self.outcomes.bounds = bounds;
     }
 
     /// Forgets a client that was forgotten elsewhere at `version`.

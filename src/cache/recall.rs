@@ -384,6 +384,7 @@ impl Keyspace {
             (Change::Forget { client, horizon }, _) => {
                 self.forget_client_again(client, horizon, changed.sequence);
             }
+            (Change::Floor { client, floor }, _) => self.raise_floor_again(client, floor),
             (
                 Change::Set { .. }
                 | Change::Edit { .. }

@@ -227,6 +227,9 @@ impl<W: Write> Dump<'_, W> {
             Change::Forget { client, horizon } => {
                 self.text(line, "forget", format_args!("client {client:016x}, horizon {horizon}"))
             }
+            Change::Floor { client, floor } => {
+                self.text(line, "floor", format_args!("of client {client:016x} {floor}"))
+            }
         }
     }
 
@@ -271,6 +274,11 @@ impl<W: Write> Dump<'_, W> {
                 line,
                 "forget",
                 format_args!("\"client\":\"{client:016x}\",\"horizon\":{horizon}"),
+            ),
+            Change::Floor { client, floor } => self.json(
+                line,
+                "floor",
+                format_args!("\"client\":\"{client:016x}\",\"floor\":{floor}"),
             ),
         }
     }
