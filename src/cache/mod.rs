@@ -85,7 +85,7 @@ pub use journal::{
 pub use observe::{Observed, Observer};
 #[cfg(test)]
 pub(crate) use outcomes::OutcomeBounds;
-pub use outcomes::{Attempt, Floors, Outcome, OutcomeBody, OutcomeFigures, Recalled};
+pub use outcomes::{Attempt, Floors, Outcome, OutcomeBody, OutcomeFigures, Recalled, STATUS_MAX};
 pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::set_up_allocator;

@@ -1,14 +1,18 @@
 //! What became of writes whose clients may send them again: a retry is answered from here, and nothing is done twice.
 //!
 //! A client numbers its writes; the numbers rise. Of each write that has changed something its outcome is kept until the
-//! client says that it has the answer, or until room is short.
+//! client says that it has the answer, or until room is short. Of one that has changed nothing it is kept if that was a
+//! retry: an attempt before it may come yet, and must not be done when the client has been told that nothing was.
 //!
 //! ```text
 //! client ──┬── floor       what is below it has been forgotten
 //!          ├── version     of the last change
-//!          └── outcomes    sequence -> version, body
+//!          └── outcomes    sequence -> version, status, body
 //! horizon                  the floor of a client that is not known, or not any more
 //! ```
+//!
+//! So an outcome goes only when the floor, or the horizon, has come above it, and below these nothing is done: once an
+//! attempt has been answered whose outcome is kept, no other one of the same write does anything else.
 //!
 //! If there are too many clients, the one gives way that has not written for longest; if there are too many outcomes, the
 //! oldest of the client that has most. Which, is decided where the write is run, and written into the journal; who makes
@@ -24,7 +28,7 @@ use super::Keyspace;
 use crate::limits::{OUTCOME_CLIENTS_MAX, OUTCOMES_MAX, OUTCOMES_PER_CLIENT_MAX};
 
 pub use saved::Floors;
-pub(super) use saved::{OutcomesCursor, split_body, write_body};
+pub(super) use saved::{OutcomesCursor, split_end, write_end};
 
 /// Capacity of a client's outcomes that is kept, however few there are.
 const KEPT_CAPACITY: usize = 16;
@@ -38,26 +42,40 @@ pub struct Attempt {
     pub sequence: u64,
     /// The client will not ask again for what is below this.
     pub answered: u64,
+    /// Whether an attempt before it may be on its way still.
+    pub is_again: bool,
 }
 
 /// The body of the reply to a write, if there is one.
 pub type OutcomeBody = Option<[u8; 8]>;
 
-/// What became of a write that has changed something.
+/// What became of a write: its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The keyspace's sequence after the write.
+    /// The version in the reply: if the write has changed something, the keyspace's sequence after it.
     pub version: u64,
-    /// The body of the reply.
+    /// The status, as the binary protocol numbers them: 0 for done, and at most [`STATUS_MAX`].
+    pub status: u8,
+    /// The body of the reply, if it was done.
     pub body: OutcomeBody,
 }
+
+impl Outcome {
+    /// That of a write that was done.
+    pub fn done(version: u64, body: OutcomeBody) -> Self {
+        Self { version, status: 0, body }
+    }
+}
+
+/// Statuses that are kept are not above this.
+pub const STATUS_MAX: u8 = 0x3f;
 
 /// What is known of an attempt before it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recalled {
-    /// No attempt before it has changed anything.
+    /// As far as is known it is the first, or those before it have changed nothing and were no retries.
     New,
-    /// One before it was run.
+    /// One before it was run, and came to this.
     Done(Outcome),
     /// That can't be told any more.
     Forgotten,
@@ -224,8 +242,8 @@ impl Outcomes {
         }
     }
 
-    fn keep(&mut self, id: u64, (sequence, floor): (u64, u64), outcome: Outcome) {
-        self.change(id, outcome.version, |client| {
+    fn keep(&mut self, id: u64, (sequence, floor): (u64, u64), outcome: Outcome, version: u64) {
+        self.change(id, version, |client| {
             client.raise_floor(floor);
             match client.place(sequence) {
                 _ if sequence < client.floor => {}
@@ -331,11 +349,23 @@ impl Keyspace {
 
     /// Keeps what became of an attempt that has been run just now, and has changed something.
     pub fn keep_outcome(&mut self, attempt: &Attempt, body: OutcomeBody) {
+        self.keep(attempt, Outcome::done(self.sequence, body));
+    }
+
+    /// Keeps what became of an attempt that has been run just now, and has changed nothing. That is a change of its own: it
+    /// raises the sequence.
+    pub fn keep_unchanged(&mut self, attempt: &Attempt, outcome: Outcome) {
+        debug_assert!(outcome.version <= self.sequence, "a version that was there");
+        self.sequence += 1;
+        self.keep(attempt, outcome);
+    }
+
+    fn keep(&mut self, attempt: &Attempt, outcome: Outcome) {
         let Attempt { client, sequence, .. } = *attempt;
         let (numbers, version) = ((sequence, self.outcomes.floor_after(attempt)), self.sequence);
-        self.outcomes.keep(client, numbers, Outcome { version, body });
+        self.outcomes.keep(client, numbers, outcome, version);
         if self.journal.is_on() {
-            self.journal.outcome(client, numbers, body, version);
+            self.journal.outcome(client, numbers, &outcome, version);
         }
         while let Some(surplus) = self.outcomes.surplus() {
             self.give_way(surplus);
@@ -365,10 +395,10 @@ impl Keyspace {
         &mut self,
         client: u64,
         numbers: (u64, u64),
-        body: OutcomeBody,
+        outcome: Outcome,
         version: u64,
     ) {
-        self.outcomes.keep(client, numbers, Outcome { version, body });
+        self.outcomes.keep(client, numbers, outcome, version);
     }
 
     /// Forgets outcomes that were forgotten elsewhere.

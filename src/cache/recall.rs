@@ -378,8 +378,8 @@ impl Keyspace {
             }
             (Change::Flush, _) => self.flush(changed.db),
             (Change::Swap { with }, _) => self.swap_databases(changed.db, with, time),
-            (Change::Outcome { client, sequence, floor, body }, _) => {
-                self.keep_outcome_again(client, (sequence, floor), body, changed.sequence);
+            (Change::Outcome { client, sequence, floor, outcome }, _) => {
+                self.keep_outcome_again(client, (sequence, floor), outcome, changed.sequence);
             }
             (Change::Forget { client, horizon }, _) => {
                 self.forget_client_again(client, horizon, changed.sequence);

@@ -3,10 +3,11 @@
 use std::future::IntoFuture;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ringmain::client::{Client, Status};
+use ringmain::client::{Cause, Client, Error, Outcome, Status, Version};
+use ringmain::protocol::binary::RequestFlags;
 use ringmain::protocol::binary::body::Features;
 
-use crate::fake::{Fake, Manner};
+use crate::fake::{Asked, Fake, Manner};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -16,6 +17,73 @@ async fn start(cores: u16) -> (Fake, Client) {
     let builder = Client::builder().timeout(LONG);
     let client = builder.connect(&fake.address()).await.expect("the fake answers");
     (fake, client)
+}
+
+fn is_again(asked: &Asked) -> bool {
+    asked.head.flags.contains(RequestFlags::AGAIN)
+}
+
+/// Loses the first sending of a write, and answers the second.
+async fn lose_one(fake: &mut Fake, status: Status, version: u64, body: &[u8]) {
+    let first = fake.next_for("k").await;
+    assert!(!is_again(&first) && first.extras.sequence.is_some());
+    first.close();
+    let second = fake.next_for("k").await;
+    assert!(is_again(&second));
+    assert_eq!(second.extras.client, first.extras.client);
+    assert_eq!(second.extras.sequence, first.extras.sequence);
+    second.reply(status, version, body).await;
+}
+
+#[tokio::test]
+async fn what_a_retry_is_answered_is_believed() {
+    let (mut fake, client) = start(1).await;
+    let set = client.set("k", "v").if_absent().into_future();
+    let (outcome, ()) = tokio::join!(set, lose_one(&mut fake, Status::Exists, 8, b""));
+    assert_eq!(outcome.unwrap(), Outcome::Exists(Version(8)));
+    let swap = client.compare_and_swap("k", "v", Version(5)).into_future();
+    let (outcome, ()) = tokio::join!(swap, lose_one(&mut fake, Status::VersionMismatch, 9, b""));
+    assert_eq!(outcome.unwrap(), Outcome::VersionMismatch(Version(9)));
+    for status in [Status::WrongType, Status::NotANumber, Status::Overflow, Status::TooLarge] {
+        let add = client.increment("k", 1).into_future();
+        let (result, ()) = tokio::join!(add, lose_one(&mut fake, status, 0, b"ERR no"));
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Rejected { status: of, .. } if of == status), "{error}");
+        assert!(error.is_not_done());
+    }
+}
+
+/// What only says that the retry could not be done says nothing of what was sent before.
+#[tokio::test]
+async fn what_a_retry_is_refused_for_says_nothing_of_the_first() {
+    let (mut fake, client) = start(1).await;
+    for status in
+        [Status::OutOfMemory, Status::Forgotten, Status::BadRequest, Status::DeadlineExceeded]
+    {
+        let add = client.increment("k", 1).into_future();
+        let (result, ()) = tokio::join!(add, lose_one(&mut fake, status, 0, b"ERR no"));
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::UnknownFate { cause: Cause::Closed, .. }), "{error}");
+    }
+}
+
+/// What was refused before it could be done is not on its way any more.
+#[tokio::test]
+async fn a_write_that_was_refused_is_not_said_to_be_sent_again() {
+    let (mut fake, client) = start(1).await;
+    let (sum, ()) = tokio::join!(client.increment("k", 1).into_future(), async {
+        fake.next_for("k").await.reply(Status::NoLeader, 0, b"CLUSTERDOWN").await;
+        let second = fake.next_for("k").await;
+        assert!(!is_again(&second));
+        second.close();
+        let third = fake.next_for("k").await;
+        assert!(is_again(&third));
+        third.reply(Status::NoLeader, 0, b"CLUSTERDOWN").await;
+        let fourth = fake.next_for("k").await;
+        assert!(is_again(&fourth), "the second may still be on its way");
+        fourth.ok(1_i64.to_le_bytes()).await;
+    });
+    assert_eq!(sum.unwrap().value, 1);
 }
 
 /// A shard without a leader does not have others keep what was answered long ago.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Client, Outcome, OutcomeBody, Outcomes};
+use super::{Client, Outcome, OutcomeBody, Outcomes, STATUS_MAX};
 use crate::cache::Keyspace;
 use crate::cache::journal::{Nonsense, SavedEntry, SavedWhat};
 use crate::limits::OUTCOME_CLIENTS_MAX;
@@ -95,13 +95,13 @@ fn saved_client<'a>(key: &'a [u8], version: u64, value: &'a [u8]) -> SavedEntry<
 }
 
 impl Client {
-    /// Appends the floor, and of each outcome its sequence, its version, the length of its body, and the body.
+    /// Appends the floor, and of each outcome its sequence, its version, how it ended, and its body.
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.floor.to_le_bytes());
         for (sequence, outcome) in &self.outcomes {
             out.extend_from_slice(&sequence.to_le_bytes());
             out.extend_from_slice(&outcome.version.to_le_bytes());
-            write_body(out, outcome.body);
+            write_end(out, outcome);
         }
     }
 
@@ -113,34 +113,42 @@ impl Client {
         while !rest.is_empty() {
             let (sequence, after) = split_u64(rest)?;
             let (version, after) = split_u64(after)?;
-            let (body, after) = split_body(after)?;
+            let (status, body, after) = split_end(after)?;
             if sequence < next {
                 return None;
             }
-            client.outcomes.push_back((sequence, Outcome { version, body }));
+            client.outcomes.push_back((sequence, Outcome { version, status, body }));
             (next, rest) = (sequence.checked_add(1)?, after);
         }
         Some(client)
     }
 }
 
-/// Appends the length of a body, and the body.
-pub(in crate::cache) fn write_body(out: &mut Vec<u8>, body: OutcomeBody) {
-    match body {
-        None => out.push(0),
-        Some(body) => {
+/// What stands in the place of a body's length where a write was not done: this and the status.
+const NOT_DONE: u8 = 0x80;
+
+/// Appends how a write has ended: the length of its body and the body, or its status.
+pub(in crate::cache) fn write_end(out: &mut Vec<u8>, outcome: &Outcome) {
+    debug_assert!(outcome.status <= STATUS_MAX, "status {:#x}", outcome.status);
+    match (outcome.status, outcome.body) {
+        (0, None) => out.push(0),
+        (0, Some(body)) => {
             out.push(8);
             out.extend_from_slice(&body);
         }
+        (status, _) => out.push(NOT_DONE | status),
     }
 }
 
-/// The body at the start of `bytes`, and what follows it.
-pub(in crate::cache) fn split_body(bytes: &[u8]) -> Option<(OutcomeBody, &[u8])> {
+/// Status and body at the start of `bytes`, and what follows them.
+pub(in crate::cache) fn split_end(bytes: &[u8]) -> Option<(u8, OutcomeBody, &[u8])> {
     match bytes.split_first()? {
-        (0, rest) => Some((None, rest)),
-        (8, rest) => rest.split_first_chunk().map(|(body, rest)| (Some(*body), rest)),
-        _ => None,
+        (0, rest) => Some((0, None, rest)),
+        (8, rest) => rest.split_first_chunk().map(|(body, rest)| (0, Some(*body), rest)),
+        (end, rest) => {
+            let status = end.checked_sub(NOT_DONE)?;
+            (1..=STATUS_MAX).contains(&status).then_some((status, None, rest))
+        }
     }
 }
 

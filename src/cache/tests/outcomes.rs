@@ -7,7 +7,7 @@ use crate::cache::{
 use crate::limits::{OUTCOME_CLIENTS_MAX, OUTCOMES_MAX, OUTCOMES_PER_CLIENT_MAX};
 
 fn attempt(client: u64, sequence: u64) -> Attempt {
-    Attempt { client, sequence, answered: 0 }
+    Attempt { client, sequence, answered: 0, is_again: false }
 }
 
 /// Runs an attempt that nobody has run before; answers the version that it came to.
@@ -19,7 +19,7 @@ fn write(keyspace: &mut Keyspace, attempt: Attempt) -> u64 {
 }
 
 fn done(version: u64) -> Recalled {
-    Recalled::Done(Outcome { version, body: None })
+    Recalled::Done(Outcome::done(version, None))
 }
 
 /// All that is known, as it is saved.
@@ -66,8 +66,31 @@ fn the_body_is_that_of_the_first_reply() {
     let mut keyspace = keyspace();
     set(&mut keyspace, b"k", b"v");
     keyspace.keep_outcome(&attempt(1, 1), Some(*b"12345678"));
-    let outcome = Outcome { version: keyspace.sequence(), body: Some(*b"12345678") };
+    let outcome = Outcome::done(keyspace.sequence(), Some(*b"12345678"));
     assert_eq!(keyspace.recall(&attempt(1, 1)), Recalled::Done(outcome));
+}
+
+#[test]
+fn what_has_changed_nothing_is_kept_with_its_status_and_version() {
+    let mut keyspace = keyspace();
+    keyspace.set_journal(true);
+    set(&mut keyspace, b"k", b"v");
+    let (there, before) = (keyspace.sequence(), keyspace.sequence());
+    let exists = Outcome { version: there, status: 2, body: None };
+    let wrong_type = Outcome { version: 0, status: 0x23, body: None };
+    let empty = Outcome::done(there, Some(*b"12345678"));
+    for (sequence, outcome) in [(10, exists), (11, wrong_type), (12, empty)] {
+        keyspace.keep_unchanged(&attempt(1, sequence), outcome);
+        assert_eq!(keyspace.recall(&attempt(1, sequence)), Recalled::Done(outcome));
+    }
+    assert_eq!(keyspace.sequence(), before + 3, "each is a change");
+    let last = write(&mut keyspace, attempt(1, 13));
+    let changes = keyspace.changes(NOW).expect("no value is long").to_vec();
+    let mut other = super::keyspace();
+    other.replay(&changes, false).expect("what was just written");
+    assert!(known(&keyspace) == known(&other), "the other has something else");
+    assert_eq!((other.sequence(), other.recall(&attempt(1, 13))), (last, done(last)));
+    assert_eq!(other.recall(&attempt(1, 11)), Recalled::Done(wrong_type));
 }
 
 #[test]
@@ -175,11 +198,15 @@ fn write_some(keyspace: &mut Keyspace, random: &mut Random, time: &mut u64) {
     let back = random.next() % 40;
     let client = if random.next().is_multiple_of(3) { random.next() % 8 } else { random.next() };
     let (sequence, answered) = (*time - back, (*time - back).saturating_sub(random.next() % 90));
-    let attempt = Attempt { client, sequence, answered };
-    if keyspace.recall(&attempt) == Recalled::New {
-        set(keyspace, b"k", b"v");
-        keyspace.keep_outcome(&attempt, random.next().is_multiple_of(2).then_some([1; 8]));
+    let attempt = Attempt { client, sequence, answered, is_again: true };
+    if keyspace.recall(&attempt) != Recalled::New {
+        return;
     }
+    if random.next().is_multiple_of(3) {
+        return keyspace.keep_unchanged(&attempt, Outcome { version: 0, status: 1, body: None });
+    }
+    set(keyspace, b"k", b"v");
+    keyspace.keep_outcome(&attempt, random.next().is_multiple_of(2).then_some([1; 8]));
 }
 
 /// Clients come and go while a snapshot is being taken in small pieces; with the changes behind its beginning it

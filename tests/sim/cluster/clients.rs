@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::linear::{Ask, Call, Fate, is_linearizable};
-use crate::cache::{Access, Attempt, Expiry, Recalled};
+use crate::cache::{Access, Attempt, Expiry, Outcome as Came, Recalled};
 use crate::shard::Shard;
 use crate::sim::{Dice, KEYS, Outcome, values};
 use crate::types::{DbIndex, Key, LogIndex, Now, UnixMs, key_slot};
@@ -289,7 +289,7 @@ pub(super) fn carry_out(shard: &mut Shard, work: Work, now: Now, dice: &mut Dice
 
 /// Adds one to a client's counter, unless an attempt before has.
 fn count(shard: &mut Shard, client: u64, sum: u64, now: UnixMs) -> Option<u64> {
-    let attempt = Attempt { client, sequence: sum, answered: sum };
+    let attempt = Attempt { client, sequence: sum, answered: sum, is_again: true };
     match shard.recall(&attempt) {
         Recalled::Done(outcome) => return outcome.body.map(u64::from_le_bytes),
         Recalled::Forgotten => return None,
@@ -302,7 +302,8 @@ fn count(shard: &mut Shard, client: u64, sum: u64, now: UnixMs) -> Option<u64> {
     let was = entry.and_then(|entry| std::str::from_utf8(entry.string().ok()?).ok()?.parse().ok());
     let is = was.unwrap_or(0u64) + 1;
     keyspace.set(key, is.to_string().as_bytes(), Expiry::Clear, now);
-    shard.keep_outcome(&attempt, before, Some(is.to_le_bytes()));
+    let outcome = Came::done(shard.keyspace().sequence(), Some(is.to_le_bytes()));
+    shard.keep_outcome(&attempt, before, outcome);
     Some(is)
 }
 
