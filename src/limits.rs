@@ -151,11 +151,11 @@ pub const STEPWISE_BYTES_MIN: usize = 1024 * 1024;
 /// The same for a command that takes time by the product of two lengths.
 pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
 
-/// Clients whose writes a shard can tell to have been done; whoever has not written for longest gives way.
+/// Clients whose writes a shard can tell the outcome of; whoever has not written for longest gives way.
 pub const OUTCOME_CLIENTS_MAX: usize = 16 * 1024;
-/// Writes of one client that a shard can tell to have been done.
+/// Writes of one client that a shard can tell the outcome of; the oldest gives way.
 pub const OUTCOMES_PER_CLIENT_MAX: usize = 2048;
-/// Writes of all clients that a shard can tell to have been done.
+/// Writes of all clients that a shard can tell the outcome of; the oldest of the client that has most gives way.
 pub const OUTCOMES_MAX: usize = 128 * 1024;
 /// Time by which a client's clock may be ahead of the server's.
 pub const CLIENT_CLOCK_AHEAD_MS: u64 = 60_000;

@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     ForgetConfiguration,
     /// Do a write again that is asked for again.
     ApplyRetry,
+    /// Keep nothing of a retry that has changed nothing.
+    ForgetUnchanged,
 }
 
 /// Whether a fault is planted: never.

@@ -141,7 +141,9 @@ fn requests(name: &str) -> Vec<Request> {
             vec![plain(16, Opcode::Scan, "fo*", written(|out| step.write(out)))]
         }
         "command" => vec![plain(17, Opcode::Command, "", list(&["STRLEN", "foo"]))],
-        "retry" => vec![retried(27), retried(28)],
+        "retry" => {
+            vec![retried(27), retried(28).head(|head| head.flags = RequestFlags::AGAIN)]
+        }
         "command failing" => vec![plain(18, Opcode::Command, "", list(&["NOSUCH"]))],
         "refused" => vec![
             keyed(19, Opcode::Set, "foo", "x")

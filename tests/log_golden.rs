@@ -124,15 +124,18 @@ fn changes_are_written_and_read_as_the_page_says() {
 const CLIENT: u64 = 0x0123_4567_89ab_cdef;
 const WRITE: u64 = 1_700_000_000_000_001;
 
+fn first_attempt() -> Attempt {
+    Attempt { client: CLIENT, sequence: WRITE, answered: WRITE - 1, is_again: false }
+}
+
 #[test]
 fn outcomes_are_written_and_read_as_the_page_says() {
     let payload = block("outcomes");
-    let attempt = Attempt { client: CLIENT, sequence: WRITE, answered: WRITE - 1 };
-    let outcome = Outcome { version: SEQUENCE + 1, body: Some(42i64.to_le_bytes()) };
-    let Outcome { body, .. } = outcome;
+    let attempt = first_attempt();
+    let outcome = Outcome::done(SEQUENCE + 1, Some(42i64.to_le_bytes()));
     let mut keyspace = keyspace();
     keyspace.set(key(0, b"n"), b"42", Expiry::Clear, TIME);
-    keyspace.keep_outcome(&attempt, body);
+    keyspace.keep_outcome(&attempt, outcome.body);
     // Nobody is forgotten as long as there is room.
     const FORGET_BYTES: usize = 18;
     assert_eq!(keyspace.changes(TIME), Some(&payload[..payload.len() - FORGET_BYTES]));
@@ -142,7 +145,7 @@ fn outcomes_are_written_and_read_as_the_page_says() {
     let floor = WRITE - 1;
     let expected = [
         Change::Set { key: b"n", value: b"42", expires_at: None },
-        Change::Outcome { client: CLIENT, sequence: WRITE, floor, body },
+        Change::Outcome { client: CLIENT, sequence: WRITE, floor, outcome },
         Change::Forget { client: 7, horizon: WRITE - 5 },
     ];
     assert_eq!(changes, expected);
@@ -160,9 +163,55 @@ fn outcomes_are_written_and_read_as_the_page_says() {
     assert_eq!(restored.restore_entries(&saved_as), Ok(1));
     for keyspace in [&mut other, &mut restored] {
         assert_eq!(keyspace.recall(&attempt), Recalled::Done(outcome));
-        let unknown = |sequence| Attempt { client: 8, sequence, answered: 0 };
+        let unknown = |sequence| Attempt { client: 8, sequence, answered: 0, is_again: false };
         assert_eq!(keyspace.recall(&unknown(WRITE - 6)), Recalled::Forgotten);
         assert_eq!(keyspace.recall(&unknown(WRITE - 5)), Recalled::New);
+    }
+}
+
+/// What a retry has come to that changed nothing.
+#[test]
+fn outcomes_of_retries_are_written_and_read_as_the_page_says() {
+    let payload = block("outcomes of retries");
+    let attempt = Attempt { is_again: true, ..first_attempt() };
+    let other = Attempt { sequence: WRITE + 1, ..attempt };
+    let exists = Outcome { version: SEQUENCE + 1, status: 2, body: None };
+    let wrong_type = Outcome { version: 0, status: 0x23, body: None };
+    let mut keyspace = keyspace();
+    keyspace.set(key(0, b"n"), b"42", Expiry::Clear, TIME);
+    keyspace.keep_unchanged(&attempt, exists);
+    keyspace.keep_unchanged(&other, wrong_type);
+    // No floor is raised as long as there is room.
+    const FLOOR_BYTES: usize = 18;
+    assert_eq!(keyspace.changes(TIME), Some(&payload[..payload.len() - FLOOR_BYTES]));
+
+    let changed =
+        |raised: u64, change| Changed { db: DbIndex(0), sequence: SEQUENCE + raised, change };
+    let (client, floor) = (CLIENT, WRITE - 1);
+    let expected = [
+        changed(1, Change::Set { key: b"n", value: b"42", expires_at: None }),
+        changed(2, Change::Outcome { client, sequence: WRITE, floor, outcome: exists }),
+        changed(3, Change::Outcome { client, sequence: WRITE + 1, floor, outcome: wrong_type }),
+        changed(3, Change::Floor { client, floor: WRITE + 1 }),
+    ];
+    let found: Vec<Changed<'_>> = Changes::of(&payload).unwrap().map(Result::unwrap).collect();
+    assert_eq!(found, expected);
+    let mut replayed =
+        Keyspace::new(KeyspaceOptions { slots: 0..16_384, seed: 2, sequence: SEQUENCE });
+    assert_eq!(replayed.replay(&payload, false), Ok(4));
+    assert_eq!(replayed.sequence(), SEQUENCE + 3);
+
+    // And so a snapshot has it.
+    let saved_as = block("client with a retry");
+    let mut saved = Saved::default();
+    assert!(replayed.save_entries(SaveCursor::default(), 1 << 20, TIME, &mut saved).is_done());
+    assert_eq!(saved.bytes(), Some(&saved_as[..]));
+    let mut restored =
+        Keyspace::new(KeyspaceOptions { slots: 0..16_384, seed: 3, sequence: SEQUENCE });
+    assert_eq!(restored.restore_entries(&saved_as), Ok(1));
+    for keyspace in [&mut replayed, &mut restored] {
+        assert_eq!(keyspace.recall(&attempt), Recalled::Forgotten);
+        assert_eq!(keyspace.recall(&other), Recalled::Done(wrong_type));
     }
 }
 

@@ -42,6 +42,13 @@ fn answered(request: Request, answered: u64) -> Request {
     request
 }
 
+/// The same, as one that was sent before.
+fn again(request: Request) -> Request {
+    let mut request = request;
+    request.head.flags.insert(RequestFlags::AGAIN);
+    request
+}
+
 fn increment(key: &str, by: i64) -> Request {
     Request::keyed(Opcode::Increment, key, by.to_le_bytes())
 }
@@ -123,6 +130,52 @@ fn a_burst_of_the_same_write_is_one() {
     }
 }
 
+/// Once a retry was told that nothing was done, the attempts before it are told the same, whatever has become of the key.
+#[test]
+fn what_a_retry_was_answered_is_final() {
+    if skip_on_other_server() {
+        return;
+    }
+    let server = start();
+    let (mut client, mut sequence) = (connect(&server), now_us());
+    let mut other = connect(&server);
+    let mut check = |request: Request, status: Status, mend: Request| {
+        sequence += 1;
+        let request = numbered(request, CLIENT, sequence);
+        let retried = other.one(again(request.clone()));
+        assert_eq!(retried.status(), status, "{request:?}: {}", retried.text());
+        other.one(mend).ok();
+        let late = client.one(request.clone());
+        assert_eq!(told(&late), told(&retried), "{request:?}");
+        assert_eq!(told(&client.one(again(request))), told(&retried));
+        client.get("k")
+    };
+    let set = |value: &str| Request::keyed(Opcode::Set, "k", value);
+    let delete = || Request::keyed(Opcode::Delete, "k", "");
+    let present = set("1").flags(RequestFlags::IF_PRESENT);
+    assert_eq!(check(present, Status::NotFound, set("2")).ok().text(), "2");
+    let absent = set("3").flags(RequestFlags::IF_ABSENT);
+    assert_eq!(check(absent, Status::Exists, delete()).status(), Status::NotFound);
+    assert_eq!(check(delete(), Status::NotFound, set("4")).ok().text(), "4");
+    let swap = |value: &str| Request::keyed(Opcode::CompareAndSwap, "k", value).version(7);
+    check(swap("5"), Status::VersionMismatch, delete());
+    assert_eq!(check(swap("6"), Status::NotFound, set("word")).ok().text(), "word");
+    let expire = || Request::keyed(Opcode::Expire, "k", "").ttl(100_000);
+    assert_eq!(check(increment("k", 1), Status::NotANumber, set("7")).ok().text(), "7");
+    let most = i64::MAX.to_string();
+    check(delete(), Status::Ok, set(&most));
+    assert_eq!(check(increment("k", 1), Status::Overflow, set("8")).ok().text(), "8");
+    check(delete(), Status::Ok, Request::command("LPUSH k a"));
+    check(increment("k", 1), Status::WrongType, delete());
+    check(expire(), Status::NotFound, Request::command("LPUSH k a"));
+    check(Request::keyed(Opcode::Append, "k", "x"), Status::WrongType, delete());
+    // One that is done and changes nothing.
+    check(set("9"), Status::Ok, set("9"));
+    check(Request::keyed(Opcode::Expire, "k", ""), Status::Ok, expire());
+    let ttl = connect(&server).one(Request::command("PTTL k")).ok().text();
+    assert!(ttl.starts_with(':') && !ttl.contains('-'), "the expiry is still there: {ttl}");
+}
+
 #[test]
 fn what_has_changed_nothing_is_tried_again() {
     if skip_on_other_server() {
@@ -195,10 +248,17 @@ fn numbers_that_make_no_sense_are_refused() {
         of(Request::keyed(Opcode::Touch, "n", "")),
         of(Request::many(Opcode::SetMany, &["n", "1"])),
         of(Request::command("INCR n")),
+        again(increment("n", 1)),
+        again(Request::keyed(Opcode::Get, "n", "")),
     ] {
         let reply = client.one(request.clone());
         assert_eq!(reply.status(), Status::BadRequest, "{request:?}: {}", reply.text());
     }
+    let text = client.one(numbered(increment("n", 1), CLIENT, now + minutes)).text();
+    let words: Vec<&str> = text.split(' ').collect();
+    assert_eq!(words[0], "CLOCKAHEAD", "{text}");
+    let time: u64 = words[1].parse().unwrap();
+    assert!((now..now + minutes).contains(&(time + 1000)), "{time} is not {now}");
     assert_eq!(client.get("n").status(), Status::NotFound);
     client.one(numbered(increment("n", 1), CLIENT, now)).ok();
 }
@@ -231,15 +291,21 @@ fn a_server_that_is_started_again_still_knows() {
     let write = |server: &Server, requests: &mut Vec<(Request, Reply)>| {
         for key in ["a", "b", "c"] {
             let sequence = first + requests.len() as u64;
-            let request = numbered(increment(key, 1), CLIENT + sequence % 2, sequence);
+            let request = numbered(increment(key, 1), CLIENT + sequence / 2 % 2, sequence);
             requests.push((request.clone(), connect(server).one(request).ok()));
+            // One that is not done, whose first attempt is still to come.
+            let set = Request::keyed(Opcode::Set, key, "1").flags(RequestFlags::IF_ABSENT);
+            let request = numbered(set, CLIENT + 2, sequence);
+            let reply = connect(server).one(again(request.clone()));
+            assert_eq!(reply.status(), Status::Exists);
+            requests.push((request, reply));
         }
     };
     let check = |server: &Server, requests: &[(Request, Reply)]| {
         for (request, reply) in requests {
             assert_eq!(told(&connect(server).one(request.clone())), told(reply));
         }
-        let count = (requests.len() / 3).to_string();
+        let count = (requests.len() / 6).to_string();
         assert_eq!(connect(server).get("a").ok().text(), count);
     };
     write(&server, &mut requests);

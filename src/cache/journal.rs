@@ -15,8 +15,9 @@
 //!   swap                    the other database u8
 //!   elements                tag u8, key length, key, operations' length u32, operations
 //!   put                     key length, value length, key, value
-//!   outcome                 client u64, sequence u64, floor u64, body's length u8, body
+//!   outcome                 client u64, sequence u64, floor u64, end u8, [body], [version u64]
 //!   forget                  client u64, horizon u64
+//!   floor                   client u64, floor u64
 //! snapshot  entries
 //! entry     kind u8, database u8, [expiry u64], version u64, access u32 s, key length, value length, key, value
 //! ```
@@ -24,7 +25,8 @@
 //! The value that is put is a collection's block. That of a collection's entry is its block, or the tag of a structure (see
 //! [`crate::collection::Tag`]) and operations that make elements of it; the rest of them follow as entries of
 //! the kind `more` with the same key. Clients and the horizon (see `outcomes`) are entries too, of kinds of their own: a
-//! client's key is its number.
+//! client's key is its number. An outcome ends with the length of the reply's body, 0 or 8, and the body, or with 0x80 and the
+//! status. It raises the sequence if nothing else has; then the reply's version follows.
 //!
 //! Fixed numbers are little-endian, lengths LEB128. The kind's upper bits: [`ADVANCES`] for a change that
 //! raises the sequence (what expires or is evicted does not), [`HAS_EXPIRY`], [`MODIFIED`] for an entry and
@@ -32,7 +34,7 @@
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
 use super::extent::SharedBytes;
-use super::outcomes::{OutcomeBody, split_body, write_body};
+use super::outcomes::{Outcome, OutcomeBody, split_end, write_end};
 use crate::collection::{Kind, Tag};
 use crate::limits::BULK_BYTES_MAX;
 use crate::types::{DbIndex, UnixMs};
@@ -62,6 +64,7 @@ const OUTCOME: u8 = 12;
 const FORGET: u8 = 13;
 const CLIENT: u8 = 14;
 const HORIZON: u8 = 15;
+const FLOOR: u8 = 16;
 
 /// Sequences are below this: they begin with the time in nanoseconds and come to it in the year 2262, so
 /// that there is a next one to any that was read.
@@ -172,12 +175,18 @@ impl Journal {
     /// Begins a change. `sequence` is the keyspace's, after the change.
     #[inline]
     fn begin(&mut self, kind: u8, db: DbIndex, sequence: u64) {
+        self.open(sequence - u64::from(kind & ADVANCES != 0));
+        self.bytes.extend_from_slice(&[kind, db.0]);
+    }
+
+    /// Begins with what stands before the first change, unless that has begun: without any change behind it is a record
+    /// all the same. `sequence` is the keyspace's.
+    #[inline]
+    pub(super) fn open(&mut self, sequence: u64) {
         if self.bytes.is_empty() {
-            let before = sequence - u64::from(kind & ADVANCES != 0);
-            self.bytes.extend_from_slice(&before.to_le_bytes());
+            self.bytes.extend_from_slice(&sequence.to_le_bytes());
             self.bytes.extend_from_slice(&[0; HEAD_BYTES - 8]);
         }
-        self.bytes.extend_from_slice(&[kind, db.0]);
     }
 
     fn expiry(&mut self, at: Option<UnixMs>) {
@@ -272,19 +281,31 @@ impl Journal {
         self.bytes.push(b.0);
     }
 
-    /// A client's write has come to this, and its floor is at least `floor`.
+    /// A client's write has come to this, and its floor is at least `floor`. `version` is the keyspace's sequence: if the
+    /// reply's is another, nothing but this has raised it.
     pub(super) fn outcome(
         &mut self,
         client: u64,
         (sequence, floor): (u64, u64),
-        body: OutcomeBody,
+        outcome: &Outcome,
         version: u64,
     ) {
-        self.begin(OUTCOME, DbIndex(0), version);
+        let is_unchanged = outcome.version != version;
+        self.begin(OUTCOME | if is_unchanged { ADVANCES } else { 0 }, DbIndex(0), version);
         for number in [client, sequence, floor] {
             self.bytes.extend_from_slice(&number.to_le_bytes());
         }
-        write_body(&mut self.bytes, body);
+        write_end(&mut self.bytes, outcome);
+        if is_unchanged {
+            self.bytes.extend_from_slice(&outcome.version.to_le_bytes());
+        }
+    }
+
+    /// A client's floor is at least `floor`.
+    pub(super) fn raise_floor(&mut self, client: u64, floor: u64, sequence: u64) {
+        self.begin(FLOOR, DbIndex(0), sequence);
+        self.bytes.extend_from_slice(&client.to_le_bytes());
+        self.bytes.extend_from_slice(&floor.to_le_bytes());
     }
 
     /// A client is not known any more, and the horizon is at least `horizon`.
@@ -452,7 +473,7 @@ pub enum Change<'a> {
         /// The other one.
         with: DbIndex,
     },
-    /// A client's write has come to this: what it changed stands before it.
+    /// A client's write has come to this: what it changed, if anything, stands before it.
     Outcome {
         /// The client.
         client: u64,
@@ -460,8 +481,8 @@ pub enum Change<'a> {
         sequence: u64,
         /// The client's floor, at least.
         floor: u64,
-        /// The body of the reply.
-        body: OutcomeBody,
+        /// The reply.
+        outcome: Outcome,
     },
     /// A client is not known any more.
     Forget {
@@ -469,6 +490,13 @@ pub enum Change<'a> {
         client: u64,
         /// The horizon, at least.
         horizon: u64,
+    },
+    /// What is known of a client's first writes has been forgotten.
+    Floor {
+        /// The client.
+        client: u64,
+        /// The client's floor, at least.
+        floor: u64,
     },
 }
 
@@ -482,7 +510,11 @@ impl<'a> Change<'a> {
             | Self::Put { key, .. }
             | Self::Elements { key, .. }
             | Self::Remove { key } => Some(key),
-            Self::Flush | Self::Swap { .. } | Self::Outcome { .. } | Self::Forget { .. } => None,
+            Self::Flush
+            | Self::Swap { .. }
+            | Self::Outcome { .. }
+            | Self::Forget { .. }
+            | Self::Floor { .. } => None,
         }
     }
 }
@@ -619,13 +651,14 @@ impl<'a> Changes<'a> {
         let allowed = match kind & KIND_MASK {
             SET | EXPIRE => ADVANCES | HAS_EXPIRY,
             ELEMENTS => ADVANCES | CREATES,
-            EDIT | REMOVE | FLUSH | SWAP | PUT => ADVANCES,
-            OUTCOME | FORGET => 0,
+            EDIT | REMOVE | FLUSH | SWAP | PUT | OUTCOME => ADVANCES,
+            FORGET | FLOOR => 0,
             _ => return None,
         };
         if kind & !KIND_MASK & !allowed != 0 {
             return None;
         }
+        self.sequence += u64::from(kind & ADVANCES != 0);
         let expires_at = if kind & HAS_EXPIRY != 0 { Some(UnixMs(reader.u64()?)) } else { None };
         let change = match kind & KIND_MASK {
             SET => {
@@ -664,16 +697,18 @@ impl<'a> Changes<'a> {
                 Change::Put { key, block }
             }
             FLUSH => Change::Flush,
-            OUTCOME => Change::Outcome {
-                client: reader.u64()?,
-                sequence: reader.u64()?,
-                floor: reader.u64()?,
-                body: reader.body()?,
-            },
+            OUTCOME => {
+                let (client, sequence, floor) = (reader.u64()?, reader.u64()?, reader.u64()?);
+                let (status, body) = reader.end()?;
+                let is_unchanged = kind & ADVANCES != 0;
+                let version = if is_unchanged { reader.u64()? } else { self.sequence };
+                let outcome = Outcome { version, status, body };
+                Change::Outcome { client, sequence, floor, outcome }
+            }
             FORGET => Change::Forget { client: reader.u64()?, horizon: reader.u64()? },
+            FLOOR => Change::Floor { client: reader.u64()?, floor: reader.u64()? },
             _ => Change::Swap { with: reader.db()? },
         };
-        self.sequence += u64::from(kind & ADVANCES != 0);
         Some(Changed { db, sequence: self.sequence, change })
     }
 }
@@ -792,11 +827,10 @@ impl<'a> Reader<'a> {
         self.u64().filter(|sequence| *sequence < SEQUENCES_END)
     }
 
-    fn body(&mut self) -> Option<OutcomeBody> {
-        let bytes = self.bytes.get(self.at..)?;
-        let (body, rest) = split_body(bytes)?;
+    fn end(&mut self) -> Option<(u8, OutcomeBody)> {
+        let (status, body, rest) = split_end(self.bytes.get(self.at..)?)?;
         self.at = self.bytes.len() - rest.len();
-        Some(body)
+        Some((status, body))
     }
 
     fn db(&mut self) -> Option<DbIndex> {

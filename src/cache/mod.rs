@@ -83,7 +83,9 @@ pub use journal::{
     Written,
 };
 pub use observe::{Observed, Observer};
-pub use outcomes::{Attempt, Floors, Outcome, OutcomeBody, OutcomeFigures, Recalled};
+#[cfg(test)]
+pub(crate) use outcomes::OutcomeBounds;
+pub use outcomes::{Attempt, Floors, Outcome, OutcomeBody, OutcomeFigures, Recalled, STATUS_MAX};
 pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::set_up_allocator;

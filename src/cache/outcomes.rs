@@ -1,25 +1,34 @@
 //! What became of writes whose clients may send them again: a retry is answered from here, and nothing is done twice.
 //!
 //! A client numbers its writes; the numbers rise. Of each write that has changed something its outcome is kept until the
-//! client says that it has the answer, or until room is short.
+//! client says that it has the answer, or until room is short. Of one that has changed nothing it is kept if that was a
+//! retry: an attempt before it may come yet, and must not be done when the client has been told that nothing was.
 //!
 //! ```text
 //! client ──┬── floor       what is below it has been forgotten
 //!          ├── version     of the last change
-//!          └── outcomes    sequence -> version, body
+//!          └── outcomes    sequence -> version, status, body
 //! horizon                  the floor of a client that is not known, or not any more
 //! ```
 //!
-//! Which outcomes and which clients give way is decided where the write is run, and written into the journal; who makes
+//! So an outcome goes only when the floor, or the horizon, has come above it, and below these nothing is done: once an
+//! attempt has been answered whose outcome is kept, no other one of the same write does anything else.
+//!
+//! If there are too many clients, the one gives way that has not written for longest; if there are too many outcomes, the
+//! oldest of the client that has most. Which, is decided where the write is run, and written into the journal; who makes
 //! the changes again only follows. So all replicas have the same, whatever their bounds. A client is to a snapshot what
-//! a key is: it is saved at some moment, and a change that is not above its version has been seen by it.
+//! a key is: it is saved at some moment, and a change that is not above its version has been seen by it. A floor may be
+//! raised to the same twice.
+
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Keyspace;
-use super::journal::{Nonsense, SavedEntry, SavedWhat};
 use crate::limits::{OUTCOME_CLIENTS_MAX, OUTCOMES_MAX, OUTCOMES_PER_CLIENT_MAX};
-use crate::types::{DbIndex, UnixMs};
+
+pub use saved::Floors;
+pub(super) use saved::{OutcomesCursor, split_end, write_end};
 
 /// Capacity of a client's outcomes that is kept, however few there are.
 const KEPT_CAPACITY: usize = 16;
@@ -33,26 +42,40 @@ pub struct Attempt {
     pub sequence: u64,
     /// The client will not ask again for what is below this.
     pub answered: u64,
+    /// Whether an attempt before it may be on its way still.
+    pub is_again: bool,
 }
 
 /// The body of the reply to a write, if there is one.
 pub type OutcomeBody = Option<[u8; 8]>;
 
-/// What became of a write that has changed something.
+/// What became of a write: its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The keyspace's sequence after the write.
+    /// The version in the reply: if the write has changed something, the keyspace's sequence after it.
     pub version: u64,
-    /// The body of the reply.
+    /// The status, as the binary protocol numbers them: 0 for done, and at most [`STATUS_MAX`].
+    pub status: u8,
+    /// The body of the reply, if it was done.
     pub body: OutcomeBody,
 }
+
+impl Outcome {
+    /// That of a write that was done.
+    pub fn done(version: u64, body: OutcomeBody) -> Self {
+        Self { version, status: 0, body }
+    }
+}
+
+/// Statuses that are kept are not above this.
+pub const STATUS_MAX: u8 = 0x3f;
 
 /// What is known of an attempt before it is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recalled {
-    /// No attempt before it has changed anything.
+    /// As far as is known it is the first, or those before it have changed nothing and were no retries.
     New,
-    /// One before it was run.
+    /// One before it was run, and came to this.
     Done(Outcome),
     /// That can't be told any more.
     Forgotten,
@@ -115,12 +138,45 @@ impl Client {
     }
 }
 
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OutcomeBounds {
+    /// Clients.
+    pub(crate) clients: usize,
+    /// Outcomes of one client.
+    pub(crate) per_client: usize,
+    /// Outcomes of all clients.
+    pub(crate) all: usize,
+}
+
+impl Default for OutcomeBounds {
+    fn default() -> Self {
+        Self {
+            clients: OUTCOME_CLIENTS_MAX,
+            per_client: OUTCOMES_PER_CLIENT_MAX,
+            all: OUTCOMES_MAX,
+        }
+    }
+}
+
+/// What gives way.
+#[derive(Clone, Copy, Debug)]
+enum Surplus {
+    /// A client; unknown ones have this horizon then.
+    Client(u64, u64),
+    /// What is below this floor of a client's.
+    Outcome(u64, u64),
+}
+
 /// All outcomes of a shard.
 #[derive(Debug, Default)]
 pub(super) struct Outcomes {
     clients: BTreeMap<u64, Client>,
     /// Versions and clients: who has not written for longest comes first.
     order: BTreeSet<(u64, u64)>,
+    /// Numbers of outcomes and clients that have any: who has most comes last.
+    crowds: BTreeSet<(usize, u64)>,
+    bounds: OutcomeBounds,
     horizon: u64,
     /// Outcomes of all clients.
     count: usize,
@@ -128,16 +184,6 @@ pub(super) struct Outcomes {
     capacity: usize,
     repeated: u64,
     forgotten: u64,
-}
-
-/// How far outcomes have been saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum OutcomesCursor {
-    #[default]
-    Horizon,
-    /// The client with this number comes next, or the first behind it.
-    Client(u64),
-    End,
 }
 
 impl Outcomes {
@@ -161,7 +207,7 @@ impl Outcomes {
         let floor = client.floor.max(attempt.answered);
         let first = client.outcomes.partition_point(|(sequence, _)| *sequence < floor);
         match client.outcomes.get(first) {
-            Some((oldest, _)) if client.outcomes.len() - first >= OUTCOMES_PER_CLIENT_MAX => {
+            Some((oldest, _)) if client.outcomes.len() - first >= self.bounds.per_client => {
                 oldest.saturating_add(1)
             }
             _ => floor,
@@ -170,21 +216,34 @@ impl Outcomes {
 
     /// Changes a client to what `change` makes of it at `version`, unless that has been seen.
     fn change(&mut self, id: u64, version: u64, change: impl FnOnce(&mut Client)) {
-        if self.clients.get(&id).is_some_and(|client| client.version >= version) {
+        let known = self.clients.get(&id).map(|client| client.version);
+        if known.is_some_and(|known| known >= version) {
             return;
         }
-        let client = self.clients.entry(id).or_default();
-        let before = (client.outcomes.len(), client.outcomes.capacity());
-        self.order.remove(&(client.version, id));
-        client.version = version;
-        change(client);
+        self.alter(id, |client| {
+            client.version = version;
+            change(client);
+        });
+        self.order.remove(&(known.unwrap_or_default(), id));
         self.order.insert((version, id));
-        self.count = self.count + client.outcomes.len() - before.0;
-        self.capacity = self.capacity + client.outcomes.capacity() - before.1;
     }
 
-    fn keep(&mut self, id: u64, (sequence, floor): (u64, u64), outcome: Outcome) {
-        self.change(id, outcome.version, |client| {
+    /// Changes a client's outcomes, and counts them.
+    fn alter(&mut self, id: u64, change: impl FnOnce(&mut Client)) {
+        let client = self.clients.entry(id).or_default();
+        let before = (client.outcomes.len(), client.outcomes.capacity());
+        change(client);
+        let after = (client.outcomes.len(), client.outcomes.capacity());
+        self.count = self.count + after.0 - before.0;
+        self.capacity = self.capacity + after.1 - before.1;
+        if after.0 != before.0 {
+            self.crowds.remove(&(before.0, id));
+            self.crowds.extend((after.0 > 0).then_some((after.0, id)));
+        }
+    }
+
+    fn keep(&mut self, id: u64, (sequence, floor): (u64, u64), outcome: Outcome, version: u64) {
+        self.change(id, version, |client| {
             client.raise_floor(floor);
             match client.place(sequence) {
                 _ if sequence < client.floor => {}
@@ -192,6 +251,14 @@ impl Outcomes {
                 Err(at) => client.outcomes.insert(at, (sequence, outcome)),
             }
         });
+    }
+
+    /// Forgets what is below `floor` of a client, if it is known. Who has seen that may see it again: the floor of a client
+    /// never falls, and where it is forgotten the horizon is above it.
+    fn raise_floor(&mut self, id: u64, floor: u64) {
+        if self.clients.contains_key(&id) {
+            self.alter(id, |client| client.raise_floor(floor));
+        }
     }
 
     /// Forgets a client, unless it has written since `version`.
@@ -205,76 +272,43 @@ impl Outcomes {
     fn take_out(&mut self, id: u64) {
         if let Some(client) = self.clients.remove(&id) {
             self.order.remove(&(client.version, id));
+            self.crowds.remove(&(client.outcomes.len(), id));
             self.count -= client.outcomes.len();
             self.capacity -= client.outcomes.capacity();
         }
     }
 
-    /// Who gives way next, and the horizon then; nobody as long as there is room.
-    fn surplus(&self) -> Option<(u64, u64)> {
-        let has_room = self.clients.len() <= OUTCOME_CLIENTS_MAX && self.count <= OUTCOMES_MAX;
-        if has_room || self.clients.len() == 1 {
+    /// What gives way next; nothing as long as there is room.
+    fn surplus(&self) -> Option<Surplus> {
+        if self.clients.len() > self.bounds.clients {
+            let (_, id) = self.order.first()?;
+            return Some(Surplus::Client(*id, self.clients.get(id)?.end()));
+        }
+        if self.count <= self.bounds.all {
             return None;
         }
-        let (_, id) = self.order.first()?;
-        Some((*id, self.clients.get(id)?.end()))
+        let (_, id) = self.crowds.last()?;
+        let (oldest, _) = self.clients.get(id)?.outcomes.front()?;
+        Some(Surplus::Outcome(*id, oldest.checked_add(1)?))
     }
 
-    /// Goes on counting where another one has come to.
+    /// Goes on counting where another one has come to, within the same bounds.
     pub(super) fn take_counts_of(&mut self, other: &Self) {
         (self.repeated, self.forgotten) = (other.repeated, other.forgotten);
+        self.bounds = other.bounds;
     }
 
     /// Bytes of memory, about.
     #[inline]
     pub(super) fn memory_bytes(&self) -> usize {
         // Nodes of B-trees are two thirds full.
-        const CLIENT_BYTES: usize =
-            (size_of::<u64>() + size_of::<Client>() + size_of::<(u64, u64)>()) * 3 / 2;
+        const CLIENT_BYTES: usize = (size_of::<u64>()
+            + size_of::<Client>()
+            + size_of::<(u64, u64)>()
+            + size_of::<(usize, u64)>())
+            * 3
+            / 2;
         self.clients.len() * CLIENT_BYTES + self.capacity * size_of::<(u64, Outcome)>()
-    }
-
-    /// Shows what comes next to `visit`; answers where to go on.
-    pub(super) fn visit(
-        &self,
-        from: OutcomesCursor,
-        value: &mut Vec<u8>,
-        visit: &mut impl FnMut(&SavedEntry<'_>),
-    ) -> OutcomesCursor {
-        value.clear();
-        let next = match from {
-            OutcomesCursor::End => return from,
-            OutcomesCursor::Horizon => {
-                if self.horizon > 0 {
-                    visit(&saved_horizon(&self.horizon.to_le_bytes()));
-                }
-                0
-            }
-            OutcomesCursor::Client(next) => next,
-        };
-        let Some((id, client)) = self.clients.range(next..).next() else {
-            return OutcomesCursor::End;
-        };
-        client.write(value);
-        visit(&saved_client(&id.to_le_bytes(), client.version, value));
-        id.checked_add(1).map_or(OutcomesCursor::End, OutcomesCursor::Client)
-    }
-
-    /// Puts back what was saved. Nothing if it makes no sense.
-    fn restore(&mut self, saved: &SavedEntry<'_>) -> Option<()> {
-        if saved.what == SavedWhat::Horizon {
-            let horizon = saved.value.try_into().map(u64::from_le_bytes).ok()?;
-            self.horizon = self.horizon.max(horizon);
-            return saved.key.is_empty().then_some(());
-        }
-        let id = saved.key.try_into().map(u64::from_le_bytes).ok()?;
-        let mut read = Client::read(saved.value)?;
-        self.take_out(id);
-        self.change(id, saved.version, |client| {
-            client.floor = read.floor;
-            client.outcomes = std::mem::take(&mut read.outcomes);
-        });
-        Some(())
     }
 }
 
@@ -287,6 +321,9 @@ impl Outcomes {
     pub(super) fn check(&self) {
         let order = self.clients.iter().map(|(id, client)| (client.version, *id));
         assert_eq!(order.collect::<BTreeSet<_>>(), self.order, "the order of clients");
+        let crowds = self.clients.iter().map(|(id, client)| (client.outcomes.len(), *id));
+        let crowds = crowds.filter(|(count, _)| *count > 0);
+        assert_eq!(crowds.collect::<BTreeSet<_>>(), self.crowds, "who has most outcomes");
         let all = || self.clients.values().map(|client| &client.outcomes);
         assert_eq!(all().map(VecDeque::len).sum::<usize>(), self.count, "outcomes");
         assert_eq!(all().map(VecDeque::capacity).sum::<usize>(), self.capacity, "their capacity");
@@ -296,79 +333,6 @@ impl Outcomes {
             assert!(sequences.all(|sequence| sequence >= client.floor), "a client's floor");
         }
     }
-}
-
-/// The horizon as an entry of a snapshot.
-fn saved_horizon(value: &[u8]) -> SavedEntry<'_> {
-    SavedEntry { what: SavedWhat::Horizon, ..saved_client(&[], 0, value) }
-}
-
-/// A client as an entry of a snapshot.
-fn saved_client<'a>(key: &'a [u8], version: u64, value: &'a [u8]) -> SavedEntry<'a> {
-    SavedEntry {
-        db: DbIndex(0),
-        key,
-        value,
-        what: SavedWhat::Outcomes,
-        expires_at: None,
-        version,
-        accessed_at: UnixMs(0),
-        modified_in_place: false,
-    }
-}
-
-impl Client {
-    /// Appends the floor, and of each outcome its sequence, its version, the length of its body, and the body.
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.floor.to_le_bytes());
-        for (sequence, outcome) in &self.outcomes {
-            out.extend_from_slice(&sequence.to_le_bytes());
-            out.extend_from_slice(&outcome.version.to_le_bytes());
-            write_body(out, outcome.body);
-        }
-    }
-
-    /// Reads that; nothing if it makes no sense.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (floor, mut rest) = split_u64(bytes)?;
-        let mut client = Self { floor, ..Self::default() };
-        let mut next = floor;
-        while !rest.is_empty() {
-            let (sequence, after) = split_u64(rest)?;
-            let (version, after) = split_u64(after)?;
-            let (body, after) = split_body(after)?;
-            if sequence < next {
-                return None;
-            }
-            client.outcomes.push_back((sequence, Outcome { version, body }));
-            (next, rest) = (sequence.checked_add(1)?, after);
-        }
-        Some(client)
-    }
-}
-
-/// Appends the length of a body, and the body.
-pub(super) fn write_body(out: &mut Vec<u8>, body: OutcomeBody) {
-    match body {
-        None => out.push(0),
-        Some(body) => {
-            out.push(8);
-            out.extend_from_slice(&body);
-        }
-    }
-}
-
-/// The body at the start of `bytes`, and what follows it.
-pub(super) fn split_body(bytes: &[u8]) -> Option<(OutcomeBody, &[u8])> {
-    match bytes.split_first()? {
-        (0, rest) => Some((None, rest)),
-        (8, rest) => rest.split_first_chunk().map(|(body, rest)| (Some(*body), rest)),
-        _ => None,
-    }
-}
-
-fn split_u64(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    bytes.split_first_chunk().map(|(number, rest)| (u64::from_le_bytes(*number), rest))
 }
 
 impl Keyspace {
@@ -385,16 +349,43 @@ impl Keyspace {
 
     /// Keeps what became of an attempt that has been run just now, and has changed something.
     pub fn keep_outcome(&mut self, attempt: &Attempt, body: OutcomeBody) {
+        self.keep(attempt, Outcome::done(self.sequence, body));
+    }
+
+    /// Keeps what became of an attempt that has been run just now, and has changed nothing. That is a change of its own: it
+    /// raises the sequence.
+    pub fn keep_unchanged(&mut self, attempt: &Attempt, outcome: Outcome) {
+        debug_assert!(outcome.version <= self.sequence, "a version that was there");
+        self.sequence += 1;
+        self.keep(attempt, outcome);
+    }
+
+    fn keep(&mut self, attempt: &Attempt, outcome: Outcome) {
         let Attempt { client, sequence, .. } = *attempt;
         let (numbers, version) = ((sequence, self.outcomes.floor_after(attempt)), self.sequence);
-        self.outcomes.keep(client, numbers, Outcome { version, body });
+        self.outcomes.keep(client, numbers, outcome, version);
         if self.journal.is_on() {
-            self.journal.outcome(client, numbers, body, version);
+            self.journal.outcome(client, numbers, &outcome, version);
         }
-        while let Some((client, horizon)) = self.outcomes.surplus() {
-            self.outcomes.forget(client, version, horizon);
-            if self.journal.is_on() {
-                self.journal.forget(client, horizon, version);
+        while let Some(surplus) = self.outcomes.surplus() {
+            self.give_way(surplus);
+        }
+    }
+
+    fn give_way(&mut self, surplus: Surplus) {
+        let version = self.sequence;
+        match surplus {
+            Surplus::Client(client, horizon) => {
+                self.outcomes.forget(client, version, horizon);
+                if self.journal.is_on() {
+                    self.journal.forget(client, horizon, version);
+                }
+            }
+            Surplus::Outcome(client, floor) => {
+                self.outcomes.raise_floor(client, floor);
+                if self.journal.is_on() {
+                    self.journal.raise_floor(client, floor, version);
+                }
             }
         }
     }
@@ -404,22 +395,26 @@ impl Keyspace {
         &mut self,
         client: u64,
         numbers: (u64, u64),
-        body: OutcomeBody,
+        outcome: Outcome,
         version: u64,
     ) {
-        self.outcomes.keep(client, numbers, Outcome { version, body });
+        self.outcomes.keep(client, numbers, outcome, version);
+    }
+
+    /// Forgets outcomes that were forgotten elsewhere.
+    pub(super) fn raise_floor_again(&mut self, client: u64, floor: u64) {
+        self.outcomes.raise_floor(client, floor);
+    }
+
+    /// Sets how much is kept from now on.
+    #[cfg(test)]
+    pub(crate) fn set_outcome_bounds(&mut self, bounds: OutcomeBounds) {
+        self.outcomes.bounds = bounds;
     }
 
     /// Forgets a client that was forgotten elsewhere at `version`.
     pub(super) fn forget_client_again(&mut self, client: u64, horizon: u64, version: u64) {
         self.outcomes.forget(client, version, horizon);
-    }
-
-    /// Puts back a client, or the horizon.
-    pub(super) fn restore_outcomes(&mut self, saved: &SavedEntry<'_>) -> Result<(), Nonsense> {
-        self.outcomes.restore(saved).ok_or(Nonsense { at: 0 })?;
-        self.sequence = self.sequence.max(saved.version);
-        Ok(())
     }
 
     /// How much is kept, and how often it was asked for.
@@ -431,52 +426,5 @@ impl Keyspace {
             repeated,
             forgotten,
         }
-    }
-}
-
-/// What shards know of attempts, when their keys are about to be spread over other shards.
-#[derive(Debug, Default)]
-pub struct Floors {
-    clients: BTreeMap<u64, (u64, u64)>,
-    horizon: u64,
-}
-
-impl Floors {
-    /// What a shard knows: of each client what is above all of its sequences.
-    pub fn of(keyspace: &Keyspace) -> Self {
-        let Outcomes { clients, horizon, .. } = &keyspace.outcomes;
-        let clients = clients.iter().map(|(id, client)| (*id, (client.end(), client.version)));
-        Self { clients: clients.collect(), horizon: *horizon }
-    }
-
-    /// Adds what another one knows.
-    pub fn merge(&mut self, other: &Self) {
-        self.horizon = self.horizon.max(other.horizon);
-        for (id, (end, written)) in &other.clients {
-            let (floor, version) = self.clients.entry(*id).or_default();
-            (*floor, *version) = ((*floor).max(*end), (*version).max(*written));
-        }
-    }
-
-    /// Shows entries of a snapshot to `visit` with which any shard refuses what any of these may have done. Who is
-    /// known to one of them may have been forgotten by another.
-    pub fn visit<E>(
-        &self,
-        mut visit: impl FnMut(&SavedEntry<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut clients: Vec<_> = self.clients.iter().collect();
-        clients.sort_unstable_by_key(|(_, (_, version))| std::cmp::Reverse(*version));
-        // As many as one shard may know: those that have written last.
-        let rest = clients.split_off(clients.len().min(OUTCOME_CLIENTS_MAX));
-        let of_rest = rest.iter().map(|(_, (floor, _))| *floor).max();
-        let horizon = self.horizon.max(of_rest.unwrap_or(0));
-        if horizon > 0 {
-            visit(&saved_horizon(&horizon.to_le_bytes()))?;
-        }
-        for (id, (floor, version)) in clients {
-            let floor = (*floor).max(self.horizon);
-            visit(&saved_client(&id.to_le_bytes(), *version, &floor.to_le_bytes()))?;
-        }
-        Ok(())
     }
 }

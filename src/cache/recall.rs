@@ -76,6 +76,13 @@ impl Keyspace {
         self.journal.len()
     }
 
+    /// Has the next record be written even if nothing changes: somebody has to wait for one.
+    pub fn ask_for_record(&mut self) {
+        if self.journal.is_on() {
+            self.journal.open(self.sequence);
+        }
+    }
+
     /// Bytes of memory that they take, without long values that are a key's as well.
     pub fn changes_memory_bytes(&self) -> usize {
         self.journal.memory_bytes()
@@ -371,12 +378,13 @@ impl Keyspace {
             }
             (Change::Flush, _) => self.flush(changed.db),
             (Change::Swap { with }, _) => self.swap_databases(changed.db, with, time),
-            (Change::Outcome { client, sequence, floor, body }, _) => {
-                self.keep_outcome_again(client, (sequence, floor), body, changed.sequence);
+            (Change::Outcome { client, sequence, floor, outcome }, _) => {
+                self.keep_outcome_again(client, (sequence, floor), outcome, changed.sequence);
             }
             (Change::Forget { client, horizon }, _) => {
                 self.forget_client_again(client, horizon, changed.sequence);
             }
+            (Change::Floor { client, floor }, _) => self.raise_floor_again(client, floor),
             (
                 Change::Set { .. }
                 | Change::Edit { .. }

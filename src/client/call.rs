@@ -7,7 +7,8 @@
 //!
 //! What was not sent whole was not done, and is sent again, wherever its key lives by then. What was
 //! sent is sent again only if doing it twice is the same as doing it once, or if it has a number by which the
-//! server sees to that (`writes`).
+//! server sees to that (`writes`). Then it is said that it is sent again, so that the server keeps the answer whatever it is:
+//! what was sent first may arrive last.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -219,6 +220,7 @@ impl Sending<'_> {
             }
             Ok(answer) if answer.is_for_later() => Ok(self.later(&answer)),
             Ok(answer) if self.is_number_refused(&answer) => {
+                self.hub.note_refusal(&self.call, &answer);
                 self.forget_number();
                 Ok(Next::Again)
             }
@@ -257,7 +259,10 @@ impl Sending<'_> {
         if sent {
             match self.call.effect {
                 Effect::Read => {}
-                _ if self.call.is_numbered() => self.doubt = Some(cause.clone()),
+                _ if self.call.is_numbered() => {
+                    Arc::make_mut(&mut self.call).flags.insert(RequestFlags::AGAIN);
+                    self.doubt = Some(cause.clone());
+                }
                 Effect::Repeatable | Effect::Versioned => self.doubt = Some(cause.clone()),
                 Effect::Write => return Err(self.unknown(cause)),
             }
@@ -289,7 +294,8 @@ impl Sending<'_> {
             if self.call.effect == Effect::Versioned && changed && !self.call.is_numbered() {
                 return Err(self.unknown(Cause::Changed));
             }
-            if status.is_error() {
+            // What is final of a numbered write holds for all that was sent of it.
+            if status.is_error() && !(self.call.is_numbered() && status.is_final()) {
                 return Err(self.unknown(doubt));
             }
         }

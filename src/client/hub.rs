@@ -108,7 +108,16 @@ impl Hub {
     /// dropped.
     pub(super) fn number(&self, call: &Call, extras: &mut Extras) -> Option<Numbered<'_>> {
         let is_wanted = self.settings.once && Writes::can_number(call);
-        (is_wanted && self.routes.borrow().server.once).then(|| self.writes.number(extras))
+        let shard = {
+            let routes = self.routes.borrow();
+            routes.server.once.then(|| routes.owner(call.slot).shard)
+        };
+        shard.filter(|_| is_wanted).map(|shard| self.writes.number(shard, extras))
+    }
+
+    /// Takes note of why a call's number was refused.
+    pub(super) fn note_refusal(&self, call: &Call, answer: &Answer) {
+        self.writes.note_refusal(&call.extras, answer);
     }
 
     /// Asks a follower for what `call` reads, if there is one, for no longer than until `deadline`. What it does not answer

@@ -106,15 +106,16 @@ fn increment(
     Ok(())
 }
 
+/// The sum has no place in 64 bits.
+pub(crate) const SUM_OVERFLOWS: Error = Error::Static("ERR increment or decrement would overflow");
+
 /// Adds to the number at `key`; answers the sum.
 pub(super) fn add(exec: &mut Exec<'_>, key: Key<'_>, amount: i64) -> Result<i64, Error> {
     let old = match read_to_write(exec, key)? {
         Some(value) => parse_i64(value).ok_or(Error::NotAnInteger)?,
         None => 0,
     };
-    let sum = old
-        .checked_add(amount)
-        .ok_or(Error::Static("ERR increment or decrement would overflow"))?;
+    let sum = old.checked_add(amount).ok_or(SUM_OVERFLOWS)?;
     write(exec, key, itoa::Buffer::new().format(sum).as_bytes(), Expiry::Keep);
     exec.tell(key, events::INCRBY);
     Ok(sum)

@@ -7,7 +7,7 @@ use super::Failure;
 use super::options::Shown;
 use super::survey::{ManifestState, Part, Survey, count_items, salvaged};
 use super::text::{json_member, quoted, shortened, time};
-use crate::cache::{Change, Changes, SavedEntries, SavedEntry, SavedWhat};
+use crate::cache::{Change, Changes, Outcome, SavedEntries, SavedEntry, SavedWhat};
 use crate::command::glob::{Case, matches};
 use crate::log::{Configuration, Directory as _, Item, OpenError, Place, RecordKind, Recovery};
 use crate::runtime::{Folder, shard_folder};
@@ -219,13 +219,19 @@ impl<W: Write> Dump<'_, W> {
             Change::Remove { key } => self.text(line, "remove", quoted(key)),
             Change::Flush => self.text(line, "flush", ""),
             Change::Swap { with } => self.text(line, "swap", format_args!("with db {}", with.0)),
-            Change::Outcome { client, sequence, floor, .. } => self.text(
-                line,
-                "outcome",
-                format_args!("of client {client:016x} write {sequence}, floor {floor}"),
-            ),
+            Change::Outcome { client, sequence, floor, outcome } => {
+                let status = match outcome.status {
+                    0 => String::new(),
+                    status => format!(", not done: status {status:#04x}"),
+                };
+                let write = format_args!("of client {client:016x} write {sequence}");
+                self.text(line, "outcome", format_args!("{write}, floor {floor}{status}"))
+            }
             Change::Forget { client, horizon } => {
                 self.text(line, "forget", format_args!("client {client:016x}, horizon {horizon}"))
+            }
+            Change::Floor { client, floor } => {
+                self.text(line, "floor", format_args!("of client {client:016x} {floor}"))
             }
         }
     }
@@ -260,9 +266,11 @@ impl<W: Write> Dump<'_, W> {
             Change::Remove { key } => self.json(line, "remove", json_member("key", key)),
             Change::Flush => self.json(line, "flush", ""),
             Change::Swap { with } => self.json(line, "swap", format_args!("\"with\":{}", with.0)),
-            Change::Outcome { client, sequence, floor, body } => {
+            Change::Outcome { client, sequence, floor, outcome } => {
+                let Outcome { version, status, body } = outcome;
                 let numbers = format_args!(
-                    "\"client\":\"{client:016x}\",\"write\":{sequence},\"floor\":{floor}"
+                    "\"client\":\"{client:016x}\",\"write\":{sequence},\"floor\":{floor},\
+                     \"status\":{status},\"version\":{version}"
                 );
                 let body = json_member("body", body.as_ref().map_or(&[][..], |body| body));
                 self.json(line, "outcome", format_args!("{numbers},{body}"))
@@ -271,6 +279,11 @@ impl<W: Write> Dump<'_, W> {
                 line,
                 "forget",
                 format_args!("\"client\":\"{client:016x}\",\"horizon\":{horizon}"),
+            ),
+            Change::Floor { client, floor } => self.json(
+                line,
+                "floor",
+                format_args!("\"client\":\"{client:016x}\",\"floor\":{floor}"),
             ),
         }
     }

@@ -382,6 +382,10 @@ impl<'a> Engine<'a> {
         };
         match &result {
             Ok(answer) if answer.is_repeated => self.gate_repeated(shard, changes.is_some()),
+            // It may have been kept now, or before.
+            Err(failure) if failure.status.is_final() && native.is_numbered() => {
+                self.gate_repeated(shard, changes.is_some());
+            }
             _ => self.gate_changes(shard, changes),
         }
         if let Some(error) = self.unfit_read(shard, call, is_refused_native(&result)) {

@@ -19,7 +19,7 @@ use crate::config::Durability;
 use crate::limits::{EVICT_BUDGET, EXPIRE_BUDGET, SHORT_PRODUCT_BYTES_MAX, SHORT_WORK_BYTES_MAX};
 use crate::node::Owners;
 use crate::node::replica_stats::Freshness;
-use crate::protocol::binary::{RequestFlags, Status, Token};
+use crate::protocol::binary::{Status, Token};
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, Key, Now, ShardId, Slot, SlotMap};
 use durable::Durable;
@@ -339,7 +339,7 @@ impl Shard {
                 ..Answer::DONE
             });
         };
-        if native.head.flags.intersects(RequestFlags::ONCE) {
+        if native.is_numbered() {
             return self.execute_once(operation, (call, native), args, around, out);
         }
         self.execute_operation(operation, (call, native), args, around, out)

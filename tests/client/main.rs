@@ -7,4 +7,5 @@ mod bounds;
 mod fake;
 mod faults;
 mod following;
+mod once;
 mod operations;

@@ -163,7 +163,7 @@ fn make_again(model: &mut Content, db: u8, change: &Change<'_>) {
         Change::Put { .. } | Change::Elements { .. } => unreachable!("looked for before"),
         Change::Remove { key } => drop(model.remove(&(db, key.to_vec()))),
         // They are no keys'.
-        Change::Outcome { .. } | Change::Forget { .. } => {}
+        Change::Outcome { .. } | Change::Forget { .. } | Change::Floor { .. } => {}
         Change::Flush => model.retain(|(of, _), _| *of != db),
         Change::Swap { with } => {
             let other = |of: u8| match of {

@@ -13,6 +13,7 @@
 //! RINGMAIN_SIM_SEED=17 cargo test --lib sim             # one of them
 //! ```
 
+mod begins;
 mod cluster;
 mod disk;
 mod values;

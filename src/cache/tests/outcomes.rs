@@ -1,11 +1,13 @@
 //! Writes that clients may ask for again: what is known of them, whoever is asked and whenever it was saved.
 
 use super::{DB, NOW, key, keyspace, set};
-use crate::cache::{Attempt, Floors, Keyspace, Outcome, Random, Recalled, SaveCursor, Saved};
+use crate::cache::{
+    Attempt, Floors, Keyspace, Outcome, OutcomeBounds, Random, Recalled, SaveCursor, Saved,
+};
 use crate::limits::{OUTCOME_CLIENTS_MAX, OUTCOMES_MAX, OUTCOMES_PER_CLIENT_MAX};
 
 fn attempt(client: u64, sequence: u64) -> Attempt {
-    Attempt { client, sequence, answered: 0 }
+    Attempt { client, sequence, answered: 0, is_again: false }
 }
 
 /// Runs an attempt that nobody has run before; answers the version that it came to.
@@ -17,7 +19,7 @@ fn write(keyspace: &mut Keyspace, attempt: Attempt) -> u64 {
 }
 
 fn done(version: u64) -> Recalled {
-    Recalled::Done(Outcome { version, body: None })
+    Recalled::Done(Outcome::done(version, None))
 }
 
 /// All that is known, as it is saved.
@@ -64,8 +66,31 @@ fn the_body_is_that_of_the_first_reply() {
     let mut keyspace = keyspace();
     set(&mut keyspace, b"k", b"v");
     keyspace.keep_outcome(&attempt(1, 1), Some(*b"12345678"));
-    let outcome = Outcome { version: keyspace.sequence(), body: Some(*b"12345678") };
+    let outcome = Outcome::done(keyspace.sequence(), Some(*b"12345678"));
     assert_eq!(keyspace.recall(&attempt(1, 1)), Recalled::Done(outcome));
+}
+
+#[test]
+fn what_has_changed_nothing_is_kept_with_its_status_and_version() {
+    let mut keyspace = keyspace();
+    keyspace.set_journal(true);
+    set(&mut keyspace, b"k", b"v");
+    let (there, before) = (keyspace.sequence(), keyspace.sequence());
+    let exists = Outcome { version: there, status: 2, body: None };
+    let wrong_type = Outcome { version: 0, status: 0x23, body: None };
+    let empty = Outcome::done(there, Some(*b"12345678"));
+    for (sequence, outcome) in [(10, exists), (11, wrong_type), (12, empty)] {
+        keyspace.keep_unchanged(&attempt(1, sequence), outcome);
+        assert_eq!(keyspace.recall(&attempt(1, sequence)), Recalled::Done(outcome));
+    }
+    assert_eq!(keyspace.sequence(), before + 3, "each is a change");
+    let last = write(&mut keyspace, attempt(1, 13));
+    let changes = keyspace.changes(NOW).expect("no value is long").to_vec();
+    let mut other = super::keyspace();
+    other.replay(&changes, false).expect("what was just written");
+    assert!(known(&keyspace) == known(&other), "the other has something else");
+    assert_eq!((other.sequence(), other.recall(&attempt(1, 13))), (last, done(last)));
+    assert_eq!(other.recall(&attempt(1, 11)), Recalled::Done(wrong_type));
 }
 
 #[test]
@@ -116,19 +141,44 @@ fn outcomes_are_bounded_and_their_memory_is_counted() {
         most = most.max(keyspace.outcome_figures().outcomes);
     }
     assert_eq!(most, OUTCOMES_MAX as u64);
-    assert_eq!(keyspace.recall(&attempt(0, 1)), Recalled::Forgotten);
     let bytes = keyspace.memory().total_bytes() - before;
     assert!((OUTCOMES_MAX * 30..OUTCOMES_MAX * 70).contains(&bytes), "{bytes} bytes");
     // Whoever says that all was answered gives it back.
-    let clients = keyspace.outcome_figures().clients;
-    for client in sequence / OUTCOMES_PER_CLIENT_MAX as u64 + 1 - clients
-        ..=sequence / OUTCOMES_PER_CLIENT_MAX as u64
-    {
-        let all = Attempt { client, sequence: sequence + 1, answered: sequence + 1 };
+    for client in 0..keyspace.outcome_figures().clients {
+        let all = Attempt { answered: sequence + 1, ..attempt(client, sequence + 1) };
         write(&mut keyspace, all);
     }
     let bytes = keyspace.memory().total_bytes() - before;
     assert!(bytes < OUTCOMES_MAX, "{bytes} bytes");
+    keyspace.check();
+}
+
+/// Who has much under way pays for it, not who has little.
+#[test]
+fn the_client_with_most_outcomes_makes_room() {
+    let mut keyspace = keyspace();
+    keyspace.set_outcome_bounds(OutcomeBounds { clients: 10, per_client: 6, all: 8 });
+    write(&mut keyspace, attempt(1, 10));
+    for sequence in 100..105 {
+        write(&mut keyspace, attempt(2, sequence));
+    }
+    write(&mut keyspace, attempt(3, 200));
+    write(&mut keyspace, attempt(3, 201));
+    let all = |keyspace: &mut Keyspace| {
+        [(1, 10), (2, 100), (2, 101), (2, 102), (3, 200)]
+            .map(|(client, sequence)| keyspace.recall(&attempt(client, sequence)))
+            .map(|recalled| matches!(recalled, Recalled::Done(_)))
+    };
+    assert_eq!(all(&mut keyspace), [true; 5]);
+    write(&mut keyspace, attempt(3, 202));
+    assert_eq!(all(&mut keyspace), [true, false, true, true, true]);
+    write(&mut keyspace, attempt(4, 300));
+    assert_eq!(all(&mut keyspace), [true, false, false, true, true]);
+    assert_eq!(keyspace.recall(&attempt(2, 100)), Recalled::Forgotten);
+    assert_eq!(keyspace.recall(&attempt(2, 101)), Recalled::Forgotten);
+    // Nobody else is, and who is not known may write.
+    assert_eq!(keyspace.recall(&attempt(5, 5)), Recalled::New);
+    assert_eq!(keyspace.outcome_figures().clients, 4);
     keyspace.check();
 }
 
@@ -148,19 +198,39 @@ fn write_some(keyspace: &mut Keyspace, random: &mut Random, time: &mut u64) {
     let back = random.next() % 40;
     let client = if random.next().is_multiple_of(3) { random.next() % 8 } else { random.next() };
     let (sequence, answered) = (*time - back, (*time - back).saturating_sub(random.next() % 90));
-    let attempt = Attempt { client, sequence, answered };
-    if keyspace.recall(&attempt) == Recalled::New {
-        set(keyspace, b"k", b"v");
-        keyspace.keep_outcome(&attempt, random.next().is_multiple_of(2).then_some([1; 8]));
+    let attempt = Attempt { client, sequence, answered, is_again: true };
+    if keyspace.recall(&attempt) != Recalled::New {
+        return;
     }
+    if random.next().is_multiple_of(3) {
+        return keyspace.keep_unchanged(&attempt, Outcome { version: 0, status: 1, body: None });
+    }
+    set(keyspace, b"k", b"v");
+    keyspace.keep_outcome(&attempt, random.next().is_multiple_of(2).then_some([1; 8]));
 }
 
 /// Clients come and go while a snapshot is being taken in small pieces; with the changes behind its beginning it
 /// comes to the same as they without it.
 #[test]
 fn a_snapshot_and_the_changes_since_come_to_the_same() {
+    let leader = compare_with_snapshot(OutcomeBounds::default());
+    assert_eq!(leader.outcome_figures().clients, OUTCOME_CLIENTS_MAX as u64, "some are forgotten");
+}
+
+/// The same where outcomes of clients give way that write on.
+#[test]
+fn floors_that_rise_during_a_snapshot_come_to_the_same() {
+    let leader = compare_with_snapshot(OutcomeBounds { clients: 400, per_client: 50, all: 300 });
+    let figures = leader.outcome_figures();
+    assert_eq!(figures.clients, 400);
+    assert!((200..=300).contains(&figures.outcomes), "each client had one: {figures:?}");
+}
+
+/// Checks it within these bounds, which only the leader knows; answers the leader.
+fn compare_with_snapshot(bounds: OutcomeBounds) -> Keyspace {
     let (mut random, mut time) = (Random::new(5), 1_000_000);
     let (mut leader, mut follower, mut restored) = (keyspace(), keyspace(), keyspace());
+    leader.set_outcome_bounds(bounds);
     leader.set_journal(true);
     let replay = |leader: &mut Keyspace, others: &mut [&mut Keyspace], overlaps: bool| {
         let changes = leader.changes(NOW).expect("no value is long").to_vec();
@@ -170,7 +240,7 @@ fn a_snapshot_and_the_changes_since_come_to_the_same() {
         }
         changes
     };
-    for _ in 0..OUTCOME_CLIENTS_MAX {
+    for _ in 0..bounds.clients {
         write_some(&mut leader, &mut random, &mut time);
     }
     // The snapshot begins with changes that have not been taken yet.
@@ -191,13 +261,12 @@ fn a_snapshot_and_the_changes_since_come_to_the_same() {
         write_some(&mut leader, &mut random, &mut time);
     }
     replay(&mut leader, &mut [&mut follower, &mut restored], false);
-    let figures = leader.outcome_figures();
-    assert_eq!(figures.clients, OUTCOME_CLIENTS_MAX as u64, "clients have been forgotten");
     assert!(known(&leader) == known(&follower), "the follower has something else");
     assert!(known(&leader) == known(&restored), "what was restored is something else");
     for keyspace in [&leader, &follower, &restored] {
         keyspace.check();
     }
+    leader
 }
 
 #[test]

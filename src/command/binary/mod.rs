@@ -43,6 +43,11 @@ impl Native {
     pub fn is_operation(&self) -> bool {
         self.head.opcode != Opcode::Command.number()
     }
+
+    /// Whether it is a write that may be sent again.
+    pub fn is_numbered(&self) -> bool {
+        self.head.flags.intersects(RequestFlags::ONCE)
+    }
 }
 
 /// What became of a request; the body is written already.

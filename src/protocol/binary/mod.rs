@@ -26,7 +26,7 @@ pub mod request;
 
 pub use body::{Greeting, Hello, Malformed, Token, Topology};
 pub use frame::{FrameError, FrameLimits, Frames, Item, Next};
-pub use reply::{ReplyFrame, ReplyHead, Status};
+pub use reply::{CLOCK_AHEAD, ReplyFrame, ReplyHead, Status};
 pub use request::{Durability, Extras, Opcode, RequestFlags, RequestFrame, RequestHead};
 
 /// The version of the protocol that this is.

@@ -127,11 +127,51 @@ impl Status {
         self.number() >= Self::Error.number()
     }
 
+    /// Whether it says what has become of a write for good, all attempts of it: it was done, its condition did not hold, or
+    /// its key holds what it can't be done on. Other errors say that it could not be done at that time, or there.
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::Ok
+            | Self::NotFound
+            | Self::Exists
+            | Self::VersionMismatch
+            | Self::NotANumber
+            | Self::Overflow
+            | Self::WrongType
+            | Self::TooLarge => true,
+            Self::Error
+            | Self::OutOfMemory
+            | Self::BadRequest
+            | Self::UnknownOpcode
+            | Self::WrongSlot
+            | Self::DeadlineExceeded
+            | Self::DurabilityUnavailable
+            | Self::TokenExpired
+            | Self::TokenNotReached
+            | Self::AuthRequired
+            | Self::AuthFailed
+            | Self::NotAllowed
+            | Self::Moved
+            | Self::NoLeader
+            | Self::Forgotten
+            | Self::BadFrame
+            | Self::BadVersion
+            | Self::BadChecksum
+            | Self::FrameTooLarge
+            | Self::TooManyClients
+            | Self::Denied => false,
+        }
+    }
+
     /// Whether the server closes the connection behind it.
     pub const fn is_fatal(self) -> bool {
         self.number() >= Self::BadFrame.number()
     }
 }
+
+/// What the text of a *bad request* begins with whose sequence is too far ahead of the server's clock; the time there
+/// follows, in microseconds since the Unix epoch.
+pub const CLOCK_AHEAD: &str = "CLOCKAHEAD";
 
 /// The head of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -140,6 +140,8 @@ bitflags::bitflags! {
         const KEEP_TTL = 1 << 10;
         /// The time to live is a point in time.
         const TTL_IS_TIME = 1 << 11;
+        /// It was sent before, and may be on its way still.
+        const AGAIN = 1 << 12;
         // Bits that nobody knows are kept, so that they can be refused.
         const _ = !0;
     }
@@ -147,7 +149,8 @@ bitflags::bitflags! {
 
 impl RequestFlags {
     /// What tells one write from another, so that it can be asked for again and is done once.
-    pub const ONCE: Self = Self::CLIENT.union(Self::SEQUENCE).union(Self::ANSWERED);
+    pub const ONCE: Self =
+        Self::CLIENT.union(Self::SEQUENCE).union(Self::ANSWERED).union(Self::AGAIN);
 
     /// All flags that mean something.
     pub const KNOWN: Self = Self::TTL

@@ -17,10 +17,7 @@ impl Cluster {
             self.clients.all[client].target = self.any_part(client);
         }
         // What a quorum has in memory may be lost in the other kind of runs.
-        let work = match self.is_counting && self.dice.one_in(2) {
-            true => self.clients.count(client),
-            false => self.clients.draw(&mut self.dice, self.kind == Kind::Minority),
-        };
+        let work = self.clients.draw(&mut self.dice, self.kind == Kind::Minority);
         self.call(client, work);
     }
 
@@ -51,6 +48,19 @@ impl Cluster {
         }
     }
 
+    /// Whether a part carries out what clients ask for; if not, the part that it takes for the leader.
+    pub(super) fn check_serving(&self, index: usize) -> Result<(), Option<usize>> {
+        let process = self.parts[index].process.as_ref().ok_or(None)?;
+        let shard = &process.shard;
+        let is_refused = shard.log_state().is_none_or(|state| state.refusal.is_some());
+        if shard.is_serving() && !process.is_stopping && !is_refused && !shard.is_behind() {
+            return Ok(());
+        }
+        let leader = process.stats.leader();
+        let mut parts = self.parts_in(self.shard_of(index));
+        Err(parts.find(|part| Some(self.parts[*part].id) == leader))
+    }
+
     /// Carries out a client's call, as the engine does; true if the shard is to be stepped.
     pub(super) fn serve(
         &mut self,
@@ -59,25 +69,17 @@ impl Cluster {
         now: Now,
     ) -> bool {
         let of = (client, pending.number);
-        let part = &mut self.parts[index];
-        let Some(process) = &mut part.process else { return false };
-        let is_refused = process.shard.log_state().is_none_or(|state| state.refusal.is_some());
-        if !process.shard.is_serving()
-            || process.is_stopping
-            || is_refused
-            || process.shard.is_behind()
-        {
-            let leader = process.stats.leader();
-            let mut parts = self.parts_in(self.shard_of(index));
-            let leader = parts.find(|part| Some(self.parts[*part].id) == leader);
+        if let Err(leader) = self.check_serving(index) {
             self.refuse(of.0, of.1, leader);
             return false;
         }
+        let part = &mut self.parts[index];
+        let Some(process) = &mut part.process else { return false };
         let saw = carry_out(&mut process.shard, pending.work, now, &mut self.dice);
         self.clients.note_version(pending.work, process.shard.keyspace().sequence());
         let Some(awaited) = process.shard.awaited(pending.on_disk) else { return false };
         // The clock is looked at again, as it is there.
-        let clock = part.now(self.time).mono;
+        let clock = part.clock_now(self.time);
         let process = part.process.as_mut().expect("it runs");
         if awaited.is_certain(clock) {
             if self.clients.answered(of, saw, self.time) {
@@ -109,7 +111,7 @@ impl Cluster {
     ) -> Outcome<bool> {
         let of = (client, pending.number);
         let part = &mut self.parts[index];
-        let clock = part.now(self.time).mono;
+        let clock = part.clock_now(self.time);
         let Some(process) = &mut part.process else { return Ok(false) };
         if process.shard.is_serving() || process.is_stopping {
             // Who leads answers as ever.
@@ -157,7 +159,7 @@ impl Cluster {
     /// Lets replies go that need not wait any more.
     pub(super) fn release(&mut self, index: usize) {
         let part = &mut self.parts[index];
-        let now = part.now(self.time).mono;
+        let now = part.clock_now(self.time);
         let Some(process) = &mut part.process else { return };
         for reply in std::mem::take(&mut process.replies) {
             let Waiting { client, call, saw, quorum } = reply;

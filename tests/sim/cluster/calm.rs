@@ -56,8 +56,10 @@ impl Cluster {
         let leaders = all.iter().filter(|shard| shard.is_serving()).count();
         if all.len() < self.nodes
             || leaders != 1
-            || processes.iter().any(|it| it.hands_over_until.is_some() || !it.replies.is_empty())
+            || processes.iter().any(|it| it.hands_over_until.is_some())
+            || processes.iter().any(|it| !it.replies.is_empty() || !it.held.is_empty())
             || self.clients.all.iter().any(|client| client.pending.is_some())
+            || !self.retries.are_over(self.time)
             || parts.iter().any(Part::is_unsafe)
             || all.iter().any(|shard| shard.keyspace().changes_len() > 0)
         {

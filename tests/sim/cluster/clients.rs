@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::linear::{Ask, Call, Fate, is_linearizable};
-use crate::cache::{Access, Attempt, Expiry, Recalled};
+use crate::cache::{Access, Expiry};
 use crate::shard::Shard;
 use crate::sim::{Dice, KEYS, Outcome, values};
 use crate::types::{DbIndex, Key, LogIndex, Now, UnixMs, key_slot};
@@ -19,8 +19,6 @@ pub(super) enum Work {
     Register { key: usize, ask: Ask },
     /// Asks a node, whether it leads or not, for the value of such a key.
     Follow { key: usize },
-    /// Adds one to the client's own counter, which comes to `sum`; sent again until it is answered.
-    Count { client: usize, sum: u64 },
     /// Changes some other key, somehow.
     Other,
 }
@@ -45,8 +43,6 @@ pub(super) struct Client {
     pub(super) target: usize,
     /// The last entry that its writes depend on: its session's token.
     pub(super) token: LogIndex,
-    /// What its counter came to, as it was told.
-    counted: u64,
     /// The last value that it knows to have written, of each key.
     written: [Option<u64>; REGISTERS],
 }
@@ -65,8 +61,6 @@ pub(super) struct Clients {
     /// Reads that followers answered.
     pub(super) followed: u64,
     pub(super) unknown: u64,
-    /// A counter that came to something else than it should have.
-    miscounted: Option<String>,
 }
 
 impl Clients {
@@ -80,7 +74,6 @@ impl Clients {
             answered: 0,
             followed: 0,
             unknown: 0,
-            miscounted: None,
         }
     }
 
@@ -123,20 +116,6 @@ impl Clients {
         Work::Register { key, ask }
     }
 
-    /// A client counts on, or asks again for what it has not been told the outcome of.
-    pub(super) fn count(&self, client: usize) -> Work {
-        Work::Count { client, sum: self.all[client].counted + 1 }
-    }
-
-    fn counted(&mut self, work: Work, saw: Option<u64>) {
-        let Work::Count { client, sum } = work else { return };
-        if saw != Some(sum) {
-            let text = format!("the counter of client {client} came to {saw:?} and not to {sum}");
-            self.miscounted.get_or_insert(text);
-        }
-        self.all[client].counted = sum;
-    }
-
     /// A call was answered; true if it is one that is still waited for.
     pub(super) fn answered(
         &mut self,
@@ -146,7 +125,6 @@ impl Clients {
     ) -> bool {
         let Some(pending) = self.take(client, number) else { return false };
         self.answered += 1;
-        self.counted(pending.work, saw);
         self.note(pending, Fate::Answered(time, saw));
         true
     }
@@ -240,9 +218,6 @@ impl Clients {
 
     /// Whether all that was seen can have happened.
     pub(super) fn check(&self) -> Outcome {
-        if let Some(miscounted) = &self.miscounted {
-            return Err(miscounted.clone());
-        }
         for ((shard, key), calls) in &self.histories {
             if !is_linearizable(calls) {
                 return Err(format!(
@@ -260,7 +235,6 @@ pub(super) fn carry_out(shard: &mut Shard, work: Work, now: Now, dice: &mut Dice
     let (key, ask) = match work {
         Work::Register { key, ask } => (key, ask),
         Work::Follow { key } => (key, Ask::Get),
-        Work::Count { client, sum } => return count(shard, client as u64, sum, now),
         Work::Other => {
             change_other(shard, now, dice);
             return None;
@@ -285,25 +259,6 @@ pub(super) fn carry_out(shard: &mut Shard, work: Work, now: Now, dice: &mut Dice
             was.filter(|_| matches!(ask, Ask::Swap(_)))
         }
     }
-}
-
-/// Adds one to a client's counter, unless an attempt before has.
-fn count(shard: &mut Shard, client: u64, sum: u64, now: UnixMs) -> Option<u64> {
-    let attempt = Attempt { client, sequence: sum, answered: sum };
-    match shard.recall(&attempt) {
-        Recalled::Done(outcome) => return outcome.body.map(u64::from_le_bytes),
-        Recalled::Forgotten => return None,
-        Recalled::New => {}
-    }
-    let name = format!("{{t}}count{client}");
-    let key = Key { db: DbIndex(0), slot: key_slot(b"{t}"), bytes: name.as_bytes() };
-    let keyspace = shard.keyspace_mut();
-    let (before, entry) = (keyspace.sequence(), keyspace.get(key, now, Access::Write));
-    let was = entry.and_then(|entry| std::str::from_utf8(entry.string().ok()?).ok()?.parse().ok());
-    let is = was.unwrap_or(0u64) + 1;
-    keyspace.set(key, is.to_string().as_bytes(), Expiry::Clear, now);
-    shard.keep_outcome(&attempt, before, Some(is.to_le_bytes()));
-    Some(is)
 }
 
 fn change_other(shard: &mut Shard, now: UnixMs, dice: &mut Dice) {

@@ -2,6 +2,8 @@
 //! `runtime::logger` and `runtime::log_life` do with a shard is done here in the same order.
 
 use super::clients::{Pending, REGISTERS};
+use super::retries::Held;
+use crate::cache::OutcomeBounds;
 use crate::collection::Thresholds;
 use crate::log::{
     Effect, HardState, Manifest, Recovery, Refusal, Stream, StreamOptions, create, start_over,
@@ -22,6 +24,7 @@ pub(super) struct Settings {
     pub(super) replica: ReplicaOptions,
     pub(super) stream: StreamOptions,
     pub(super) thresholds: Thresholds,
+    pub(super) outcomes: OutcomeBounds,
 }
 
 /// How a node's clocks go.
@@ -75,6 +78,8 @@ pub(super) struct Process {
     /// What is under way on the disk, by number.
     pub(super) under_way: Vec<(u64, UnderWay)>,
     pub(super) replies: Vec<Waiting>,
+    /// Replies to writes that may be sent again.
+    pub(super) held: Vec<Held>,
     /// Reads that wait for this node to come further, of clients.
     pub(super) readers: Vec<(usize, Pending)>,
     /// The latest versions that were read here while it did not lead, by key.
@@ -135,6 +140,11 @@ impl Part {
         self.clock.now(time)
     }
 
+    /// What the monotonic clock shows.
+    pub(super) fn clock_now(&self, time: u64) -> MonoUs {
+        self.now(time).mono
+    }
+
     pub(super) fn time_of(&self, mono: MonoUs) -> u64 {
         self.clock.time_of(mono)
     }
@@ -151,6 +161,7 @@ impl Part {
         let id = self.shard;
         let mut shard = new_shard(id, dice.next());
         shard.keyspace_mut().set_thresholds(settings.thresholds);
+        shard.keyspace_mut().set_outcome_bounds(settings.outcomes);
         let refused = |why: String| format!("node {} can't be started: {why}", self.id.0);
         let mut recovery = Recovery::open(&mut self.disk, id, SHARDS, ID)
             .map_err(|error| refused(error.to_string()))?;
@@ -178,6 +189,7 @@ impl Part {
             stats: ReplicaStats::default(),
             under_way: Vec::new(),
             replies: Vec::new(),
+            held: Vec::new(),
             readers: Vec::new(),
             read: [0; REGISTERS],
             restart: None,

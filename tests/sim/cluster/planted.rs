@@ -70,6 +70,11 @@ fn a_write_that_is_done_again_is_caught() {
 }
 
 #[test]
+fn a_retry_that_has_changed_nothing_and_is_forgotten_is_caught() {
+    is_caught_from(0, Fault::ForgetUnchanged, run_with_retries);
+}
+
+#[test]
 fn a_log_that_is_not_cut_is_caught() {
     is_caught(Fault::ForgetCut);
 }
