@@ -317,12 +317,19 @@ struct Rest {
 }
 
 impl Steps for Rest {
-    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
-        let Some(list) = exec.peek::<List>(exec.key(args.at(1))) else { return Progress::Done };
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Some(list) = exec.peek::<List>(exec.key(args.at(1))) else {
+            return Ok(Progress::Done);
+        };
         let count = self.count.min(STEP_ELEMENTS);
         list.visit(self.start, count, |element| reply_element(reply, element));
         (self.start, self.count) = (self.start + count, self.count - count);
-        if self.count == 0 { Progress::Done } else { Progress::Begun }
+        Ok(Progress::done_if(self.count == 0))
     }
 }
 

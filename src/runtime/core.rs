@@ -13,7 +13,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::batch::Ran;
 use super::blocking::Blocked;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
@@ -30,7 +29,7 @@ use super::pubsub::PubSub;
 use super::replicas::Replicas;
 use super::ring::{Completion, Op, Ring, Token};
 use super::room::Budget;
-use super::shards::{Queued, ShardCell, ShardHolder, Shards};
+use super::shards::{ShardCell, Shards};
 use super::stages::Stages;
 use super::steps::Stepping;
 use super::table::Connections;
@@ -428,76 +427,6 @@ impl<'a> Core<'a> {
     pub(super) fn broadcast(&mut self, message: impl Fn() -> Message) {
         for core in self.mail.others() {
             self.post(core, message());
-        }
-    }
-
-    /// Serves whoever waits for a shard and gives its token back.
-    pub(super) fn give_back(&mut self, mut holder: ShardHolder<'a>) {
-        loop {
-            while let Some(queued) = holder.next_waiting() {
-                match queued {
-                    Queued::Batch(mut batch) => {
-                        let client = batch.client.clone();
-                        let (slice, epoch) =
-                            (self.engine.start_slice(), self.engine.owners.epoch());
-                        let handover = std::mem::take(&mut self.engine.handover);
-                        let gate = std::mem::take(&mut self.engine.gate);
-                        batch.run(epoch, |request, call, args, out| {
-                            let engine = &mut self.engine;
-                            engine.handover.request = request;
-                            let head = engine.run_any(holder.value(), &client, call, args, out);
-                            let value = engine.handover.reply.take();
-                            Ran { head, value, has_time: !engine.slice_is_over() }
-                        });
-                        let freed = std::mem::replace(&mut self.engine.handover, handover).freed;
-                        self.keep_freed(freed);
-                        batch.gate = std::mem::replace(&mut self.engine.gate, gate);
-                        self.engine.resume_slice(slice);
-                        // Before the reply to who has changed something can leave.
-                        self.spread_news();
-                        self.post(batch.origin, Message::Done(batch));
-                    }
-                    Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
-                    Queued::Unwait(wait) => self.engine.forget_wait(holder.value(), &wait),
-                    Queued::Untrack(observer) => {
-                        holder.value().keyspace_mut().stop_tracking_prefixes(observer);
-                    }
-                    Queued::Claim { core, ticket } => {
-                        let shard = holder.value().id();
-                        self.publish(holder.value());
-                        self.engine.attend(holder.value());
-                        self.spread_news();
-                        let grant = holder.hand_over();
-                        self.post(core, Message::Granted { shard, ticket, grant });
-                        return;
-                    }
-                }
-            }
-            self.publish(holder.value());
-            self.engine.attend(holder.value());
-            self.spread_news();
-            match holder.release() {
-                Some(again) => holder = again,
-                None => return,
-            }
-        }
-    }
-
-    /// Gives back what was borrowed for a batch.
-    pub(super) fn give_back_borrowed(&mut self) {
-        while let Some(holder) = self.shards.next_borrowed() {
-            self.give_back(holder);
-        }
-    }
-
-    /// Gives back whatever is held at the end of a turn.
-    fn give_back_all(&mut self) {
-        self.give_back_borrowed();
-        for index in 0..self.shards.own().len() {
-            let shard = self.shards.own()[index];
-            if let Some(holder) = self.shards.detach(shard) {
-                self.give_back(holder);
-            }
         }
     }
 

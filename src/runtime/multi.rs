@@ -15,7 +15,7 @@ use super::dispatch::Flow;
 use super::gate::Gate;
 use super::ring::Token;
 use super::shards::{Queued, ShardHolder};
-use super::steps::may_step;
+use super::steps::is_much_over;
 use super::token::Grant;
 use crate::metrics::Stage;
 use crate::node::{ClientInfo, Node};
@@ -261,11 +261,11 @@ impl<'a> Core<'a> {
         };
         self.engine.start_command();
         self.engine.record_stage(Stage::Gather, since, self.engine.mark(), 1);
-        if may_step(&command.call, &command.args()) {
-            return self.begin_steps(connection, command, holders);
-        }
         let (mut reply, args) = (Vec::new(), command.args());
         let mut shards = held_by(self.node, &mut holders);
+        if is_much_over(&mut shards, &command.call, &args, (self.node.slots, self.engine.now)) {
+            return self.begin_steps(connection, command, holders);
+        }
         let (client, call) = (&command.client, &command.call);
         let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);
