@@ -1,4 +1,4 @@
-//! When such a command has its turn: behind others on its shard, on another core, in the binary protocol.
+//! When such a command has its turn: behind others on its shard, in the binary protocol, around a pause.
 
 use super::harness::binary::{BinaryClient, Request};
 use super::harness::client::{Client, encode};
@@ -114,4 +114,25 @@ fn in_the_binary_protocol_it_is_run_in_steps_too() {
         assert!(stored.sequence > set.sequence, "it says how far the shard is: {stored:?}");
         steps(&mut other) > seen
     });
+}
+
+#[test]
+fn a_pause_of_writes_is_answered_when_those_before_it_are_done() {
+    if skip_on_other_server() {
+        return;
+    }
+    let server = start(2);
+    let (mut client, mut other) = (server.client(), server.client());
+    fill(&mut client, "{a}", 0..MANY);
+    for pause in ["CLIENT PAUSE 100000 WRITE", "MULTI,CLIENT PAUSE 100000 WRITE,EXEC"] {
+        begin(&mut client, &mut other, "SDIFFSTORE {a}to {a} {a}none");
+        let [mut pauser, mut watcher] = [server.client(), server.client()];
+        for command in pause.split(',') {
+            pauser.words(command);
+        }
+        let then = steps(&mut watcher);
+        assert_eq!(client.read().expect("a reply"), Value::Integer(MANY as i64));
+        assert_eq!(steps(&mut watcher), then, "a step was taken after {pause} had been answered");
+        pauser.ok("CLIENT UNPAUSE");
+    }
 }
