@@ -116,6 +116,9 @@ pub const SEND_BYTES_MAX: usize = 1024 * 1024;
 pub const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// Microseconds that the requests of one client run in one go before others have their turn.
 pub const SLICE_US: u64 = 1000;
+/// Microseconds for which a core looks again and again for a shard whose token is not free, before it sleeps until it is
+/// told.
+pub const TOKEN_PATIENCE_US: u64 = 1000;
 /// Replies of one client that other cores owe, with those between them, beyond which its requests wait.
 pub const OWED_REPLIES_MAX: usize = 1024;
 /// Bytes of requests that one client has left to other cores, beyond which its further ones wait.

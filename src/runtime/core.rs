@@ -13,6 +13,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::away::Away;
 use super::blocking::Blocked;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
@@ -136,6 +137,8 @@ pub(crate) struct Core<'a> {
     pub(super) scratch: Option<Box<Scratch>>,
     /// Own shards with maintenance to do now rather than at the next tick.
     pub(super) maintaining: Vec<ShardId>,
+    /// Shards that this core has something to do for and whose tokens are not free.
+    pub(super) away: Away,
     /// Memory for the next transaction.
     pub(super) spare_queue: Option<Box<Queue>>,
     /// What long requests are received into.
@@ -188,6 +191,7 @@ impl<'a> Core<'a> {
             leaving: Vec::new(),
             scratch: None,
             maintaining: Vec::new(),
+            away: Away::default(),
             spare_queue: None,
             spare_input: SpareInput::default(),
             discarded: Vec::new(),
@@ -220,12 +224,12 @@ impl<'a> Core<'a> {
     /// Whether the core may sleep: nothing to do and no mail.
     pub(crate) fn may_sleep(&mut self) -> bool {
         self.mail.fall_asleep()
-            && self.maintaining.is_empty()
+            && self.maintaining.iter().all(|shard| self.away.is_told_of(*shard))
             && self.yielding.is_empty()
             && self.stepping.is_empty()
             && self.discarded.is_empty()
-            && !self.logs.is_busy()
-            && !self.replicas.is_busy()
+            && !self.logs.is_busy(&self.away)
+            && !self.replicas.is_busy(&self.away)
             && !self.has_new_owners()
     }
 
@@ -390,6 +394,7 @@ impl<'a> Core<'a> {
                 Message::Run(batch) => self.enqueue(batch),
                 Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
+                Message::Back { shard } => self.away.is_back(shard),
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Served { wait, reply, gate } => self.served(&wait, &reply, gate),
                 Message::Called(wait) => self.called(wait),
@@ -492,14 +497,15 @@ impl<'a> Core<'a> {
 
     fn maintain(&mut self) {
         let (now, expire) = (self.engine.now, self.node.active_expire.load(Ordering::Relaxed));
-        let (shards, engine) = (&mut self.shards, &mut self.engine);
-        self.maintaining.retain(|shard| {
-            // A shard that somebody borrowed is looked after at the next turn.
-            let shard = shards.borrow_again(*shard);
-            let more = shard.is_none_or(|shard| shard.maintain(now, expire));
-            engine.end_step_of(Step::Maintenance);
+        let mut maintaining = std::mem::take(&mut self.maintaining);
+        maintaining.retain(|id| {
+            // A shard that somebody borrowed is looked after when it is back.
+            let more = !self.is_here(*id)
+                || self.shards.held(*id).is_some_and(|shard| shard.maintain(now, expire));
+            self.engine.end_step_of(Step::Maintenance);
             more
         });
+        self.maintaining = maintaining;
         if let Some(extent) = self.discarded.last_mut() {
             extent.give_back(DISCARD_BYTES_MAX);
             if extent.memory_bytes() == 0 {

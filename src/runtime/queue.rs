@@ -30,6 +30,10 @@ impl<'a> Core<'a> {
                         self.post(core, Message::Granted { shard, ticket, grant });
                         return;
                     }
+                    Queued::Tell { core } => {
+                        let shard = holder.value().id();
+                        self.post(core, Message::Back { shard });
+                    }
                 }
             }
             self.publish(holder.value());

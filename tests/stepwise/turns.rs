@@ -1,4 +1,5 @@
-//! When such a command has its turn: behind others on its shard, in the binary protocol, around a pause.
+//! When such a command has its turn: behind others on its shard, in the binary protocol, around a pause, and while the
+//! owner of its shard has nothing else to do.
 
 use super::harness::binary::{BinaryClient, Request};
 use super::harness::client::{Client, encode};
@@ -135,4 +136,41 @@ fn a_pause_of_writes_is_answered_when_those_before_it_are_done() {
         assert_eq!(steps(&mut watcher), then, "a step was taken after {pause} had been answered");
         pauser.ok("CLIENT UNPAUSE");
     }
+}
+
+#[test]
+fn the_owner_of_a_shard_that_is_held_elsewhere_sleeps() {
+    if skip_on_other_server() {
+        return;
+    }
+    let server = start(2);
+    let [mut client, mut other] = [server.client(), server.client()];
+    let keys = keys_over_shards("set", 2, 3);
+    let [here, there, also_here] = &keys[..] else { unreachable!("three were asked for") };
+    client.words(&format!("GET {here}"));
+    other.words(&format!("GET {also_here}"));
+    fill(&mut client, there, 0..MANY);
+    let numbers = |other: &mut Client| [0, 1].map(|core| core_turns(other, core));
+    // Long enough for several ticks, at which a core looks after its shards.
+    let line = format!("SUNION{}", format!(" {there}").repeat(60));
+    wait_until("the command takes long", || {
+        begin(&mut client, &mut other, &line);
+        let before = numbers(&mut other);
+        let mut at = before;
+        while !client.is_readable_within(std::time::Duration::from_millis(1)) {
+            at = numbers(&mut other);
+        }
+        assert_eq!(members(&client.read().expect("a reply")).len(), MANY);
+        let [busy, owner] = [at[0] - before[0], at[1] - before[1]];
+        // It looks again for a moment before it sleeps.
+        assert!(owner < busy, "its owner had {owner} turns, the core that runs it {busy}");
+        busy > 20
+    });
+}
+
+fn core_turns(client: &mut Client, core: usize) -> u64 {
+    let info = client.words("INFO ringmain").text();
+    let line = info.lines().find(|line| line.starts_with(&format!("core_{core}:")));
+    let turns = line.and_then(|line| line.split(',').find_map(|part| part.strip_prefix("turns=")));
+    turns.and_then(|turns| turns.parse().ok()).unwrap_or_else(|| panic!("no turns in {info}"))
 }
