@@ -151,6 +151,8 @@ pub const SHORT_WORK_BYTES_MAX: usize = 64 * 1024;
 /// A command that can be run in steps is, where its keys hold more than this: a copy of it is made then, and its shards
 /// serve nobody else until it is done.
 pub const STEPWISE_BYTES_MIN: usize = 1024 * 1024;
+/// The same for a command that puts in order what its keys hold.
+pub const STEPWISE_SORT_BYTES_MIN: usize = 128 * 1024;
 /// The same for a command that takes time by the product of two lengths.
 pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
 

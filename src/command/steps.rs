@@ -6,8 +6,8 @@
 //! is one step: what comes of it is the same.
 
 use super::table::Entry;
-use super::{Error, Exec, Flags, lists};
-use crate::limits::STEPWISE_BYTES_MIN;
+use super::{Error, Exec, Flags, elements, sorted_sets};
+use crate::limits::{STEPWISE_BYTES_MIN, STEPWISE_SORT_BYTES_MIN};
 use crate::protocol::{Args, Reply};
 
 /// Elements that a step looks at, or a few more.
@@ -52,7 +52,15 @@ pub fn worth_from_bytes(entry: &Entry, args: &Args<'_>) -> Option<usize> {
 }
 
 fn stepwise_from_bytes(name: &str, args: &Args<'_>) -> Option<usize> {
-    let may_be_much = name != "lrange" || lists::covers_much(args);
+    let may_be_much = match name {
+        "sort" | "sort_ro" | "zunion" | "zinter" | "zdiff" | "zunionstore" | "zinterstore"
+        | "zdiffstore" => return Some(STEPWISE_SORT_BYTES_MIN),
+        "lrange" => elements::covers_much(args),
+        name if name.starts_with("zrange") || name.starts_with("zrevrange") => {
+            sorted_sets::covers_much(name, args)
+        }
+        _ => true,
+    };
     may_be_much.then_some(STEPWISE_BYTES_MIN)
 }
 

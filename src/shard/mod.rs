@@ -281,8 +281,12 @@ impl Shard {
         bytes > if is_product { SHORT_PRODUCT_BYTES_MAX } else { SHORT_WORK_BYTES_MAX }
     }
 
-    /// How much the values hold of those keys of a command that lie here.
+    /// How much the values hold of those keys of a command that lie here; of one that looks at all keys, how much there
+    /// is.
     pub fn bytes_named(&mut self, call: &Call, args: &Args<'_>, slots: SlotMap, now: Now) -> usize {
+        if call.entry.command.keys == Keys::None {
+            return self.keyspace.memory().total_bytes();
+        }
         let keys = call.entry.command.keys.positions(args);
         let keys = keys.map(|at| Key::new(call.db, args.at(at)));
         let id = self.id;

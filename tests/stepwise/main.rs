@@ -7,6 +7,7 @@
 mod harness;
 
 mod collections;
+mod sorting;
 mod turns;
 
 use harness::client::{Client, encode, info_number};
