@@ -304,7 +304,8 @@ impl<'a> Core<'a> {
     /// to be on disk is.
     fn look_after_logs(&mut self) -> bool {
         if self.stopping && !self.hands_over() {
-            return self.close_logs();
+            // What is half done is not to be found in any log.
+            return self.close_logs() && self.stepping.is_empty();
         }
         self.recover_some();
         self.attend_replicas();

@@ -7,6 +7,7 @@
 mod harness;
 
 mod collections;
+mod copying;
 mod sorting;
 mod turns;
 
