@@ -116,6 +116,9 @@ pub const SEND_BYTES_MAX: usize = 1024 * 1024;
 pub const DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// Microseconds that the requests of one client run in one go before others have their turn.
 pub const SLICE_US: u64 = 1000;
+/// Microseconds for which a core looks again and again for a shard whose token is not free, before it sleeps until it is
+/// told.
+pub const TOKEN_PATIENCE_US: u64 = 1000;
 /// Replies of one client that other cores owe, with those between them, beyond which its requests wait.
 pub const OWED_REPLIES_MAX: usize = 1024;
 /// Bytes of requests that one client has left to other cores, beyond which its further ones wait.
@@ -148,6 +151,8 @@ pub const SHORT_WORK_BYTES_MAX: usize = 64 * 1024;
 /// A command that can be run in steps is, where its keys hold more than this: a copy of it is made then, and its shards
 /// serve nobody else until it is done.
 pub const STEPWISE_BYTES_MIN: usize = 1024 * 1024;
+/// The same for a command that puts in order what its keys hold.
+pub const STEPWISE_SORT_BYTES_MIN: usize = 128 * 1024;
 /// The same for a command that takes time by the product of two lengths.
 pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
 

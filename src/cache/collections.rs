@@ -32,6 +32,11 @@ impl Keyspace {
         self.thresholds = thresholds;
     }
 
+    /// Up to which size collections are blocks.
+    pub fn thresholds(&self) -> Thresholds {
+        self.thresholds
+    }
+
     /// The collection of `key`, which counts as a lookup; nothing if the key is not there.
     ///
     /// # Errors

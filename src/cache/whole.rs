@@ -79,8 +79,7 @@ impl Keyspace {
                     // The last of these changes is the one that is made now.
                     self.sequence -= 1;
                 }
-                let stub: [u8; STUB_BYTES] = self.store.heap.insert(object).stub(tag);
-                self.place_collection(key, &stub, now);
+                self.place_structure(key, tag, object, now);
             }
             Content::Operations(tag, operations) => {
                 let kind = tag.kind().expect("the tag of a structure");
@@ -107,17 +106,115 @@ impl Keyspace {
     fn note_structure(&mut self, key: Key<'_>, tag: Tag, object: &dyn Object) {
         let mut from = 0;
         loop {
-            let sequence = self.sequence + 1;
-            let what = (tag, from == 0);
-            let noted = self.journal.begin_elements((key.db, key.bytes), what, sequence);
-            if let (Some(noted), Some(out)) = (noted, self.journal.operations()) {
-                from = object.save(from, CHANGE_BYTES, out);
-                self.journal.end_elements(&noted);
-            }
-            self.sequence = sequence;
+            from = self.note_some(key, (tag, object), (from, CHANGE_BYTES));
             if from == 0 {
                 return;
             }
         }
     }
+
+    /// Writes some of it down, `from` a place on; answers where to go on, 0 at the end.
+    fn note_some(
+        &mut self,
+        key: Key<'_>,
+        (tag, object): (Tag, &dyn Object),
+        (from, bytes): (u64, usize),
+    ) -> u64 {
+        let sequence = self.sequence + 1;
+        let what = (tag, from == 0);
+        let noted = self.journal.begin_elements((key.db, key.bytes), what, sequence);
+        let mut next = 0;
+        if let (Some(noted), Some(out)) = (noted, self.journal.operations()) {
+            next = object.save(from, bytes, out);
+            self.journal.end_elements(&noted);
+        }
+        self.sequence = sequence;
+        next
+    }
+
+    // --- little by little ------------------------------------------------------------------------
+
+    /// Whether `key` holds a structure, which may be too large to be copied at once.
+    pub fn holds_structure(&self, key: Key<'_>, now: UnixMs) -> bool {
+        self.structure_of(key, now).is_some()
+    }
+
+    fn structure_of(&self, key: Key<'_>, now: UnixMs) -> Option<(Tag, &dyn Object)> {
+        let entry = self.store.view(self.find_live(key, now)?, now);
+        let Held::Collection(value) = entry.value else { return None };
+        HeapId::in_value(value).map(|id| (Tag(value[0]), self.store.heap.get(id)))
+    }
+
+    /// Copies about so many bytes of the structure of `key`, `from` a place on, 0 for the start; answers where to go on,
+    /// 0 at the end. In between it may not change. Nothing if there is no structure.
+    pub fn copy_some(
+        &self,
+        key: Key<'_>,
+        now: UnixMs,
+        (from, bytes): (u64, usize),
+    ) -> Option<(Part, u64)> {
+        let (tag, object) = self.structure_of(key, now)?;
+        let mut operations = Vec::new();
+        let next = object.save(from, bytes, &mut operations);
+        Some((Part { tag, operations }, next))
+    }
+
+    /// Adds a part of a copy to the collection of `key`, which is there from the first part on.
+    pub fn add_copied(&mut self, key: Key<'_>, part: &Part, now: UnixMs) {
+        let kind = part.tag.kind().expect("the tag of a structure");
+        let made = self.make_elements_again(key, kind, &part.operations, now);
+        debug_assert!(made.is_ok(), "they were made from a structure");
+    }
+
+    /// Whether all elements of a collection are written down when it is put into a key.
+    pub fn writes_down(&self, whole: &Whole) -> bool {
+        self.journal.is_on() && matches!(whole.0, Content::Structure(..))
+    }
+
+    /// Writes down about so many bytes of what is to be put into `key`, `from` a place on, 0 for the start; answers where
+    /// to go on, 0 at the end.
+    pub fn write_down_some(
+        &mut self,
+        key: Key<'_>,
+        whole: &Whole,
+        (from, bytes): (u64, usize),
+    ) -> u64 {
+        match &whole.0 {
+            Content::Structure(tag, object) => {
+                self.note_some(key, (*tag, &**object), (from, bytes))
+            }
+            Content::Block(_) | Content::Operations(..) => 0,
+        }
+    }
+
+    /// Puts a collection, all of which is [written down](Self::write_down_some), into a key that is not there.
+    pub fn put_written_down(
+        &mut self,
+        key: Key<'_>,
+        whole: Whole,
+        expires_at: Option<UnixMs>,
+        now: UnixMs,
+    ) {
+        if let Content::Structure(tag, object) = whole.0 {
+            // The last of these changes is the one that is made now.
+            self.sequence -= 1;
+            self.place_structure(key, tag, object, now);
+        }
+        if expires_at.is_some() {
+            self.set_expiry(key, expires_at, now);
+        }
+    }
+
+    fn place_structure(&mut self, key: Key<'_>, tag: Tag, object: Box<dyn Object>, now: UnixMs) {
+        let stub: [u8; STUB_BYTES] = self.store.heap.insert(object).stub(tag);
+        self.place_collection(key, &stub, now);
+    }
+}
+
+/// A part of a structure on its way to another key.
+#[derive(Debug)]
+pub struct Part {
+    tag: Tag,
+    /// What makes the elements.
+    operations: Vec<u8>,
 }

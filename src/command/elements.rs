@@ -2,6 +2,7 @@
 //! to be chosen at random, and the arguments of `HSCAN`, `SSCAN` and `ZSCAN`.
 
 use super::scan::{Pattern, parse_count, parse_cursor};
+use super::steps::STEP_ELEMENTS;
 use super::{Error, numbers};
 use crate::collection::{Digits, Element};
 use crate::protocol::{Args, Reply};
@@ -24,6 +25,17 @@ pub(super) fn random_count(arg: &[u8]) -> Result<i64, Error> {
         return Err(Error::Text(text));
     }
     Ok(count)
+}
+
+/// Whether a range of positions, from argument 2 to argument 3, may cover many elements, if there are as many.
+pub(super) fn covers_much(args: &Args<'_>) -> bool {
+    match (args.get(2).and_then(numbers::parse_i64), args.get(3).and_then(numbers::parse_i64)) {
+        (Some(start), Some(end)) => {
+            let is_counted_alike = (start < 0) == (end < 0);
+            !(is_counted_alike && end.saturating_sub(start) < STEP_ELEMENTS as i64)
+        }
+        _ => false,
+    }
 }
 
 /// The options of a walk over the elements of a key.

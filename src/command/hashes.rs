@@ -386,15 +386,22 @@ struct Rest {
 }
 
 impl Steps for Rest {
-    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
         let now = exec.now.unix;
-        let Some(hash) = exec.peek::<Hash>(exec.key(args.at(1))) else { return Progress::Done };
+        let Some(hash) = exec.peek::<Hash>(exec.key(args.at(1))) else {
+            return Ok(Progress::Done);
+        };
         self.cursor = hash.scan(self.cursor, STEP_ELEMENTS, |entry| {
             if entry.is_live(now) {
                 reply_part(reply, self.part, &entry);
             }
         });
-        Progress::at(self.cursor)
+        Ok(Progress::done_if(self.cursor == 0))
     }
 }
 

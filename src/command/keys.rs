@@ -1,13 +1,13 @@
-//! Commands on keys as such, whatever they hold: removing, counting, renaming, copying, moving.
-//!
-//! A key that goes elsewhere is read out whole and written anew, because its new name may belong to
-//! another shard; all shards of a command are held at once, so nobody sees the step between.
+//! Commands on keys as such, whatever they hold: removing, counting, renaming, copying, moving (`transfer`).
+
+mod transfer;
 
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, events, numbers};
-use crate::cache::{Access, Expiry, SharedBytes, Whole};
-use crate::limits::{DATABASES, LONG_BYTES_MIN};
+use crate::cache::Access;
+use crate::limits::DATABASES;
 use crate::protocol::{Args, Reply};
-use crate::types::{DbIndex, Key, UnixMs};
+use crate::types::DbIndex;
+use transfer::{copy, move_to_db, rename, renamenx};
 
 /// The rows of this group.
 pub const COMMANDS: &[Command] = &[
@@ -69,7 +69,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "rename",
         arity: 3,
-        flags: Flags::WRITE,
+        flags: Flags::WRITE.union(Flags::STEPWISE),
         keys: Keys::TWO,
         handler: Handler::Keyed(rename),
         group: Group::Generic,
@@ -80,7 +80,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "renamenx",
         arity: 3,
-        flags: Flags::WRITE.union(Flags::FAST),
+        flags: Flags::WRITE.union(Flags::FAST).union(Flags::STEPWISE),
         keys: Keys::TWO,
         handler: Handler::Keyed(renamenx),
         group: Group::Generic,
@@ -91,7 +91,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "copy",
         arity: -3,
-        flags: Flags::WRITE.union(Flags::DENYOOM),
+        flags: Flags::WRITE.union(Flags::DENYOOM).union(Flags::STEPWISE),
         keys: Keys::TWO,
         handler: Handler::Keyed(copy),
         group: Group::Generic,
@@ -102,7 +102,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "move",
         arity: 3,
-        flags: Flags::WRITE.union(Flags::FAST),
+        flags: Flags::WRITE.union(Flags::FAST).union(Flags::STEPWISE),
         keys: Keys::ONE,
         handler: Handler::Keyed(move_to_db),
         group: Group::Generic,
@@ -156,172 +156,6 @@ fn type_of(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
     let (key, now) = (exec.key(args.at(1)), exec.now.unix);
     let entry = exec.keyspace(key).get(key, now, Access::ReadNoTouch);
     reply.simple(entry.map_or("none", |entry| entry.type_name()));
-    Ok(())
-}
-
-/// A key's value and what goes with it, on the way from one place to another.
-struct InTransit {
-    value: Moving,
-    expires_at: Option<UnixMs>,
-    modified_in_place: bool,
-}
-
-/// A value on its way: its bytes, or what they lie in where they are too many to be copied.
-enum Moving {
-    Copied(Vec<u8>),
-    Shared(SharedBytes),
-    Collection(Whole),
-}
-
-impl InTransit {
-    fn write(self, exec: &mut Exec<'_>, key: Key<'_>) {
-        let now = exec.now.unix;
-        let keyspace = exec.keyspace(key);
-        let expiry = self.expires_at.map_or(Expiry::Clear, Expiry::At);
-        match self.value {
-            Moving::Shared(value) => keyspace.set_shared(key, value, expiry, now),
-            Moving::Collection(whole) => keyspace.put_collection(key, whole, self.expires_at, now),
-            Moving::Copied(value) => {
-                keyspace.set(key, &value, expiry, now);
-                if self.modified_in_place {
-                    // An edit that changes nothing carries the mark over.
-                    keyspace.edit(key, value.len(), 0..0, now, |_| ());
-                }
-            }
-        }
-        keyspace.count_change();
-    }
-}
-
-fn rename(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    rename_key(exec, args, true)?;
-    reply.ok();
-    Ok(())
-}
-
-fn renamenx(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let renamed = rename_key(exec, args, false)?;
-    reply.integer(i64::from(renamed));
-    Ok(())
-}
-
-/// Renames argument 1 to argument 2, over an existing key only if `replace`; whether it did. A key
-/// that is renamed to itself stays as it is, which is no rename to a free name.
-fn rename_key(exec: &mut Exec<'_>, args: &Args<'_>, replace: bool) -> Result<bool, Error> {
-    let (from, to) = (exec.key(args.at(1)), exec.key(args.at(2)));
-    let (now, access) = (exec.now.unix, exec.write_access());
-    if !exec.keyspace(from).contains(from, now, access) {
-        return Err(Error::NoSuchKey);
-    }
-    if from == to {
-        return Ok(false);
-    }
-    if !replace && exec.keyspace(to).contains(to, now, access) {
-        return Ok(false);
-    }
-    let renamed = transfer(exec, from, to, Transfer::Move(access));
-    exec.tell(from, events::RENAME_FROM);
-    exec.tell(to, events::RENAME_TO);
-    Ok(renamed)
-}
-
-/// What becomes of a key whose value goes to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transfer {
-    /// It stays; looking it up does not count.
-    Copy,
-    /// It goes; looking it up counts so.
-    Move(Access),
-}
-
-/// Writes what `from` holds to `to`, whatever `to` held; whether `from` was there.
-fn transfer(exec: &mut Exec<'_>, from: Key<'_>, to: Key<'_>, how: Transfer) -> bool {
-    let Some(moving) = read_whole(exec, from, how) else { return false };
-    moving.write(exec, to);
-    true
-}
-
-/// All that `key` holds, which is removed if it moves.
-fn read_whole(exec: &mut Exec<'_>, key: Key<'_>, how: Transfer) -> Option<InTransit> {
-    let (now, keyspace) = (exec.now.unix, exec.keyspace(key));
-    let access = match how {
-        Transfer::Copy => Access::Peek,
-        Transfer::Move(access) => access,
-    };
-    let entry = keyspace.get(key, now, access)?;
-    let (expires_at, modified_in_place) = (entry.expires_at, entry.modified_in_place);
-    let value = match entry.string() {
-        Ok(value) if value.len() > LONG_BYTES_MIN => {
-            Moving::Shared(keyspace.shared_value(key, now)?)
-        }
-        Ok(value) => Moving::Copied(value.to_vec()),
-        Err(_) if how == Transfer::Copy => Moving::Collection(keyspace.copy_collection(key, now)?),
-        Err(_) => Moving::Collection(keyspace.take_collection_of(key, now)?),
-    };
-    if how != Transfer::Copy {
-        keyspace.remove(key, now);
-    }
-    Some(InTransit { value, expires_at, modified_in_place })
-}
-
-const SAME_OBJECT: Error = Error::Static("ERR source and destination objects are the same");
-
-fn copy(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (replace, db) = copy_options(exec, args)?;
-    let (from, to) = (exec.key(args.at(1)), exec.key_in(db, args.at(2)));
-    if from == to {
-        return Err(SAME_OBJECT);
-    }
-    let (now, access) = (exec.now.unix, exec.read_access());
-    let copied = exec.keyspace(from).contains(from, now, access)
-        && (replace || !exec.keyspace(to).contains(to, now, Access::Peek))
-        && transfer(exec, from, to, Transfer::Copy);
-    if copied {
-        exec.tell(to, events::COPY_TO);
-    }
-    reply.integer(i64::from(copied));
-    Ok(())
-}
-
-fn copy_options(exec: &Exec<'_>, args: &Args<'_>) -> Result<(bool, DbIndex), Error> {
-    let (mut replace, mut db) = (false, exec.db);
-    let mut options = args.from(3);
-    while let Some(option) = options.next() {
-        if option.eq_ignore_ascii_case(b"replace") {
-            replace = true;
-        } else if option.eq_ignore_ascii_case(b"db") {
-            db = db_argument(options.next().ok_or(Error::Syntax)?)?;
-        } else {
-            return Err(Error::Syntax);
-        }
-    }
-    if exec.view.cluster && db != exec.db {
-        return Err(Error::Static(
-            "ERR Copying to another database is not allowed in cluster mode",
-        ));
-    }
-    Ok((replace, db))
-}
-
-fn move_to_db(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    if exec.view.cluster {
-        return Err(Error::Static("ERR MOVE is not allowed in cluster mode"));
-    }
-    let db = db_argument(args.at(2))?;
-    if db == exec.db {
-        return Err(SAME_OBJECT);
-    }
-    let (from, to) = (exec.key(args.at(1)), exec.key_in(db, args.at(1)));
-    let (now, access) = (exec.now.unix, exec.write_access());
-    // The lookup of `from` counts as use even when the move then fails, so it comes first.
-    let moved = exec.keyspace(from).contains(from, now, access)
-        && !exec.keyspace(to).contains(to, now, access)
-        && transfer(exec, from, to, Transfer::Move(access));
-    if moved {
-        exec.tell(from, events::MOVE_FROM);
-        exec.tell(to, events::MOVE_TO);
-    }
-    reply.integer(i64::from(moved));
     Ok(())
 }
 

@@ -298,17 +298,6 @@ fn lrange(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer
     Ok(())
 }
 
-/// Whether a range may cover many elements, if the list has as many.
-pub(super) fn covers_much(args: &Args<'_>) -> bool {
-    match (args.get(2).map(integer), args.get(3).map(integer)) {
-        (Some(Ok(start)), Some(Ok(end))) => {
-            let is_counted_alike = (start < 0) == (end < 0);
-            !(is_counted_alike && end.saturating_sub(start) < STEP_ELEMENTS as i64)
-        }
-        _ => false,
-    }
-}
-
 /// The elements of a list that are left to be answered.
 #[derive(Debug)]
 struct Rest {
@@ -317,12 +306,19 @@ struct Rest {
 }
 
 impl Steps for Rest {
-    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
-        let Some(list) = exec.peek::<List>(exec.key(args.at(1))) else { return Progress::Done };
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Some(list) = exec.peek::<List>(exec.key(args.at(1))) else {
+            return Ok(Progress::Done);
+        };
         let count = self.count.min(STEP_ELEMENTS);
         list.visit(self.start, count, |element| reply_element(reply, element));
         (self.start, self.count) = (self.start + count, self.count - count);
-        if self.count == 0 { Progress::Done } else { Progress::Begun }
+        Ok(Progress::done_if(self.count == 0))
     }
 }
 

@@ -50,6 +50,7 @@ pub mod shard;
 pub mod slowlog;
 pub mod sort;
 pub mod sorted_sets;
+mod sorter;
 pub mod steps;
 pub mod strings;
 pub mod table;

@@ -22,6 +22,7 @@
 //! Cluster: it compares the epochs before and after, or walks on the common port.
 
 use super::glob::{self, Case};
+use super::steps::{self, Progress, Steps};
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, View, numbers};
 use crate::cache::EntryRef;
 use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
@@ -34,7 +35,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "keys",
         arity: 2,
-        flags: Flags::READONLY.union(Flags::DANGEROUS).union(Flags::LONG),
+        flags: Flags::READONLY.union(Flags::DANGEROUS).union(Flags::LONG).union(Flags::STEPWISE),
         keys: Keys::None,
         handler: Handler::AllShards(keys),
         group: Group::Generic,
@@ -81,8 +82,10 @@ pub const COMMANDS: &[Command] = &[
 const SHARD_BITS: u32 = 10;
 /// Bits of a cursor that hold the keyspace's own cursor.
 const LOCAL_BITS: u32 = 48;
-/// Entries that `KEYS` visits between two looks at the cursor.
+/// Entries that `KEYS` visits in one step.
 const KEYS_STEP: usize = 1024;
+/// Bytes that it answers in one.
+const KEYS_STEP_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(SHARDS_MAX as u64 <= 1 << SHARD_BITS);
 const _: () = assert!(SHARD_BITS + LOCAL_BITS < 63);
@@ -115,24 +118,50 @@ impl KeyList {
 }
 
 fn keys(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (db, now) = (exec.db, exec.now.unix);
-    let pattern = Pattern::new(args.at(1));
-    let mut found = KeyList::new(reply.proto());
-    for (_, keyspace) in exec.each() {
-        let mut cursor = 0;
-        loop {
-            cursor = keyspace.scan(db, cursor, KEYS_STEP, now, |entry| {
-                if pattern.matches(entry.key) {
-                    found.push(entry.key);
-                }
-            });
-            if cursor == 0 {
-                break;
-            }
+    let found = KeyList::new(reply.proto());
+    steps::run(exec, args, reply, Finding { shard: 0, cursor: 0, found, answered_bytes: None })
+}
+
+/// All keys that match a pattern are being found, shard by shard.
+#[derive(Debug)]
+struct Finding {
+    /// The first shard that has not been gone through.
+    shard: u16,
+    /// Where to go on there.
+    cursor: u64,
+    found: KeyList,
+    /// How much has been answered, once all are found.
+    answered_bytes: Option<usize>,
+}
+
+impl Steps for Finding {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let encoded = &self.found.encoded;
+        if let Some(answered) = self.answered_bytes {
+            let end = encoded.len().min(answered + KEYS_STEP_BYTES);
+            reply.raw(&encoded[answered..end]);
+            self.answered_bytes = Some(end);
+            return Ok(Progress::done_if(end == encoded.len()));
         }
+        let (db, now, pattern) = (exec.db, exec.now.unix, Pattern::new(args.at(1)));
+        let Some((id, keyspace)) = exec.each().find(|(id, _)| id.0 >= self.shard) else {
+            reply.array(self.found.count);
+            self.answered_bytes = Some(0);
+            return Ok(Progress::Begun);
+        };
+        self.cursor = keyspace.scan(db, self.cursor, KEYS_STEP, now, |entry| {
+            if pattern.matches(entry.key) {
+                self.found.push(entry.key);
+            }
+        });
+        self.shard = id.0 + u16::from(self.cursor == 0);
+        Ok(Progress::Begun)
     }
-    found.write(reply);
-    Ok(())
 }
 
 /// What keys `KEYS` and `SCAN` answer with: `*` is all of them, the empty key included.

@@ -238,11 +238,18 @@ struct Members {
 }
 
 impl Steps for Members {
-    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
-        let Some(set) = exec.peek::<Set>(exec.key(args.at(1))) else { return Progress::Done };
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Some(set) = exec.peek::<Set>(exec.key(args.at(1))) else {
+            return Ok(Progress::Done);
+        };
         let visit = |member| reply_element(reply, member);
         self.cursor = set.scan(self.cursor, STEP_ELEMENTS, visit);
-        Progress::at(self.cursor)
+        Ok(Progress::done_if(self.cursor == 0))
     }
 }
 

@@ -2,24 +2,27 @@
 //!
 //! Elements are ordered by themselves or by what other keys hold (`BY`), and answered as they are or as what other
 //! keys hold (`GET`): each pattern names a key for each element. The row can't tell these keys, so that with
-//! patterns the command holds all shards. Nothing is copied until the answer is known: elements and weights are
-//! looked at where they lie.
+//! patterns the command holds all shards. It is run in steps (`steps`): elements are copied with what they are ordered
+//! by, put in order, and answered or stored.
 
-use std::borrow::Cow;
-use std::cmp::Ordering;
+mod order;
+
+use std::ops::Range;
 
 use super::elements::reply_element;
 use super::events;
 use super::exec::Exec;
 use super::numbers::integer;
+use super::sorter::Sorter;
+use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
 use crate::cache::Access;
 use crate::collection::list::End;
-use crate::collection::{Digits, Element, List, Value};
-use crate::double;
+use crate::collection::{Collection, Edit, Element, List, Value};
 use crate::protocol::{Args, Reply};
-use crate::types::{Key, Slot, key_slot};
+use crate::types::{Slot, key_slot};
+use order::{Weighed, Weight, look_up};
 
 type Answer = Result<(), Error>;
 
@@ -38,7 +41,8 @@ pub const COMMANDS: &[Command] = &[
         .doc("7.0.0", "Answers the elements of a list, a set or a sorted set in order."),
 ];
 
-const COMMON: Flags = Flags::MOVABLE_KEYS.union(Flags::DANGEROUS).union(Flags::LONG);
+const COMMON: Flags =
+    Flags::MOVABLE_KEYS.union(Flags::DANGEROUS).union(Flags::LONG).union(Flags::STEPWISE);
 
 const fn row(name: &'static str, handler: DataHandler) -> Command {
     Command {
@@ -91,61 +95,63 @@ fn each_option(args: &Args<'_>, mut visit: impl FnMut(&[u8], usize)) {
     }
 }
 
-/// What follows the key.
-#[derive(Debug)]
-struct Options<'a> {
-    by: Option<&'a [u8]>,
-    get: Vec<&'a [u8]>,
-    store: Option<&'a [u8]>,
-    /// How many elements are left out, and how many are answered at most; all if that is negative.
-    limit: (i64, i64),
+/// What follows the key. Arguments are named by their positions.
+#[derive(Debug, Default)]
+struct Options {
+    by: Option<usize>,
+    get: Vec<usize>,
+    store: Option<usize>,
+    /// How many elements are left out, and how many are answered at most; all if that is none.
+    limit: (i64, Option<i64>),
     descending: bool,
     alpha: bool,
 }
 
-impl<'a> Options<'a> {
-    fn parse(exec: &Exec<'_>, args: &Args<'a>, may_store: bool) -> Result<Self, Error> {
+impl Options {
+    fn parse(exec: &Exec<'_>, args: &Args<'_>, may_store: bool) -> Result<Self, Error> {
         let slot = exec.view.cluster.then(|| key_slot(args.at(1)));
-        let (mut descending, mut alpha, mut limit) = (false, false, (0, -1));
-        let (mut by, mut get, mut store) = (None, Vec::new(), None);
-        let mut rest = args.from(2);
-        while let Some(word) = rest.next() {
+        let leaves = |pattern: &[u8]| slot.is_some_and(|slot| !stays_in(pattern, slot));
+        let (mut options, mut at) = (Self::default(), 2);
+        while let Some(word) = args.get(at) {
             let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+            at += 1;
             if is(b"ASC") || is(b"DESC") {
-                descending = is(b"DESC");
+                options.descending = is(b"DESC");
                 continue;
             } else if is(b"ALPHA") {
-                alpha = true;
+                options.alpha = true;
                 continue;
             }
-            let argument = rest.next().ok_or(Error::Syntax)?;
+            let argument = args.get(at).ok_or(Error::Syntax)?;
             if is(b"LIMIT") {
-                let count = rest.next().ok_or(Error::Syntax)?;
-                limit = (integer(argument)?, integer(count)?);
+                let count = args.get(at + 1).ok_or(Error::Syntax)?;
+                options.limit = (integer(argument)?, Some(integer(count)?));
+                at += 1;
             } else if is(b"STORE") && may_store {
-                store = Some(argument);
+                options.store = Some(at);
             } else if is(b"BY") {
-                if argument.contains(&b'*') && slot.is_some_and(|slot| !stays_in(argument, slot)) {
+                if argument.contains(&b'*') && leaves(argument) {
                     return Err(denied("BY"));
                 }
-                by = Some(argument);
+                options.by = Some(at);
             } else if is(b"GET") {
-                if argument != b"#" && slot.is_some_and(|slot| !stays_in(argument, slot)) {
+                if argument != b"#" && leaves(argument) {
                     return Err(denied("GET"));
                 }
-                get.push(argument);
+                options.get.push(at);
             } else {
                 return Err(Error::Syntax);
             }
+            at += 1;
         }
-        Ok(Self { by, get, store, limit, descending, alpha })
+        Ok(options)
     }
 
     /// Which of `length` elements are answered.
-    fn window(&self, length: usize) -> std::ops::Range<usize> {
+    fn window(&self, length: usize) -> Range<usize> {
         let at_most = |number: i64| usize::try_from(number).map_or(length, |it| it.min(length));
         let start = at_most(self.limit.0.max(0));
-        start..start + at_most(self.limit.1).min(length - start)
+        start..start + at_most(self.limit.1.unwrap_or(-1)).min(length - start)
     }
 }
 
@@ -177,195 +183,238 @@ fn stays_in(pattern: &[u8], slot: Slot) -> bool {
 
 fn sort(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let options = Options::parse(exec, args, true)?;
-    run(exec, args.at(1), &options, reply)
+    run(exec, args, options, reply)
 }
 
 fn sort_ro(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let options = Options::parse(exec, args, false)?;
-    run(exec, args.at(1), &options, reply)
+    run(exec, args, options, reply)
 }
 
-fn run(exec: &mut Exec<'_>, name: &[u8], options: &Options<'_>, reply: &mut Reply<'_>) -> Answer {
-    let (key, now, access) = (exec.key(name), exec.now.unix, exec.read_access());
+fn run(exec: &mut Exec<'_>, args: &Args<'_>, options: Options, reply: &mut Reply<'_>) -> Answer {
+    let (key, now, access) = (exec.key(args.at(1)), exec.now.unix, exec.read_access());
     // Counts as a lookup.
     exec.keyspace(key).contains(key, now, access);
-    let elements = ordered(exec, key, options)?;
-    let window = &elements[options.window(elements.len())];
-    let Some(store) = options.store else {
-        answer(exec, window, &options.get, reply);
-        return Ok(());
-    };
-    let stored = results(exec, window, &options.get);
-    let key = exec.key(store);
-    let changes = !stored.is_empty() || exec.keyspace(key).contains(key, now, Access::Peek);
-    exec.replace(key, |list: &mut List, edit| {
-        list.push(End::Right, stored.iter().map(|element| &**element), edit);
-    });
-    if changes {
-        exec.tell(key, events::SORTSTORE);
-    }
-    reply_length(reply, stored.len());
-    Ok(())
-}
-
-/// Answers elements, or what patterns get for them.
-fn answer(exec: &Exec<'_>, elements: &[Element<'_>], get: &[&[u8]], reply: &mut Reply<'_>) {
-    reply.array(elements.len() * get.len().max(1));
-    for element in elements {
-        if get.is_empty() {
-            reply_element(reply, *element);
-        }
-        for pattern in get {
-            match look_up(exec, pattern, *element) {
-                Some(value) => reply.bulk(&value),
-                None => reply.null(),
-            }
-        }
-    }
-}
-
-/// The same, to be stored: nothing is no bytes there.
-fn results(exec: &Exec<'_>, elements: &[Element<'_>], get: &[&[u8]]) -> Vec<Vec<u8>> {
-    let mut results = Vec::with_capacity(elements.len() * get.len().max(1));
-    for element in elements {
-        if get.is_empty() {
-            results.push(element.to_vec());
-        }
-        let values = get.iter().map(|pattern| look_up(exec, pattern, *element));
-        results.extend(values.map(|value| value.unwrap_or_default().into_owned()));
-    }
-    results
-}
-
-// --- the order -----------------------------------------------------------------------------------
-
-/// What an element is ordered by.
-enum Weight<'e> {
-    Number(f64),
-    /// None is before all others.
-    Text(Option<Cow<'e, [u8]>>),
-}
-
-/// The elements of a key in the order that is asked for.
-fn ordered<'e>(
-    exec: &'e Exec<'_>,
-    key: Key<'_>,
-    options: &Options<'_>,
-) -> Result<Vec<Element<'e>>, Error> {
-    let (by, mut alpha) = (options.by.filter(|by| by.contains(&b'*')), options.alpha);
-    let mut is_sorted = options.by.is_none() || by.is_some();
-    let is_backwards = options.descending && !is_sorted;
-    let mut elements: Vec<Element<'e>> = match exec.peek_value(key) {
-        None => Vec::new(),
-        Some(Value::List(view)) if is_backwards => view.iter().rev().collect(),
-        Some(Value::List(view)) => view.iter().collect(),
-        Some(Value::Set(view)) => {
-            if !is_sorted && options.store.is_some() {
-                // What is stored must not depend on where members happen to lie.
-                (is_sorted, alpha) = (true, true);
-            }
-            view.iter().collect()
-        }
-        Some(Value::SortedSet(view)) => {
-            let members = view.elements(0..view.len()).map(|(member, _)| member);
-            if is_backwards { members.rev().collect() } else { members.collect() }
-        }
+    let (length, is_set) = match exec.peek_value(key) {
+        None => (0, false),
+        Some(Value::List(list)) => (list.len(), false),
+        Some(Value::SortedSet(set)) => (set.len(), false),
+        Some(Value::Set(set)) => (set.len(), true),
         Some(Value::String(_) | Value::Hash(_)) => return Err(Error::WrongType),
     };
-    if !is_sorted {
-        return Ok(elements);
-    }
-    let weight = |element: &Element<'e>| weight(exec, *element, by, alpha);
-    let weights = elements.iter().map(weight).collect::<Result<Vec<_>, _>>()?;
-    let mut weighed: Vec<_> = weights.into_iter().zip(elements.drain(..)).collect();
-    weighed.sort_by(|one, other| {
-        let order = compare(one, other);
-        if options.descending { order.reverse() } else { order }
-    });
-    Ok(weighed.into_iter().map(|(_, element)| element).collect())
+    let sorting = Sorting::new(args, options, (length, is_set));
+    steps::run(exec, args, reply, sorting)
 }
 
-fn weight<'e>(
-    exec: &'e Exec<'_>,
-    element: Element<'e>,
-    by: Option<&[u8]>,
-    alpha: bool,
-) -> Result<Weight<'e>, Error> {
-    const NO_NUMBER: Error = Error::Static("ERR One or more scores can't be converted into double");
-    let value = match by {
-        None if alpha => Some(bytes_of(element)),
-        None => return number(element).map(Weight::Number).ok_or(NO_NUMBER),
-        Some(pattern) => look_up(exec, pattern, element),
-    };
-    if alpha {
-        return Ok(Weight::Text(value));
-    }
-    let number = value.map_or(Some(0.0), |value| parse_number(&value));
-    number.map(Weight::Number).ok_or(NO_NUMBER)
+// --- what is done --------------------------------------------------------------------------------
+
+/// Elements that are being sorted.
+#[derive(Debug)]
+struct Sorting {
+    options: Options,
+    order: Order,
+    /// Which of the elements are copied, and how many have been looked at.
+    copied: Range<usize>,
+    met: usize,
+    /// Where to go on in a set.
+    cursor: u64,
+    sorter: Sorter<Weighed>,
+    /// Which of those that have not been taken from there are answered.
+    window: Range<usize>,
+    stage: Stage,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "as Redis compares")]
-fn number(element: Element<'_>) -> Option<f64> {
-    match element {
-        Element::Int(number) => Some(number as f64),
-        Element::Bytes(bytes) => parse_number(bytes),
-    }
+/// How elements are ordered. By what a pattern gets for each if there is one, else by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As they lie.
+    None,
+    /// As they lie, from the last to the first.
+    Backwards,
+    Numbers(Option<usize>),
+    Texts(Option<usize>),
 }
 
-/// The number at the start of a text that has nothing else in it: blanks may stand before, a zero byte ends it, and no
-/// text at all is zero.
-fn parse_number(text: &[u8]) -> Option<f64> {
-    let text = text.split(|byte| *byte == 0).next()?;
-    if text.is_empty() {
-        return Some(0.0);
-    }
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let blanks = text.iter().take_while(|byte| is_blank(byte)).count();
-    double::parse(&text[blanks..])
+/// What is being done.
+#[derive(Debug)]
+enum Stage {
+    /// Elements are copied.
+    Copy,
+    /// They are answered.
+    Answer,
+    /// What would be answered is put into a list.
+    Store(List),
+    /// What is not needed any more is freed.
+    Free,
 }
 
-fn compare(one: &(Weight<'_>, Element<'_>), other: &(Weight<'_>, Element<'_>)) -> Ordering {
-    match (&one.0, &other.0) {
-        (Weight::Number(a), Weight::Number(b)) => {
-            let by_number = a.partial_cmp(b).unwrap_or(Ordering::Equal);
-            by_number.then_with(|| bytes_of(one.1).cmp(&bytes_of(other.1)))
+/// Elements that are looked at in one step: for each other keys may be looked up.
+const STEP_ELEMENTS: usize = 1024;
+
+impl Steps for Sorting {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let is_over = match &mut self.stage {
+            Stage::Copy => self.copy(exec, args)?,
+            Stage::Answer => {
+                self.answer(exec, args, reply);
+                self.window.is_empty()
+            }
+            Stage::Store(_) => {
+                self.store(exec, args);
+                self.window.is_empty()
+            }
+            Stage::Free => return Ok(Progress::done_if(self.sorter.free_some())),
+        };
+        if is_over {
+            self.next_stage(exec, args, reply);
         }
-        (Weight::Text(a), Weight::Text(b)) => a.cmp(b),
-        (Weight::Number(_), Weight::Text(_)) | (Weight::Text(_), Weight::Number(_)) => {
-            unreachable!("all are weighed alike")
-        }
+        Ok(Progress::Begun)
     }
 }
 
-fn bytes_of(element: Element<'_>) -> Cow<'_, [u8]> {
-    match element {
-        Element::Bytes(bytes) => Cow::Borrowed(bytes),
-        Element::Int(_) => Cow::Owned(element.to_vec()),
+impl Sorting {
+    fn new(args: &Args<'_>, options: Options, (length, is_set): (usize, bool)) -> Self {
+        let window = options.window(length);
+        let by = options.by.filter(|by| args.at(*by).contains(&b'*'));
+        let is_sorted = options.by.is_none() || by.is_some();
+        let order = match (is_sorted, options.alpha) {
+            // What is stored must not depend on where members happen to lie.
+            (false, _) if is_set && options.store.is_some() => Order::Texts(None),
+            (false, _) if options.descending && !is_set => Order::Backwards,
+            (false, _) => Order::None,
+            (true, true) => Order::Texts(by),
+            (true, false) => Order::Numbers(by),
+        };
+        let (copied, window) = match order {
+            Order::None | Order::Backwards => (window.clone(), 0..window.len()),
+            Order::Numbers(_) | Order::Texts(_) => (0..length, window),
+        };
+        let (met, cursor) = (if is_set { 0 } else { copied.start }, 0);
+        let (sorter, stage) = (Sorter::new(), Stage::Copy);
+        Self { options, order, copied, met, cursor, sorter, window, stage }
     }
-}
 
-// --- what patterns name --------------------------------------------------------------------------
-
-/// What a pattern gets for an element: `#` the element itself, `key*` the value of the key with the element in place of the
-/// star, `key*->field` a field of the hash there.
-fn look_up<'e>(exec: &'e Exec<'_>, pattern: &[u8], element: Element<'e>) -> Option<Cow<'e, [u8]>> {
-    if pattern == b"#" {
-        return Some(bytes_of(element));
-    }
-    let star = pattern.iter().position(|byte| *byte == b'*')?;
-    let (before, behind) = (&pattern[..star], &pattern[star + 1..]);
-    let arrow = behind.windows(2).position(|pair| pair == b"->").filter(|at| at + 2 < behind.len());
-    let (behind, field) = match arrow {
-        Some(at) => (&behind[..at], Some(&behind[at + 2..])),
-        None => (behind, None),
-    };
-    let name = [before, element.bytes(&mut Digits::new()), behind].concat();
-    match (exec.peek_value(exec.key(&name))?, field) {
-        (Value::String(value), None) => Some(Cow::Borrowed(value)),
-        (Value::Hash(view), Some(field)) => {
-            view.get(field, exec.now.unix).map(|entry| bytes_of(entry.value))
+    /// Copies some elements; whether these were the last.
+    fn copy(&mut self, exec: &Exec<'_>, args: &Args<'_>) -> Result<bool, Error> {
+        let Self { order, copied, met, cursor, sorter, .. } = self;
+        let descending = self.options.descending;
+        let mut result = Ok(());
+        let mut copy = |element: Element<'_>| match Weight::of(exec, args, element, *order) {
+            Ok(weight) => sorter.add(Weighed { weight, element: element.to_vec(), descending }),
+            Err(error) => result = Err(error),
+        };
+        let next = *met..copied.end.min(*met + STEP_ELEMENTS);
+        let is_backwards = *order == Order::Backwards;
+        *met = next.end;
+        match exec.peek_value(exec.key(args.at(1))) {
+            Some(Value::List(list)) if is_backwards => {
+                let mut elements = Vec::with_capacity(next.len());
+                list.visit(list.len() - next.end, next.len(), |element| elements.push(element));
+                elements.into_iter().rev().for_each(copy);
+            }
+            Some(Value::List(list)) => list.visit(next.start, next.len(), copy),
+            Some(Value::SortedSet(set)) if is_backwards => {
+                let elements = set.elements(set.len() - next.end..set.len() - next.start);
+                elements.rev().for_each(|(member, _)| copy(member));
+            }
+            Some(Value::SortedSet(set)) => set.elements(next).for_each(|(member, _)| copy(member)),
+            Some(Value::Set(set)) => {
+                *met = next.start;
+                *cursor = set.scan(*cursor, STEP_ELEMENTS, |member| {
+                    if copied.contains(met) {
+                        copy(member);
+                    }
+                    *met += 1;
+                });
+            }
+            Some(Value::String(_) | Value::Hash(_)) | None => {}
         }
-        _ => None,
+        result.map(|()| self.met >= self.copied.end)
+    }
+
+    /// The next elements that are answered.
+    fn taken(&mut self) -> Vec<Weighed> {
+        let mut taken = Vec::new();
+        let most = if self.window.is_empty() { 0 } else { STEP_ELEMENTS };
+        for item in self.sorter.take_some(most) {
+            if self.window.start == 0 {
+                taken.push(item);
+            }
+            self.window.start = self.window.start.saturating_sub(1);
+            self.window.end -= 1;
+            if self.window.is_empty() {
+                break;
+            }
+        }
+        taken
+    }
+
+    /// Answers some elements, or what patterns get for them.
+    fn answer(&mut self, exec: &Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) {
+        for Weighed { element, .. } in self.taken() {
+            let element = Element::Bytes(&element);
+            if self.options.get.is_empty() {
+                reply_element(reply, element);
+            }
+            for pattern in &self.options.get {
+                match look_up(exec, args.at(*pattern), element) {
+                    Some(value) => reply.bulk(&value),
+                    None => reply.null(),
+                }
+            }
+        }
+    }
+
+    /// Puts the same into the list that is to be stored: nothing is no bytes there.
+    fn store(&mut self, exec: &mut Exec<'_>, args: &Args<'_>) {
+        let taken = self.taken();
+        let mut results = Vec::with_capacity(taken.len() * self.options.get.len().max(1));
+        for Weighed { element, .. } in taken {
+            let values = self.options.get.iter();
+            let values = values.map(|at| look_up(exec, args.at(*at), Element::Bytes(&element)));
+            results.extend(values.map(|value| value.unwrap_or_default().into_owned()));
+            if self.options.get.is_empty() {
+                results.push(element);
+            }
+        }
+        let Stage::Store(list) = &mut self.stage else { return };
+        let key = exec.key(args.at(1));
+        let mut edit = Edit::new(exec.keyspace(key).thresholds(), 0, None);
+        list.push(End::Right, results.iter().map(Vec::as_slice), &mut edit);
+    }
+
+    /// A stage is over: goes on with what comes next.
+    fn next_stage(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) {
+        let stage = match std::mem::replace(&mut self.stage, Stage::Free) {
+            Stage::Copy if self.options.store.is_some() => Stage::Store(List::empty(Vec::new())),
+            Stage::Copy => {
+                reply.array(self.window.len() * self.options.get.len().max(1));
+                Stage::Answer
+            }
+            Stage::Store(list) => {
+                self.keep(exec, args, reply, list);
+                Stage::Free
+            }
+            Stage::Answer | Stage::Free => Stage::Free,
+        };
+        self.stage = stage;
+    }
+
+    /// Has the key that is named hold a list, and nothing else.
+    fn keep(&self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>, stored: List) {
+        let key = exec.key(args.at(self.options.store.unwrap_or_default()));
+        let (count, now) = (stored.len(), exec.now.unix);
+        let changes = count > 0 || exec.keyspace(key).contains(key, now, Access::Peek);
+        exec.replace(key, |list: &mut List, edit| list.fill(stored, edit));
+        if changes {
+            exec.tell(key, events::SORTSTORE);
+        }
+        reply_length(reply, count);
     }
 }
 

@@ -3,6 +3,7 @@
 mod algebra;
 mod bounds;
 mod lookup;
+mod made;
 mod pop;
 mod random;
 mod range;
@@ -10,19 +11,22 @@ mod range;
 pub(crate) mod tests;
 mod update;
 
+pub(super) use range::covers_much;
+
 use super::{Command, Flags, Group, Handler, Keys};
 use crate::collection::{Digits, Element};
 use crate::protocol::{Proto, Reply};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.union(Flags::FAST);
-const READ_KEYS: Flags = READ.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
+const READ_STEPWISE: Flags = READ.union(Flags::STEPWISE);
+const READ_KEYS: Flags = READ_STEPWISE.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
 const BLOCK: Flags = Flags::WRITE.union(Flags::BLOCKING);
 const BLOCK_FAST: Flags = BLOCK.union(Flags::NOSCRIPT).union(Flags::FAST);
-const STORE: Flags = GROW.union(Flags::MOVABLE_KEYS).union(Flags::LONG);
+const STORE: Flags = GROW.union(Flags::MOVABLE_KEYS).union(Flags::LONG).union(Flags::STEPWISE);
 
 /// The number of keys is the first argument.
 const COUNTED: Keys = Keys::Counted { count: 1 };
@@ -238,7 +242,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrange",
         arity: -4,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(range::zrange),
         group: Group::SortedSet,
@@ -249,7 +253,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrangebylex",
         arity: -4,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(range::zrangebylex),
         group: Group::SortedSet,
@@ -260,7 +264,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrangebyscore",
         arity: -4,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(range::zrangebyscore),
         group: Group::SortedSet,
@@ -271,7 +275,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrangestore",
         arity: -5,
-        flags: GROW,
+        flags: GROW.union(Flags::STEPWISE),
         keys: Keys::TWO,
         handler: Handler::Keyed(range::zrangestore),
         group: Group::SortedSet,
@@ -337,7 +341,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrevrange",
         arity: -4,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(range::zrevrange),
         group: Group::SortedSet,
@@ -348,7 +352,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrevrangebylex",
         arity: -4,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(range::zrevrangebylex),
         group: Group::SortedSet,
@@ -360,7 +364,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrevrangebyscore",
         arity: -4,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(range::zrevrangebyscore),
         group: Group::SortedSet,

@@ -6,7 +6,8 @@
 //! is one step: what comes of it is the same.
 
 use super::table::Entry;
-use super::{Error, Exec, Flags, lists};
+use super::{Error, Exec, Flags, elements, sorted_sets};
+use crate::limits::{STEPWISE_BYTES_MIN, STEPWISE_SORT_BYTES_MIN};
 use crate::protocol::{Args, Reply};
 
 /// Elements that a step looks at, or a few more.
@@ -22,23 +23,45 @@ pub enum Progress {
 }
 
 impl Progress {
-    /// Of a walk that has come to `cursor`, which is 0 at the end.
-    pub(super) fn at(cursor: u64) -> Self {
-        if cursor == 0 { Self::Done } else { Self::Begun }
+    /// Done or not.
+    pub(super) fn done_if(is_done: bool) -> Self {
+        if is_done { Self::Done } else { Self::Begun }
     }
 }
 
 /// The rest of a command. Nobody else touches what its keys hold before it is done.
 pub trait Steps: std::fmt::Debug + Send {
     /// Takes the next step. The reply may be written little by little.
-    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress;
+    ///
+    /// # Errors
+    /// What is answered instead of the reply; nothing has been changed then.
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error>;
 }
 
-/// Whether a request can be run in steps, and asks for so much that this may be worth it.
+/// How many bytes the keys of a request have to hold, or more, for it to be run in steps; nothing if it can't be, or asks
+/// for little whatever they hold.
 #[inline]
-pub fn asks_for_much(entry: &Entry, args: &Args<'_>) -> bool {
-    entry.command.flags.contains(Flags::STEPWISE)
-        && (entry.full_name != "lrange" || lists::covers_much(args))
+pub fn worth_from_bytes(entry: &Entry, args: &Args<'_>) -> Option<usize> {
+    let is_stepwise = entry.command.flags.contains(Flags::STEPWISE);
+    if is_stepwise { stepwise_from_bytes(entry.full_name, args) } else { None }
+}
+
+fn stepwise_from_bytes(name: &str, args: &Args<'_>) -> Option<usize> {
+    let may_be_much = match name {
+        "sort" | "sort_ro" | "zunion" | "zinter" | "zdiff" | "zunionstore" | "zinterstore"
+        | "zdiffstore" => return Some(STEPWISE_SORT_BYTES_MIN),
+        "lrange" => elements::covers_much(args),
+        name if name.starts_with("zrange") || name.starts_with("zrevrange") => {
+            sorted_sets::covers_much(name, args)
+        }
+        _ => true,
+    };
+    may_be_much.then_some(STEPWISE_BYTES_MIN)
 }
 
 /// Takes all steps, or leaves them to whoever runs the command.
@@ -52,6 +75,6 @@ pub(super) fn run(
         exec.handover.steps = Some(Box::new(steps));
         return Ok(());
     }
-    while steps.step(exec, args, reply) == Progress::Begun {}
+    while steps.step(exec, args, reply)? == Progress::Begun {}
     Ok(())
 }

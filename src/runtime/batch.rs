@@ -128,13 +128,13 @@ impl Batch {
         self.calls.push(Queued { call, count: count(args), request: Some((request, start)) });
     }
 
-    /// Runs its commands with `run`, which is given what a long request lies in. Ends early if there is
-    /// no time for more, or with more replies than a client should have waiting. `epoch` is the
-    /// topology's.
+    /// Runs its commands with `run`, which is given what a long request lies in, and answers nothing if it has left a
+    /// command as it is. Ends early there, if there is no time for more, or with more replies than a client should
+    /// have waiting. `epoch` is the topology's.
     pub(crate) fn run(
         &mut self,
         epoch: u64,
-        mut run: impl FnMut(Option<Arc<Extent>>, &Call, &Args<'_>, &mut Vec<u8>) -> Ran,
+        mut run: impl FnMut(Option<Arc<Extent>>, &Call, &Args<'_>, &mut Vec<u8>) -> Option<Ran>,
     ) {
         self.replies = BatchReplies::default();
         let (done_calls, mut first) = self.done;
@@ -145,17 +145,17 @@ impl Batch {
         self.ran = 0;
         for Queued { call, count, request } in calls {
             let end = first + *count as usize;
-            let request = request.take();
-            let bytes = match &request {
-                Some((extent, start)) => &extent.written()[*start..],
-                None => &self.bytes,
-            };
-            let args = Args::new(bytes, &self.ranges[first..end]);
-            first = end;
+            let lies_in = request.take();
+            let args = arguments(&lies_in, &self.bytes, &self.ranges[first..end]);
             let replies = &mut self.replies;
             let start = replies.bytes.len();
-            let extent = request.as_ref().map(|(extent, _)| extent.clone());
-            let Ran { head, value, has_time } = run(extent, call, &args, &mut replies.bytes);
+            let extent = lies_in.as_ref().map(|(extent, _)| extent.clone());
+            let Some(Ran { head, value, has_time }) = run(extent, call, &args, &mut replies.bytes)
+            else {
+                *request = lies_in;
+                break;
+            };
+            first = end;
             if let Some(value) = value {
                 value_bytes += value.len();
                 replies.values.push((replies.lengths.len(), value));
@@ -175,9 +175,38 @@ impl Batch {
         self.done = (done_calls + self.ran, first);
     }
 
+    /// The command that is the next to be run, and its arguments.
+    pub(crate) fn next(&self) -> Option<(&Call, Args<'_>)> {
+        let (done_calls, first) = self.done;
+        let Queued { call, count, request } = self.calls.get(done_calls)?;
+        let ranges = &self.ranges[first..first + *count as usize];
+        Some((call, arguments(request, &self.bytes, ranges)))
+    }
+
+    /// The next command has been run by itself, and this is its reply.
+    pub(crate) fn answer_next(&mut self, epoch: u64, head: Option<ReplyHead>, reply: Vec<u8>) {
+        let mut reply = Some(reply);
+        self.run(epoch, |_, _, _, out| {
+            out.append(&mut reply.take()?);
+            Some(Ran { head, value: None, has_time: false })
+        });
+    }
+
     /// Whether all its commands have been run.
     pub(crate) fn is_done(&self) -> bool {
         self.done.0 == self.calls.len()
+    }
+}
+
+/// The arguments of a command: they lie in its request, or else in `bytes`.
+fn arguments<'b>(
+    request: &'b Option<(Arc<Extent>, usize)>,
+    bytes: &'b [u8],
+    ranges: &'b [ArgRange],
+) -> Args<'b> {
+    match request {
+        Some((extent, start)) => Args::new(&extent.written()[*start..], ranges),
+        None => Args::new(bytes, ranges),
     }
 }
 

@@ -13,7 +13,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::batch::Ran;
+use super::away::Away;
 use super::blocking::Blocked;
 use super::connection::{Block, Connection, State};
 use super::engine::Engine;
@@ -30,7 +30,7 @@ use super::pubsub::PubSub;
 use super::replicas::Replicas;
 use super::ring::{Completion, Op, Ring, Token};
 use super::room::Budget;
-use super::shards::{Queued, ShardCell, ShardHolder, Shards};
+use super::shards::{ShardCell, Shards};
 use super::stages::Stages;
 use super::steps::Stepping;
 use super::table::Connections;
@@ -137,6 +137,8 @@ pub(crate) struct Core<'a> {
     pub(super) scratch: Option<Box<Scratch>>,
     /// Own shards with maintenance to do now rather than at the next tick.
     pub(super) maintaining: Vec<ShardId>,
+    /// Shards that this core has something to do for and whose tokens are not free.
+    pub(super) away: Away,
     /// Memory for the next transaction.
     pub(super) spare_queue: Option<Box<Queue>>,
     /// What long requests are received into.
@@ -189,6 +191,7 @@ impl<'a> Core<'a> {
             leaving: Vec::new(),
             scratch: None,
             maintaining: Vec::new(),
+            away: Away::default(),
             spare_queue: None,
             spare_input: SpareInput::default(),
             discarded: Vec::new(),
@@ -221,12 +224,12 @@ impl<'a> Core<'a> {
     /// Whether the core may sleep: nothing to do and no mail.
     pub(crate) fn may_sleep(&mut self) -> bool {
         self.mail.fall_asleep()
-            && self.maintaining.is_empty()
+            && self.maintaining.iter().all(|shard| self.away.is_told_of(*shard))
             && self.yielding.is_empty()
             && self.stepping.is_empty()
             && self.discarded.is_empty()
-            && !self.logs.is_busy()
-            && !self.replicas.is_busy()
+            && !self.logs.is_busy(&self.away)
+            && !self.replicas.is_busy(&self.away)
             && !self.has_new_owners()
     }
 
@@ -301,7 +304,8 @@ impl<'a> Core<'a> {
     /// to be on disk is.
     fn look_after_logs(&mut self) -> bool {
         if self.stopping && !self.hands_over() {
-            return self.close_logs();
+            // What is half done is not to be found in any log.
+            return self.close_logs() && self.stepping.is_empty();
         }
         self.recover_some();
         self.attend_replicas();
@@ -391,6 +395,7 @@ impl<'a> Core<'a> {
                 Message::Run(batch) => self.enqueue(batch),
                 Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
+                Message::Back { shard } => self.away.is_back(shard),
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Served { wait, reply, gate } => self.served(&wait, &reply, gate),
                 Message::Called(wait) => self.called(wait),
@@ -428,76 +433,6 @@ impl<'a> Core<'a> {
     pub(super) fn broadcast(&mut self, message: impl Fn() -> Message) {
         for core in self.mail.others() {
             self.post(core, message());
-        }
-    }
-
-    /// Serves whoever waits for a shard and gives its token back.
-    pub(super) fn give_back(&mut self, mut holder: ShardHolder<'a>) {
-        loop {
-            while let Some(queued) = holder.next_waiting() {
-                match queued {
-                    Queued::Batch(mut batch) => {
-                        let client = batch.client.clone();
-                        let (slice, epoch) =
-                            (self.engine.start_slice(), self.engine.owners.epoch());
-                        let handover = std::mem::take(&mut self.engine.handover);
-                        let gate = std::mem::take(&mut self.engine.gate);
-                        batch.run(epoch, |request, call, args, out| {
-                            let engine = &mut self.engine;
-                            engine.handover.request = request;
-                            let head = engine.run_any(holder.value(), &client, call, args, out);
-                            let value = engine.handover.reply.take();
-                            Ran { head, value, has_time: !engine.slice_is_over() }
-                        });
-                        let freed = std::mem::replace(&mut self.engine.handover, handover).freed;
-                        self.keep_freed(freed);
-                        batch.gate = std::mem::replace(&mut self.engine.gate, gate);
-                        self.engine.resume_slice(slice);
-                        // Before the reply to who has changed something can leave.
-                        self.spread_news();
-                        self.post(batch.origin, Message::Done(batch));
-                    }
-                    Queued::Unwatch(unwatched) => unwatched.forget(holder.value()),
-                    Queued::Unwait(wait) => self.engine.forget_wait(holder.value(), &wait),
-                    Queued::Untrack(observer) => {
-                        holder.value().keyspace_mut().stop_tracking_prefixes(observer);
-                    }
-                    Queued::Claim { core, ticket } => {
-                        let shard = holder.value().id();
-                        self.publish(holder.value());
-                        self.engine.attend(holder.value());
-                        self.spread_news();
-                        let grant = holder.hand_over();
-                        self.post(core, Message::Granted { shard, ticket, grant });
-                        return;
-                    }
-                }
-            }
-            self.publish(holder.value());
-            self.engine.attend(holder.value());
-            self.spread_news();
-            match holder.release() {
-                Some(again) => holder = again,
-                None => return,
-            }
-        }
-    }
-
-    /// Gives back what was borrowed for a batch.
-    pub(super) fn give_back_borrowed(&mut self) {
-        while let Some(holder) = self.shards.next_borrowed() {
-            self.give_back(holder);
-        }
-    }
-
-    /// Gives back whatever is held at the end of a turn.
-    fn give_back_all(&mut self) {
-        self.give_back_borrowed();
-        for index in 0..self.shards.own().len() {
-            let shard = self.shards.own()[index];
-            if let Some(holder) = self.shards.detach(shard) {
-                self.give_back(holder);
-            }
         }
     }
 
@@ -563,14 +498,15 @@ impl<'a> Core<'a> {
 
     fn maintain(&mut self) {
         let (now, expire) = (self.engine.now, self.node.active_expire.load(Ordering::Relaxed));
-        let (shards, engine) = (&mut self.shards, &mut self.engine);
-        self.maintaining.retain(|shard| {
-            // A shard that somebody borrowed is looked after at the next turn.
-            let shard = shards.borrow_again(*shard);
-            let more = shard.is_none_or(|shard| shard.maintain(now, expire));
-            engine.end_step_of(Step::Maintenance);
+        let mut maintaining = std::mem::take(&mut self.maintaining);
+        maintaining.retain(|id| {
+            // A shard that somebody borrowed is looked after when it is back.
+            let more = !self.is_here(*id)
+                || self.shards.held(*id).is_some_and(|shard| shard.maintain(now, expire));
+            self.engine.end_step_of(Step::Maintenance);
             more
         });
+        self.maintaining = maintaining;
         if let Some(extent) = self.discarded.last_mut() {
             extent.give_back(DISCARD_BYTES_MAX);
             if extent.memory_bytes() == 0 {

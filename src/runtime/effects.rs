@@ -9,6 +9,7 @@ use super::core::Core;
 use super::dispatch::Flow;
 use super::forward::NO_TOKEN;
 use super::mail::Message;
+use super::multi::Gathered;
 use super::ring::Token;
 use crate::command::binary::{Answer, Failure};
 use crate::command::session::ReplyMode;
@@ -74,18 +75,27 @@ impl Core<'_> {
         }
         let token = connection.token;
         actions.iter().for_each(|action| self.perform_within(token, action));
+        // Whoever pauses counts on it that what was begun before is done. Nothing waits inside a transaction, which holds
+        // all shards instead.
+        let is_late = entry.full_name == "client|pause"
+            && result.is_ok()
+            && !connection.session.transaction.is_running;
         let out = connection.output.tail();
-        match &call.native {
-            None => self.engine.finish(call, &client, args, result, out),
+        let head = match &call.native {
+            None => {
+                self.engine.finish(call, &client, args, result, out);
+                None
+            }
             Some(native) => {
                 let result = result.map(|()| Answer::DONE).map_err(Failure::from);
                 let (call, out) = ((call, native), (start, out));
-                let head = self.engine.finish_native(call, &client, args, result, out);
-                let epoch = self.engine.owners.epoch();
-                if let Some(binary) = &mut connection.binary {
-                    binary.push(connection.output.tail(), head, epoch);
-                }
+                Some(self.engine.finish_native(call, &client, args, result, out))
             }
+        };
+        if let Some(head) = head.filter(|_| !is_late)
+            && let Some(binary) = &mut connection.binary
+        {
+            binary.push(connection.output.tail(), head, self.engine.owners.epoch());
         }
         let reply_mode = connection.session.reply_mode;
         if reply_mode != ReplyMode::On && !entry.command.flags.contains(Flags::PUSHES) {
@@ -111,6 +121,10 @@ impl Core<'_> {
             }
         }
         self.show_to_monitors(connection, call, args);
+        if is_late {
+            let reply = connection.output.tail().split_off(start);
+            self.answer_behind_all(connection, Gathered::answer(head, reply));
+        }
         Flow::Taken
     }
 

@@ -567,14 +567,26 @@ impl<'a> Engine<'a> {
     #[inline]
     pub(crate) fn finish_native(
         &mut self,
-        (call, native): (&Call, &Native),
+        call: (&Call, &Native),
         client: &ClientInfo,
         args: &Args<'_>,
         result: Result<Answer, Failure>,
+        out: (usize, &mut Vec<u8>),
+    ) -> ReplyHead {
+        self.finish_native_after(0, call, (client, args), result, out)
+    }
+
+    /// The same for one that has taken so many nanoseconds before its last step.
+    #[inline]
+    pub(super) fn finish_native_after(
+        &mut self,
+        before_ns: u64,
+        (call, native): (&Call, &Native),
+        (client, args): (&ClientInfo, &Args<'_>),
+        result: Result<Answer, Failure>,
         (start, out): (usize, &mut Vec<u8>),
     ) -> ReplyHead {
-        let ns = self.end_step_of(Step::Command(call.entry.id));
-        self.slice.ns += ns;
+        let ns = before_ns + self.end_part(call);
         let (id, opcode) = (native.head.id, native.head.opcode);
         let result = match result {
             Ok(_) if out.len() - start > BINARY_REPLY_BODY_BYTES_MAX => {

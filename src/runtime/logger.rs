@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use super::away::Away;
 use super::connection::Block;
 use super::core::Core;
 use super::log_files::{LogFiles, descriptor, disk_error};
@@ -97,8 +98,9 @@ impl Logs {
     }
 
     /// Whether something is to be done before the core may sleep.
-    pub(super) fn is_busy(&self) -> bool {
-        self.is_due || !self.answers.is_empty() || !self.recovering.is_empty()
+    pub(super) fn is_busy(&self, away: &Away) -> bool {
+        let may_answer = self.answers.iter().any(|(shard, _)| !away.is_told_of(*shard));
+        self.is_due || may_answer || !self.recovering.is_empty()
     }
 }
 
@@ -123,13 +125,11 @@ impl Core<'_> {
 
     pub(super) fn step_log(&mut self, id: ShardId, even_if_idle: bool) {
         let now = self.engine.now;
-        let Some(shard) = self.shards.borrow_again(id) else {
-            self.logs.is_due = true;
-            return;
-        };
-        if !shard.has_log() {
+        if !self.is_here(id) {
+            self.logs.is_due |= !self.away.is_told_of(id);
             return;
         }
+        let Some(shard) = self.shards.held(id).filter(|shard| shard.has_log()) else { return };
         if even_if_idle {
             if self.node.log(id).take_asked() {
                 shard.ask_for_snapshot();
@@ -304,7 +304,7 @@ impl Core<'_> {
     pub(super) fn give_answers(&mut self) {
         let now = self.engine.now;
         for (id, answer) in std::mem::take(&mut self.logs.answers) {
-            let Some(shard) = self.shards.borrow_again(id) else {
+            let Some(shard) = self.is_here(id).then(|| self.shards.held(id)).flatten() else {
                 self.logs.answers.push((id, answer));
                 continue;
             };

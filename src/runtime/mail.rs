@@ -40,6 +40,11 @@ pub(crate) enum Message {
         /// The token.
         grant: Grant,
     },
+    /// Whoever held a shard that this core has waited for has come to it.
+    Back {
+        /// The shard.
+        shard: ShardId,
+    },
     /// A connection that belongs on this core.
     Adopt(Box<Connection>),
     /// A client of this core that waited has been served.

@@ -24,6 +24,8 @@
 //! | `forward` | what other nodes carry out for clients that do not speak cluster, and this one for theirs |
 //! | `topology` | shards that change owners, and telling clients |
 //! | `batch`, `multi` | commands for a shard another core holds, commands over several shards |
+//! | `away` | shards that a core has something to do for and whose tokens are not free |
+//! | `queue` | whoever holds a shard serves those who wait for it |
 //! | `steps` | commands with very much to do, in steps over many turns |
 //! | `mail` | messages between cores |
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
@@ -35,6 +37,7 @@
 //! | `replicas` | what comes over them for the shards of this core |
 
 mod attend;
+mod away;
 mod batch;
 mod blocking;
 mod buffers;
@@ -62,6 +65,7 @@ mod multi;
 mod output;
 mod plain;
 mod pubsub;
+mod queue;
 mod reads;
 mod redirect;
 mod replicas;

@@ -15,7 +15,7 @@ use super::dispatch::Flow;
 use super::gate::Gate;
 use super::ring::Token;
 use super::shards::{Queued, ShardHolder};
-use super::steps::may_step;
+use super::steps::is_much_over;
 use super::token::Grant;
 use crate::metrics::Stage;
 use crate::node::{ClientInfo, Node};
@@ -46,6 +46,15 @@ enum Work {
     Request,
     /// The connection waits, and may be served.
     Wait(Arc<Wait>),
+    /// The connection's request has been run, and is answered.
+    Answer(Gathered),
+}
+
+impl Work {
+    /// Whether it is the end of a command that its connection is blocked by.
+    fn ends_command(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Answer(_))
+    }
 }
 
 /// An owned copy of a command.
@@ -57,7 +66,7 @@ pub(super) struct Command {
     muted: bool,
 }
 
-/// What came of a command that was run with all its tokens.
+/// What came of a command that was run with all its tokens, or is answered behind all that came before.
 pub(super) struct Gathered {
     /// Of a reply of the binary protocol.
     head: Option<ReplyHead>,
@@ -83,6 +92,13 @@ impl Command {
     }
 }
 
+impl Gathered {
+    /// A reply that waits for nothing else.
+    pub(super) fn answer(head: Option<ReplyHead>, reply: Vec<u8>) -> Self {
+        Self { head, reply, gate: Gate::default() }
+    }
+}
+
 impl<'a> Core<'a> {
     /// Starts to gather the tokens for a command, and blocks its connection until it has run.
     pub(super) fn claim(
@@ -93,11 +109,26 @@ impl<'a> Core<'a> {
         needed: Vec<ShardId>,
         muted: bool,
     ) {
-        connection.state = State::Blocked(Block::Shards);
         let (bytes, ranges) = args.to_owned_parts();
         let (client, call) = (connection.session.info.clone(), *call);
         let command = Command { client, call, bytes, ranges, muted };
-        let multi = self.new_multi(connection.token, needed, Work::Command(command));
+        self.block_for(connection, needed, Work::Command(command));
+    }
+
+    /// Answers a request that has been run when all that is done which was under way on any shard by then.
+    pub(super) fn answer_behind_all(&mut self, connection: &mut Connection, gathered: Gathered) {
+        let all = self.all_shards();
+        self.block_for(connection, all, Work::Answer(gathered));
+    }
+
+    /// All shards there are.
+    pub(super) fn all_shards(&self) -> Vec<ShardId> {
+        (0..self.node.slots.shard_count()).map(ShardId).collect()
+    }
+
+    fn block_for(&mut self, connection: &mut Connection, needed: Vec<ShardId>, work: Work) {
+        connection.state = State::Blocked(Block::Shards);
+        let multi = self.new_multi(connection.token, needed, work);
         if let Some(multi) = self.gather(multi)
             && let Some((gathered, holders)) = self.run_gathered(multi)
         {
@@ -125,7 +156,7 @@ impl<'a> Core<'a> {
 
     /// The same for all shards: what the request changes holds for every command after its reply.
     pub(super) fn hold_all_shards(&mut self, connection: &mut Connection) -> Flow {
-        let all: Vec<ShardId> = (0..self.node.slots.shard_count()).map(ShardId).collect();
+        let all = self.all_shards();
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
@@ -169,7 +200,7 @@ impl<'a> Core<'a> {
         let (token, needed, work) = self.attach(multi);
         match work {
             Work::Wait(wait) => self.serve_called(&wait, &needed),
-            Work::Command(_) | Work::Request => {
+            Work::Command(_) | Work::Answer(_) | Work::Request => {
                 self.unblock(token, Block::Tokens);
                 // Where the request was not run after all, nobody has given them back.
                 self.give_back_borrowed();
@@ -208,7 +239,7 @@ impl<'a> Core<'a> {
         let mut multi = self.multis.swap_remove(index.expect("a claim is kept until granted"));
         multi.holders.push(holder);
         let Some(multi) = self.gather(multi) else { return };
-        if !matches!(multi.work, Work::Command(_)) {
+        if !multi.work.ends_command() {
             return self.serve_gathered(multi);
         }
         let token = multi.connection;
@@ -255,17 +286,21 @@ impl<'a> Core<'a> {
 
     /// Runs a command that holds all it needs; nothing is answered if it goes on later.
     fn run_gathered(&mut self, multi: Multi<'a>) -> Option<(Gathered, Vec<ShardHolder<'a>>)> {
-        let Multi { since, connection, work: Work::Command(command), mut holders, .. } = multi
-        else {
-            unreachable!("whatever else holds its tokens is dispatched again")
+        let Multi { since, connection, work, mut holders, .. } = multi;
+        let command = match work {
+            Work::Command(command) => command,
+            Work::Answer(gathered) => return Some((gathered, holders)),
+            Work::Request | Work::Wait(_) => {
+                unreachable!("whatever else holds its tokens is dispatched again")
+            }
         };
         self.engine.start_command();
         self.engine.record_stage(Stage::Gather, since, self.engine.mark(), 1);
-        if may_step(&command.call, &command.args()) {
-            return self.begin_steps(connection, command, holders);
-        }
         let (mut reply, args) = (Vec::new(), command.args());
         let mut shards = held_by(self.node, &mut holders);
+        if is_much_over(&mut shards, &command.call, &args, (self.node.slots, self.engine.now)) {
+            return self.begin_steps(connection, command, holders);
+        }
         let (client, call) = (&command.client, &command.call);
         let before = std::mem::take(&mut self.engine.gate);
         let head = self.engine.run_any_over(&mut shards, client, call, &args, &mut reply);

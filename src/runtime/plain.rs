@@ -11,7 +11,7 @@ use super::dispatch::call;
 use super::sorted::Sorted;
 use super::window::{InHand, Request};
 use crate::command::session::ReplyMode;
-use crate::command::steps::asks_for_much;
+use crate::command::steps::worth_from_bytes;
 use crate::command::table::Entry;
 use crate::command::{Flags, Handler, Keys};
 use crate::limits::PENDING_OUTPUT_BYTES_MAX;
@@ -115,5 +115,5 @@ fn is_plain(entry: &Entry, args: &Args<'_>) -> bool {
     matches!(entry.command.handler, Handler::Keyed(_))
         && entry.command.keys == Keys::ONE
         && !entry.command.flags.intersects(Flags::LONG | Flags::BLOCKING)
-        && !asks_for_much(entry, args)
+        && worth_from_bytes(entry, args).is_none()
 }

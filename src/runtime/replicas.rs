@@ -6,6 +6,7 @@
 //! those that wait for the disk (`gate`).
 
 use super::attend::News;
+use super::away::Away;
 use super::core::Core;
 use super::mail::Message;
 use super::ring::Token;
@@ -25,6 +26,8 @@ pub(super) struct Replicas {
     pub(super) is_on: bool,
     /// What others have said to replicas whose shard's token was not free.
     waiting: Vec<(NodeId, ShardMessage)>,
+    /// Shards whose hard state has been saved, or could not be, and whose token was not free.
+    saved: Vec<(ShardId, bool)>,
     /// Shards whose log is to begin anew.
     restarts: Vec<(ShardId, LogIndex, Term)>,
     /// When everything about replicas is told next.
@@ -45,9 +48,11 @@ impl Replicas {
     }
 
     /// Whether something is to be done before the core may sleep.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self, away: &Away) -> bool {
         let may_read = self.has_news && !self.readers.is_empty();
-        may_read || !self.waiting.is_empty() || !self.restarts.is_empty()
+        let may_hear = self.waiting.iter().any(|(_, message)| !away.is_told_of(message.shard));
+        let may_note = self.saved.iter().any(|(shard, _)| !away.is_told_of(*shard));
+        may_read || may_hear || may_note || !self.restarts.is_empty()
     }
 }
 
@@ -156,7 +161,8 @@ impl Core<'_> {
             let ShardMessage { shard: id, body } = message;
             // What comes behind a message that has to wait waits as well.
             let waits = self.replicas.waiting.iter().any(|(_, message)| message.shard == id);
-            match self.shards.borrow_again(id).filter(|_| !waits) {
+            let is_here = !waits && self.is_here(id);
+            match self.shards.held(id).filter(|_| is_here) {
                 Some(shard) => shard.receive(from, body, now),
                 None => self.replicas.waiting.push((from, ShardMessage { shard: id, body })),
             }
@@ -169,6 +175,9 @@ impl Core<'_> {
     pub(super) fn attend_replicas(&mut self) {
         if !self.replicas.is_on {
             return;
+        }
+        for (id, is_saved) in std::mem::take(&mut self.replicas.saved) {
+            self.hard_state_saved(id, is_saved);
         }
         self.hear();
         let now = self.engine.now;
@@ -279,16 +288,16 @@ impl Core<'_> {
 
     /// A hard state has been saved, or could not be.
     pub(super) fn hard_state_saved(&mut self, id: ShardId, is_saved: bool) {
+        let is_here = self.is_here(id);
+        match self.shards.held(id).filter(|_| is_here) {
+            Some(shard) => shard.hard_state_saved(is_saved),
+            None => return self.replicas.saved.push((id, is_saved)),
+        }
         if !is_saved {
             tracing::error!(
                 shard = id.0,
                 "the hard state can't be saved: this replica takes no more part. See to the disk, then restart the server."
             );
-        }
-        match self.shards.borrow_again(id) {
-            Some(shard) => shard.hard_state_saved(is_saved),
-            // Whoever holds it gives it back within a moment.
-            None => self.post(self.id, Message::HardStateSaved { shard: id, is_saved }),
         }
     }
 

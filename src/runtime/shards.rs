@@ -29,6 +29,11 @@ pub(crate) enum Queued {
         /// The claim's number on that core.
         ticket: u64,
     },
+    /// A core that has something to do here.
+    Tell {
+        /// The core.
+        core: CoreId,
+    },
     /// A client's keys here that it watches no longer.
     Unwatch(Unwatched),
     /// A client that waits for keys here no longer.

@@ -266,8 +266,9 @@ impl Core<'_> {
             return Err(self.served_elsewhere(Slot(self.node.slots.slots_of(*shard).start)));
         }
         let Some(queue) = &connection.queue else { return Ok(needed) };
-        if queue.commands.iter().any(|command| command.entry.full_name == "client|tracking") {
-            needed.extend((0..self.node.slots.shard_count()).map(ShardId));
+        let is_for_all = |name| matches!(name, "client|tracking" | "client|pause");
+        if queue.commands.iter().any(|command| is_for_all(command.entry.full_name)) {
+            needed.extend(self.all_shards());
         }
         let mut slot = None;
         for command in &queue.commands {

@@ -281,8 +281,12 @@ impl Shard {
         bytes > if is_product { SHORT_PRODUCT_BYTES_MAX } else { SHORT_WORK_BYTES_MAX }
     }
 
-    /// How much the values hold of those keys of a command that lie here.
+    /// How much the values hold of those keys of a command that lie here; of one that looks at all keys, how much there
+    /// is.
     pub fn bytes_named(&mut self, call: &Call, args: &Args<'_>, slots: SlotMap, now: Now) -> usize {
+        if call.entry.command.keys == Keys::None {
+            return self.keyspace.memory().total_bytes();
+        }
         let keys = call.entry.command.keys.positions(args);
         let keys = keys.map(|at| Key::new(call.db, args.at(at)));
         let id = self.id;
@@ -333,11 +337,7 @@ impl Shard {
         let Some(operation) = data_operation(native) else {
             self.execute(call, args, around.reborrow(), out)?;
             around.append_value(out);
-            return Ok(Answer {
-                shard: self.id,
-                version: self.keyspace.sequence(),
-                ..Answer::DONE
-            });
+            return Ok(answer_over(&[Some(self)]));
         };
         if native.is_numbered() {
             return self.execute_once(operation, (call, native), args, around, out);
@@ -397,19 +397,39 @@ pub fn execute_native_over(
     mut around: Around<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Failure> {
-    if let Some(token) = native.token {
-        shards.iter().flatten().try_for_each(|shard| shard.check_token(token))?;
-    }
+    check_token_over(shards, native)?;
     let Some(operation) = data_operation(native) else {
         execute_over(shards, call, args, around.reborrow(), out)?;
         around.append_value(out);
-        return Ok(Answer::DONE);
+        return Ok(answer_over(shards));
     };
     let policy = make_room_in(shards, call, args, around.now)?;
     let mut keyspaces = keyspaces_of(shards);
     let keyspaces = Keyspaces::Many(&mut keyspaces);
     let mut exec = surroundings(call, args, around, policy, keyspaces);
     run_native(operation, &mut exec, native, args, out)
+}
+
+/// Whether shards have reached the session token of a request, if it has one.
+///
+/// # Errors
+/// If they have not.
+pub fn check_token_over(shards: &[Option<&mut Shard>], native: &Native) -> Result<(), Failure> {
+    native.token.map_or(Ok(()), |token| {
+        shards.iter().flatten().try_for_each(|shard| shard.check_token(token))
+    })
+}
+
+/// The answer to a RESP command in the binary protocol that has run over shards: of a single one it says how far that
+/// is.
+pub fn answer_over(shards: &[Option<&mut Shard>]) -> Answer {
+    let mut held = shards.iter().flatten();
+    match (held.next(), held.next()) {
+        (Some(shard), None) => {
+            Answer { shard: shard.id, version: shard.keyspace.sequence(), ..Answer::DONE }
+        }
+        _ => Answer::DONE,
+    }
 }
 
 /// The operation of a request that is not a RESP command's.
@@ -479,13 +499,16 @@ pub fn execute_over(
 }
 
 /// Takes the next step of a command over shards that were held since it [began](execute_over).
+///
+/// # Errors
+/// What is to be answered instead of all that was so far.
 pub fn step_over(
     shards: &mut [Option<&mut Shard>],
     steps: &mut dyn Steps,
     (call, args): (&Call, &Args<'_>),
     around: Around<'_>,
     out: &mut Vec<u8>,
-) -> Progress {
+) -> Result<Progress, Error> {
     let policy = shards.iter().flatten().next().map(|shard| shard.room.policy);
     let mut keyspaces = keyspaces_of(shards);
     let keyspaces = Keyspaces::Many(&mut keyspaces);

@@ -251,12 +251,17 @@ fn present(lengths: &[Option<usize>]) -> impl Iterator<Item = usize> {
 // --- doing it ------------------------------------------------------------------------------------
 
 impl Steps for Making {
-    fn step(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Progress {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
         if self.is_enough() {
             (self.at, self.cursor) = (self.plan.walked.len(), 0);
         } else if self.at < self.plan.walked.len() {
             self.walk(exec, args, reply);
-            return Progress::Begun;
+            return Ok(Progress::Begun);
         }
         match (self.purpose, &mut self.made) {
             (Purpose::Store, Made::Table(table)) => {
@@ -264,9 +269,9 @@ impl Steps for Making {
                 reply_length(reply, members.len());
                 let key = exec.key(args.at(1));
                 exec.replace::<Set, _>(key, |set, edit| set.fill(members, edit));
-                Progress::Done
+                Ok(Progress::Done)
             }
-            _ => self.answer(reply),
+            _ => Ok(self.answer(reply)),
         }
     }
 }

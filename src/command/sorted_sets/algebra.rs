@@ -1,9 +1,14 @@
 //! Unions, intersections and differences of sorted sets. Sets may be among them, with a score of 1 for each member.
+//!
+//! They are made in steps (`steps`): what comes out of walking over the sets is put in order, then answered or kept.
 
 use super::Shape;
+use super::made::Made;
 use crate::collection::table::{Table, Word};
-use crate::collection::{Digits, Edit, Element, Set, SortedSet, Value, set, sorted_set};
+use crate::collection::{Digits, Element, Set, SortedSet, Value, set, sorted_set};
 use crate::command::numbers::{integer, parse_i64};
+use crate::command::sorter::Sorter;
+use crate::command::steps::{self, Progress, STEP_ELEMENTS, Steps};
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
 use crate::double;
@@ -61,6 +66,14 @@ struct Form {
 }
 
 impl Form {
+    fn answer(name: &'static str, operation: Operation) -> Self {
+        Self { name, operation, count_at: 1, counts: false }
+    }
+
+    fn store(name: &'static str, operation: Operation) -> Self {
+        Self { count_at: 2, ..Self::answer(name, operation) }
+    }
+
     fn stores(self) -> bool {
         self.count_at == 2
     }
@@ -142,14 +155,13 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn elements(self) -> impl Iterator<Item = (Element<'a>, f64)> {
-        let (set, sorted) = match self {
-            Self::Absent => (None, None),
-            Self::Set(set) => (Some(set), None),
-            Self::SortedSet(sorted) => (None, Some(sorted)),
-        };
-        let set = set.into_iter().flat_map(set::View::iter).map(|member| (member, 1.0));
-        set.chain(sorted.into_iter().flat_map(|sorted| sorted.elements(0..sorted.len())))
+    /// Visits about `count` members from `cursor` on, as [`set::View::scan`] does.
+    fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'a>, f64)) -> u64 {
+        match self {
+            Self::Absent => 0,
+            Self::Set(set) => set.scan(cursor, count, |member| visit(member, 1.0)),
+            Self::SortedSet(set) => set.scan(cursor, count, visit),
+        }
     }
 
     fn score(self, member: Element<'_>) -> Option<f64> {
@@ -197,119 +209,207 @@ fn inputs<'e>(
     inputs
 }
 
-type Elements = Vec<(Vec<u8>, f64)>;
+/// Sorted sets that are being combined.
+#[derive(Debug)]
+struct Combining {
+    form: Form,
+    options: Options,
+    /// Which of the inputs is being walked over, and from where on.
+    at: usize,
+    cursor: u64,
+    /// The scores of a union's members so far, as their bits.
+    scores: Table<Word>,
+    /// Members that come out.
+    sorter: Sorter<Scored>,
+    /// How many do, where nothing else is asked for.
+    count: usize,
+    stage: Stage,
+}
 
-fn union(inputs: &[(Input<'_>, f64)], aggregate: Aggregate, seed: u64) -> Elements {
-    let mut scores: Table<Word> = Table::new(seed);
-    for (input, weight) in inputs {
-        for (member, score) in input.elements() {
-            let mut digits = Digits::new();
-            let (member, score) = (member.bytes(&mut digits), zero_if_nan(weight * score));
-            match scores.seek(member) {
-                Err(vacant) => scores.add(vacant, member, score.to_bits()),
-                Ok(spot) => {
-                    let other = f64::from_bits(scores.entry(spot).1);
-                    scores.set(spot, member, aggregate.of(other, score).to_bits());
-                }
-            }
-        }
+/// What is being done.
+#[derive(Debug)]
+enum Stage {
+    /// Inputs are walked over.
+    Walk,
+    /// The members of a union are put in order.
+    Order,
+    /// All that comes out is put in order.
+    Answer(Shape),
+    /// The same is kept.
+    Store(Made),
+    /// What is not needed any more is freed.
+    Free,
+}
+
+/// A member with its score.
+#[derive(Debug)]
+struct Scored {
+    score: f64,
+    member: Vec<u8>,
+}
+
+impl Ord for Scored {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_score = self.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal);
+        by_score.then_with(|| self.member.cmp(&other.member))
     }
-    scores.iter().map(|(member, score)| (member.to_vec(), f64::from_bits(score))).collect()
 }
 
-/// Calls `visit` with each member that all have, and its score, until it answers false.
-fn intersect<'a>(
-    inputs: &[(Input<'a>, f64)],
-    aggregate: Aggregate,
-    mut visit: impl FnMut(Element<'a>, f64) -> bool,
-) {
-    let Some(((smallest, weight), others)) = inputs.split_first() else { return };
-    for (member, score) in smallest.elements() {
-        let combined =
-            others.iter().try_fold(zero_if_nan(weight * score), |score, (other, weight)| {
-                other.score(member).map(|other| aggregate.of(score, weight * other))
-            });
-        if let Some(score) = combined
-            && !visit(member, score)
-        {
-            return;
-        }
+impl PartialOrd for Scored {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
-fn difference(inputs: &[(Input<'_>, f64)]) -> Elements {
-    let Some(((first, _), others)) = inputs.split_first() else { return Vec::new() };
-    let is_alone = |member| others.iter().all(|(other, _)| other.score(member).is_none());
-    let alone = first.elements().filter(|(member, _)| is_alone(*member));
-    alone.map(|(member, score)| (member.to_vec(), score)).collect()
+impl PartialEq for Scored {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
 }
 
-/// Members and scores in order, and whether scores are to be answered.
-fn combine(exec: &mut Exec<'_>, args: &Args<'_>, form: Form) -> Result<(Elements, bool), Error> {
+impl Eq for Scored {}
+
+fn combine(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    form: Form,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     let keys = form.keys(args)?;
     meet(exec, args, keys.clone())?;
     let options = Options::parse(args, form, keys.clone())?;
     let seed = exec.random(exec.key(args.at(keys.start))).next();
-    let inputs = inputs(exec, args, form, &options.weights);
-    let mut elements = match form.operation {
-        Operation::Union => union(&inputs, options.aggregate, seed),
-        Operation::Diff => difference(&inputs),
-        Operation::Inter => {
-            let mut elements = Vec::new();
-            intersect(&inputs, options.aggregate, |member, score| {
-                elements.push((member.to_vec(), score));
-                true
-            });
-            elements
-        }
+    let combining = Combining {
+        form,
+        options,
+        at: 0,
+        cursor: 0,
+        scores: Table::new(seed),
+        sorter: Sorter::new(),
+        count: 0,
+        stage: Stage::Walk,
     };
-    elements.sort_by(|(member, score), (other, other_score)| {
-        score.partial_cmp(other_score).unwrap_or(Ordering::Equal).then_with(|| member.cmp(other))
-    });
-    Ok((elements, options.with_scores))
+    steps::run(exec, args, reply, combining)
 }
 
-fn answer(
-    exec: &mut Exec<'_>,
-    args: &Args<'_>,
-    (name, operation): (&'static str, Operation),
-    reply: &mut Reply<'_>,
-) -> Result<(), Error> {
-    let form = Form { name, operation, count_at: 1, counts: false };
-    let (elements, with_scores) = combine(exec, args, form)?;
-    let shape = Shape::of(with_scores, reply.proto());
-    shape.write_head(elements.len(), reply);
-    for (member, score) in &elements {
-        shape.write(member, *score, reply);
-    }
-    Ok(())
-}
-
-fn store(
-    exec: &mut Exec<'_>,
-    args: &Args<'_>,
-    (name, operation): (&'static str, Operation),
-    reply: &mut Reply<'_>,
-) -> Result<(), Error> {
-    let form = Form { name, operation, count_at: 2, counts: false };
-    let (elements, _) = combine(exec, args, form)?;
-    keep(exec, args.at(1), &elements);
-    reply_length(reply, elements.len());
-    Ok(())
-}
-
-/// Has `name` hold these elements, which are in order, and nothing else.
-pub(super) fn keep(exec: &mut Exec<'_>, name: &[u8], elements: &[(Vec<u8>, f64)]) {
-    let key = exec.key(name);
-    if elements.is_empty() {
-        exec.delete(key);
-        return;
-    }
-    exec.replace(key, |set: &mut SortedSet, edit: &mut Edit<'_>| {
-        for (member, score) in elements {
-            set.put(member, *score, edit);
+impl Steps for Combining {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let is_over = match &mut self.stage {
+            Stage::Walk => self.walk(exec, args),
+            Stage::Order => self.order(),
+            Stage::Answer(shape) => {
+                for Scored { score, member } in self.sorter.take_some(STEP_ELEMENTS) {
+                    shape.write(&member, score, reply);
+                }
+                self.sorter.len() == 0
+            }
+            Stage::Store(made) => {
+                for Scored { score, member } in self.sorter.take_some(Made::STEP_ELEMENTS) {
+                    made.put(&member, score);
+                }
+                self.sorter.len() == 0
+            }
+            Stage::Free => {
+                let is_free = self.scores.free_some(STEP_ELEMENTS) && self.sorter.free_some();
+                return Ok(Progress::done_if(is_free));
+            }
+        };
+        if is_over {
+            self.next_stage(exec, args, reply);
         }
-    });
+        Ok(Progress::Begun)
+    }
+}
+
+impl Combining {
+    /// Looks at some members of the input whose turn it is; whether that was all there is to look at.
+    fn walk(&mut self, exec: &Exec<'_>, args: &Args<'_>) -> bool {
+        let inputs = inputs(exec, args, self.form, &self.options.weights);
+        let Some((walked, weight)) = inputs.get(self.at).copied() else { return true };
+        let aggregate = self.options.aggregate;
+        let (scores, sorter, count) = (&mut self.scores, &mut self.sorter, &mut self.count);
+        let mut keep = |member: Element<'_>, score| match self.form.counts {
+            true => *count += 1,
+            false => sorter.add(Scored { score, member: member.to_vec() }),
+        };
+        // Where others are looked into for each, there is as much more to be done.
+        let others = if self.form.operation == Operation::Union { 2 } else { inputs.len() };
+        let most = (STEP_ELEMENTS / others).max(1);
+        self.cursor = walked.scan(self.cursor, most, |member, score| match self.form.operation {
+            Operation::Union => add(scores, (member, zero_if_nan(weight * score)), aggregate),
+            Operation::Inter => {
+                let mut others = inputs[1..].iter();
+                let first = zero_if_nan(weight * score);
+                let combined = others.try_fold(first, |score, (other, weight)| {
+                    other.score(member).map(|other| aggregate.of(score, weight * other))
+                });
+                if let Some(score) = combined {
+                    keep(member, score);
+                }
+            }
+            Operation::Diff => {
+                if inputs[1..].iter().all(|(other, _)| other.score(member).is_none()) {
+                    keep(member, score);
+                }
+            }
+        });
+        self.at += usize::from(self.cursor == 0);
+        let walked = if self.form.operation == Operation::Union { inputs.len() } else { 1 };
+        self.at == walked || (self.options.limit != 0 && self.count >= self.options.limit)
+    }
+
+    /// Puts some members of a union in order; whether these were the last.
+    fn order(&mut self) -> bool {
+        let sorter = &mut self.sorter;
+        self.cursor = self.scores.scan(self.cursor, STEP_ELEMENTS, |member, score| {
+            sorter.add(Scored { score: f64::from_bits(score), member: member.to_vec() });
+        });
+        self.cursor == 0
+    }
+
+    /// A stage is over: goes on with what comes next.
+    fn next_stage(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) {
+        let is_to_order = matches!(self.stage, Stage::Walk) && !self.scores.is_empty();
+        self.stage = match &mut self.stage {
+            Stage::Walk if is_to_order => Stage::Order,
+            Stage::Walk if self.form.counts => {
+                let limit = if self.options.limit == 0 { usize::MAX } else { self.options.limit };
+                reply_length(reply, self.count.min(limit));
+                Stage::Free
+            }
+            Stage::Walk | Stage::Order if self.form.stores() => {
+                Stage::Store(Made::new(exec, exec.key(args.at(1))))
+            }
+            Stage::Walk | Stage::Order => {
+                let shape = Shape::of(self.options.with_scores, reply.proto());
+                shape.write_head(self.sorter.len(), reply);
+                Stage::Answer(shape)
+            }
+            Stage::Store(made) => {
+                reply_length(reply, made.keep(exec, args.at(1)));
+                Stage::Free
+            }
+            Stage::Answer(_) | Stage::Free => Stage::Free,
+        };
+    }
+}
+
+/// Adds a member to a union, or its score to the one that it has.
+fn add(scores: &mut Table<Word>, (member, score): (Element<'_>, f64), aggregate: Aggregate) {
+    let mut digits = Digits::new();
+    let member = member.bytes(&mut digits);
+    match scores.seek(member) {
+        Err(vacant) => scores.add(vacant, member, score.to_bits()),
+        Ok(spot) => {
+            let other = f64::from_bits(scores.entry(spot).1);
+            scores.set(spot, member, aggregate.of(other, score).to_bits());
+        }
+    }
 }
 
 pub(super) fn zunion(
@@ -317,7 +417,7 @@ pub(super) fn zunion(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    answer(exec, args, ("zunion", Operation::Union), reply)
+    combine(exec, args, Form::answer("zunion", Operation::Union), reply)
 }
 
 pub(super) fn zinter(
@@ -325,7 +425,7 @@ pub(super) fn zinter(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    answer(exec, args, ("zinter", Operation::Inter), reply)
+    combine(exec, args, Form::answer("zinter", Operation::Inter), reply)
 }
 
 pub(super) fn zdiff(
@@ -333,7 +433,7 @@ pub(super) fn zdiff(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    answer(exec, args, ("zdiff", Operation::Diff), reply)
+    combine(exec, args, Form::answer("zdiff", Operation::Diff), reply)
 }
 
 pub(super) fn zunionstore(
@@ -341,7 +441,7 @@ pub(super) fn zunionstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    store(exec, args, ("zunionstore", Operation::Union), reply)
+    combine(exec, args, Form::store("zunionstore", Operation::Union), reply)
 }
 
 pub(super) fn zinterstore(
@@ -349,7 +449,7 @@ pub(super) fn zinterstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    store(exec, args, ("zinterstore", Operation::Inter), reply)
+    combine(exec, args, Form::store("zinterstore", Operation::Inter), reply)
 }
 
 pub(super) fn zdiffstore(
@@ -357,7 +457,7 @@ pub(super) fn zdiffstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    store(exec, args, ("zdiffstore", Operation::Diff), reply)
+    combine(exec, args, Form::store("zdiffstore", Operation::Diff), reply)
 }
 
 pub(super) fn zintercard(
@@ -365,16 +465,6 @@ pub(super) fn zintercard(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    let operation = Operation::Inter;
-    let form = Form { name: "zintercard", operation, count_at: 1, counts: true };
-    let keys = form.keys(args)?;
-    meet(exec, args, keys.clone())?;
-    let options = Options::parse(args, form, keys)?;
-    let mut count = 0;
-    intersect(&inputs(exec, args, form, &options.weights), options.aggregate, |_, _| {
-        count += 1;
-        count != options.limit
-    });
-    reply_length(reply, count);
-    Ok(())
+    let form = Form { counts: true, ..Form::answer("zintercard", Operation::Inter) };
+    combine(exec, args, form, reply)
 }

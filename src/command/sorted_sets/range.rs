@@ -1,11 +1,15 @@
 //! `ZRANGE` with its older forms, `ZRANGESTORE`, and the removal of ranges.
+//!
+//! Long ranges are answered, or copied, in steps (`steps`).
 
-use super::algebra::keep;
+use super::made::Made;
 use super::{Shape, bounds};
 use crate::cache::Missing;
 use crate::collection::sorted_set::{Edge, View};
-use crate::collection::{Collection, Edit, SortedSet};
-use crate::command::numbers::integer;
+use crate::collection::{Collection, Digits, Edit, SortedSet};
+use crate::command::elements;
+use crate::command::numbers::{integer, parse_i64};
+use crate::command::steps::{self, Progress, STEP_ELEMENTS, Steps};
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
 use crate::protocol::{Args, Reply};
@@ -114,6 +118,24 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Whether a range may cover many elements, if the set has as many. `name` is that of a command that begins with
+/// `zrange` or `zrevrange`.
+pub(in crate::command) fn covers_much(name: &str, args: &Args<'_>) -> bool {
+    let options = if name == "zrangestore" { 5 } else { 4 };
+    let mut by_rank = !name.contains("by");
+    let mut words = args.from(options.min(args.len()));
+    while let Some(word) = words.next() {
+        by_rank &= !(word.eq_ignore_ascii_case(b"byscore") || word.eq_ignore_ascii_case(b"bylex"));
+        if word.eq_ignore_ascii_case(b"limit") {
+            let count = words.nth(1).and_then(parse_i64).unwrap_or(0);
+            if (0..=STEP_ELEMENTS as i64).contains(&count) {
+                return false;
+            }
+        }
+    }
+    !by_rank || name == "zrangestore" || elements::covers_much(args)
+}
+
 /// The ends of a range. In reverse the greater of two edges comes first.
 fn ends<'a>(by: By, first: &'a [u8], second: &'a [u8], reverse: bool) -> Result<Ends<'a>, Error> {
     let (min, max) = if reverse { (second, first) } else { (first, second) };
@@ -137,15 +159,54 @@ fn answer(
         reply.array(0);
         return Ok(());
     };
-    let shape = Shape::of(query.with_scores, reply.proto());
-    let elements = set.elements(query.ranks(set));
-    shape.write_head(elements.len(), reply);
-    if query.reverse {
-        elements.rev().for_each(|element| shape.write_element(element, reply));
-    } else {
-        elements.for_each(|element| shape.write_element(element, reply));
+    let (shape, ranks) = (Shape::of(query.with_scores, reply.proto()), query.ranks(set));
+    shape.write_head(ranks.len(), reply);
+    let mut rest = Rest { key: form.key, ranks, reverse: query.reverse, shape };
+    if rest.ranks.len() > STEP_ELEMENTS {
+        return steps::run(exec, args, reply, rest);
     }
+    rest.write_some(set, reply);
     Ok(())
+}
+
+/// The elements of a range that are left to be answered.
+#[derive(Debug)]
+struct Rest {
+    /// Index of the argument that is the key.
+    key: usize,
+    ranks: Range<usize>,
+    reverse: bool,
+    shape: Shape,
+}
+
+impl Rest {
+    fn write_some(&mut self, set: View<'_>, reply: &mut Reply<'_>) {
+        let Self { ranks, shape, .. } = self;
+        let count = ranks.len().min(STEP_ELEMENTS);
+        if self.reverse {
+            let elements = set.elements(ranks.end - count..ranks.end).rev();
+            elements.for_each(|element| shape.write_element(element, reply));
+            ranks.end -= count;
+        } else {
+            let elements = set.elements(ranks.start..ranks.start + count);
+            elements.for_each(|element| shape.write_element(element, reply));
+            ranks.start += count;
+        }
+    }
+}
+
+impl Steps for Rest {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        if let Some(set) = exec.peek::<SortedSet>(exec.key(args.at(self.key))) {
+            self.write_some(set, reply);
+        }
+        Ok(Progress::done_if(self.ranks.is_empty()))
+    }
 }
 
 pub(super) fn zrange(
@@ -203,14 +264,40 @@ pub(super) fn zrangestore(
 ) -> Result<(), Error> {
     let query = Query::parse(args, Form::STORE)?;
     let key = exec.key(args.at(2));
-    let set = exec.read::<SortedSet>(key)?;
-    // They are copied: the two keys may be in different shards, or one key.
-    let elements = set.map(|set| set.elements(query.ranks(set)));
-    let elements: Vec<(Vec<u8>, f64)> =
-        elements.into_iter().flatten().map(|(member, score)| (member.to_vec(), score)).collect();
-    keep(exec, args.at(1), &elements);
-    reply_length(reply, elements.len());
-    Ok(())
+    let ranks = exec.read::<SortedSet>(key)?.map_or(0..0, |set| query.ranks(set));
+    let made = Made::new(exec, exec.key(args.at(1)));
+    steps::run(exec, args, reply, Copying { ranks, made })
+}
+
+/// A range that is being copied: the two keys may be in different shards, or one key.
+#[derive(Debug)]
+struct Copying {
+    /// Of the elements that have not been.
+    ranks: Range<usize>,
+    made: Made,
+}
+
+impl Steps for Copying {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Self { ranks, made } = self;
+        let end = ranks.end.min(ranks.start + Made::STEP_ELEMENTS);
+        if let Some(set) = exec.peek::<SortedSet>(exec.key(args.at(2))) {
+            for (member, score) in set.elements(ranks.start..end) {
+                made.put(member.bytes(&mut Digits::new()), score);
+            }
+        }
+        ranks.start = end;
+        if ranks.start < ranks.end {
+            return Ok(Progress::Begun);
+        }
+        reply_length(reply, made.keep(exec, args.at(1)));
+        Ok(Progress::Done)
+    }
 }
 
 // --- removal -------------------------------------------------------------------------------------

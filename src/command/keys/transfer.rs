@@ -1,0 +1,333 @@
+//! Keys that go elsewhere, or are copied: `RENAME`, `RENAMENX`, `MOVE`, `COPY`.
+//!
+//! A key is read out whole and written anew, because its new name may belong to another shard; all shards of a command
+//! are held at once, so nobody sees the step between. A large structure moves as it is, but has to be written down in
+//! the journal, and is copied, in steps (`steps`): the journal is not looked at meanwhile either, so that it is one
+//! change to the log.
+
+use super::db_argument;
+use crate::cache::{Access, Expiry, SharedBytes, Whole};
+use crate::command::steps::{self, Progress, Steps};
+use crate::command::{Error, Exec, events};
+use crate::limits::LONG_BYTES_MIN;
+use crate::protocol::{Args, Reply};
+use crate::types::{DbIndex, Key, UnixMs};
+
+const SAME_OBJECT: Error = Error::Static("ERR source and destination objects are the same");
+
+/// A key's value and what goes with it, on the way from one place to another.
+struct InTransit {
+    value: Moving,
+    expires_at: Option<UnixMs>,
+    modified_in_place: bool,
+}
+
+/// A value on its way: its bytes, or what they lie in where they are too many to be copied.
+enum Moving {
+    Copied(Vec<u8>),
+    Shared(SharedBytes),
+    Collection(Whole),
+}
+
+impl InTransit {
+    fn write(self, exec: &mut Exec<'_>, key: Key<'_>) {
+        let now = exec.now.unix;
+        let keyspace = exec.keyspace(key);
+        let expiry = self.expires_at.map_or(Expiry::Clear, Expiry::At);
+        match self.value {
+            Moving::Shared(value) => keyspace.set_shared(key, value, expiry, now),
+            Moving::Collection(whole) => keyspace.put_collection(key, whole, self.expires_at, now),
+            Moving::Copied(value) => {
+                keyspace.set(key, &value, expiry, now);
+                if self.modified_in_place {
+                    // An edit that changes nothing carries the mark over.
+                    keyspace.edit(key, value.len(), 0..0, now, |_| ());
+                }
+            }
+        }
+        keyspace.count_change();
+    }
+}
+
+pub(super) fn rename(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    if !is_to_be_renamed(exec, args, true)? {
+        reply.ok();
+        return Ok(());
+    }
+    move_key(exec, args, reply, Form::Rename)
+}
+
+pub(super) fn renamenx(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    if !is_to_be_renamed(exec, args, false)? {
+        reply.integer(0);
+        return Ok(());
+    }
+    move_key(exec, args, reply, Form::RenameToFree)
+}
+
+/// Whether argument 1 is to be renamed to argument 2, over an existing key only if `replace`. A key that is renamed to
+/// itself stays as it is, which is no rename to a free name.
+fn is_to_be_renamed(exec: &mut Exec<'_>, args: &Args<'_>, replace: bool) -> Result<bool, Error> {
+    let (from, to) = (exec.key(args.at(1)), exec.key(args.at(2)));
+    let (now, access) = (exec.now.unix, exec.write_access());
+    if !exec.keyspace(from).contains(from, now, access) {
+        return Err(Error::NoSuchKey);
+    }
+    if from == to {
+        return Ok(false);
+    }
+    Ok(replace || !exec.keyspace(to).contains(to, now, access))
+}
+
+pub(super) fn move_to_db(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    if exec.view.cluster {
+        return Err(Error::Static("ERR MOVE is not allowed in cluster mode"));
+    }
+    let db = db_argument(args.at(2))?;
+    if db == exec.db {
+        return Err(SAME_OBJECT);
+    }
+    let (from, to) = (exec.key(args.at(1)), exec.key_in(db, args.at(1)));
+    let (now, access) = (exec.now.unix, exec.write_access());
+    // The lookup of `from` counts as use even when the move then fails, so it comes first.
+    let moves = exec.keyspace(from).contains(from, now, access)
+        && !exec.keyspace(to).contains(to, now, access);
+    if !moves {
+        reply.integer(0);
+        return Ok(());
+    }
+    move_key(exec, args, reply, Form::ToDatabase(db))
+}
+
+pub(super) fn copy(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let (replace, db) = copy_options(exec, args)?;
+    let (from, to) = (exec.key(args.at(1)), exec.key_in(db, args.at(2)));
+    if from == to {
+        return Err(SAME_OBJECT);
+    }
+    let (now, access) = (exec.now.unix, exec.read_access());
+    let copies = exec.keyspace(from).contains(from, now, access)
+        && (replace || !exec.keyspace(to).contains(to, now, Access::Peek));
+    if !copies {
+        reply.integer(0);
+        return Ok(());
+    }
+    if exec.keyspace(from).holds_structure(from, now) {
+        let expires_at =
+            exec.keyspace(from).get(from, now, Access::Peek).and_then(|entry| entry.expires_at);
+        exec.keyspace(to).remove(to, now);
+        return steps::run(exec, args, reply, Copying { db, cursor: 0, expires_at });
+    }
+    if let Some(moving) = read_whole(exec, from, Transfer::Copy) {
+        moving.write(exec, to);
+        exec.tell(to, events::COPY_TO);
+    }
+    reply.integer(1);
+    Ok(())
+}
+
+fn copy_options(exec: &Exec<'_>, args: &Args<'_>) -> Result<(bool, DbIndex), Error> {
+    let (mut replace, mut db) = (false, exec.db);
+    let mut options = args.from(3);
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"replace") {
+            replace = true;
+        } else if option.eq_ignore_ascii_case(b"db") {
+            db = db_argument(options.next().ok_or(Error::Syntax)?)?;
+        } else {
+            return Err(Error::Syntax);
+        }
+    }
+    if exec.view.cluster && db != exec.db {
+        return Err(Error::Static(
+            "ERR Copying to another database is not allowed in cluster mode",
+        ));
+    }
+    Ok((replace, db))
+}
+
+/// What becomes of a key whose value goes to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transfer {
+    /// It stays; looking it up does not count.
+    Copy,
+    /// It goes; looking it up counts so.
+    Move(Access),
+}
+
+/// All that `key` holds, which is removed if it moves.
+fn read_whole(exec: &mut Exec<'_>, key: Key<'_>, how: Transfer) -> Option<InTransit> {
+    let (now, keyspace) = (exec.now.unix, exec.keyspace(key));
+    let access = match how {
+        Transfer::Copy => Access::Peek,
+        Transfer::Move(access) => access,
+    };
+    let entry = keyspace.get(key, now, access)?;
+    let (expires_at, modified_in_place) = (entry.expires_at, entry.modified_in_place);
+    let value = match entry.string() {
+        Ok(value) if value.len() > LONG_BYTES_MIN => {
+            Moving::Shared(keyspace.shared_value(key, now)?)
+        }
+        Ok(value) => Moving::Copied(value.to_vec()),
+        Err(_) if how == Transfer::Copy => Moving::Collection(keyspace.copy_collection(key, now)?),
+        Err(_) => Moving::Collection(keyspace.take_collection_of(key, now)?),
+    };
+    if how != Transfer::Copy {
+        keyspace.remove(key, now);
+    }
+    Some(InTransit { value, expires_at, modified_in_place })
+}
+
+// --- in steps ------------------------------------------------------------------------------------
+
+/// Bytes of a structure that are copied, or written down, in one step.
+const STEP_BYTES: usize = 64 * 1024;
+
+/// A structure that is being copied to another key.
+#[derive(Debug)]
+struct Copying {
+    /// The other key's database.
+    db: DbIndex,
+    /// Where to go on.
+    cursor: u64,
+    expires_at: Option<UnixMs>,
+}
+
+impl Steps for Copying {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let (from, to) = (exec.key(args.at(1)), exec.key_in(self.db, args.at(2)));
+        let now = exec.now.unix;
+        if let Some((part, next)) =
+            exec.keyspace(from).copy_some(from, now, (self.cursor, STEP_BYTES))
+        {
+            exec.keyspace(to).add_copied(to, &part, now);
+            self.cursor = next;
+        }
+        if self.cursor != 0 {
+            return Ok(Progress::Begun);
+        }
+        let keyspace = exec.keyspace(to);
+        if self.expires_at.is_some() {
+            keyspace.set_expiry(to, self.expires_at, now);
+        }
+        keyspace.count_change();
+        exec.tell(to, events::COPY_TO);
+        reply.integer(1);
+        Ok(Progress::Done)
+    }
+}
+
+/// Which command moves a key.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Rename,
+    RenameToFree,
+    ToDatabase(DbIndex),
+}
+
+impl Form {
+    /// From where to where.
+    fn keys<'k>(self, exec: &Exec<'_>, args: &Args<'k>) -> (Key<'k>, Key<'k>) {
+        let from = exec.key(args.at(1));
+        match self {
+            Self::Rename | Self::RenameToFree => (from, exec.key(args.at(2))),
+            Self::ToDatabase(db) => (from, exec.key_in(db, args.at(1))),
+        }
+    }
+
+    /// Tells of it, and answers.
+    fn end(self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) {
+        let (from, to) = self.keys(exec, args);
+        let (gone, come) = match self {
+            Self::Rename | Self::RenameToFree => (events::RENAME_FROM, events::RENAME_TO),
+            Self::ToDatabase(_) => (events::MOVE_FROM, events::MOVE_TO),
+        };
+        exec.tell(from, gone);
+        exec.tell(to, come);
+        match self {
+            Self::Rename => reply.ok(),
+            Self::RenameToFree | Self::ToDatabase(_) => reply.integer(1),
+        }
+    }
+}
+
+/// Moves a key that is there, whatever the other key holds.
+fn move_key(
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    form: Form,
+) -> Result<(), Error> {
+    let ((from, to), access) = (form.keys(exec, args), exec.write_access());
+    let Some(moving) = read_whole(exec, from, Transfer::Move(access)) else { return Ok(()) };
+    match moving {
+        InTransit { value: Moving::Collection(whole), expires_at, .. }
+            if exec.keyspace(to).writes_down(&whole) =>
+        {
+            let now = exec.now.unix;
+            exec.keyspace(to).remove(to, now);
+            let moving = Some(whole);
+            steps::run(exec, args, reply, Relocating { form, moving, cursor: 0, expires_at })
+        }
+        moving => {
+            moving.write(exec, to);
+            form.end(exec, args, reply);
+            Ok(())
+        }
+    }
+}
+
+/// A structure that is on its way to another key: what takes long is that all of it is written down in the journal.
+#[derive(Debug)]
+struct Relocating {
+    form: Form,
+    moving: Option<Whole>,
+    /// Where to go on.
+    cursor: u64,
+    expires_at: Option<UnixMs>,
+}
+
+impl Steps for Relocating {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let (_, to) = self.form.keys(exec, args);
+        let (now, keyspace) = (exec.now.unix, exec.keyspace(to));
+        if let Some(whole) = &self.moving {
+            self.cursor = keyspace.write_down_some(to, whole, (self.cursor, STEP_BYTES));
+        }
+        if self.cursor != 0 {
+            return Ok(Progress::Begun);
+        }
+        if let Some(whole) = self.moving.take() {
+            keyspace.put_written_down(to, whole, self.expires_at, now);
+        }
+        keyspace.count_change();
+        self.form.end(exec, args, reply);
+        Ok(Progress::Done)
+    }
+}
