@@ -5,6 +5,7 @@ pub mod data_dir;
 mod host;
 mod listen;
 pub mod log;
+pub(crate) mod nodes_file;
 pub mod preflight;
 
 use std::io::Write as _;
