@@ -452,6 +452,40 @@ fn a_node_leads_and_takes_part_when_its_operator_says_so() {
 }
 
 #[test]
+fn of_two_processes_with_one_number_the_second_ends_and_the_first_goes_on() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(3, SHARDS, &["127.0.0.1"]);
+    nodes.start_all();
+    check_votes(&mut nodes, &[1, 2, 3]);
+    wait_until_known(&mut nodes, &[1, 2, 3]);
+    let is_over = AtomicBool::new(false);
+    let port = nodes.port(1);
+    let count = std::thread::scope(|scope| {
+        let _raise = Raise(&is_over);
+        let writer = scope.spawn(|| write_until(port, &is_over));
+        let (status, said) = nodes.double(2).refused();
+        assert!(!status.success() && said.contains("Another process is node 2"), "{status} {said}");
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    check_keys(port, count);
+    for id in [1, 3] {
+        let fields = info(&mut nodes.server(id).client(), "raft");
+        let expected = format!("port={},", nodes.port(2));
+        assert!(fields["member2"].contains(&expected), "{fields:?}");
+        let said = nodes.server(id).output();
+        assert!(!said.contains("the link to node 2"), "{said}");
+    }
+    wait_until_known(&mut nodes, &[1, 2, 3]);
+    // One that comes back is no other.
+    nodes.server(2).kill();
+    nodes.start(2);
+    wait_until_known(&mut nodes, &[1, 2, 3]);
+}
+
+#[test]
 fn a_directory_of_nodes_that_means_nothing_is_refused() {
     if skip_on_other_server() {
         return;

@@ -38,12 +38,19 @@ pub struct Member {
     pub owners: Vec<CoreId>,
     /// Whether it was heard from lately.
     pub is_up: bool,
+    /// Another number at every start of it; 0 before it was heard from.
+    pub incarnation: u64,
 }
 
 impl Member {
     /// The id of one of its cores, for `CLUSTER NODES`.
     pub fn core_id(&self, core: CoreId) -> String {
         super::core_id(&self.name, core)
+    }
+
+    /// Whether this is another process than the one with this number that is heard from.
+    pub fn is_other(&self, incarnation: u64) -> bool {
+        self.is_up && self.incarnation != 0 && self.incarnation != incarnation
     }
 
     /// The port that serves the keys of `shard` there.
@@ -296,6 +303,7 @@ impl Own {
             cluster_port,
             owners: Vec::new(),
             is_up: false,
+            incarnation: 0,
         }
     }
 

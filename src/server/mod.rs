@@ -54,7 +54,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     tracing::info!("stopping");
     let node = cores.node.clone();
     cores.stop();
-    node.start_failure().map_or(Ok(()), |reason| Err(StartError::Log(reason)))
+    node.failure().map_or(Ok(()), |reason| Err(StartError::Log(reason)))
 }
 
 /// Opens the data directory, unless nothing is kept: who names no number of shards gets as many as it

@@ -57,6 +57,7 @@ impl Map {
                     cluster_port: node.config.load().cluster_port,
                     owners: Vec::new(),
                     is_up: true,
+                    incarnation: 0,
                 };
                 as_known_here(&mut member, node, client);
                 members.push(member);
