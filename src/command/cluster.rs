@@ -259,7 +259,10 @@ fn nodes(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer 
     for core in cluster.members() {
         let port = cluster.port(core);
         // Redis's nodes talk to each other on a port above their own; ours need none.
-        let bus_port = port.checked_add(10_000).unwrap_or(0);
+        let bus_port = match cx.node.config.load().cluster_announce_bus_port {
+            0 => port.checked_add(10_000).unwrap_or(0),
+            announced => announced.saturating_add(core.0),
+        };
         let (flags, pong) = if core == cluster.me { ("myself,master", 0) } else { ("master", now) };
         // Writing to a string does not fail.
         let _ = write!(

@@ -416,10 +416,10 @@ pub(super) fn announcement(node: &Node, options: &LinkOptions) -> Announcement {
     let shards = (0..node.slots.shard_count()).map(ShardId);
     Announcement {
         incarnation: options.incarnation,
-        port: node.topology.common_port,
-        cluster_port: config.cluster_port,
+        port: node.topology.announced_port(),
+        cluster_port: config.announced_cluster_port(),
         cores: node.slots.core_count(),
-        core_ports: node.topology.core_ports.clone(),
+        core_ports: node.topology.announced_core_ports().to_vec(),
         owners: shards.map(|shard| owners.core_of(shard)).collect(),
     }
 }

@@ -49,14 +49,14 @@ pub(super) fn enter(node: &Arc<Node>, options: &LinkOptions) -> Result<Keeper, S
     node.members.enter(
         (options.me, options.secret.clone()),
         directory,
-        (own_host(&config), node.topology.common_port, config.cluster_port),
+        (own_host(&config), node.topology.announced_port(), config.announced_cluster_port()),
         wake.clone(),
     );
     let owners = node.owners.load();
     let shards = (0..node.slots.shard_count()).map(ShardId);
     node.members.update(|members| {
         if let Some(own) = members.iter_mut().find(|member| member.id == options.me) {
-            own.core_ports.clone_from(&node.topology.core_ports);
+            own.core_ports = node.topology.announced_core_ports().to_vec();
             own.owners = shards.map(|shard| owners.core_of(shard)).collect();
             own.is_up = true;
         }

@@ -297,7 +297,7 @@ fn node_options(
     let run_id = format!("{:016x}{:016x}{:08x}", random()?, random()?, random()? >> 32);
     Ok(NodeOptions {
         slots,
-        topology: sockets.topology(),
+        topology: sockets.topology(&config),
         run_id,
         name: None,
         started_at,
@@ -327,7 +327,7 @@ fn watch_signals(stop: flume::Sender<()>) -> Result<(), StartError> {
 
 /// What the server says once it serves.
 fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
-    let topology = sockets.topology();
+    let topology = sockets.topology(config);
     let port = topology.common_port;
     let addresses: Vec<String> = config
         .bind
