@@ -58,6 +58,7 @@ const ROWS: &[Command] = &[
     row("myid", 2, myid).doc("3.0.0", "Answers the id of this node."),
     row("nodes", 2, nodes).doc("3.0.0", "Lists the nodes.").cost("O(N) in the number of nodes"),
     members::REPLICATE,
+    members::RESET,
     members::SHARD,
     row("shards", 2, shards)
         .doc("7.0.0", "Lists the nodes with their slots.")
@@ -95,6 +96,8 @@ const HELP_LINES: &[&str] = &[
     "    <id> <ip:port@bus-port> <flags> <master> <ping> <pong> <epoch> <link> <slots>",
     "REPLICATE <node>",
     "    Have this node take part in the shards that another leads.",
+    "RESET [HARD|SOFT]",
+    "    Have this node, which has no replicas, forget the cluster that it was in.",
     "SHARD <shard> ADD|REMOVE|LEAD <node>",
     "    Of the leader: change who has replicas of a shard, or leads it.",
     "SHARDS",

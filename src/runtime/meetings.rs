@@ -22,7 +22,7 @@ use super::links::Links;
 use super::ring::Token;
 use crate::limits::{LINK_RETRY_MS_MAX, MEETING_MS, MEETINGS_MAX};
 use crate::node::Node;
-use crate::replica::link::{Announcement, Dialing, NodePlace, Nonce};
+use crate::replica::link::{Announcement, Dialing, LinkFault, NodePlace, Nonce};
 use crate::types::{CoreId, MonoUs, NodeId};
 
 /// An address at which a node is that is to be met.
@@ -116,7 +116,12 @@ impl Core<'_> {
     /// it is tried again until it is given up.
     pub(super) fn meeting_is_over(&mut self, token: Token, end: &LinkEnd) {
         let Some(links) = self.links.as_deref_mut() else { return };
-        if let LinkEnd::Met(_) | LinkEnd::Removed(_) | LinkEnd::Double(_) | LinkEnd::Full(_) = end {
+        if let LinkEnd::Met(_)
+        | LinkEnd::Removed(_)
+        | LinkEnd::Fault(LinkFault::Removed)
+        | LinkEnd::Double(_)
+        | LinkEnd::Full(_) = end
+        {
             links.meetings.retain(|meeting| meeting.link != Some(token));
         } else if let Some(meeting) = links.meeting_mut(token) {
             meeting.link = None;
