@@ -65,8 +65,8 @@
 //! | `hgrm` | latency distributions as HdrHistogram's tools write them; the load generator's too |
 //! | [`latency_cli`] | `ringmain latency`: shows what a running server has recorded |
 //! | [`transfer`] | `ringmain import` and `export`: keys from a file or a server into a server, and out of one |
-//! | [`cluster_cli`] | `ringmain cluster`: starts a cluster for a try, shows one that runs, changes who is in it |
 //! | [`log_cli`] | `ringmain log`: shows and mends the logs in a directory that no server has open |
+//! | [`cluster_cli`] | `ringmain cluster`: starts a cluster for a try, shows one that runs, changes who is in it, has one survivor go on |
 //! | [`reshard`] | `ringmain reshard`: rewrites such a directory into another number of shards |
 //! | `client` | for applications: the binary protocol, each key to its core; imports [`types`], [`limits`], [`protocol`] |
 //!

@@ -452,6 +452,107 @@ fn a_node_leads_and_takes_part_when_its_operator_says_so() {
 }
 
 #[test]
+fn who_was_removed_forgets_the_cluster_and_joins_another() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(2, SHARDS, &["127.0.0.1"]);
+    let (third, fourth) = (nodes.add_blank(&[]), nodes.add_blank(&[]));
+    nodes.start_all();
+    check_votes_of(&mut nodes, &[1, 2], &[1, 2]);
+    cli(&nodes, &format!("add-node @{third} --port #1"));
+    let mut client = Client::new(nodes.port(1));
+    for key in 0..20 {
+        client.set(&format!("key-{key}"), "value").unwrap();
+    }
+    check_error(&mut nodes, 1, "CLUSTER RESET NOW", "ERR syntax error");
+    let has_keys = "ERR CLUSTER RESET can't be called with master nodes containing keys";
+    wait_until("a node that leads refuses", || {
+        (1..=2).any(|id| {
+            nodes.server(id).client().words("CLUSTER RESET HARD") == Value::Error(has_keys.into())
+        })
+    });
+    cli(&nodes, &format!("remove-node {third} --port #1"));
+    wait_until("node 3 knows that it was removed", || members(&mut nodes, third).0 == [third]);
+    let file = nodes.server(third).dir().join("nodes");
+    let removed = || std::fs::read_to_string(&file).unwrap().contains("removed");
+    wait_until("it is written down", removed);
+
+    // Forgetting is not being forgotten.
+    nodes.server(third).client().ok("CLUSTER RESET");
+    wait_until("node 3 forgets", || !removed());
+    let (port, link) = (nodes.port(1), nodes.link_address(1, 0).port());
+    nodes.server(third).client().ok(&format!("CLUSTER MEET 127.0.0.1 {port} {link}"));
+    wait_until("node 3 is told once more", removed);
+
+    // It begins another cluster, and is of it from then on.
+    nodes.server(third).client().ok("CLUSTER RESET HARD");
+    wait_until("node 3 forgets its votes", || {
+        let fields = info(&mut nodes.server(third).client(), "raft");
+        (0..SHARDS).all(|shard| fields[&format!("shard{shard}")].contains(",term=0,"))
+    });
+    let said = cli(&nodes, &format!("init @{third} @{fourth}"));
+    assert!(said.ends_with("a cluster has begun: 2 nodes, 3 shards\n"), "{said}");
+    let mut client = Client::new(nodes.port(fourth));
+    assert_eq!(client.get("key-1").unwrap(), None);
+    check_error(
+        &mut nodes,
+        third,
+        "CLUSTER RESET",
+        "ERR This node has a replica of shard 0: remove the node from the cluster first",
+    );
+    client.set("key-1", "other").unwrap();
+    kill(&mut nodes, &[third, fourth], &["node 3@", "node 4@"]);
+    nodes.start(third);
+    nodes.start(fourth);
+    check_votes_of(&mut nodes, &[third, fourth], &[third, fourth]);
+    assert_eq!(Client::new(nodes.port(third)).get("key-1").unwrap().as_deref(), Some("other"));
+    assert_eq!(Client::new(nodes.port(1)).get("key-1").unwrap().as_deref(), Some("value"));
+    // One that belongs to nobody, and knows another.
+    let fifth = nodes.add_blank(&[]);
+    nodes.start(fifth);
+    nodes.server(fifth).client().ok(&format!("CLUSTER MEET 127.0.0.1 {port} {link}"));
+    wait_until_known(&mut nodes, &[1, 2, fifth]);
+    let answer = nodes.server(fifth).client().words("CLUSTER RESET");
+    let is_linked = |text: &str| text.contains("is linked to, and would be known again at once");
+    assert!(matches!(&answer, Value::Error(text) if is_linked(text)), "{answer:?}");
+}
+
+#[test]
+fn of_two_processes_with_one_number_the_second_ends_and_the_first_goes_on() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::new(3, SHARDS, &["127.0.0.1"]);
+    nodes.start_all();
+    check_votes(&mut nodes, &[1, 2, 3]);
+    wait_until_known(&mut nodes, &[1, 2, 3]);
+    let is_over = AtomicBool::new(false);
+    let port = nodes.port(1);
+    let count = std::thread::scope(|scope| {
+        let _raise = Raise(&is_over);
+        let writer = scope.spawn(|| write_until(port, &is_over));
+        let (status, said) = nodes.double(2).refused();
+        assert!(!status.success() && said.contains("Another process is node 2"), "{status} {said}");
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    check_keys(port, count);
+    for id in [1, 3] {
+        let fields = info(&mut nodes.server(id).client(), "raft");
+        let expected = format!("port={},", nodes.port(2));
+        assert!(fields["member2"].contains(&expected), "{fields:?}");
+        let said = nodes.server(id).output();
+        assert!(!said.contains("the link to node 2"), "{said}");
+    }
+    wait_until_known(&mut nodes, &[1, 2, 3]);
+    // One that comes back is no other.
+    nodes.server(2).kill();
+    nodes.start(2);
+    wait_until_known(&mut nodes, &[1, 2, 3]);
+}
+
+#[test]
 fn a_directory_of_nodes_that_means_nothing_is_refused() {
     if skip_on_other_server() {
         return;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use ringmain::replica::link::{
     Announcement, ClusterSecret, Dialing, FrameReader, FrameWriter, HELLO_BYTES, Hello, Item,
-    welcome,
+    hello_nonce, welcome,
 };
 use ringmain::replica::{Body, ShardMessage};
 use ringmain::types::{CoreId, LogIndex, NodeId, ShardId, Term};
@@ -54,7 +54,7 @@ impl Played {
     }
 
     fn hello(&self) -> Dialing {
-        Dialing::new(&self.secret, (self.id, CoreId(0)), NodeId(1), [7; 32])
+        Dialing::new(&self.secret, (self.id, CoreId(0)), NodeId(1), hello_nonce(1, [7; 32]))
     }
 
     /// What it says of itself.

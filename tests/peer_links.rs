@@ -6,8 +6,9 @@
 use bytes::BytesMut;
 use ringmain::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX};
 use ringmain::replica::link::{
-    Announcement, ClusterSecret, Dialing, FrameReader, FrameWriter, HELLO_BYTES, Hello, Item,
-    LinkFault, NodeEntry, NodeList, NodePlace, Nonce, Purpose, farewell, welcome,
+    Announcement, ClusterSecret, Dialing, Farewell, FrameReader, FrameWriter, HELLO_BYTES, Hello,
+    Item, LinkFault, NodeEntry, NodeList, NodePlace, Nonce, Purpose, farewell, hello_nonce,
+    welcome,
 };
 use ringmain::replica::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use ringmain::types::{CoreId, LogIndex, NodeId, ShardId, Term};
@@ -382,18 +383,34 @@ fn who_is_there_can_be_found_out() {
 }
 
 #[test]
-fn who_was_removed_is_told_so_by_who_knows_the_secret() {
+fn who_is_not_let_in_is_told_why_by_who_knows_the_secret() {
     let dialing = dialing();
     let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
-    let mut answer = Vec::new();
-    farewell(&secret(), (TWO, &hello), nonce(32), &mut answer);
-    assert_eq!(answer, block("farewell"));
-    assert_eq!(dialing.read(&answer).err(), Some(LinkFault::Removed));
-    for at in 12..answer.len() {
-        let mut changed = answer.clone();
-        changed[at] ^= 1;
-        assert_ne!(dialing.read(&changed).err(), Some(LinkFault::Removed), "byte {at}");
+    for (why, name, fault) in [
+        (Farewell::Removed, "farewell", LinkFault::Removed),
+        (Farewell::Double, "farewell-double", LinkFault::Double),
+    ] {
+        let mut answer = Vec::new();
+        farewell(&secret(), (TWO, &hello), nonce(32), why, &mut answer);
+        assert_eq!(answer, block(name));
+        assert_eq!(dialing.read(&answer).err(), Some(fault));
+        for at in 10..answer.len() {
+            let mut changed = answer.clone();
+            changed[at] ^= 1;
+            assert_ne!(dialing.read(&changed).err(), Some(fault), "byte {at}");
+        }
     }
+}
+
+#[test]
+fn a_hello_says_which_start_of_the_node_it_is() {
+    let said = hello_nonce(0x0706_0504_0302_0100, [9; 32]);
+    let dialing = Dialing::new(&secret(), (ONE, CoreId(1)), TWO, said);
+    let hello = Hello::read(&secret(), TWO, &dialing.hello()).unwrap().unwrap();
+    assert_eq!(hello.incarnation(), 0x0706_0504_0302_0100);
+    let hello = Hello::read(&secret(), TWO, &block("hello")).unwrap().unwrap();
+    assert_eq!(hello.incarnation(), 0x0706_0504_0302_0100);
+    assert_eq!(said[8..], [9; 24]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! `ringmain cluster`: starts a cluster on this machine for a try (`try`), shows one that runs (`status`), and changes
 //! one: who is in it, where replicas are, who leads (`init`, `add-node` and so on).
 //!
-//! All are clients of the nodes like any other. Runs on the thread that called it, beside no server.
+//! All are clients of the nodes like any other, but for `recover`, which works on the directory of one that is stopped.
+//! Runs on the thread that called it, beside no server.
 
 mod change;
 mod connection;
@@ -10,6 +11,7 @@ mod options;
 mod placement;
 mod plan;
 mod process;
+mod recover;
 mod status;
 mod trial;
 mod view;
@@ -54,6 +56,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         Some(("remove-node", flags)) => operate::remove_node(&options::RemoveNode::read(flags)?),
         Some(("replace", flags)) => operate::replace(&options::Replace::read(flags)?),
         Some(("transfer", flags)) => operate::transfer(&options::Transfer::read(flags)?),
+        Some(("recover", flags)) => recover::run(&options::Recover::read(flags)?),
         Some(("rebalance", flags)) => operate::rebalance(&options::Rebalance::read(flags)?),
         Some(_) | None => {
             Err(Failure::Nonsense("Say what to do: see 'ringmain cluster --help'.".to_owned()))

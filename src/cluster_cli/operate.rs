@@ -188,11 +188,15 @@ pub(super) fn replace(options: &Replace) -> Result<(), Failure> {
 /// A node goes; another takes its place, if one is named.
 fn leave(server: &Server, id: u64, heir: Option<u64>) -> Result<(), Failure> {
     let picture = Picture::take(server, true)?;
-    if picture.seen.removed.contains(&id) {
+    let is_removed = picture.seen.removed.contains(&id);
+    // Who was removed by `recover` may still be counted on in shards that had no need of that.
+    let counts =
+        |shard| picture.leader(shard).is_some_and(|(_, it)| it.nodes("voters").contains(&id));
+    if is_removed && !picture.shards().any(counts) {
         say(&format!("node {id} was removed before\n"));
         return Ok(());
     }
-    if !picture.seen.members.contains_key(&id) {
+    if !is_removed && !picture.seen.members.contains_key(&id) {
         return Err(Failure::Nonsense(format!("There is no node {id} in the cluster.")));
     }
     if picture.seen.node == id {

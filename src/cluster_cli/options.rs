@@ -195,6 +195,29 @@ pub(super) struct Rebalance {
     pub(super) server: Server,
 }
 
+/// `ringmain cluster recover`
+#[derive(Debug, Args)]
+pub(super) struct Recover {
+    /// The data directory of the node that is to go on; no server may have it open
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// The number of a node that is lost for good; can be given several times [default: all others]
+    #[arg(long, value_name = "ID")]
+    pub(super) lost: Vec<u64>,
+    /// This shard alone
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) shard: Option<u16>,
+    /// Do it; without, only what would be done is told
+    #[arg(long)]
+    pub(super) yes: bool,
+}
+
+impl Recover {
+    pub(super) fn read(matches: &ArgMatches) -> Result<Self, Failure> {
+        read(matches)
+    }
+}
+
 /// Flags with those of the node that is asked.
 macro_rules! asks_a_server {
     ($($options:ty),+) => {$(
@@ -226,7 +249,7 @@ pub fn command() -> Command {
         .after_help(TRY_HELP);
     let command = |name: &'static str, about: &'static str| Command::new(name).about(about);
     Command::new("cluster")
-        .about("Starts a cluster for a try, shows one, or changes one")
+        .about("Starts a cluster for a try, shows one, changes one, or saves what is left of one")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Try::augment_args(trial))
@@ -255,6 +278,13 @@ pub fn command() -> Command {
             command("rebalance", "Spreads leadership, and replicas, evenly over the nodes")
                 .after_help(REBALANCE_HELP),
         ))
+        .subcommand(Recover::augment_args(
+            command(
+                "recover",
+                "Has a stopped node go on alone after a majority was lost for good; dangerous",
+            )
+            .after_help(RECOVER_HELP),
+        ))
         .disable_help_subcommand(true)
 }
 
@@ -278,6 +308,20 @@ one more. As little is moved as may be.
 
 Example:
   ringmain cluster rebalance --replicas 3 --host 10.0.0.1";
+
+const RECOVER_HELP: &str = "\
+For when so many nodes are lost, with their disks, that those which are left are no majority and shards
+wait for ever. Of each such shard that is in DIR the node becomes the only voter, with what it has there;
+writes that only lost nodes had are lost, though they were acknowledged. Lost nodes are removed from the
+cluster for good: make sure first that none of them runs any more.
+
+Without --yes it changes nothing, and tells how far the node is: where several have survived, compare, and
+recover the one with the highest term, and of those the last entry. One only: the others give up what they
+have, and are taken in again with 'ringmain cluster add-node'.
+
+Examples:
+  ringmain cluster recover /var/lib/ringmain
+  ringmain cluster recover /var/lib/ringmain --lost 1 --lost 2 --lost 3 --yes";
 
 #[cfg(test)]
 mod tests {
@@ -304,6 +348,8 @@ mod tests {
             "cluster replace 1",
             "cluster transfer 1",
             "cluster rebalance --replicas 0",
+            "cluster recover",
+            "cluster recover dir --lost one",
         ] {
             assert!(command().try_get_matches_from(flags.split(' ')).is_err(), "{flags}");
         }

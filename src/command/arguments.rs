@@ -234,6 +234,7 @@ const ARGUMENTS: &[(&str, &str)] = &[
     ("cluster|keyslot", "key.s"),
     ("cluster|meet", "ip.s port.i cluster_bus_port.i@4.0.0?"),
     ("cluster|replicate", "node-id.s"),
+    ("cluster|reset", "hard_soft?(hard=HARD | soft=SOFT)"),
     ("cluster|shard", "shard.i action(add=ADD | remove=REMOVE | lead=LEAD) node-id.s"),
     ("command|docs", "command-name.s?*"),
     ("command|info", "command-name.s?*"),

@@ -58,6 +58,7 @@ const ROWS: &[Command] = &[
     row("myid", 2, myid).doc("3.0.0", "Answers the id of this node."),
     row("nodes", 2, nodes).doc("3.0.0", "Lists the nodes.").cost("O(N) in the number of nodes"),
     members::REPLICATE,
+    members::RESET,
     members::SHARD,
     row("shards", 2, shards)
         .doc("7.0.0", "Lists the nodes with their slots.")
@@ -95,6 +96,8 @@ const HELP_LINES: &[&str] = &[
     "    <id> <ip:port@bus-port> <flags> <master> <ping> <pong> <epoch> <link> <slots>",
     "REPLICATE <node>",
     "    Have this node take part in the shards that another leads.",
+    "RESET [HARD|SOFT]",
+    "    Have this node, which has no replicas, forget the cluster that it was in.",
     "SHARD <shard> ADD|REMOVE|LEAD <node>",
     "    Of the leader: change who has replicas of a shard, or leads it.",
     "SHARDS",
@@ -259,7 +262,10 @@ fn nodes(cx: &mut SessionCx<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Answer 
     for core in cluster.members() {
         let port = cluster.port(core);
         // Redis's nodes talk to each other on a port above their own; ours need none.
-        let bus_port = port.checked_add(10_000).unwrap_or(0);
+        let bus_port = match cx.node.config.load().cluster_announce_bus_port {
+            0 => port.checked_add(10_000).unwrap_or(0),
+            announced => announced.saturating_add(core.0),
+        };
         let (flags, pong) = if core == cluster.me { ("myself,master", 0) } else { ("master", now) };
         // Writing to a string does not fail.
         let _ = write!(

@@ -617,7 +617,7 @@ fn core_line(node: &Node, owners: &Owners, core: (CoreId, &CoreMetrics), lines: 
             "port={},shards={},slots={},clients={},keys={keys},data_bytes={data},commands={},\
              moved_in={},moved_out={},local={},borrowed={},by_message={},wake_ups={},turns={},\
              longest_step_us={},longest_step={},longest_turn_us={}",
-            node.topology.port_of(id),
+            node.topology.core_ports.get(usize::from(id.0)).unwrap_or(&node.topology.common_port),
             shards.len(),
             slots.join(" "),
             core.clients.get(),

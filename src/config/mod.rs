@@ -67,6 +67,13 @@ pub struct Config {
     pub cluster_seed: Vec<ClusterSeed>,
     /// `cluster-announce-ip`: the address by which others are to know this node.
     pub cluster_announce_ip: Option<IpAddr>,
+    /// `cluster-announce-port`: the common port by which others are to know it; 0 for `port`.
+    pub cluster_announce_port: u16,
+    /// `cluster-announce-shard-port-base`: the port by which others are to know the first core, and so on; 0 for one as far
+    /// from the announced common port as the core's own is from `port`.
+    pub cluster_announce_shard_port_base: u16,
+    /// `cluster-announce-bus-port`: where others are to link to the first core, and so on; 0 for `cluster-port`.
+    pub cluster_announce_bus_port: u16,
     /// `cluster-secret-file`: where the secret is that the nodes share, absolute.
     pub cluster_secret_file: Option<PathBuf>,
     /// `cluster-port`: core `i` takes links on this port + `i`. Of a node of a cluster it is never 0: see
@@ -166,6 +173,30 @@ impl Config {
         self.durability != Durability::Memory || self.is_in_cluster()
     }
 
+    /// The common port as others are told it.
+    pub fn announced_port(&self) -> u16 {
+        if self.cluster_announce_port == 0 { self.port } else { self.cluster_announce_port }
+    }
+
+    /// Where others are told to link to the first core.
+    pub fn announced_cluster_port(&self) -> u16 {
+        let announced = self.cluster_announce_bus_port;
+        if announced == 0 { self.cluster_port } else { announced }
+    }
+
+    /// The port of the first core as others are told it, where that is not its own; it may be none that can be.
+    pub fn announced_core_base(&self) -> Option<i32> {
+        let (announced, base) = (self.cluster_announce_port, self.cluster_announce_shard_port_base);
+        match self.shard_ports {
+            ShardPorts::Off => None,
+            _ if base != 0 => Some(base.into()),
+            ShardPorts::From(own) if announced != 0 => {
+                Some(i32::from(announced) + i32::from(own) - i32::from(self.port))
+            }
+            ShardPorts::From(_) | ShardPorts::OsChosen => None,
+        }
+    }
+
     /// What `cluster-peers` says of this node.
     pub fn own_peer(&self) -> Option<&ClusterPeer> {
         self.cluster_peers.iter().find(|peer| peer.id.0 == self.node_id)
@@ -188,12 +219,13 @@ impl Config {
         let mut defaults = Self::defaults(PORT_DEFAULT, machine, shards);
         defaults.shard_ports = ShardPorts::beside(self.port, self.core_count());
         defaults.cluster_port = match self.own_peer() {
-            Some(own) => own.cluster_port(),
+            Some(own) if self.cluster_announce_bus_port == 0 => own.cluster_port(),
+            Some(_) if self.port != 0 => value::cluster_port_beside(self.port),
             // A node that belongs to nobody yet.
             None if self.is_in_cluster() && self.cluster_peers.is_empty() && self.port != 0 => {
                 value::cluster_port_beside(self.port)
             }
-            None => 0,
+            Some(_) | None => 0,
         };
         defaults
     }
@@ -216,6 +248,9 @@ impl Config {
             cluster_peers: Vec::new(),
             cluster_seed: Vec::new(),
             cluster_announce_ip: None,
+            cluster_announce_port: 0,
+            cluster_announce_shard_port_base: 0,
+            cluster_announce_bus_port: 0,
             cluster_secret_file: None,
             cluster_port: 0,
             cluster_forward: true,

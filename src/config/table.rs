@@ -148,6 +148,42 @@ pub const PARAMETERS: &[Parameter] = &[
               cluster-peers or bind says",
     },
     Parameter {
+        name: "cluster-announce-port",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, 65_535),
+            |c| c.cluster_announce_port.into(),
+            |c, v| c.cluster_announce_port = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "The common port by which other nodes and clients reach this node, where that is not port, as \
+              behind NAT; 0 for port",
+    },
+    Parameter {
+        name: "cluster-announce-shard-port-base",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, 65_535),
+            |c| c.cluster_announce_shard_port_base.into(),
+            |c, v| c.cluster_announce_shard_port_base = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Core i is reached on this port + i, where that is not the case on shard-port-base + i; 0 for as far from \
+              cluster-announce-port as shard-port-base is from port",
+    },
+    Parameter {
+        name: "cluster-announce-bus-port",
+        alias: None,
+        form: Form::Integer(
+            Bounds(0, 65_535),
+            |c| c.cluster_announce_bus_port.into(),
+            |c, v| c.cluster_announce_bus_port = narrow(v),
+        ),
+        change: Change::AtStart,
+        doc: "Other nodes link to core i on this port + i, where that is not the case on cluster-port + i; 0 for \
+              cluster-port",
+    },
+    Parameter {
         name: "cluster-secret-file",
         alias: None,
         form: Form::Text("a file", get_cluster_secret_file, set_cluster_secret_file),

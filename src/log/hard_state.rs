@@ -23,6 +23,8 @@ const NEW_NAME: &str = "raft.new";
 pub const HARD_STATE_COPY_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"RINGRFT1";
 const NODES_AT: usize = 128;
+/// Terms that a replica which goes on alone is ahead of all others.
+const ALONE_TERMS: u64 = 1 << 20;
 
 const _: () = assert!(NODES_AT + 2 * 8 * NODES_MAX <= HARD_STATE_COPY_BYTES);
 
@@ -71,6 +73,22 @@ impl HardState {
             is_clean: false,
             has_begun: false,
             configuration: Configuration::first(voters),
+        }
+    }
+
+    /// That of a replica which goes on alone, without those that it had voted with: what it has, up to the entry `last`,
+    /// is what there is from now on. The configuration is of a term that no election comes to, so that it is newer than
+    /// any other that is known somewhere, or is in the log and not committed.
+    pub fn alone(&self, (last, of_last): (LogIndex, Term)) -> Self {
+        let term = Term(self.term.max(of_last).0 + ALONE_TERMS);
+        let alone = Configuration::first(vec![self.node]);
+        Self {
+            generation: self.generation + 1,
+            term,
+            vote: None,
+            has_begun: true,
+            configuration: Configuration { version: (term, last), ..alone },
+            ..self.clone()
         }
     }
 

@@ -12,7 +12,7 @@
 mod dump;
 mod options;
 mod repair;
-mod survey;
+pub(crate) mod survey;
 mod text;
 mod verify;
 

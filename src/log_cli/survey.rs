@@ -15,11 +15,11 @@ use crate::log::{
 };
 use crate::runtime::{Content, Folder, shard_folder};
 use crate::server::data_dir::{DataDir, Layout};
-use crate::types::{ByteOffset, DbIndex, Key, LogIndex, ShardId, SlotMap};
+use crate::types::{ByteOffset, DbIndex, Key, LogIndex, ShardId, SlotMap, Term};
 
 /// What has become of the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ManifestState {
+pub(crate) enum ManifestState {
     /// It is there.
     Whole(Manifest),
     /// One copy is damaged, the other tells.
@@ -36,7 +36,7 @@ pub(super) enum ManifestState {
 
 impl ManifestState {
     /// The state of the manifest in the folder of `shard`.
-    pub(super) fn of(folder: &mut Folder, shard: ShardId, layout: &Layout) -> io::Result<Self> {
+    pub(crate) fn of(folder: &mut Folder, shard: ShardId, layout: &Layout) -> io::Result<Self> {
         let content = match folder.read(MANIFEST_NAME) {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -55,7 +55,7 @@ impl ManifestState {
     }
 
     /// What it says, or said.
-    pub(super) fn manifest(&self) -> Option<&Manifest> {
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
         match self {
             Self::Whole(manifest)
             | Self::OneCopy(manifest)
@@ -68,7 +68,7 @@ impl ManifestState {
 
 /// What a file is to its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// It was read, to its end or to where it is damaged.
     Read,
     /// It comes after damage.
@@ -81,29 +81,29 @@ pub(super) enum Part {
 
 /// Records that can be read behind damage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Salvaged {
-    pub(super) records: u64,
-    pub(super) changes: u64,
+pub(crate) struct Salvaged {
+    pub(crate) records: u64,
+    pub(crate) changes: u64,
 }
 
 /// What was found in a file.
 #[derive(Clone, Debug)]
-pub(super) struct FileSeen {
-    pub(super) file: SegmentFile,
-    pub(super) part: Part,
-    pub(super) file_bytes: u64,
-    pub(super) first_index: LogIndex,
-    pub(super) records: u64,
+pub(crate) struct FileSeen {
+    pub(crate) file: SegmentFile,
+    pub(crate) part: Part,
+    pub(crate) file_bytes: u64,
+    pub(crate) first_index: LogIndex,
+    pub(crate) records: u64,
     /// Entries of a snapshot, changes of the log.
-    pub(super) items: u64,
-    pub(super) end: ByteOffset,
+    pub(crate) items: u64,
+    pub(crate) end: ByteOffset,
     /// What can be read behind that end.
-    pub(super) behind: Salvaged,
+    pub(crate) behind: Salvaged,
 }
 
 /// What was found of a replica's hard state.
 #[derive(Debug)]
-pub(super) enum HardStateSeen {
+pub(crate) enum HardStateSeen {
     /// The shard is not replicated.
     None,
     /// It is whole.
@@ -124,27 +124,30 @@ impl HardStateSeen {
 
 /// What was found in a shard's folder.
 #[derive(Debug)]
-pub(super) struct Survey {
-    pub(super) shard: ShardId,
-    pub(super) seed: RecordSeed,
-    pub(super) folder: PathBuf,
-    pub(super) manifest: ManifestState,
-    pub(super) hard_state: HardStateSeen,
+pub(crate) struct Survey {
+    pub(crate) shard: ShardId,
+    pub(crate) seed: RecordSeed,
+    pub(crate) folder: PathBuf,
+    pub(crate) manifest: ManifestState,
+    pub(crate) hard_state: HardStateSeen,
     /// In the order in which they are read, then those that are not.
-    pub(super) files: Vec<FileSeen>,
+    pub(crate) files: Vec<FileSeen>,
     /// What keeps a server from starting with this shard.
-    pub(super) fault: Option<OpenError>,
+    pub(crate) fault: Option<OpenError>,
     /// Where the reading was when it met that; none if all files had been read.
-    pub(super) fault_in: Option<SegmentFile>,
+    pub(crate) fault_in: Option<SegmentFile>,
     /// The torn tail.
-    pub(super) cut: Option<Cut>,
-    pub(super) last_index: LogIndex,
-    pub(super) snapshot_end: Option<SnapshotEnd>,
+    pub(crate) cut: Option<Cut>,
+    pub(crate) last_index: LogIndex,
+    /// Of a replica: the term of that record, and the last configuration in a record.
+    pub(crate) last_term: Term,
+    pub(crate) configuration: Option<Configuration>,
+    pub(crate) snapshot_end: Option<SnapshotEnd>,
 }
 
 impl Survey {
     /// Looks through the folder of `shard`.
-    pub(super) fn of(data: &DataDir, shard: ShardId) -> io::Result<Self> {
+    pub(crate) fn of(data: &DataDir, shard: ShardId) -> io::Result<Self> {
         let layout = data.layout();
         let mut folder = Folder::at(shard_folder(data.path(), shard));
         let state = ManifestState::of(&mut folder, shard, &layout)?;
@@ -176,6 +179,8 @@ impl Survey {
             fault_in: None,
             cut: None,
             last_index: LogIndex(0),
+            last_term: Term(0),
+            configuration: None,
             snapshot_end: None,
         };
         if let Some(manifest) = manifest.manifest() {
@@ -190,19 +195,19 @@ impl Survey {
     }
 
     /// Whether a server would start with this shard, and nothing of it is damaged.
-    pub(super) fn is_well(&self) -> bool {
+    pub(crate) fn is_well(&self) -> bool {
         self.fault.is_none()
             && matches!(self.manifest, ManifestState::Whole(_))
             && !matches!(self.hard_state, HardStateSeen::Damaged(_))
     }
 
     /// Whether the shard is a replica, of which others have as much or more.
-    pub(super) fn is_replica(&self) -> bool {
+    pub(crate) fn is_replica(&self) -> bool {
         !matches!(self.hard_state, HardStateSeen::None)
     }
 
     /// What a cut before the damage would lose, as far as it can still be read.
-    pub(super) fn behind(&self) -> Salvaged {
+    pub(crate) fn behind(&self) -> Salvaged {
         self.files.iter().fold(Salvaged::default(), |sum, file| Salvaged {
             records: sum.records + file.behind.records,
             changes: sum.changes + file.behind.changes,
@@ -211,9 +216,14 @@ impl Survey {
 
     fn read(&mut self, mut recovery: Recovery<Content>, layout: &Layout) {
         let mut items: Vec<(SegmentFile, u64)> = Vec::new();
+        let mut configuration = None;
         self.fault = loop {
             let step = recovery.step_in_place(|place, item| {
                 let count = count_items(self.shard, layout.shards, &item)?;
+                if let Item::Configuration { payload, .. } = item {
+                    let version = (place.header.term, place.header.index);
+                    configuration = Configuration::decode(version, payload);
+                }
                 match items.last_mut().filter(|(file, _)| *file == place.file) {
                     Some((_, sum)) => *sum += count,
                     None => items.push((place.file, count)),
@@ -230,6 +240,7 @@ impl Survey {
         self.cut = recovery.cut().cloned();
         self.last_index = recovery.last_index();
         self.snapshot_end = recovery.snapshot_end();
+        self.configuration = configuration;
         for read in recovery.files() {
             let items = items.iter().find(|(file, _)| *file == read.file).map_or(0, |(_, it)| *it);
             self.files.push(FileSeen {
@@ -247,6 +258,7 @@ impl Survey {
                 break;
             }
         }
+        self.last_term = recovery.finish().last_term;
     }
 
     /// Looks at the files that were not read, and at what stands behind the damage in the one that was
@@ -308,7 +320,7 @@ fn segments(folder: &mut Folder) -> io::Result<Vec<SegmentFile>> {
 }
 
 /// How many entries or changes a record brings; nothing if they make no sense in this shard.
-pub(super) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> Option<u64> {
+pub(crate) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> Option<u64> {
     let slots = SlotMap::new(shard_count, 1);
     let belongs = |db: DbIndex, key: &[u8]| slots.shard_of(Key::new(db, key).slot) == shard;
     match item {
@@ -331,7 +343,7 @@ pub(super) fn count_items(shard: ShardId, shard_count: u16, item: &Item<'_>) -> 
 }
 
 /// The records of a file that can be read from `from` on.
-pub(super) fn salvaged(
+pub(crate) fn salvaged(
     content: &[u8],
     (shard, seed): (ShardId, RecordSeed),
     file: SegmentFile,

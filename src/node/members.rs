@@ -38,12 +38,19 @@ pub struct Member {
     pub owners: Vec<CoreId>,
     /// Whether it was heard from lately.
     pub is_up: bool,
+    /// Another number at every start of it; 0 before it was heard from.
+    pub incarnation: u64,
 }
 
 impl Member {
     /// The id of one of its cores, for `CLUSTER NODES`.
     pub fn core_id(&self, core: CoreId) -> String {
         super::core_id(&self.name, core)
+    }
+
+    /// Whether this is another process than the one with this number that is heard from.
+    pub fn is_other(&self, incarnation: u64) -> bool {
+        self.is_up && self.incarnation != 0 && self.incarnation != incarnation
     }
 
     /// The port that serves the keys of `shard` there.
@@ -205,6 +212,13 @@ impl Members {
         self.change(|directory| directory.remove(id))
     }
 
+    /// Forgets all nodes but this one, those that were removed too.
+    pub fn reset(&self) {
+        lock(&self.heard).clear();
+        self.change(|directory| *directory = Directory::default());
+        *lock(&self.former) = Arc::default();
+    }
+
     /// Another node has told of all that it knows of.
     pub fn merge(&self, told: &[NodeEntry]) {
         self.change(|directory| directory.merge(told));
@@ -296,6 +310,7 @@ impl Own {
             cluster_port,
             owners: Vec::new(),
             is_up: false,
+            incarnation: 0,
         }
     }
 
@@ -376,6 +391,23 @@ mod tests {
         members.update(|list| {
             list.iter_mut().filter(|it| it.id == NodeId(id)).for_each(|it| it.is_up = true);
         });
+    }
+
+    #[test]
+    fn a_reset_leaves_this_node_alone() {
+        let (members, woken) = members();
+        members.take_seen(NodeId(2), place("10.0.0.2", 1)).unwrap();
+        members.hear_leaders(&[(Term(3), NodeId(2))]);
+        up(&members, 2);
+        members.remove(ME);
+        assert_eq!(members.heard_leader(ShardId(0)), Some((Term(3), NodeId(2))));
+        assert!(members.is_removed(ME) && woken.try_recv().is_ok());
+        members.reset();
+        assert!(!members.is_removed(ME) && woken.try_recv().is_ok(), "it is to be written down");
+        assert_eq!((ids(&members), members.heard_leader(ShardId(0))), (vec![1], None));
+        assert!(members.find_server(NodeId(2)).is_none());
+        members.take_seen(NodeId(3), place("10.0.0.3", 1)).unwrap();
+        assert_eq!(ids(&members), [1, 3]);
     }
 
     #[test]

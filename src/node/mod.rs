@@ -119,7 +119,7 @@ pub struct Node {
     /// Shards that are being recovered.
     pub loading: AtomicUsize,
     /// Why the server can't go on starting, if it can't.
-    start_failure: Mutex<Option<String>>,
+    failure: Mutex<Option<String>>,
     /// Connections in `MONITOR` mode; while it is zero nothing need be formatted.
     pub monitors: AtomicUsize,
     /// Whether expired keys are removed unasked (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -162,7 +162,7 @@ impl Node {
             replicas: (0..slots.shard_count()).map(|_| ReplicaStats::default()).collect(),
             members: Members::default(),
             loading: AtomicUsize::new(0),
-            start_failure: Mutex::default(),
+            failure: Mutex::default(),
             monitors: AtomicUsize::new(0),
             active_expire: AtomicBool::new(true),
             process,
@@ -235,13 +235,13 @@ impl Node {
     }
 
     /// Notes why the server can't go on starting; the first reason stays.
-    pub fn fail_start(&self, reason: String) {
-        lock(&self.start_failure).get_or_insert(reason);
+    pub fn fail(&self, reason: String) {
+        lock(&self.failure).get_or_insert(reason);
     }
 
     /// Why the server could not go on starting.
-    pub fn start_failure(&self) -> Option<String> {
-        lock(&self.start_failure).take()
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.failure).take()
     }
 
     /// The pause that holds at `now`, if any.

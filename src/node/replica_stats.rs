@@ -78,6 +78,8 @@ pub enum ReplicaRequest {
     Remove(NodeId),
     /// Of the leader: has this node, which votes and keeps up, lead.
     Lead(NodeId),
+    /// Of a replica that takes no part any more: forgets that it ever did, its term and its vote included.
+    Reset,
 }
 
 /// One shard's replica on this node, as of the last step.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::types::CoreId;
 
-/// Addresses and ports, as they were bound.
+/// Addresses and ports, as they were bound, and as others are told to reach them.
 #[derive(Clone, Debug, Default)]
 pub struct Topology {
     /// The port on which a connection starts on any core.
@@ -15,12 +15,30 @@ pub struct Topology {
     pub binary_port: Option<u16>,
     /// The address that `CLUSTER` names; `None`: the one the client connected to.
     pub announce_ip: Option<IpAddr>,
+    /// The common port as others are told it; `None`: as it was bound.
+    pub announce_port: Option<u16>,
+    /// The ports of the cores as others are told them, if that is not how they were bound.
+    pub announce_core_ports: Vec<u16>,
 }
 
 impl Topology {
-    /// The port that leads to `core`: its own, or the common one if cores have none.
+    /// The common port, as others reach it.
+    pub fn announced_port(&self) -> u16 {
+        self.announce_port.unwrap_or(self.common_port)
+    }
+
+    /// The ports of the cores, as others reach them.
+    pub fn announced_core_ports(&self) -> &[u16] {
+        match self.announce_core_ports.is_empty() {
+            true => &self.core_ports,
+            false => &self.announce_core_ports,
+        }
+    }
+
+    /// The port by which others reach `core`: its own, or the common one if cores have none.
     pub fn port_of(&self, core: CoreId) -> u16 {
-        self.core_ports.get(usize::from(core.0)).copied().unwrap_or(self.common_port)
+        let own = self.announced_core_ports().get(usize::from(core.0)).copied();
+        own.unwrap_or(self.announced_port())
     }
 
     /// The core whose own port this is.

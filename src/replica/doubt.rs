@@ -257,6 +257,11 @@ impl Replica {
         });
     }
 
+    /// Nothing that was ever promised to anybody counts any more: this replica is as one that finds nothing.
+    pub(super) fn forget_doubt(&mut self) {
+        self.doubt = Doubt::new((true, Term(0)), true, self.election_ticks);
+    }
+
     /// This replica leads no more.
     pub(super) fn forget_owed_goals(&mut self) {
         self.doubt.owed.clear();

@@ -82,6 +82,7 @@ impl Replica {
         }
         match request {
             ReplicaRequest::Found(voters) => self.found(voters),
+            ReplicaRequest::Reset => self.reset(),
             ReplicaRequest::Add(_) | ReplicaRequest::Remove(_) | ReplicaRequest::Lead(_) => {
                 if self.membership.asked.len() < REPLICA_REQUESTS_MAX {
                     self.membership.asked.push_back((request, self.ticks));
@@ -99,6 +100,24 @@ impl Replica {
             self.change_raft(&first);
             self.adopt(first);
             self.set_timeout();
+        }
+    }
+
+    /// Who takes no part any more begins as one that has found nothing: of no shard, with no term and no vote. To those whom
+    /// it knew it is as good as one that has lost its disk.
+    fn reset(&mut self) {
+        let is_blank = self.configuration() == &Configuration::default() && self.term() == Term(0);
+        if self.is_member() || is_blank {
+            return;
+        }
+        (self.hard_state.term, self.hard_state.vote) = (Term(0), None);
+        self.hard_state.has_begun = false;
+        self.hard_state.configuration = Configuration::default();
+        self.membership.left_by = None;
+        if self.forget_entries() {
+            self.forget_doubt();
+            self.membership.is_keyspace_void = true;
+            self.save_configuration();
         }
     }
 
@@ -177,7 +196,7 @@ impl Replica {
                     self.membership.is_heir_urgent = next.is_some();
                     next.filter(|_| is_other)
                 }
-                ReplicaRequest::Found(_) => None,
+                ReplicaRequest::Found(_) | ReplicaRequest::Reset => None,
             };
             if next.is_some() {
                 return next;

@@ -71,8 +71,11 @@ pub(super) enum LinkEnd {
     /// There are as many nodes as can be.
     #[error("there is no room for node {}: the cluster has as many nodes as it can", .0.0)]
     Full(NodeId),
-    /// Another node has the same number.
-    #[error("it says that it is node {}, which is known at another address: give every node an id of its own", .0.0)]
+    /// Another process has the same number.
+    #[error(
+        "it says that it is node {}, and another process that is heard from is: give every node an id of its own",
+        .0.0
+    )]
     Double(NodeId),
     /// It was found out who is there.
     #[error("node {} is met", .0.0)]

@@ -9,13 +9,14 @@ use socket2::{SockAddr, Socket};
 
 use super::core::Core;
 use super::link::{Link, LinkEnd, Phase, new_socket, prepare};
-use super::links::{announcement, note_member, note_silence};
+use super::links::{LinkOptions, announcement, note_member, note_silence};
 use super::meetings::take_in;
 use super::ring::{Completion, Token};
 use crate::limits::LINKS_UNKNOWN_MAX;
+use crate::node::Member;
 use crate::replica::link::{
-    Announcement, Dialing, HELLO_BYTES, Hello, Item, LinkFault, NONCE_BYTES, Nonce, Purpose,
-    Welcomed, farewell, welcome,
+    Announcement, Dialing, Farewell, HELLO_BYTES, Hello, Item, LinkFault, NONCE_BYTES, Nonce,
+    Purpose, Welcomed, farewell, hello_nonce, welcome,
 };
 use crate::replica::{Fault, ShardMessage};
 use crate::types::{CoreId, NodeId};
@@ -91,13 +92,14 @@ impl Core<'_> {
             route.cores = 0;
             return route.back_off(me, now);
         };
-        let (socket, nonce) = match new_socket(address).and_then(|it| Ok((it, random_nonce()?))) {
-            Ok(both) => both,
-            Err(error) => {
-                tracing::warn!("could not begin a link: {error}");
-                return route.back_off(me, now);
-            }
-        };
+        let (socket, nonce) =
+            match new_socket(address).and_then(|it| Ok((it, dialing_nonce(&options)?))) {
+                Ok(both) => both,
+                Err(error) => {
+                    tracing::warn!("could not begin a link: {error}");
+                    return route.back_off(me, now);
+                }
+            };
         route.link = Some(token);
         let dialing = Box::new(Dialing::new(&options.secret, me, to, nonce));
         let phase = Phase::Dialing { to, core, dialing };
@@ -257,6 +259,7 @@ impl Core<'_> {
         if to == NodeId(0) {
             return Err(self.met(from, link, &told));
         }
+        self.check_is_alone(from, &told)?;
         let Some(links) = self.links.as_deref_mut() else { return Ok(()) };
         let own = announcement(self.node, &links.options);
         let Some(route) = links.route_mut(to) else { return Err(LinkEnd::Left) };
@@ -265,6 +268,7 @@ impl Core<'_> {
             return Err(LinkEnd::Elsewhere);
         }
         route.tries = 0;
+        links.note_welcome();
         writer.announcement(&own);
         if self.id == CoreId(0) {
             writer.nodes(&links.told);
@@ -285,9 +289,17 @@ impl Core<'_> {
         if self.node.members.is_removed(me) {
             return Err(LinkEnd::Removed(me));
         }
-        if self.node.members.is_removed(from) {
+        let is_other = |it: Member| it.is_other(hello.incarnation());
+        let refusal = if self.node.members.is_removed(from) {
+            Some(Farewell::Removed)
+        } else if self.node.members.get(from).is_some_and(is_other) {
+            Some(Farewell::Double)
+        } else {
+            None
+        };
+        if let Some(why) = refusal {
             // It closes when it has read that.
-            farewell(secret, (me, hello), nonce, &mut link.sending);
+            farewell(secret, (me, hello), nonce, why, &mut link.sending);
             return Ok(());
         }
         let own = announcement(self.node, &links.options);
@@ -305,6 +317,29 @@ impl Core<'_> {
         if theirs == ours { Ok(()) } else { Err(LinkEnd::Shards { node, theirs, ours }) }
     }
 
+    /// Two processes with one number would take turns in being that node: the one that is heard from stays.
+    fn check_is_alone(&self, node: NodeId, told: &Announcement) -> Result<(), LinkEnd> {
+        let is_other = |it: Member| it.is_other(told.incarnation);
+        if self.node.members.get(node).is_some_and(is_other) {
+            return Err(LinkEnd::Double(node));
+        }
+        Ok(())
+    }
+
+    /// This node is told that another process has its number. One that is welcome nowhere for that is no use, and ends.
+    fn note_double(&mut self) {
+        let now = self.engine.now.mono;
+        let Some(links) = self.links.as_deref_mut() else { return };
+        if links.note_double(now) {
+            self.node.fail(format!(
+                "Another process is node {}, and the other nodes hear from that one: give every node a --node-id of \
+                 its own, or stop the other first.",
+                links.options.me.0
+            ));
+            self.ask_to_stop();
+        }
+    }
+
     /// Another node has told of itself: it is there.
     fn node_announced(
         &mut self,
@@ -313,6 +348,7 @@ impl Core<'_> {
         ip: Option<IpAddr>,
     ) -> Result<(), LinkEnd> {
         self.check_shards(from, told)?;
+        self.check_is_alone(from, told)?;
         if self.node.members.get(from).is_none() {
             // It knows the secret, and has shown that it is there.
             take_in(self.node, from, told, ip)?;
@@ -381,6 +417,9 @@ impl Core<'_> {
         if let LinkEnd::Fault(LinkFault::Removed) = end {
             // Whoever says so knows the secret.
             self.node.members.remove(self.node.id.unwrap_or_default());
+        }
+        if let LinkEnd::Fault(LinkFault::Double) = end {
+            self.note_double();
         }
         match link.phase {
             Phase::Dialing { to: NodeId(0), .. } => self.meeting_is_over(link.token, end),
@@ -512,6 +551,11 @@ impl Core<'_> {
         }
         links.put(link);
     }
+}
+
+/// A nonce to say hello with.
+pub(super) fn dialing_nonce(options: &LinkOptions) -> std::io::Result<Nonce> {
+    Ok(hello_nonce(options.incarnation, random_nonce()?))
 }
 
 pub(super) fn random_nonce() -> std::io::Result<Nonce> {

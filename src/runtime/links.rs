@@ -25,8 +25,8 @@ use super::link::{Link, LinkEnd, Phase};
 use super::meetings::Meeting;
 use super::ring::Token;
 use crate::limits::{
-    LINK_HANDSHAKE_MS, LINK_PING_MS, LINK_QUEUE_BYTES_MAX, LINK_RETRY_MS_MAX, LINK_RETRY_MS_MIN,
-    LINK_SILENCE_MS, TICK_MS,
+    LINK_DOUBLE_MS, LINK_HANDSHAKE_MS, LINK_PING_MS, LINK_QUEUE_BYTES_MAX, LINK_RETRY_MS_MAX,
+    LINK_RETRY_MS_MIN, LINK_SILENCE_MS, TICK_MS,
 };
 use crate::node::{Node, ReplicaStats, Wish};
 use crate::replica::link::{Announcement, ClusterSecret, NodeList, NodePlace};
@@ -69,6 +69,8 @@ pub(super) struct Links {
     /// Nodes that core 0 is to find out about.
     pub(super) meetings: Vec<Meeting>,
     ticked_at: MonoUs,
+    /// Since when this node is told that another process has its number, and is welcome nowhere.
+    double_since: Option<MonoUs>,
     pub(super) complaints: Complaints,
 }
 
@@ -103,6 +105,7 @@ impl Links {
             told_epoch: u64::MAX,
             meetings: Vec::new(),
             ticked_at: MonoUs(0),
+            double_since: None,
             complaints: Complaints::default(),
         }
     }
@@ -111,6 +114,21 @@ impl Links {
     pub(super) fn next_token(&mut self) -> Token {
         self.last_token = self.last_token.wrapping_add(1);
         Token { index: self.last_token, generation: 0 }
+    }
+
+    /// A node has welcomed this one.
+    pub(super) fn note_welcome(&mut self) {
+        self.double_since = None;
+    }
+
+    /// A node hears from another process with this one's number. True if that has been so for long, and nobody has welcomed
+    /// this one: right after a start it may be the one before, whose end is not known there yet.
+    pub(super) fn note_double(&mut self, now: MonoUs) -> bool {
+        if self.iter().any(|link| matches!(link.phase, Phase::Open { .. })) {
+            return false;
+        }
+        let since = *self.double_since.get_or_insert(now);
+        now.0.saturating_sub(since.0) >= LINK_DOUBLE_MS * 1000
     }
 
     /// Takes a link out, to be put back or dropped.
@@ -398,10 +416,10 @@ pub(super) fn announcement(node: &Node, options: &LinkOptions) -> Announcement {
     let shards = (0..node.slots.shard_count()).map(ShardId);
     Announcement {
         incarnation: options.incarnation,
-        port: node.topology.common_port,
-        cluster_port: config.cluster_port,
+        port: node.topology.announced_port(),
+        cluster_port: config.announced_cluster_port(),
         cores: node.slots.core_count(),
-        core_ports: node.topology.core_ports.clone(),
+        core_ports: node.topology.announced_core_ports().to_vec(),
         owners: shards.map(|shard| owners.core_of(shard)).collect(),
     }
 }
@@ -421,7 +439,7 @@ pub(super) fn note_member(node: &Node, id: NodeId, told: &Announcement) {
             member.cluster_port = told.cluster_port;
             member.core_ports.clone_from(&told.core_ports);
             member.owners.clone_from(&told.owners);
-            member.is_up = true;
+            (member.is_up, member.incarnation) = (true, told.incarnation);
         }
     });
 }

@@ -76,7 +76,7 @@ impl Core<'_> {
             Ok(false) => self.recovered(recovering),
             Err(error) => {
                 tracing::error!(shard = id.0, "{error}");
-                self.node.fail_start(unreadable_log(&self.config.dir, id, &error));
+                self.node.fail(unreadable_log(&self.config.dir, id, &error));
                 self.logs.recovering.clear();
                 self.ask_to_stop();
             }
@@ -127,8 +127,7 @@ impl Core<'_> {
         if let Some(replica) = replica
             && let Err(error) = self.start_replica(id, replica, is_doubtful)
         {
-            self.node
-                .fail_start(format!("The replica of shard {} can't be started: {error}.", id.0));
+            self.node.fail(format!("The replica of shard {} can't be started: {error}.", id.0));
             self.ask_to_stop();
         }
         self.node.log(id).set_loading(false);

@@ -17,12 +17,12 @@ use socket2::{SockAddr, Socket};
 
 use super::core::Core;
 use super::link::{Link, LinkEnd, Phase, new_socket};
-use super::link_traffic::random_nonce;
+use super::link_traffic::dialing_nonce;
 use super::links::Links;
 use super::ring::Token;
 use crate::limits::{LINK_RETRY_MS_MAX, MEETING_MS, MEETINGS_MAX};
 use crate::node::Node;
-use crate::replica::link::{Announcement, Dialing, NodePlace, Nonce};
+use crate::replica::link::{Announcement, Dialing, LinkFault, NodePlace, Nonce};
 use crate::types::{CoreId, MonoUs, NodeId};
 
 /// An address at which a node is that is to be met.
@@ -74,10 +74,10 @@ impl Core<'_> {
     /// Begins a link to whichever node is at an address.
     fn dial_anyone(&mut self, address: SocketAddr) {
         let now = self.engine.now.mono;
-        let begun: std::io::Result<(Socket, Nonce)> =
-            new_socket(address).and_then(|socket| Ok((socket, random_nonce()?)));
         let Some(links) = self.links.as_deref_mut() else { return };
         let (options, token) = (links.options.clone(), links.next_token());
+        let begun: std::io::Result<(Socket, Nonce)> =
+            new_socket(address).and_then(|socket| Ok((socket, dialing_nonce(&options)?)));
         let Some(meeting) = links.meetings.iter_mut().find(|it| it.address == address) else {
             return;
         };
@@ -102,12 +102,8 @@ impl Core<'_> {
         let Some(ip) = link.address.as_socket().map(|address| address.ip()) else {
             return LinkEnd::Closed;
         };
-        let known = self.node.members.get(node);
-        // At another address than the one by which it is linked to there is another with its number.
-        let is_double = known.is_some_and(|it| {
-            it.is_up && (it.port, it.cluster_port) != (told.port, told.cluster_port)
-        });
-        if is_double {
+        // There may be another with the number of one that is linked to.
+        if self.node.members.get(node).is_some_and(|it| it.is_other(told.incarnation)) {
             return LinkEnd::Double(node);
         }
         match take_in(self.node, node, told, Some(ip)) {
@@ -120,7 +116,12 @@ impl Core<'_> {
     /// it is tried again until it is given up.
     pub(super) fn meeting_is_over(&mut self, token: Token, end: &LinkEnd) {
         let Some(links) = self.links.as_deref_mut() else { return };
-        if let LinkEnd::Met(_) | LinkEnd::Removed(_) | LinkEnd::Double(_) | LinkEnd::Full(_) = end {
+        if let LinkEnd::Met(_)
+        | LinkEnd::Removed(_)
+        | LinkEnd::Fault(LinkFault::Removed)
+        | LinkEnd::Double(_)
+        | LinkEnd::Full(_) = end
+        {
             links.meetings.retain(|meeting| meeting.link != Some(token));
         } else if let Some(meeting) = links.meeting_mut(token) {
             meeting.link = None;

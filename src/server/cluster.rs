@@ -3,29 +3,22 @@
 //!
 //! A host that is an address is one at once; names are resolved on a thread of their own, which may take as long as the
 //! system likes, again and again as long as they can't be, or their node is not linked to: it may have come back at
-//! another address. The same thread writes the file `nodes` in the data directory when something has changed.
+//! another address. The same thread writes the file `nodes` when something has changed (`nodes_file`).
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::preflight::{self, StartError};
-use super::random;
+use super::{nodes_file, random};
 use crate::config::{ClusterSeed, Config};
 use crate::metrics::lock;
-use crate::node::{Directory, Node};
+use crate::node::Node;
 use crate::replica::link::ClusterSecret;
 use crate::runtime::LinkOptions;
 use crate::types::{NodeId, ShardId};
-
-/// Name of the file in the data directory.
-const FILE_NAME: &str = "nodes";
-/// Its name until it is whole.
-const NEW_NAME: &str = "nodes.new";
 
 /// What links are made with; nothing where there is no cluster.
 ///
@@ -50,20 +43,20 @@ pub(super) fn link_options(config: &Config) -> Result<Option<LinkOptions>, Start
 /// If the file can't be read, or the system allows no thread more.
 pub(super) fn enter(node: &Arc<Node>, options: &LinkOptions) -> Result<Keeper, StartError> {
     let config = node.config.load();
-    let mut directory = read(&config.dir)?;
+    let mut directory = nodes_file::read(&config.dir).map_err(StartError::Cluster)?;
     directory.take_peers(&config.cluster_peers);
     let (wake, woken) = flume::bounded(1);
     node.members.enter(
         (options.me, options.secret.clone()),
         directory,
-        (own_host(&config), node.topology.common_port, config.cluster_port),
+        (own_host(&config), node.topology.announced_port(), config.announced_cluster_port()),
         wake.clone(),
     );
     let owners = node.owners.load();
     let shards = (0..node.slots.shard_count()).map(ShardId);
     node.members.update(|members| {
         if let Some(own) = members.iter_mut().find(|member| member.id == options.me) {
-            own.core_ports.clone_from(&node.topology.core_ports);
+            own.core_ports = node.topology.announced_core_ports().to_vec();
             own.owners = shards.map(|shard| owners.core_of(shard)).collect();
             own.is_up = true;
         }
@@ -84,23 +77,6 @@ fn own_host(config: &Config) -> Option<String> {
     };
     let announced = config.cluster_announce_ip.map(|ip| ip.to_string());
     announced.or_else(|| config.own_peer().map(|peer| peer.host.clone())).or_else(concrete)
-}
-
-/// What the file in `dir` says; nothing at the first start.
-fn read(dir: &Path) -> Result<Directory, StartError> {
-    let path = dir.join(FILE_NAME);
-    let failed = |why: String| {
-        StartError::Cluster(format!(
-            "The cluster's nodes can't be read from '{}' ({why}): restore it, or remove it to begin with \
-             --cluster-peers or --cluster-seed again.",
-            path.display()
-        ))
-    };
-    match fs::read_to_string(&path) {
-        Ok(text) => Directory::parse(&text).map_err(|fault| failed(fault.to_string())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Directory::default()),
-        Err(error) => Err(failed(error.to_string())),
-    }
 }
 
 /// Keeps the directory of nodes until it is dropped.
@@ -166,12 +142,12 @@ impl Inner {
         if *saved == text {
             return;
         }
-        match write(&self.dir, &text) {
+        match nodes_file::write(&self.dir, &text) {
             Ok(()) => *saved = text,
             // It is tried again at the next look.
             Err(error) => tracing::error!(
                 "the cluster's nodes can't be written to '{}': {error}",
-                self.dir.join(FILE_NAME).display()
+                nodes_file::path(&self.dir).display()
             ),
         }
     }
@@ -207,15 +183,6 @@ impl Inner {
         }
         true
     }
-}
-
-fn write(dir: &Path, text: &str) -> io::Result<()> {
-    let new = dir.join(NEW_NAME);
-    let mut file = File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, dir.join(FILE_NAME))?;
-    File::open(dir)?.sync_all()
 }
 
 /// Looks a node up that is not known to be where it was; whether it has an address.

@@ -4,7 +4,7 @@
 //! DIR/lock              locked while a server or a tool uses the directory
 //! DIR/layout            TOML: format, id, shards; written once, replaced by `ringmain reshard`
 //! DIR/layout.begun      the same until the shards' folders are made
-//! DIR/nodes             of a node of a cluster: the nodes that it knows of, see `cluster`
+//! DIR/nodes             of a node of a cluster: the nodes that it knows of, see `nodes_file`
 //! DIR/shard-0000/       one folder a shard: see `crate::log`
 //! DIR/reshard/          while the data is rewritten into another number of shards: see `switch`
 //! ```

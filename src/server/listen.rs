@@ -58,13 +58,19 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Where clients reach the server.
-    pub(super) fn topology(&self) -> Topology {
+    /// Where clients reach the server, and where they are told to.
+    pub(super) fn topology(&self, config: &Config) -> Topology {
+        let cores = u16::try_from(self.core_ports.len()).unwrap_or(u16::MAX);
+        // That there are as many ports has been checked.
+        let announced = config.announced_core_base().and_then(|base| u16::try_from(base).ok());
+        let announced = announced.map(|base| (0..cores).map(move |core| base.saturating_add(core)));
         Topology {
             common_port: self.common_port,
             core_ports: self.core_ports.clone(),
             binary_port: self.binary_port,
-            announce_ip: None,
+            announce_ip: config.cluster_announce_ip,
+            announce_port: Some(config.cluster_announce_port).filter(|port| *port != 0),
+            announce_core_ports: announced.map(Iterator::collect).unwrap_or_default(),
         }
     }
 

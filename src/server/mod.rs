@@ -5,6 +5,7 @@ pub mod data_dir;
 mod host;
 mod listen;
 pub mod log;
+pub(crate) mod nodes_file;
 pub mod preflight;
 
 use std::io::Write as _;
@@ -53,7 +54,7 @@ pub fn run(mut config: Config) -> Result<(), StartError> {
     tracing::info!("stopping");
     let node = cores.node.clone();
     cores.stop();
-    node.start_failure().map_or(Ok(()), |reason| Err(StartError::Log(reason)))
+    node.failure().map_or(Ok(()), |reason| Err(StartError::Log(reason)))
 }
 
 /// Opens the data directory, unless nothing is kept: who names no number of shards gets as many as it
@@ -296,7 +297,7 @@ fn node_options(
     let run_id = format!("{:016x}{:016x}{:08x}", random()?, random()?, random()? >> 32);
     Ok(NodeOptions {
         slots,
-        topology: sockets.topology(),
+        topology: sockets.topology(&config),
         run_id,
         name: None,
         started_at,
@@ -326,7 +327,7 @@ fn watch_signals(stop: flume::Sender<()>) -> Result<(), StartError> {
 
 /// What the server says once it serves.
 fn banner(config: &Config, sockets: &Sockets, slots: SlotMap) -> String {
-    let topology = sockets.topology();
+    let topology = sockets.topology(config);
     let port = topology.common_port;
     let addresses: Vec<String> = config
         .bind

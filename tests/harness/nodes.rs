@@ -37,15 +37,9 @@ impl Nodes {
     ) -> Self {
         let mut nodes = Self::none(shards);
         nodes.ports = (0..count).map(|_| Arc::new(FreePorts::find(ports_of(shards)))).collect();
-        let peers = |from| {
-            let peer = |(to, ports): (usize, &Arc<FreePorts>)| {
-                let (host, link_port) = (host(from, to), link_port(ports, shards));
-                format!("{to}@{host}:{}@{link_port}", ports.first)
-            };
-            (1..).zip(&nodes.ports).map(peer).collect::<Vec<_>>().join(" ")
-        };
         let launch = |(id, ports): (usize, &Arc<FreePorts>)| {
-            nodes.launch(id, ports).flag("--cluster-peers", &peers(id))
+            let peers = peers(&nodes.ports, shards, |to| host(id, to));
+            nodes.launch(id, ports).flag("--cluster-peers", &peers)
         };
         nodes.launches = (1..).zip(&nodes.ports).map(launch).collect();
         nodes.servers = nodes.launches.iter().map(|_| None).collect();
@@ -72,6 +66,16 @@ impl Nodes {
         self.ports.push(ports);
         self.servers.push(None);
         id
+    }
+
+    /// Another server with the number of a node, on ports and in a folder of its own, which knows the others.
+    pub(crate) fn double(&self, id: usize) -> Launch {
+        let mut all = self.ports.clone();
+        all[id - 1] = Arc::new(FreePorts::find(ports_of(self.shards)));
+        let data = self.folder.path().join(format!("double-{id}"));
+        std::fs::create_dir_all(&data).expect("a folder for data");
+        let peers = peers(&all, self.shards, |_| "127.0.0.1".to_owned());
+        self.launch(id, &all[id - 1]).dir(&data).flag("--cluster-peers", &peers)
     }
 
     fn none(shards: u16) -> Self {
@@ -177,6 +181,14 @@ impl Nodes {
         let port = link_port(&self.ports[id - 1], self.shards) + core;
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
+}
+
+/// `--cluster-peers` of nodes on these ports, which are reached by what `host` says.
+fn peers(ports: &[Arc<FreePorts>], shards: u16, host: impl Fn(usize) -> String) -> String {
+    let peer = |(to, ports): (usize, &Arc<FreePorts>)| {
+        format!("{to}@{}:{}@{}", host(to), ports.first, link_port(ports, shards))
+    };
+    (1..).zip(ports).map(peer).collect::<Vec<_>>().join(" ")
 }
 
 /// The common port, the cores' own, the binary port, and the cores' for links.

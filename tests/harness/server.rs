@@ -177,7 +177,9 @@ impl Launch {
     /// Starts what is expected to end by itself; answers how it ended and what it printed.
     pub(crate) fn refused(&self) -> (ExitStatus, String) {
         let output = TempDir::with_prefix("ringmain-test-").expect("a temporary folder");
-        let mut server = Server::spawn(self, Arc::new(FreePorts::find(2 + self.shards)), output);
+        let others = || Arc::new(FreePorts::find(2 + self.shards));
+        let ports = self.ports.clone().unwrap_or_else(others);
+        let mut server = Server::spawn(self, ports, output);
         let status = server.wait_for_exit();
         (status, server.output())
     }

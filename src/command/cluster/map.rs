@@ -52,11 +52,12 @@ impl Map {
                     id: own,
                     name: node.run_id.clone(),
                     ip: None,
-                    port: node.topology.common_port,
+                    port: node.topology.announced_port(),
                     core_ports: Vec::new(),
-                    cluster_port: node.config.load().cluster_port,
+                    cluster_port: node.config.load().announced_cluster_port(),
                     owners: Vec::new(),
                     is_up: true,
+                    incarnation: 0,
                 };
                 as_known_here(&mut member, node, client);
                 members.push(member);
@@ -289,7 +290,7 @@ fn as_known_here(member: &mut Member, node: &Node, client: &ClientInfo) {
     let owners = node.owners.load();
     let shards = (0..node.slots.shard_count()).map(ShardId);
     member.owners = shards.map(|shard| owners.core_of(shard)).collect();
-    member.core_ports.clone_from(&node.topology.core_ports);
+    member.core_ports = node.topology.announced_core_ports().to_vec();
     member.ip = Some(member.ip.unwrap_or(super::ip(node, client)));
     member.is_up = true;
 }

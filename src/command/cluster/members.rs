@@ -6,12 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use super::{Answer, Command, Flags, Group};
 use crate::command::{Error, SessionCx, numbers};
 use crate::config::value::cluster_port_beside;
-use crate::limits::NODES_MAX;
+use crate::limits::{DATABASES, NODES_MAX};
 use crate::node::members::Found;
 use crate::node::replica_stats::{ReplicaRequest, ReplicaState};
 use crate::node::{Node, Role, Wish};
 use crate::protocol::{Args, Reply};
-use crate::types::{NodeId, ShardId};
+use crate::types::{DbIndex, NodeId, ShardId};
 
 /// `CLUSTER FAILOVER [FORCE | TAKEOVER]`
 pub(super) const FAILOVER: Command = row("failover", -2, failover)
@@ -31,6 +31,11 @@ pub(super) const MEET: Command =
 pub(super) const REPLICATE: Command = row("replicate", 3, replicate)
     .doc("3.0.0", "Has this node take part in the shards that another leads.")
     .cost("O(N) in the number of shards");
+/// `CLUSTER RESET [HARD | SOFT]`
+pub(super) const RESET: Command = Command::session("reset", -2, Group::Cluster, reset)
+    .with(Flags::ADMIN.union(Flags::STALE).union(Flags::NOSCRIPT))
+    .doc("3.0.0", "Has a node without replicas forget the cluster.")
+    .cost("O(N) in the number of shards");
 /// `CLUSTER SHARD shard ADD | REMOVE | LEAD node`
 pub(super) const SHARD: Command =
     row("shard", 5, shard).doc("0.1.0", "Changes who has replicas of a shard, or leads it.");
@@ -40,13 +45,13 @@ const fn row(name: &'static str, arity: i8, handler: crate::command::SessionHand
     Command::session(name, arity, Group::Cluster, handler).with(flags)
 }
 
+const ALONE: Error =
+    Error::Static("ERR This server is no node of a cluster: start it with --node-id");
 const CROWDED: Error = Error::Static("ERR Too much is asked for at once: try again in a moment");
 
 /// This node, of a cluster that it was not removed from.
 fn own_id(cx: &SessionCx<'_>) -> Result<NodeId, Error> {
-    let disabled =
-        Error::Static("ERR This server is no node of a cluster: start it with --node-id");
-    let me = cx.node.id.ok_or(disabled)?;
+    let me = cx.node.id.ok_or(ALONE)?;
     if cx.node.members.is_removed(me) {
         return Err(Error::Static("ERR This node was removed from the cluster"));
     }
@@ -177,6 +182,54 @@ fn found(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answ
     Ok(())
 }
 
+/// Whom others still know would learn of them again at once, so it is removed there first; its number is not let in
+/// again then.
+fn reset(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
+    let (me, node) = (cx.node.id.ok_or(ALONE)?, cx.node);
+    let is = |word: &[u8]| args.at(2).eq_ignore_ascii_case(word);
+    let is_hard = match args.len() {
+        2 => false,
+        3 if is(b"hard") => true,
+        3 if is(b"soft") => false,
+        _ => return Err(Error::Syntax),
+    };
+    for shard in shards(node) {
+        let state = node.replica(shard).state();
+        let has_keys = || (0..DATABASES).any(|db| node.shard(shard).keys(DbIndex(db)).0 > 0);
+        match state.role {
+            Role::None => {
+                return Err(Error::Text(format!("ERR Shard {} is not ready: try again", shard.0)));
+            }
+            Role::Leader if has_keys() => {
+                return Err(Error::Static(
+                    "ERR CLUSTER RESET can't be called with master nodes containing keys",
+                ));
+            }
+            _ if is_part(&state, me) => {
+                return Err(Error::Text(format!(
+                    "ERR This node has a replica of shard {}: remove the node from the cluster first",
+                    shard.0
+                )));
+            }
+            _ => {}
+        }
+    }
+    let members = node.members.load();
+    if let Some(other) = members.iter().find(|member| member.id != me && member.is_up) {
+        return Err(Error::Text(format!(
+            "ERR Node {} is linked to, and would be known again at once: have this node removed there first \
+             (CLUSTER FORGET {})",
+            other.id.0, me.0
+        )));
+    }
+    if is_hard && !shards(node).all(|it| node.replica(it).request(ReplicaRequest::Reset)) {
+        return Err(CROWDED);
+    }
+    node.members.reset();
+    reply.ok();
+    Ok(())
+}
+
 fn shard(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let (me, node) = (own_id(cx)?, cx.node);
     let count = node.slots.shard_count();
@@ -268,6 +321,7 @@ fn refusal(
             Some(format!("Node {} is not linked to: see whether it runs", id.0))
         }
         ReplicaRequest::Found(_)
+        | ReplicaRequest::Reset
         | ReplicaRequest::Add(_)
         | ReplicaRequest::Remove(_)
         | ReplicaRequest::Lead(_) => None,

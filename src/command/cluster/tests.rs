@@ -154,6 +154,7 @@ fn node_of_cluster() -> Node {
         cluster_port: 26_379,
         owners: cores(owners),
         is_up: true,
+        incarnation: 1,
     };
     node.members.update(|members| {
         members.push(member(1, &[], [0; 3]));

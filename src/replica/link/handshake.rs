@@ -19,9 +19,19 @@ pub const HELLO_BYTES: usize = HEAD_BYTES + CODE_BYTES;
 pub const NONCE_BYTES: usize = 32;
 /// Random bytes that are used once.
 pub type Nonce = [u8; NONCE_BYTES];
+/// In the place of the announcement's length, where another process has the number of the node that dialed.
+const DOUBLE: u16 = u16::MAX;
 
 const WELCOME_PURPOSE: &str = "ringmain link welcome 1";
 const FRAMES_PURPOSE: &str = "ringmain link frames 1";
+
+/// The nonce of a hello: it begins with the number of the start of the node, so that another process with the same id is
+/// known at once. The rest of `random` stays.
+pub fn hello_nonce(incarnation: u64, random: Nonce) -> Nonce {
+    let mut nonce = random;
+    nonce[..8].copy_from_slice(&incarnation.to_le_bytes());
+    nonce
+}
 
 /// What a connection to the port for links is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +54,7 @@ impl Purpose {
 /// What both sides say first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
-    /// Of a hello the core that dials, of a welcome the bytes of the announcement.
+    /// Of a hello the core that dials, of a welcome the bytes of the announcement, or what stands in their place.
     detail: u16,
     purpose: Purpose,
     from: NodeId,
@@ -141,7 +151,7 @@ impl Dialing {
     /// Looks at what came back; nothing while it is not whole.
     ///
     /// # Errors
-    /// If it is not from the node that was dialed, or this node was removed.
+    /// If it is not from the node that was dialed, or this node was removed, or another process is this node.
     pub fn read(&self, bytes: &[u8]) -> Result<Option<Welcomed>, LinkFault> {
         let Some(head) = Head::decode(bytes)? else { return Ok(None) };
         if head.purpose != self.hello.purpose {
@@ -154,7 +164,8 @@ impl Dialing {
         if !is_meant || head.to != self.hello.from {
             return Err(LinkFault::Node { from: head.from.0, to: head.to.0 });
         }
-        let told = HEAD_BYTES + usize::from(head.detail);
+        let announced = if head.detail == DOUBLE { 0 } else { usize::from(head.detail) };
+        let told = HEAD_BYTES + announced;
         let length = told + CODE_BYTES;
         if bytes.len() < length {
             return Ok(None);
@@ -163,8 +174,10 @@ impl Dialing {
         if !key.derive(WELCOME_PURPOSE).is_code(&[&bytes[..told]], &bytes[told..length]) {
             return Err(LinkFault::Code);
         }
-        if head.detail == 0 {
-            return Err(LinkFault::Removed);
+        match head.detail {
+            0 => return Err(LinkFault::Removed),
+            DOUBLE => return Err(LinkFault::Double),
+            _ => {}
         }
         let announcement = Bytes::copy_from_slice(&bytes[HEAD_BYTES..told]);
         let announcement = Announcement::decode(&announcement)?;
@@ -218,6 +231,13 @@ impl Hello {
         CoreId(self.head.detail)
     }
 
+    /// Which start of that node.
+    pub fn incarnation(&self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.head.nonce[..8]);
+        u64::from_le_bytes(bytes)
+    }
+
     /// What for.
     pub fn purpose(&self) -> Purpose {
         self.head.purpose
@@ -235,29 +255,43 @@ pub fn welcome(
 ) -> FrameReader {
     let mut announcement = Vec::new();
     own.encode(&mut announcement);
-    let key = answer(secret, (me, hello), nonce, announcement, out);
+    let detail = u16::try_from(announcement.len()).expect("an announcement is short");
+    let key = answer(secret, (me, hello), (nonce, detail), announcement, out);
     FrameReader::new(key.derive(FRAMES_PURPOSE))
 }
 
-/// Node `me` tells who said `hello` that his node was removed from the cluster. `nonce` is random.
+/// Why a node is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It was removed from the cluster.
+    Removed,
+    /// Another process has its number, and is heard from.
+    Double,
+}
+
+/// Node `me` tells who said `hello` why he is not let in. `nonce` is random.
 pub fn farewell(
     secret: &ClusterSecret,
     (me, hello): (NodeId, &Hello),
     nonce: Nonce,
+    why: Farewell,
     out: &mut Vec<u8>,
 ) {
-    answer(secret, (me, hello), nonce, Vec::new(), out);
+    let detail = match why {
+        Farewell::Removed => 0,
+        Farewell::Double => DOUBLE,
+    };
+    answer(secret, (me, hello), (nonce, detail), Vec::new(), out);
 }
 
 /// Answers a hello; the key of the link.
 fn answer(
     secret: &ClusterSecret,
     (me, hello): (NodeId, &Hello),
-    nonce: Nonce,
+    (nonce, detail): (Nonce, u16),
     mut announcement: Vec<u8>,
     out: &mut Vec<u8>,
 ) -> Key {
-    let detail = u16::try_from(announcement.len()).expect("an announcement is short");
     let (purpose, to) = (hello.head.purpose, hello.head.from);
     let head = Head { detail, purpose, from: me, to, nonce };
     let key = link_key(secret, &hello.head, &head);

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Who does not know which node is at an address says hello to node 0, and is told in the welcome. A node that was
-//! removed from the cluster gets a farewell: a welcome without an announcement.
+//! removed from the cluster, or whose number another process has, gets a farewell: a welcome without an announcement.
 //!
 //! A link carries messages from who dialed to who accepted only; answers come over a link of the other's own.
 //! The keys are derived from the secret, both ids, both nonces and the direction, and frames are counted. So
@@ -26,7 +26,8 @@ mod node_list;
 pub use announcement::Announcement;
 pub use frames::{FrameReader, FrameWriter, Item};
 pub use handshake::{
-    Dialing, HELLO_BYTES, Hello, NONCE_BYTES, Nonce, Purpose, Welcomed, farewell, welcome,
+    Dialing, Farewell, HELLO_BYTES, Hello, NONCE_BYTES, Nonce, Purpose, Welcomed, farewell,
+    hello_nonce, welcome,
 };
 pub use keys::{CODE_BYTES, ClusterSecret};
 pub use node_list::{NodeEntry, NodeList, NodePlace, is_host};
@@ -56,6 +57,11 @@ pub enum LinkFault {
     /// The other side says that this node was removed from the cluster.
     #[error("this node was removed from the cluster")]
     Removed,
+    /// The other side says that another process has this node's number.
+    #[error(
+        "it hears from another process with this node's number: give every node a --node-id of its own"
+    )]
+    Double,
     /// Something is longer than may be.
     #[error("it says that {0} bytes follow, which is more than may be")]
     Length(u64),

@@ -9,7 +9,7 @@ use socket2::SockAddr;
 use super::super::connection::{Block, Connection, State};
 use super::super::core::Core;
 use super::super::link::{new_socket, watch_over};
-use super::super::link_traffic::random_nonce;
+use super::super::link_traffic::dialing_nonce;
 use super::super::ring::{Completion, Token};
 use super::replies::{Delivery, read_upstream};
 use super::upstream::{End, Phase, Upstream};
@@ -123,7 +123,7 @@ impl Core<'_> {
         let Some(links) = &self.links else { return };
         let options = &links.options;
         // Without randomness it is given up when its time is over.
-        let Ok(nonce) = random_nonce() else { return };
+        let Ok(nonce) = dialing_nonce(options) else { return };
         let dialing = Dialing::new(&options.secret, (options.me, self.id), upstream.to, nonce);
         upstream.phase = Phase::Dialing(Box::new(dialing.with_purpose(Purpose::Commands)));
         upstream.is_connecting = true;

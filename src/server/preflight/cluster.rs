@@ -17,7 +17,7 @@ use crate::replica::link::is_host;
 /// Checks what a node of a cluster was told; other servers are told nothing of the kind.
 pub(super) fn check(config: &Config) -> Result<(), StartError> {
     let told = if config.is_in_cluster() { check_node(config) } else { check_alone(config) };
-    told.map_err(StartError::Cluster)
+    told.and_then(|()| check_announced(config)).map_err(StartError::Cluster)
 }
 
 /// Who names peers means a cluster, and would be surprised by a server on its own.
@@ -90,17 +90,23 @@ fn check_peers(config: &Config) -> Result<(), String> {
             config.node_id
         ));
     };
-    if own.port != config.port {
+    if own.port != config.announced_port() {
+        let name = if config.cluster_announce_port == 0 { "port" } else { "cluster-announce-port" };
         return Err(format!(
-            "--cluster-peers says that node {} is at port {}, but --port is {}: make them the same.",
-            config.node_id, own.port, config.port
+            "--cluster-peers says that node {} is at port {}, but --{name} is {}: make them the same.",
+            config.node_id,
+            own.port,
+            config.announced_port()
         ));
     }
-    if own.cluster_port() != config.cluster_port {
+    let announced = config.announced_cluster_port();
+    if own.cluster_port() != announced {
+        let is_own = config.cluster_announce_bus_port == 0;
+        let name = if is_own { "cluster-port" } else { "cluster-announce-bus-port" };
         return Err(format!(
-            "--cluster-port is {0}, but the others look for links at port {1}: leave it out, or write \
+            "--{name} is {0}, but the others look for links at port {1}: leave it out, or write \
              {2}@{3}:{4}@{0} among the --cluster-peers of all nodes.",
-            config.cluster_port,
+            announced,
             own.cluster_port(),
             config.node_id,
             own.host,
@@ -148,6 +154,36 @@ fn check_ports(config: &Config) -> Result<(), String> {
             ))
         }
         ShardPorts::From(_) | ShardPorts::OsChosen => Ok(()),
+    }
+}
+
+/// Every core has a port that can be announced.
+fn check_announced(config: &Config) -> Result<(), String> {
+    let last = i32::from(config.core_count().saturating_sub(1));
+    let fits = |base: i32| (1..=i32::from(u16::MAX) - last).contains(&base);
+    if !fits(config.announced_cluster_port().max(1).into()) {
+        return Err(format!(
+            "{} cores that others link to from port {} on go beyond port 65535: choose a lower \
+             --cluster-announce-bus-port.",
+            config.core_count(),
+            config.announced_cluster_port()
+        ));
+    }
+    match config.announced_core_base() {
+        Some(base) if !fits(base) => Err(format!(
+            "The ports of {} cores would be announced from {base} on, which can't be: say which they are with \
+             --cluster-announce-shard-port-base.",
+            config.core_count()
+        )),
+        None if config.cluster_announce_port != 0
+            && config.shard_ports == ShardPorts::OsChosen =>
+        {
+            Err("There is a --cluster-announce-port, and the cores' ports are chosen by the operating system, so \
+                 that others can't be told where they are: say --shard-port-base, or \
+                 --cluster-announce-shard-port-base."
+                .to_owned())
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -269,6 +305,35 @@ mod tests {
             ("--port 7001", None),
             ("--port 7001 --cluster-seed a:7000 --cluster-announce-ip 10.0.0.9", None),
             ("--port 0", Some("A node of a cluster needs a --port that others know.")),
+            ("--port 7001 --cluster-announce-port 9001", None),
+            (
+                "--port 7001 --cluster-announce-port 60000",
+                Some("The ports of 2 cores would be announced from 70000 on, which can't be"),
+            ),
+            (
+                "--port 7001 --cluster-announce-port 60000 --cluster-announce-shard-port-base 9",
+                None,
+            ),
+            (
+                "--port 7001 --cluster-announce-bus-port 65535",
+                Some("2 cores that others link to from port 65535 on go beyond port 65535"),
+            ),
+            (
+                "--port 7001 --cluster-announce-port 9001 --shard-port-base auto",
+                Some("There is a --cluster-announce-port, and the cores' ports are chosen by"),
+            ),
+            (
+                "--port 7001 --cluster-announce-port 9001 --cluster-peers 9@10.0.0.1:7001",
+                Some(
+                    "--cluster-peers says that node 9 is at port 7001, but --cluster-announce-port is",
+                ),
+            ),
+            ("--port 7001 --cluster-announce-port 9001 --cluster-peers 9@10.0.0.1:9001", None),
+            (
+                "--port 7001 --cluster-announce-bus-port 9 --cluster-peers 9@10.0.0.1:7001@8",
+                Some("--cluster-announce-bus-port is 9, but the others look for links at port 8"),
+            ),
+            ("--port 7001 --cluster-announce-bus-port 9 --cluster-peers 9@10.0.0.1:7001@9", None),
             ("--port 7001 --cluster-peers 9@a/b:7001", Some("--cluster-peers says that node 9 is")),
         ] {
             let text = refusal(&format!("{BLANK} {flags}"), &[7; 32], 0o600);
