@@ -251,9 +251,9 @@ pub const LINK_HANDSHAKE_MS: u64 = 2000;
 pub const LINK_PING_MS: u64 = 1000;
 /// Silence after which a link is given up, and time that what was sent may stay unacknowledged.
 pub const LINK_SILENCE_MS: u64 = 2500;
-/// Time after which a node ends that is welcome nowhere, because another process has its number: longer than it takes to
-/// notice that the process before it is gone.
-pub const LINK_DOUBLE_MS: u64 = 2 * LINK_SILENCE_MS;
+/// Time after which a node ends that is welcome nowhere, because another process has its number: several times as
+/// long as it takes to notice that the process before it is gone.
+pub const LINK_DOUBLE_MS: u64 = 4 * LINK_SILENCE_MS;
 /// Least time before a link that broke is made again; it doubles with every try.
 pub const LINK_RETRY_MS_MIN: u64 = 50;
 /// Most.

@@ -129,7 +129,12 @@ fn a_survivor_goes_on_and_becomes_a_cluster_again() {
         2,
         "There is no node 9 in the cluster: the others are 1, 2.",
     );
-    check_refused(&dir, "--shard 2 --yes", 2, "--shard can't be 2: there are the shards 0 to 1.");
+    check_refused(
+        &dir,
+        "--lost 1 --shard 2 --yes",
+        2,
+        "--shard can't be 2: there are the shards 0 to 1.",
+    );
     // Two of three are enough.
     let (code, said) = recover(&dir, "--lost 1 --yes");
     assert!(code == 0 && said.contains("2 of its 3 voters are left, and go on"), "{said}");

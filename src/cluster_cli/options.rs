@@ -204,8 +204,8 @@ pub(super) struct Recover {
     /// The number of a node that is lost for good; can be given several times [default: all others]
     #[arg(long, value_name = "ID")]
     pub(super) lost: Vec<u64>,
-    /// This shard alone
-    #[arg(long, value_name = "NUMBER")]
+    /// This shard alone; needs --lost, for whoever is lost is removed from all
+    #[arg(long, value_name = "NUMBER", requires = "lost")]
     pub(super) shard: Option<u16>,
     /// Do it; without, only what would be done is told
     #[arg(long)]
@@ -350,6 +350,7 @@ mod tests {
             "cluster rebalance --replicas 0",
             "cluster recover",
             "cluster recover dir --lost one",
+            "cluster recover dir --shard 1",
         ] {
             assert!(command().try_get_matches_from(flags.split(' ')).is_err(), "{flags}");
         }

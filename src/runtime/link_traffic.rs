@@ -222,9 +222,10 @@ impl Core<'_> {
                     let (from, core, was_announced) = (*from, *core, *is_announced);
                     match reader.next(&mut link.input)? {
                         Some(Item::Announcement(told)) => {
-                            *is_announced = true;
                             let ip = link.address.as_socket().map(|address| address.ip());
                             self.node_announced((from, core), &told, ip)?;
+                            // Who is refused was never there, and is not missed: another may go by its number.
+                            *is_announced = true;
                             if !was_announced {
                                 self.replace_link(from, core);
                             }
