@@ -395,7 +395,10 @@ impl<'a> Core<'a> {
                 Message::Run(batch) => self.enqueue(batch),
                 Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
-                Message::Back { shard } => self.away.is_back(shard),
+                Message::Back { shard } => {
+                    self.away.is_back(shard);
+                    self.logs.is_due |= self.logs.is_on;
+                }
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Served { wait, reply, gate } => self.served(&wait, &reply, gate),
                 Message::Called(wait) => self.called(wait),

@@ -47,7 +47,7 @@ pub(super) struct Logs {
     /// Whether a shard of this core is behind.
     pub(super) is_behind: bool,
     /// Whether a step could not be done because a token was not free.
-    is_due: bool,
+    pub(super) is_due: bool,
     /// Whether a log that is to begin or to end has not yet: it is looked at again every turn.
     pub(super) is_unsettled: bool,
 }

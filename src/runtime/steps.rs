@@ -60,6 +60,8 @@ pub(super) struct Rest {
     steps: Box<dyn Steps>,
     /// When it began: nothing that it reads expires meanwhile.
     began: Now,
+    /// How the shards' journals were then: its reply waits for what any of its steps has changed.
+    changes: Vec<Option<usize>>,
     /// How long its steps have taken.
     ns: u64,
 }
@@ -92,7 +94,7 @@ impl Engine<'_> {
         let (result, changes) = self.execute_over(shards, call, args, out);
         self.handover.may_pause = false;
         if let (Ok(()), Some(steps)) = (&result, self.handover.steps.take()) {
-            return Stage::Begun(Rest { steps, began, ns: self.end_part(call) });
+            return Stage::Begun(Rest { steps, began, changes, ns: self.end_part(call) });
         }
         self.gate_changes_over(shards, changes);
         Stage::Done(self.end_over(shards, ran, 0, result, out))
@@ -117,14 +119,13 @@ impl Engine<'_> {
     ) -> Stage {
         let Ran { call, args, .. } = ran;
         self.metrics.command_steps.increment();
-        let changes = self.changes_before_over(call, shards);
         let around = self.around(rest.began);
         let progress = shard::step_over(shards, &mut *rest.steps, (call, args), around, out);
         if let Ok(Progress::Begun) = progress {
             rest.ns += self.end_part(call);
             return Stage::Begun(rest);
         }
-        self.gate_changes_over(shards, changes);
+        self.gate_changes_over(shards, rest.changes);
         Stage::Done(self.end_over(shards, ran, rest.ns, progress.map(|_| ()), out))
     }
 

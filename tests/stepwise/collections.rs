@@ -1,6 +1,6 @@
 //! Sets, lists and hashes that are read and combined.
 
-use super::harness::client::encode;
+use super::harness::client::{Client, encode, info_number};
 use super::harness::server::{Launch, skip_on_other_server};
 use super::harness::slots::keys_over_shards;
 use super::harness::value::Value;
@@ -203,4 +203,37 @@ fn in_a_transaction_it_is_one_step_of_it() {
     let count = Value::Integer(MANY as i64);
     assert_eq!(client.words("EXEC"), Value::Array(vec![count.clone(), count]));
     assert_eq!(steps(&mut client), 0);
+}
+
+#[test]
+fn a_reply_waits_for_the_disk_whichever_step_has_changed_something() {
+    if skip_on_other_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Launch::shards(2).durable("sync").dir(dir.path()).start();
+    let (mut client, mut other) = (server.client(), server.client());
+    let keys = keys_over_shards("set", 2, 2);
+    let [a, b] = &keys[..] else { unreachable!("two were asked for") };
+    let near = format!("near:{{{a}}}");
+    fill(&mut client, a, 0..MANY);
+    let syncs = |client: &mut Client| info_number(client, "persistence", "log_syncs");
+    let lines = [
+        format!("ZUNIONSTORE {near} 1 {a}"),
+        format!("SORT {a} ALPHA STORE {near}"),
+        format!("SUNIONSTORE {near} {a} {a}"),
+        format!("COPY {a} {near} REPLACE"),
+        format!("RENAME {a} {b}"),
+        format!("RENAME {b} {a}"),
+    ];
+    for line in lines {
+        let before = syncs(&mut other);
+        let steps_before = steps(&mut other);
+        let reply = client.words(&line);
+        assert!(!matches!(reply, Value::Error(_)), "{line}: {reply:?}");
+        assert!(steps(&mut other) > steps_before, "{line} was not run in steps");
+        // Both shards of what is renamed, which are in two logs.
+        let least = if line.starts_with("RENAME") { 2 } else { 1 };
+        assert!(syncs(&mut other) >= before + least, "{line} was answered before it was on disk");
+    }
 }

@@ -218,11 +218,13 @@ impl Steps for Copying {
     ) -> Result<Progress, Error> {
         let (from, to) = (exec.key(args.at(1)), exec.key_in(self.db, args.at(2)));
         let now = exec.now.unix;
-        if let Some((part, next)) =
-            exec.keyspace(from).copy_some(from, now, (self.cursor, STEP_BYTES))
-        {
-            exec.keyspace(to).add_copied(to, &part, now);
-            self.cursor = next;
+        match exec.keyspace(from).copy_some(from, now, (self.cursor, STEP_BYTES)) {
+            Some((part, next)) => {
+                exec.keyspace(to).add_copied(to, &part, now);
+                self.cursor = next;
+            }
+            // It was evicted for the copy's sake: what there is of that is all that is left.
+            None => self.cursor = 0,
         }
         if self.cursor != 0 {
             return Ok(Progress::Begun);

@@ -327,40 +327,49 @@ impl Steps for Combining {
 }
 
 impl Combining {
-    /// Looks at some members of the input whose turn it is; whether that was all there is to look at.
+    /// Looks at some members of the inputs whose turn it is; whether that was all there is to look at.
     fn walk(&mut self, exec: &Exec<'_>, args: &Args<'_>) -> bool {
         let inputs = inputs(exec, args, self.form, &self.options.weights);
-        let Some((walked, weight)) = inputs.get(self.at).copied() else { return true };
-        let aggregate = self.options.aggregate;
+        let is_union = self.form.operation == Operation::Union;
+        let walked = if is_union { inputs.len() } else { inputs.len().min(1) };
+        let (aggregate, limit) = (self.options.aggregate, self.options.limit);
         let (scores, sorter, count) = (&mut self.scores, &mut self.sorter, &mut self.count);
-        let mut keep = |member: Element<'_>, score| match self.form.counts {
-            true => *count += 1,
-            false => sorter.add(Scored { score, member: member.to_vec() }),
-        };
         // Where others are looked into for each, there is as much more to be done.
-        let others = if self.form.operation == Operation::Union { 2 } else { inputs.len() };
-        let most = (STEP_ELEMENTS / others).max(1);
-        self.cursor = walked.scan(self.cursor, most, |member, score| match self.form.operation {
-            Operation::Union => add(scores, (member, zero_if_nan(weight * score)), aggregate),
-            Operation::Inter => {
-                let mut others = inputs[1..].iter();
-                let first = zero_if_nan(weight * score);
-                let combined = others.try_fold(first, |score, (other, weight)| {
-                    other.score(member).map(|other| aggregate.of(score, weight * other))
-                });
-                if let Some(score) = combined {
-                    keep(member, score);
+        let others = if is_union { 2 } else { inputs.len().max(1) };
+        let (most, mut looked_at) = ((STEP_ELEMENTS / others).max(1), 0);
+        let is_enough = |count| limit != 0 && count >= limit;
+        while self.at < walked && looked_at < most && !is_enough(*count) {
+            let (input, weight) = inputs[self.at];
+            let mut keep = |member: Element<'_>, score| match self.form.counts {
+                true => *count += 1,
+                false => sorter.add(Scored { score, member: member.to_vec() }),
+            };
+            // One for the input, which may be empty.
+            looked_at += 1;
+            self.cursor = input.scan(self.cursor, most, |member, score| {
+                looked_at += 1;
+                let score = zero_if_nan(weight * score);
+                match self.form.operation {
+                    Operation::Union => add(scores, (member, score), aggregate),
+                    Operation::Inter => {
+                        let mut others = inputs[1..].iter();
+                        let combined = others.try_fold(score, |score, (other, weight)| {
+                            other.score(member).map(|other| aggregate.of(score, weight * other))
+                        });
+                        if let Some(score) = combined {
+                            keep(member, score);
+                        }
+                    }
+                    Operation::Diff => {
+                        if inputs[1..].iter().all(|(other, _)| other.score(member).is_none()) {
+                            keep(member, score);
+                        }
+                    }
                 }
-            }
-            Operation::Diff => {
-                if inputs[1..].iter().all(|(other, _)| other.score(member).is_none()) {
-                    keep(member, score);
-                }
-            }
-        });
-        self.at += usize::from(self.cursor == 0);
-        let walked = if self.form.operation == Operation::Union { inputs.len() } else { 1 };
-        self.at == walked || (self.options.limit != 0 && self.count >= self.options.limit)
+            });
+            self.at += usize::from(self.cursor == 0);
+        }
+        self.at >= walked || is_enough(*count)
     }
 
     /// Puts some members of a union in order; whether these were the last.
