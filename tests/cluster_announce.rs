@@ -101,8 +101,11 @@ fn what_is_announced_is_what_clients_and_nodes_use() {
         let own = inside..=inside + 1 + SHARDS;
         let told = ports_of_nodes(&mut nodes, id);
         assert!(told.iter().all(|(port, _)| !own.contains(port)), "{told:?}");
+        wait_until("node 2 leads something", || {
+            let told = ports_of_slots(&mut nodes, id);
+            told.contains(&(port + 1)) || told.contains(&(port + 2))
+        });
         let told = ports_of_slots(&mut nodes, id);
-        assert!(told.contains(&(port + 1)) || told.contains(&(port + 2)), "{told:?}");
         assert!(told.iter().all(|port| !own.contains(port)), "{told:?}");
     }
     // Each leads a shard, so that a client is sent to both.
