@@ -65,8 +65,15 @@ impl Gate {
 
     /// Whether it is open; forgets what need not be waited for any more.
     pub(crate) fn passage(&mut self, node: &Node, now: MonoUs) -> Passage {
-        self.disk.retain(|(shard, index)| !node.log(*shard).is_durable(*index));
-        let mut is_lost = self.disk.iter().any(|(shard, _)| node.log(*shard).has_stopped());
+        let mut is_lost = false;
+        self.disk.retain(|(shard, index)| {
+            let log = node.log(*shard);
+            // Asked first: a log that ends tells how far it has come before that.
+            let has_stopped = log.has_stopped();
+            let is_durable = log.is_durable(*index);
+            is_lost |= has_stopped && !is_durable;
+            !is_durable
+        });
         self.quorum.retain(|(shard, quorum)| {
             let passage = node.replica(*shard).passage(quorum, now);
             is_lost |= passage == Passage::Never;
