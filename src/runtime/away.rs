@@ -29,7 +29,7 @@ impl Away {
     }
 
     /// A shard is missed; whether it is for too long.
-    fn is_missed(&mut self, shard: ShardId, now: MonoUs) -> bool {
+    fn note_missed(&mut self, shard: ShardId, now: MonoUs) -> bool {
         let known = self.0.iter().position(|absence| absence.shard == shard);
         let Some(known) = known else {
             self.0.push(Absence { shard, since: now, is_told: false });
@@ -41,12 +41,12 @@ impl Away {
     }
 
     /// A shard is here. Who was to be told of it still is.
-    fn is_found(&mut self, shard: ShardId) {
+    fn note_found(&mut self, shard: ShardId) {
         self.0.retain(|absence| absence.shard != shard || absence.is_told);
     }
 
     /// The core has been told.
-    pub(super) fn is_back(&mut self, shard: ShardId) {
+    pub(super) fn note_back(&mut self, shard: ShardId) {
         self.0.retain(|absence| absence.shard != shard);
     }
 }
@@ -55,10 +55,10 @@ impl Core<'_> {
     /// Whether a shard is at hand for what this core has to do for it unasked. If not, the core is to ask again.
     pub(super) fn is_here(&mut self, shard: ShardId) -> bool {
         if self.shards.borrow_again(shard).is_some() {
-            self.away.is_found(shard);
+            self.away.note_found(shard);
             return true;
         }
-        if self.away.is_missed(shard, self.engine.now.mono) {
+        if self.away.note_missed(shard, self.engine.now.mono) {
             self.leave_in_queue(shard, Queued::Tell { core: self.id });
         }
         false
@@ -75,15 +75,15 @@ mod tests {
     #[test]
     fn who_misses_a_shard_for_long_is_told_once() {
         let mut away = Away::default();
-        assert!(!away.is_missed(A, MonoUs(5)));
-        assert!(!away.is_missed(A, MonoUs(5 + TOKEN_PATIENCE_US)) && !away.is_told_of(A));
-        assert!(away.is_missed(A, MonoUs(6 + TOKEN_PATIENCE_US)) && away.is_told_of(A));
-        assert!(!away.is_missed(A, MonoUs(7 + TOKEN_PATIENCE_US)) && !away.is_told_of(B));
+        assert!(!away.note_missed(A, MonoUs(5)));
+        assert!(!away.note_missed(A, MonoUs(5 + TOKEN_PATIENCE_US)) && !away.is_told_of(A));
+        assert!(away.note_missed(A, MonoUs(6 + TOKEN_PATIENCE_US)) && away.is_told_of(A));
+        assert!(!away.note_missed(A, MonoUs(7 + TOKEN_PATIENCE_US)) && !away.is_told_of(B));
         // Found by chance before word has come.
-        away.is_found(A);
+        away.note_found(A);
         assert!(away.is_told_of(A));
-        away.is_back(A);
-        assert!(!away.is_told_of(A) && !away.is_missed(A, MonoUs(8 + TOKEN_PATIENCE_US)));
+        away.note_back(A);
+        assert!(!away.is_told_of(A) && !away.note_missed(A, MonoUs(8 + TOKEN_PATIENCE_US)));
     }
 
     #[test]
@@ -91,9 +91,9 @@ mod tests {
         let mut away = Away::default();
         for turn in 0..10 {
             let now = MonoUs(turn * (TOKEN_PATIENCE_US - 1));
-            assert!(!away.is_missed(A, now) && !away.is_missed(B, now));
-            away.is_found(A);
-            away.is_back(B);
+            assert!(!away.note_missed(A, now) && !away.note_missed(B, now));
+            away.note_found(A);
+            away.note_back(B);
         }
     }
 }

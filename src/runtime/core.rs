@@ -396,7 +396,7 @@ impl<'a> Core<'a> {
                 Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
                 Message::Back { shard } => {
-                    self.away.is_back(shard);
+                    self.away.note_back(shard);
                     self.logs.is_due |= self.logs.is_on;
                 }
                 Message::Adopt(connection) => self.adopt(connection),
