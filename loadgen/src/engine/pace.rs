@@ -65,7 +65,9 @@ pub(super) enum Pace {
 ///
 /// A tool that stood still leaves a backlog, most of which is then sent when replies make clients free: late
 /// all the same, and by the tool. So what it once was late by is held against every request until the
-/// backlog is gone, but never more than that: what a stall of the server left is not the tool's.
+/// backlog is gone, but never more than that: what a stall of the server left is not the tool's. Where it
+/// stood still while all its clients waited for replies, those may have been there all the time: that is
+/// its own doing too.
 #[derive(Default)]
 pub(super) struct Lateness {
     owed_ns: u64,
@@ -82,6 +84,11 @@ impl Lateness {
         self.owed_ns = if waited < BACKLOG_NS { 0 } else { self.owed_ns.max(own) };
         own.max(waited.min(self.owed_ns))
     }
+
+    /// The tool did nothing for so long, whatever it was waiting for.
+    pub(super) fn stood_still(&mut self, ns: u64) {
+        self.owed_ns = self.owed_ns.max(ns);
+    }
 }
 
 /// The state of an open loop.
@@ -91,7 +98,7 @@ pub(super) struct Open {
     free: VecDeque<u32>,
     /// When the first of them came free after there was none.
     free_since_ns: u64,
-    lateness: Lateness,
+    pub(super) lateness: Lateness,
 }
 
 impl Open {
@@ -167,6 +174,17 @@ mod tests {
         // It catches up, and nothing is left of it.
         assert_eq!(lateness.of(505 * MS, 505 * MS + 10, 505 * MS + 12), 2);
         assert_eq!(lateness.of(506 * MS, 600 * MS, 600 * MS + 7), 7);
+    }
+
+    #[test]
+    fn a_tool_that_stood_still_while_all_its_clients_waited_is_late() {
+        let mut lateness = Lateness::default();
+        lateness.stood_still(400 * MS);
+        assert_eq!(lateness.of(101 * MS, 500 * MS, 500 * MS + 3), 399 * MS + 3);
+        assert_eq!(lateness.of(490 * MS, 501 * MS, 501 * MS + 3), 11 * MS + 3);
+        assert_eq!(lateness.of(502 * MS, 502 * MS, 502 * MS + 3), 3);
+        // It has caught up.
+        assert_eq!(lateness.of(503 * MS, 700 * MS, 700 * MS + 3), 3);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const SUBMISSIONS: u32 = 1024;
 /// Completions that fit in before the kernel has to keep them aside.
 const COMPLETIONS: u32 = 8192;
 /// How often the ring wakes its thread even if nothing happens.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// What an operation was, as its completion tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

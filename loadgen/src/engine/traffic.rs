@@ -424,6 +424,15 @@ impl Traffic {
         }
     }
 
+    /// The tool did nothing for so long.
+    pub(super) fn stood_still(&mut self, ns: u64) {
+        match &mut self.pace {
+            Pace::Closed => {}
+            Pace::Open(open) => open.lateness.stood_still(ns),
+            Pace::Replay(replay) => replay.lateness.stood_still(ns),
+        }
+    }
+
     /// Sends what is due.
     pub(super) fn advance(&mut self, now_ns: u64) {
         match self.pace {

@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol as Transport, SockAddr, Socket as Descriptor, Typ
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::cpu;
-use super::ring::{Completion, Op, Ring, Socket, Wait};
+use super::ring::{Completion, Op, Ring, Socket, TICK, Wait};
 use super::traffic::Traffic;
 use crate::report::outcome::ThreadUse;
 use crate::work::Tally;
@@ -31,6 +31,9 @@ const GIVE_UP_NS: u64 = 60_000_000_000;
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// The last part of a wait is spent looking at the clock: a sleeper is woken later than it asked for.
 const SPIN_NS: u64 = 60_000;
+/// A thread that has not come round for so long was not waiting: the ring wakes it more often.
+const STILL_NS: u64 = 2 * TICK_NS;
+const TICK_NS: u64 = TICK.as_nanos() as u64;
 
 /// A link's socket.
 struct Wire {
@@ -58,6 +61,7 @@ pub(super) struct Worker {
     has_started: bool,
     clock: Clock,
     spun_ns: u64,
+    turned_ns: u64,
     completions: Vec<Completion>,
     links: Vec<u32>,
 }
@@ -79,6 +83,7 @@ impl Worker {
             has_started: false,
             clock: Clock::start(),
             spun_ns: 0,
+            turned_ns: 0,
             completions: Vec::new(),
             links: Vec::new(),
         })
@@ -117,6 +122,7 @@ impl Worker {
         let mut now = self.clock.now_ns();
         let mut mark = self.mark(now);
         let mut last_open_ns = now;
+        self.turned_ns = now;
         self.traffic.begin(now);
         let is_interrupted = loop {
             if mark.at_ns < from_ns && now >= from_ns {
@@ -166,6 +172,11 @@ impl Worker {
     /// Does what is due, waits for something to happen, and takes note of it.
     fn turn(&mut self) -> Result<(), String> {
         let now = self.clock.now_ns();
+        // A tick ends every wait.
+        let slept_ns = now.saturating_sub(std::mem::replace(&mut self.turned_ns, now));
+        if slept_ns > STILL_NS {
+            self.traffic.stood_still(slept_ns - TICK_NS);
+        }
         self.traffic.advance(now);
         self.open_links(now)?;
         self.flush();
