@@ -174,16 +174,18 @@ impl Found {
         if !self.newest.has(me) && !self.state.configuration.has(me) {
             return Plan::Leave("no replica of it is here".to_owned());
         }
-        let voters = &self.newest.voters;
-        let left: Ids = voters.iter().copied().filter(|id| !lost.contains(id)).collect();
-        if left.len() > voters.len() / 2 {
-            let count = voters.len();
-            return Plan::Leave(format!(
-                "{} of its {count} voters are left, and go on",
-                left.len()
-            ));
+        // Nobody here knows whether the newest was committed: only a majority in both goes on for certain.
+        let known = [&self.newest, &self.state.configuration];
+        let left = known.map(|it| it.voters.iter().copied().filter(|id| !lost.contains(id)));
+        let left: [Ids; 2] = left.map(Iterator::collect);
+        let goes_on = |(it, left): (&&Configuration, &Ids)| {
+            it.voters.is_empty() || left.len() > it.voters.len() / 2
+        };
+        if known.iter().zip(&left).all(goes_on) {
+            let (left, count) = (left[0].len(), self.newest.voters.len());
+            return Plan::Leave(format!("{left} of its {count} voters are left, and go on"));
         }
-        Plan::Alone(left.into_iter().filter(|id| *id != me).collect())
+        Plan::Alone(left.into_iter().flatten().filter(|id| *id != me).collect())
     }
 
     /// A line for a person.
@@ -261,6 +263,23 @@ mod tests {
             let lost: Ids = ids(lost).into_iter().collect();
             assert_eq!(found.plan(me, &lost), plan, "{voters:?} {learners:?}");
         }
+    }
+
+    #[test]
+    fn a_change_of_voters_that_may_not_have_been_committed_is_not_relied_on() {
+        let me = NodeId(4);
+        let plan = |committed: &[u64], newest: &[u64], lost: &[u64]| {
+            let state = HardState::first((ShardId(0), [7; 16]), me, ids(committed));
+            let newest = Configuration::first(ids(newest));
+            let found = Found { shard: ShardId(0), state, last: (LogIndex(9), Term(3)), newest };
+            found.plan(me, &ids(lost).into_iter().collect())
+        };
+        let alone = |others: &[u64]| Plan::Alone(ids(others).into_iter().collect());
+        // Node 1 was to be removed, or 5 taken in, when 1 and 2 were lost.
+        assert_eq!(plan(&[1, 2, 4], &[2, 4, 5], &[1, 2]), alone(&[5]));
+        assert_eq!(plan(&[1, 4, 5], &[1, 2, 4, 5], &[1, 2]), alone(&[5]));
+        let goes_on = Plan::Leave("3 of its 4 voters are left, and go on".to_owned());
+        assert_eq!(plan(&[2, 4, 5], &[1, 2, 4, 5], &[1]), goes_on);
     }
 
     #[test]
