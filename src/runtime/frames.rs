@@ -115,7 +115,7 @@ impl Core<'_> {
             connection.session.info.set_proto(Proto::Resp3);
         } else if own_port {
             // No client of the binary protocol: most likely one that speaks RESP.
-            let port = self.node.topology.common_port;
+            let port = self.node.topology.announced_port();
             let text = format!("ERR this port speaks the binary protocol, port {port} speaks RESP");
             self.engine.metrics.protocol_errors.increment();
             self.refuse(connection, None, &Error::Text(text));

@@ -17,7 +17,9 @@ use crate::replica::link::is_host;
 /// Checks what a node of a cluster was told; other servers are told nothing of the kind.
 pub(super) fn check(config: &Config) -> Result<(), StartError> {
     let told = if config.is_in_cluster() { check_node(config) } else { check_alone(config) };
-    told.and_then(|()| check_announced(config)).map_err(StartError::Cluster)
+    told.and_then(|()| check_announced(config))
+        .and_then(|()| check_announced_apart(config))
+        .map_err(StartError::Cluster)
 }
 
 /// Who names peers means a cluster, and would be surprised by a server on its own.
@@ -155,6 +157,37 @@ fn check_ports(config: &Config) -> Result<(), String> {
         }
         ShardPorts::From(_) | ShardPorts::OsChosen => Ok(()),
     }
+}
+
+/// No port is announced for two things.
+fn check_announced_apart(config: &Config) -> Result<(), String> {
+    let last = i32::from(config.core_count().saturating_sub(1));
+    let own = match config.shard_ports {
+        ShardPorts::From(own) => Some(i32::from(own)),
+        ShardPorts::Off | ShardPorts::OsChosen => None,
+    };
+    let port = i32::from(config.announced_port());
+    let cores = config.announced_core_base().or(own);
+    let links = i32::from(config.announced_cluster_port());
+    // Port 0 is one that the operating system chooses.
+    let announced = [
+        ("port", Some(port).filter(|port| *port > 0), 0),
+        ("shard-port-base", cores, last),
+        ("bus-port", Some(links).filter(|port| *port > 0), last),
+    ];
+    for (at, (name, first, more)) in announced.iter().enumerate() {
+        for (other_name, other_first, other_more) in &announced[..at] {
+            let (Some(first), Some(other)) = (first, other_first) else { continue };
+            if *first.max(other) <= (first + more).min(other + other_more) {
+                return Err(format!(
+                    "The ports from {first} on (--cluster-announce-{name}) and from {other} on \
+                     (--cluster-announce-{other_name}) overlap as they are announced: {} cores need one each.",
+                    config.core_count()
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Every core has a port that can be announced.
@@ -314,6 +347,17 @@ mod tests {
                 "--port 7001 --cluster-announce-port 60000 --cluster-announce-shard-port-base 9",
                 None,
             ),
+            (
+                "--port 7001 --cluster-announce-port 9001 --cluster-announce-shard-port-base 9000",
+                Some(
+                    "The ports from 9000 on (--cluster-announce-shard-port-base) and from 9001 on",
+                ),
+            ),
+            (
+                "--port 7001 --cluster-announce-port 9001 --cluster-announce-bus-port 19002",
+                Some("The ports from 19002 on (--cluster-announce-bus-port) and from 19001 on"),
+            ),
+            ("--port 7001 --cluster-announce-port 9001 --cluster-announce-bus-port 19003", None),
             (
                 "--port 7001 --cluster-announce-bus-port 65535",
                 Some("2 cores that others link to from port 65535 on go beyond port 65535"),
