@@ -177,10 +177,6 @@ fn a_session_is_the_same_wherever_its_commands_are_carried_out() {
         client.ok(&format!("CLIENT DURABILITY {durability}"));
         client.ok(&format!("SET {key} {durability}"));
     }
-    // What others have carried out is in no token.
-    let refused = client.words("CLIENT TOKEN");
-    assert!(refused.error().starts_with("ERR There is no token "), "{refused:?}");
-    assert!(scene.client(1).words("CLIENT TOKEN").text().starts_with("r1:"));
     // Replies that nobody wants.
     client.request(&["CLIENT", "REPLY", "OFF"]);
     client.request(&["SET", key, "unseen"]);
@@ -190,6 +186,70 @@ fn a_session_is_the_same_wherever_its_commands_are_carried_out() {
     assert_eq!(client.words(&format!("GET {key}")), Value::bulk("unseen!"));
     client.words("RESET");
     assert_eq!(client.words(&format!("GET {key}")), Value::bulk("zero"));
+}
+
+#[test]
+fn a_token_stands_for_what_other_nodes_have_carried_out() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::steady();
+    let mut client = scene.client(1);
+    let nothing = client.words("CLIENT TOKEN").text();
+    let mut last = nothing.clone();
+    for node in [2, 1, 3, 2] {
+        let key = scene.key_of(node);
+        for value in 0..50 {
+            client.ok(&format!("SET {key} {value}"));
+        }
+        let token = client.words("CLIENT TOKEN").text();
+        assert_ne!(token, last, "node {node} has carried out more");
+        for other in [1, 2, 3] {
+            client_waits(&mut scene.client(other), &token);
+        }
+        // It was told, and nothing was written since.
+        assert_eq!(client.words("CLIENT TOKEN").text(), token);
+        last = token;
+    }
+    // It is as good as one of who leads.
+    let key = scene.key_of(2);
+    let mut leader = scene.client(2);
+    leader.ok(&format!("SET {key} last"));
+    let (by_leader, entries) = (leader.words("CLIENT TOKEN").text(), last.matches('.').count());
+    assert_eq!((by_leader.matches('.').count(), entries), (1, 3), "{by_leader} {last}");
+    // A follower that reads after that has it all.
+    client.ok(&format!("SET {key} newest"));
+    client.ok("READONLY");
+    assert_eq!(client.words(&format!("GET {key}")), Value::bulk("newest"));
+    // Inside a transaction nobody can be asked.
+    let mut client = scene.client(1);
+    client.ok(&format!("SET {key} more"));
+    client.ok("MULTI");
+    assert_eq!(client.words("CLIENT TOKEN"), Value::Simple("QUEUED".into()));
+    let refused = client.words("EXEC").elements()[0].clone();
+    assert!(refused.error().starts_with("ERR What other nodes have carried out "), "{refused:?}");
+}
+
+#[test]
+fn what_a_lost_node_could_have_told_is_not_passed_over() {
+    if skip_on_other_server() {
+        return;
+    }
+    let scene = Scene::lively();
+    let mut client = scene.client(1);
+    client.ok(&format!("SET {} 1", scene.key_of(2)));
+    signal("KILL", scene.process(2));
+    for command in ["CLIENT TOKEN", "READONLY"] {
+        let refused = client.words(command);
+        assert!(refused.error().starts_with("ERR There is no token any more "), "{refused:?}");
+    }
+    // What it writes and reads does not depend on it.
+    client.ok(&format!("SET {} 1", scene.key_of(1)));
+    assert!(scene.client(1).words("CLIENT TOKEN").text().starts_with("r1:"));
+}
+
+fn client_waits(client: &mut Client, token: &str) {
+    client.ok(&format!("CLIENT WAITTOKEN {token} 20000"));
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use super::connection::{Connection, State};
 use super::core::Core;
 use super::dispatch::Flow;
-use super::forward::NO_TOKEN;
 use super::mail::Message;
 use super::multi::Gathered;
 use super::ring::Token;
@@ -34,10 +33,15 @@ impl Core<'_> {
         if self.is_in_cluster() {
             self.note_session_command(connection, entry);
         }
-        if entry.full_name == "client|token" {
-            if connection.has_forwarded() {
-                return self.reject(connection, Some(entry), &NO_TOKEN);
+        // Both say, or rely on, how far the connection's writes have come.
+        if matches!(entry.full_name, "client|token" | "readonly") {
+            match self.gather_tokens(connection) {
+                Ok(Flow::Left) => return Flow::Left,
+                Ok(Flow::Taken) => {}
+                Err(error) => return self.reject(connection, Some(entry), &error),
             }
+        }
+        if entry.full_name == "client|token" {
             self.gate_so_far(connection);
         }
         // Nothing waits inside a transaction.

@@ -52,10 +52,10 @@ use crate::shard::Call;
 use crate::types::{MonoUs, NodeId, ShardId, Slot, key_slot};
 use upstream::Upstream;
 
-/// What a client is answered that asks for a token of its writes, which other nodes may have carried out.
-pub(super) const NO_TOKEN: Error = Error::Static(
-    "ERR There is no token of what other nodes have carried out for this connection: say READWRITE first, and \
-     follow MOVED",
+/// What a client is answered that asks for a token of its writes, when one of the nodes that carried them out was lost.
+const NO_TOKEN: Error = Error::Static(
+    "ERR There is no token any more of what this connection has written: a node that has carried out some of it for \
+     another was lost. A new connection has one",
 );
 
 /// The upstreams of one core.
@@ -86,6 +86,8 @@ pub(crate) struct Forwarding {
     under_way: Vec<(ShardId, NodeId)>,
     /// Shards of keys that are watched at a node, by this upstream.
     watched: Vec<(ShardId, NodeId, Token)>,
+    /// Whether there is no telling any more what was written by ways that are gone.
+    has_lost_token: bool,
     /// Since when it has found no leader, and when it last looked.
     leaderless: Option<(MonoUs, MonoUs)>,
 }
@@ -130,11 +132,6 @@ impl Connection {
     pub(super) fn is_forwarding(&self, shard: ShardId) -> bool {
         let Some(forward) = &self.forward else { return false };
         forward.under_way.iter().any(|(of, _)| *of == shard)
-    }
-
-    /// Whether other nodes may have carried out commands of its client.
-    pub(super) fn has_forwarded(&self) -> bool {
-        self.forward.is_some()
     }
 
     /// Whether it has upstreams, which are its core's.
@@ -262,6 +259,34 @@ impl Core<'_> {
                 self.unblock(token, Block::Leader);
             }
         }
+    }
+
+    /// Has other nodes tell how far what they have carried out for a connection has come, so that its token stands for
+    /// that too.
+    pub(super) fn gather_tokens(&mut self, connection: &mut Connection) -> Result<Flow, Error> {
+        let Some(forward) = &connection.forward else { return Ok(Flow::Taken) };
+        if forward.has_lost_token {
+            return Err(NO_TOKEN);
+        }
+        let mut is_awaited = false;
+        for (_, token) in &forward.upstreams {
+            let has_untold = self.forwards.get(*token).is_some_and(|it| it.has_untold);
+            if has_untold && let Some(upstream) = self.forwards.get_to_send(*token) {
+                upstream.ask_token();
+            }
+            is_awaited |= self.forwards.get(*token).is_some_and(Upstream::owes_token);
+        }
+        if !is_awaited {
+            return Ok(Flow::Taken);
+        }
+        // Nothing waits inside a transaction.
+        if connection.session.transaction.is_running {
+            return Err(Error::Static(
+                "ERR What other nodes have carried out can't be told inside a transaction",
+            ));
+        }
+        connection.state = State::Blocked(Block::Forwarding);
+        Ok(Flow::Left)
     }
 
     /// The shards that the keys, or channels, of a command are in.

@@ -14,6 +14,10 @@ pub(super) struct Delivery {
     pub(super) to: NodeId,
     /// By ticket, in order.
     pub(super) replies: Vec<(u64, BatchReplies)>,
+    /// Tokens of what the client has written, as text.
+    pub(super) tokens: Vec<Vec<u8>>,
+    /// Whether there is no telling any more what it has written by this way.
+    pub(super) has_lost_token: bool,
     /// Whether the client is owed nothing more by this upstream.
     pub(super) is_idle: bool,
     /// Whether it is gone.
@@ -24,8 +28,9 @@ impl Delivery {
     /// Nothing yet.
     pub(super) fn of(upstream: &Upstream) -> Self {
         let Upstream { client, token, to, .. } = *upstream;
-        let replies = Vec::new();
-        Self { client, upstream: token, to, replies, is_idle: false, has_ended: false }
+        let (replies, tokens) = (Vec::new(), Vec::new());
+        let (has_lost_token, is_idle, has_ended) = (false, false, false);
+        Self { client, upstream: token, to, replies, tokens, has_lost_token, is_idle, has_ended }
     }
 
     /// Adds one.
@@ -93,12 +98,22 @@ fn read_replies(
                 upstream.owed -= 1;
                 delivery.push(ticket, reply);
             }
+            Some(Expected::Token) => {
+                upstream.owed -= 1;
+                delivery.tokens.push(bulk(reply).ok_or(())?.to_vec());
+            }
             Some(Expected::Any) => {}
             Some(Expected::Success) if !cut.is_error => {}
             Some(Expected::Success) | None => return Err(()),
         }
     }
     Ok(read)
+}
+
+/// What is in a bulk string, if that is what a reply is.
+fn bulk(reply: &[u8]) -> Option<&[u8]> {
+    let end = memchr::memchr(b'\n', reply)?;
+    reply.strip_prefix(b"$")?.get(end..)?.strip_suffix(b"\r\n")
 }
 
 #[cfg(test)]
@@ -126,6 +141,13 @@ mod tests {
             .collect();
         assert_eq!(replies, [(7, &b"$1\r\na\r\n"[..]), (8, b"*1\r\n:2\r\n")]);
         assert_eq!(upstream.owed, 0);
+        // A token is the way's, not the client's; an error is none.
+        upstream.ask_token();
+        assert_eq!(read_upstream(&mut upstream, b"$4\r\nr1::\r\n", &mut delivery), Ok(false));
+        assert_eq!((upstream.owed, &delivery.tokens), (0, &vec![b"r1::".to_vec()]));
+        assert_eq!(delivery.replies.len(), 2);
+        upstream.ask_token();
+        assert_eq!(read_upstream(&mut upstream, b"-ERR no\r\n", &mut delivery), Err(()));
         // What nobody has asked for, or an error where all depends on success, is no way to go on.
         assert_eq!(read_upstream(&mut upstream, b"+OK\r\n", &mut delivery), Err(()));
         upstream.say(&[b"SELECT", b"1"], Expected::Success);

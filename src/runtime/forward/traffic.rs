@@ -14,6 +14,7 @@ use super::super::ring::{Completion, Token};
 use super::replies::{Delivery, read_upstream};
 use super::upstream::{End, Phase, Upstream};
 use super::{Forwards, leader_of};
+use crate::command::session_token::SessionToken;
 use crate::limits::{
     FORWARD_HANDSHAKE_MS, FORWARD_IDLE_MS, FORWARDS_MADE_MAX, PENDING_OUTPUT_BYTES_MAX, TICK_MS,
 };
@@ -35,6 +36,11 @@ impl Forwards {
 
     fn put(&mut self, upstream: Box<Upstream>) {
         self.all.insert(upstream.token, upstream);
+    }
+
+    /// One of them.
+    pub(super) fn get(&self, token: Token) -> Option<&Upstream> {
+        self.all.get(&token).map(|upstream| &**upstream)
     }
 
     /// One that is about to get something to send.
@@ -243,7 +249,16 @@ impl Core<'_> {
                 connection.output.fill(ticket, replies);
             }
         }
+        let shard_count = self.node.slots.shard_count();
+        let mut has_lost_token = delivery.has_lost_token;
+        for text in delivery.tokens {
+            match SessionToken::parse(&text, shard_count) {
+                Ok(token) => connection.session.depend_on(&token),
+                Err(_) => has_lost_token = true,
+            }
+        }
         if let Some(forward) = &mut connection.forward {
+            forward.has_lost_token |= has_lost_token;
             if delivery.is_idle || delivery.has_ended {
                 forward.under_way.retain(|(_, to)| *to != delivery.to);
             }
@@ -311,6 +326,7 @@ impl Core<'_> {
         }
         let mut delivery = Delivery::of(&upstream);
         delivery.has_ended = true;
+        delivery.has_lost_token = upstream.has_untold || upstream.owes_token();
         let proto = Proto::Resp2;
         for (ticket, was_sent) in upstream.take_owed() {
             let text = if was_sent { FATE_UNKNOWN } else { NOT_SENT };
@@ -383,7 +399,7 @@ impl Core<'_> {
         // A process that was stopped has not looked either.
         let was_stopped = since_tick > u64::from(5 * TICK_MS) * 1000;
         let mut ended = Vec::new();
-        let Forwards { all, silent, .. } = &mut self.forwards;
+        let Forwards { all, silent, unsent, .. } = &mut self.forwards;
         let doubt_us = self.config.election_timeout_ms * 1000;
         for upstream in all.values_mut().filter(|upstream| !upstream.is_closing) {
             if was_stopped {
@@ -393,9 +409,15 @@ impl Core<'_> {
             let connection = self.connections.get_mut(upstream.client);
             let forward = connection.and_then(|connection| connection.forward.as_deref());
             let is_up = !silent.contains(&upstream.to);
-            let leads = |shard| is_up && leader_of(self.node, shard) == Some(upstream.to);
+            let leads = |shard| leader_of(self.node, shard) == Some(upstream.to);
             let leads = forward.is_some_and(|forward| forward.all_led(upstream.to, leads));
+            let leads = leads && is_up;
             let watches = forward.is_some_and(|forward| forward.watches_by(upstream.token));
+            // What was written by a way that ends is told first.
+            if upstream.has_untold && is_unused(upstream, now) {
+                upstream.ask_token();
+                unsent.push(upstream.token);
+            }
             if let Some(end) = reason_to_end(upstream, (leads, watches), now, doubt_us) {
                 ended.push((upstream.token, end));
             }
@@ -424,8 +446,7 @@ fn reason_to_end(
     }
     if upstream.owed == 0 {
         upstream.doubted_since = None;
-        let is_idle = since(upstream.used_at) >= FORWARD_IDLE_MS * 1000;
-        return (is_idle && !watches && upstream.expected.is_empty()).then_some(End::Unused);
+        return (is_unused(upstream, now) && !watches).then_some(End::Unused);
     }
     upstream.used_at = now;
     if leads {
@@ -434,6 +455,12 @@ fn reason_to_end(
     }
     let doubted_since = *upstream.doubted_since.get_or_insert(now);
     (since(doubted_since) >= doubt_us).then_some(End::Deposed)
+}
+
+/// Whether nothing has gone by a way for long.
+fn is_unused(upstream: &Upstream, now: MonoUs) -> bool {
+    let is_long_ago = now.0.saturating_sub(upstream.used_at.0) >= FORWARD_IDLE_MS * 1000;
+    is_long_ago && matches!(upstream.phase, Phase::Open) && upstream.expected.is_empty()
 }
 
 /// Errors of a receive after which it is simply started again.

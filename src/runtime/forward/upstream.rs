@@ -36,6 +36,8 @@ pub(super) enum Expected {
     Reply(u64),
     /// That to a request that the client has not made as such, whatever it is.
     Any,
+    /// A token of what the client has written by this way.
+    Token,
     /// The same; if it is an error, what follows would not mean what the client meant.
     Success,
 }
@@ -94,8 +96,10 @@ pub(super) struct Upstream {
     pub(super) expected: VecDeque<Expected>,
     /// How many of them, the last, are to requests that wait to be sent.
     unsent: usize,
-    /// Replies to come that are the client's.
+    /// Replies to come that are the client's, or that it waits for.
     pub(super) owed: usize,
+    /// Whether it has carried requests since it was last asked for a token.
+    pub(super) has_untold: bool,
     /// The ticket of requests until it is next sent.
     pub(super) ticket: Option<u64>,
     known: Known,
@@ -137,6 +141,7 @@ impl Upstream {
             expected: VecDeque::new(),
             unsent: 0,
             owed: 0,
+            has_untold: false,
             ticket: None,
             known: Known { db, proto, durability, no_touch: false },
             begun_at: now,
@@ -156,6 +161,7 @@ impl Upstream {
     /// Adds a request.
     pub(super) fn push(&mut self, args: &Args<'_>, expected: Expected) -> usize {
         let before = self.out.len();
+        self.has_untold = true;
         write_head(&mut self.out, b'*', args.len());
         for arg in args.from(0) {
             write_head(&mut self.out, b'$', arg.len());
@@ -170,6 +176,18 @@ impl Upstream {
     pub(super) fn say(&mut self, words: &[&[u8]], expected: Expected) {
         write_request(&mut self.out, words);
         self.expect(expected);
+    }
+
+    /// Asks for a token of all that was requested before.
+    pub(super) fn ask_token(&mut self) {
+        self.has_untold = false;
+        self.owed += 1;
+        self.say(&[b"CLIENT", b"TOKEN"], Expected::Token);
+    }
+
+    /// Whether it was asked for a token that has not come.
+    pub(super) fn owes_token(&self) -> bool {
+        self.expected.contains(&Expected::Token)
     }
 
     fn expect(&mut self, expected: Expected) {
@@ -253,7 +271,7 @@ impl Upstream {
         let owed = std::mem::take(&mut self.expected).into_iter().enumerate();
         owed.filter_map(move |(index, expected)| match expected {
             Expected::Reply(ticket) => Some((ticket, index < sent)),
-            Expected::Any | Expected::Success => None,
+            Expected::Any | Expected::Success | Expected::Token => None,
         })
     }
 
