@@ -407,6 +407,12 @@ impl Replica {
         self.next_tick
     }
 
+    /// Whether its next tick is one with a round just if those of others are that count this as their `beat`th. Replicas
+    /// that tick together then say what they have to say together too.
+    pub fn is_in_step(&self, beat: u64) -> bool {
+        (self.ticks + 1) % TICKS_PER_HEARTBEAT == beat % TICKS_PER_HEARTBEAT
+    }
+
     /// Counts time: at most one tick at once, however long ago the last was, since what a follower promises a
     /// leader must not run out sooner than the leader thinks.
     pub fn tick(&mut self, now: MonoUs) {
@@ -730,7 +736,7 @@ fn raw_node(
 }
 
 /// Raft's ticks in a heartbeat.
-const TICKS_PER_HEARTBEAT: u64 = 2;
+pub const TICKS_PER_HEARTBEAT: u64 = 2;
 /// Messages with entries that a follower is sent ahead of its answers.
 const MESSAGES_IN_FLIGHT: usize = 256;
 /// Entries by which a replica may be behind and still be given leadership.

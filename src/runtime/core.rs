@@ -211,9 +211,6 @@ impl<'a> Core<'a> {
         self.maintain();
         self.give_back_all();
         self.ring.tick();
-        if self.replicas.is_on {
-            self.ring.pulse(self.config.heartbeat_ms);
-        }
         self.ring.watch(self.peers[usize::from(self.id.0)].event());
         for index in 0..self.listeners.len() {
             self.arm_listener(index);
@@ -381,11 +378,7 @@ impl<'a> Core<'a> {
             // its mail anyway.
             // Whom it was set for is looked for every turn.
             Op::Rung | Op::Ring | Op::Alarm => {}
-            Op::Pulse => {
-                if !completion.more {
-                    self.ring.pulse(self.config.heartbeat_ms);
-                }
-            }
+            Op::Pulse => self.pulse_came(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::limits::NODE_MESSAGES_WAITING_MAX;
 use crate::limits::REPLICA_TAIL_BYTES_MAX;
 use crate::log::{Configuration, HardState, Item, LogEntry, Place, RecordStart, Stream};
 use crate::node::replica_stats::ReplicaRequest;
-use crate::replica::{Body, Replica, ReplicaOptions, Restored, ShardMessage};
+use crate::replica::{Body, Replica, ReplicaOptions, Restored, ShardMessage, TICKS_PER_HEARTBEAT};
 use crate::shard::Shard;
 use crate::types::{LogIndex, MonoUs, NodeId, ShardId, Term};
 
@@ -32,6 +32,7 @@ pub(super) struct Replicas {
     restarts: Vec<(ShardId, LogIndex, Term)>,
     /// When everything about replicas is told next.
     whole_due: MonoUs,
+    beats: Beats,
     /// When the server stops, whoever leads then.
     stops_at: Option<MonoUs>,
     /// Connections whose reads wait until a replica has come further.
@@ -53,6 +54,35 @@ impl Replicas {
         let may_hear = self.waiting.iter().any(|(_, message)| !away.is_told_of(message.shard));
         let may_note = self.saved.iter().any(|(shard, _)| !away.is_told_of(*shard));
         may_read || may_hear || may_note || !self.restarts.is_empty()
+    }
+}
+
+/// When the replicas of a core count time: all in one turn, so that what they say leaves together.
+#[derive(Debug, Default)]
+struct Beats {
+    number: u64,
+    next: MonoUs,
+    /// Those that have not counted this one: another core had their shard.
+    late: Vec<ShardId>,
+    /// Whether the core will be woken for the next.
+    is_set: bool,
+}
+
+impl Beats {
+    /// Begins another if it is time.
+    fn begin(&mut self, now: MonoUs, heartbeat_ms: u64, all: &[ShardId]) {
+        if now >= self.next {
+            self.number += 1;
+            self.next = MonoUs(now.0 + heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT);
+            self.late.clear();
+            self.late.extend_from_slice(all);
+        }
+    }
+
+    /// Whether a replica has still to count the present one; it does now.
+    fn is_due(&mut self, id: ShardId) -> bool {
+        let at = self.late.iter().position(|late| *late == id);
+        at.map(|at| self.late.swap_remove(at)).is_some()
     }
 }
 
@@ -169,6 +199,11 @@ impl Core<'_> {
         }
     }
 
+    /// The core was woken for a beat.
+    pub(super) fn pulse_came(&mut self) {
+        self.replicas.beats.is_set = false;
+    }
+
     // --- every turn -----------------------------------------------------------------------------------
 
     /// Counts time, and lets replicas hear what has been said; before the logs are stepped.
@@ -181,11 +216,20 @@ impl Core<'_> {
         }
         self.hear();
         let now = self.engine.now;
+        self.replicas.beats.begin(now.mono, self.config.heartbeat_ms, self.shards.own());
+        if !std::mem::replace(&mut self.replicas.beats.is_set, true) {
+            self.ring.pulse(self.replicas.beats.next.0 - now.mono.0);
+        }
         let lag_us = self.config.follower_read_max_lag_ms.saturating_mul(1000);
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
             if let Some(shard) = self.shards.borrow_again(id) {
-                shard.tick_replica(now);
+                if self.replicas.beats.is_due(id)
+                    && shard.is_replica_in_step(self.replicas.beats.number)
+                {
+                    shard.tick_replica(now);
+                }
+                shard.pace_replica(now);
                 if let Some(since) = self.node.replica(id).fresh_wanted(now.mono, lag_us) {
                     shard.want_fresh(since, now);
                 }
@@ -371,5 +415,25 @@ impl Core<'_> {
             is_on_its_way |= self.shards.borrow_again(id).is_some_and(|shard| shard.resign(now));
         }
         is_on_its_way && now.mono < until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Beats, MonoUs, ShardId};
+
+    #[test]
+    fn every_replica_counts_a_beat_once_and_never_before_it_is_time() {
+        let all = [ShardId(0), ShardId(2), ShardId(5)];
+        let mut beats = Beats::default();
+        beats.begin(MonoUs(1_000), 50, &all);
+        assert_eq!((beats.number, beats.next), (1, MonoUs(26_000)));
+        assert!(beats.is_due(ShardId(0)) && !beats.is_due(ShardId(0)));
+        // One whose shard another core had is due still, until the next.
+        beats.begin(MonoUs(25_999), 50, &all);
+        assert!(beats.is_due(ShardId(5)) && !beats.is_due(ShardId(5)) && !beats.is_due(ShardId(0)));
+        beats.begin(MonoUs(26_010), 50, &all);
+        assert_eq!((beats.number, beats.next), (2, MonoUs(51_010)));
+        assert!(all.iter().all(|id| beats.is_due(*id)) && !beats.is_due(ShardId(1)));
     }
 }

@@ -479,22 +479,17 @@ impl Ring {
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Tick)));
     }
 
-    /// Completes twice in every heartbeat until the ring is gone.
-    pub(crate) fn pulse(&mut self, heartbeat_ms: u64) {
-        let ns = u32::try_from(heartbeat_ms * 500_000).unwrap_or(u32::MAX).min(999_999_999);
-        *self.pulse = types::Timespec::new().nsec(ns);
-        let entry = opcode::Timeout::new(&raw const *self.pulse)
-            .count(0)
-            .flags(types::TimeoutFlags::MULTISHOT)
-            .build();
+    /// Completes once, when so much time has passed, as [`alarm`](Self::alarm) does.
+    pub(crate) fn pulse(&mut self, us: u64) {
+        *self.pulse = timespec(us);
+        let entry = opcode::Timeout::new(&raw const *self.pulse).count(0).build();
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Pulse)));
     }
 
-    /// Completes once, when so much time has passed, less than a second. Once a turn: the kernel reads the time when
+    /// Completes once, when so much time has passed, or a second. Once a turn: the kernel reads the time when
     /// it is entered.
     pub(crate) fn alarm(&mut self, us: u64) {
-        let ns = u32::try_from(us.saturating_mul(1000)).unwrap_or(u32::MAX).min(999_999_999);
-        *self.alarm = types::Timespec::new().nsec(ns);
+        *self.alarm = timespec(us);
         let entry = opcode::Timeout::new(&raw const *self.alarm).count(0).build();
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Alarm)));
     }
@@ -514,4 +509,8 @@ impl Ring {
         let entry = opcode::PollAdd::new(types::Fd(eventfd), POLLIN).multi(true).build();
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Event)));
     }
+}
+fn timespec(us: u64) -> types::Timespec {
+    let ns = u32::try_from(us.saturating_mul(1000)).unwrap_or(u32::MAX).min(999_999_999);
+    types::Timespec::new().nsec(ns)
 }

@@ -164,6 +164,17 @@ impl Shard {
     pub fn tick_replica(&mut self, now: Now) -> Option<MonoUs> {
         let replicated = self.replicated.as_mut()?;
         replicated.replica.tick(now.mono);
+        Some(replicated.replica.next_tick())
+    }
+
+    /// Whether it is to count time with a beat of its core.
+    pub fn is_replica_in_step(&self, beat: u64) -> bool {
+        self.replicated.as_ref().is_some_and(|it| it.replica.is_in_step(beat))
+    }
+
+    /// Has the replica go on with what takes its time.
+    pub fn pace_replica(&mut self, now: Now) {
+        let Some(replicated) = &mut self.replicated else { return };
         replicated.replica.pace_transfer(now.mono);
         if now.mono >= replicated.commit_due {
             replicated.commit_due = MonoUs(now.mono.0 + REPLICA_COMMIT_EVERY_MS * 1000);
@@ -173,7 +184,6 @@ impl Shard {
                 replicated.replica.save_commit();
             }
         }
-        Some(replicated.replica.next_tick())
     }
 
     /// Takes in what another replica says.

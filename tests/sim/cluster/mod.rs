@@ -426,6 +426,7 @@ impl Cluster {
         if !process.is_stopping {
             // Who takes no part any more does not say when he would.
             let due = process.shard.tick_replica(now).filter(|due| *due > now.mono);
+            process.shard.pace_replica(now);
             next = due.unwrap_or(next);
             if all {
                 process.shard.check_log_size();
