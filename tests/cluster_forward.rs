@@ -444,7 +444,9 @@ fn a_password_counts_where_it_was_given() {
     // A guest takes no client's place.
     let mut there = scene.client(2);
     there.ok("AUTH secret2");
-    assert_eq!(info_number(&mut there, "clients", "connected_clients"), 1);
+    wait_until("the client of before is gone", || {
+        info_number(&mut there, "clients", "connected_clients") == 1
+    });
     assert_eq!(there.words("CLIENT LIST").text().lines().count(), 2);
     there.ok("CONFIG SET maxclients 1");
     let mut another = scene.client(1);
