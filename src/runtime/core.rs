@@ -282,7 +282,8 @@ impl<'a> Core<'a> {
         self.maintain();
         let may_end = self.look_after_logs();
         self.give_back_all();
-        self.read_mail();
+        // Whatever it brings, the logs have been looked at before it: they may have to be once more.
+        self.logs.is_due |= self.read_mail() && self.logs.is_on;
         self.give_back_all();
         self.release_gated();
         self.spread_news();
@@ -382,16 +383,16 @@ impl<'a> Core<'a> {
         }
     }
 
-    fn read_mail(&mut self) {
+    /// Sees to what other cores have sent; whether there was anything.
+    fn read_mail(&mut self) -> bool {
+        let mut is_any = false;
         while let Some(message) = self.mail.take() {
+            is_any = true;
             match message {
                 Message::Run(batch) => self.enqueue(batch),
                 Message::Done(batch) => self.batch_done(batch),
                 Message::Granted { shard, ticket, grant } => self.granted(shard, ticket, grant),
-                Message::Back { shard } => {
-                    self.away.note_back(shard);
-                    self.logs.is_due |= self.logs.is_on;
-                }
+                Message::Back { shard } => self.away.note_back(shard),
                 Message::Adopt(connection) => self.adopt(connection),
                 Message::Served { wait, reply, gate } => self.served(&wait, &reply, gate),
                 Message::Called(wait) => self.called(wait),
@@ -404,7 +405,7 @@ impl<'a> Core<'a> {
                     self.logs.has_news = true;
                     self.replicas.has_news = true;
                 }
-                // The logs are stepped at the end of every turn.
+                // The logs are stepped at the end of every turn, or at the next.
                 Message::Flush => {}
                 Message::LogJobDone { shard, result } => self.log_job_done(shard, result),
                 Message::FromNode { from, message } => self.peer_message(from, *message),
@@ -415,6 +416,7 @@ impl<'a> Core<'a> {
                 Message::Stop => self.stopping = true,
             }
         }
+        is_any
     }
 
     /// Sends `message`, waking its core if need be.
