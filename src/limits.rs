@@ -153,6 +153,12 @@ pub const SHORT_WORK_BYTES_MAX: usize = 64 * 1024;
 pub const STEPWISE_BYTES_MIN: usize = 1024 * 1024;
 /// The same for a command that puts in order what its keys hold.
 pub const STEPWISE_SORT_BYTES_MIN: usize = 128 * 1024;
+/// Elements that a step of a command looks at, or a few more.
+pub const STEP_ELEMENTS: usize = 4096;
+/// The same where each takes longer: it is looked up elsewhere, or put in its place among others.
+pub const STEP_LONG_ELEMENTS: usize = 1024;
+/// Bytes of elements that a step of a command copies or writes down.
+pub const STEP_BYTES: usize = 64 * 1024;
 /// The same for a command that takes time by the product of two lengths.
 pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
 
@@ -188,6 +194,11 @@ pub const LOG_WRITE_EVERY_US: u64 = 2000;
 pub const LOG_SHORT_BYTES_MAX: usize = 192 * 1024;
 /// Bytes of a long record that are summed in one step: about a tenth of a millisecond.
 pub const LOG_LONG_STEP_BYTES: usize = 1024 * 1024;
+/// Bytes of a piece of very many changes: as it is written, it is freed.
+pub const CHANGES_PIECE_BYTES: usize = 1024 * 1024;
+/// Most bytes of changes with which a collection is put under a key: what else may come before they are a record goes into
+/// it as well, be it as long as a value.
+pub const CHANGES_BYTES_MAX: usize = 3 * BULK_BYTES_MAX;
 /// Changes that may wait while the disk is busy, beyond which writes wait.
 pub const LOG_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time after which what is written is synced, for `async`: a second, less the time that a sync takes.

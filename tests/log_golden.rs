@@ -263,7 +263,7 @@ fn elements_are_written_and_read_as_the_page_says() {
         .change::<SortedSet, _>(key(0, b"z"), create, TIME, |set, edit| set.put(b"m", 1.5, edit))
         .unwrap();
     let copy = keyspace.copy_collection(key(0, b"l"), TIME).unwrap();
-    keyspace.put_collection(key(0, b"c"), copy, None, TIME);
+    keyspace.put_collection(key(0, b"c"), copy, None, TIME).expect("little enough");
     keyspace
         .change::<Set, _>(key(0, b"s"), create, TIME, |set, edit| set.remove(b"m", edit))
         .unwrap();

@@ -34,6 +34,20 @@ impl<L: Large> Object for L {
     }
 }
 
+/// What is freed a little at a time, and takes no memory that counts.
+#[derive(Debug)]
+struct Uncounted(Box<dyn Garbage>);
+
+impl Garbage for Uncounted {
+    fn memory_bytes(&self) -> usize {
+        0
+    }
+
+    fn free_some(&mut self, elements: usize) -> bool {
+        self.0.free_some(elements)
+    }
+}
+
 /// The number of a structure. A number is given again, with another generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeapId(u32);
@@ -138,6 +152,11 @@ impl Heap {
         }
         self.bytes += garbage.iter().map(|part| part.memory_bytes()).sum::<usize>();
         self.buried.extend(garbage);
+    }
+
+    /// The same for what commands have gathered on the way, which does not count: nothing need give way to it.
+    pub(super) fn bury_uncounted(&mut self, garbage: impl Iterator<Item = Box<dyn Garbage>>) {
+        self.buried.extend(garbage.map(|garbage| Box::new(Uncounted(garbage)) as Box<dyn Garbage>));
     }
 
     /// Whether something waits to be freed.

@@ -36,7 +36,7 @@
 use super::extent::SharedBytes;
 use super::outcomes::{Outcome, OutcomeBody, split_end, write_end};
 use crate::collection::{Kind, Tag};
-use crate::limits::BULK_BYTES_MAX;
+use crate::limits::{BULK_BYTES_MAX, CHANGES_BYTES_MAX, CHANGES_PIECE_BYTES};
 use crate::types::{DbIndex, UnixMs};
 
 /// The change raises the keyspace's sequence.
@@ -80,18 +80,53 @@ pub const NO_CHANGES: [u8; HEAD_BYTES] = [0; HEAD_BYTES];
 const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Changes that have not been written to the log yet.
-#[derive(Debug, Default)]
+///
+/// ```text
+/// pieces                    bytes
+/// ├─────┬─────┬─────┬ ─ ─ ──┼──────── ─ ─
+/// what was set aside        what was written last: never empty if there are pieces
+/// ```
+#[derive(Debug)]
 pub(super) struct Journal {
     is_on: bool,
+    pieces: Vec<Written>,
     bytes: Vec<u8>,
     /// Long values, each with the place in `bytes` that it belongs to.
     long: Vec<(usize, SharedBytes)>,
-    long_bytes: usize,
+    /// Bytes of pieces and long values.
+    apart_bytes: usize,
+    /// Most bytes of changes with which a collection is put.
+    bytes_max: usize,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            is_on: false,
+            pieces: Vec::new(),
+            bytes: Vec::new(),
+            long: Vec::new(),
+            apart_bytes: 0,
+            bytes_max: CHANGES_BYTES_MAX,
+        }
+    }
+}
+
+/// How far a journal had come; see [`Journal::take_back`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    len: usize,
 }
 
 impl Journal {
     pub(super) fn turn(&mut self, on: bool) {
-        *self = Self { is_on: on, ..Self::default() };
+        *self = Self { is_on: on, bytes_max: self.bytes_max, ..Self::default() };
+    }
+
+    /// Changes the bound of what [may be written](Self::is_full).
+    #[cfg(test)]
+    pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
     }
 
     /// Whether changes are written down.
@@ -101,7 +136,61 @@ impl Journal {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() + self.long_bytes
+        self.bytes.len() + self.apart_bytes
+    }
+
+    /// Whether there are more changes than one record takes, with some that may still come.
+    pub(super) fn is_full(&self) -> bool {
+        self.len() > self.bytes_max
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { len: self.len() }
+    }
+
+    /// Forgets all that was written since `mark`, no long value among it.
+    pub(super) fn take_back(&mut self, mark: Mark) {
+        let mut rest = self.len() - mark.len;
+        loop {
+            let kept = self.bytes.len().saturating_sub(rest);
+            rest -= self.bytes.len() - kept;
+            self.bytes.truncate(kept);
+            if !self.bytes.is_empty() {
+                return;
+            }
+            self.long.clear();
+            // Behind long values the bytes before them are the last.
+            while let Some(piece) = self.pieces.pop() {
+                match piece {
+                    Written::Bytes(bytes) => {
+                        self.apart_bytes -= bytes.len();
+                        self.bytes = bytes;
+                        break;
+                    }
+                    Written::Value(value) => self.long.push((0, value)),
+                }
+            }
+            let end = self.bytes.len();
+            self.long.reverse();
+            self.long.iter_mut().for_each(|(at, _)| *at = end);
+            if end == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Sets what has been written aside if it is much, so that it need not be moved as more is written, nor be freed
+    /// at once. The last change is one of elements, and has ended.
+    pub(super) fn set_aside(&mut self) {
+        if self.bytes.len() < CHANGES_PIECE_BYTES {
+            return;
+        }
+        // A journal without bytes would begin anew.
+        let Some(last) = self.bytes.pop() else { return };
+        self.apart_bytes += self.bytes.len();
+        let (bytes, long) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.long));
+        self.pieces.extend(interleave(bytes, long));
+        self.bytes.push(last);
     }
 
     /// Begins a change of a collection's elements, if anybody wants to know: answers where.
@@ -146,18 +235,24 @@ impl Journal {
 
     /// The changes, stamped with the time, unless long values are among them.
     pub(super) fn stamped(&mut self, now: UnixMs) -> Option<&[u8]> {
-        if let Some(time) = self.bytes.get_mut(8..HEAD_BYTES) {
+        let first = match self.pieces.first_mut() {
+            Some(Written::Bytes(bytes)) => bytes,
+            Some(Written::Value(_)) | None => &mut self.bytes,
+        };
+        if let Some(time) = first.get_mut(8..HEAD_BYTES) {
             time.copy_from_slice(&now.0.to_le_bytes());
         }
-        self.long.is_empty().then_some(&self.bytes)
+        (self.pieces.is_empty() && self.long.is_empty()).then_some(&self.bytes)
     }
 
     /// Takes the changes, stamped with the time: bytes and long values by turns.
     pub(super) fn take(&mut self, now: UnixMs) -> Vec<Written> {
         self.stamped(now);
-        let long = std::mem::take(&mut self.long);
-        self.long_bytes = 0;
-        interleave(std::mem::take(&mut self.bytes), long)
+        let (bytes, long) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.long));
+        self.apart_bytes = 0;
+        let mut parts = std::mem::take(&mut self.pieces);
+        parts.extend(interleave(bytes, long));
+        parts
     }
 
     pub(super) fn clear(&mut self) {
@@ -169,7 +264,12 @@ impl Journal {
 
     /// Bytes of memory held, without long values that a key or somebody else holds as well.
     pub(super) fn memory_bytes(&self) -> usize {
-        memory_bytes(&self.bytes, &self.long)
+        let of_piece = |piece: &Written| match piece {
+            Written::Bytes(bytes) => bytes.capacity(),
+            Written::Value(value) => value.own_memory_bytes(),
+        };
+        let pieces: usize = self.pieces.iter().map(of_piece).sum();
+        pieces + memory_bytes(&self.bytes, &self.long)
     }
 
     /// Begins a change. `sequence` is the keyspace's, after the change.
@@ -233,7 +333,7 @@ impl Journal {
         put_length(&mut self.bytes, key.len());
         put_length(&mut self.bytes, value.len());
         self.bytes.extend_from_slice(key);
-        self.long_bytes += value.len();
+        self.apart_bytes += value.len();
         self.long.push((self.bytes.len(), value));
     }
 

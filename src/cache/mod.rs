@@ -90,7 +90,7 @@ pub use random::Random;
 pub use recall::SaveCursor;
 pub use region::set_up_allocator;
 pub use track::{Outdated, OutdatedKey, Tracker};
-pub use whole::Whole;
+pub use whole::{Copying, Putting, TooMuch, Whole};
 
 /// About what the index takes for an entry: a handle, a tag, and the share of what is free.
 const INDEX_BYTES_PER_ENTRY: usize = 10;

@@ -76,6 +76,12 @@ impl Keyspace {
         self.journal.len()
     }
 
+    /// Changes how many bytes of changes there may be for a collection to be put.
+    #[cfg(test)]
+    pub(crate) fn set_changes_bytes_max(&mut self, bytes: usize) {
+        self.journal.set_bytes_max(bytes);
+    }
+
     /// Has the next record be written even if nothing changes: somebody has to wait for one.
     pub fn ask_for_record(&mut self) {
         if self.journal.is_on() {

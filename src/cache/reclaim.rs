@@ -4,6 +4,7 @@ use super::directory::DEPTH_MAX;
 use super::index::{Root, Segment, owner_of};
 use super::slab::{Effort, Handle};
 use super::{Keyspace, Spot};
+use crate::collection::Garbage;
 
 /// Bytes of a large value that are given back in one step: about 50 microseconds.
 const RELEASE_STEP_BYTES: usize = 1024 * 1024;
@@ -26,6 +27,11 @@ impl Keyspace {
             return true;
         }
         self.store.slab.start_any_drain(Effort::Idle) && self.drain(DRAIN_STEP).is_some()
+    }
+
+    /// Takes over what a command has gathered and nobody wants any more, to be freed a little at a time.
+    pub fn discard(&mut self, garbage: Vec<Box<dyn Garbage>>) {
+        self.store.heap.bury_uncounted(garbage.into_iter());
     }
 
     /// Gives back a piece of what no key uses any more; false if there is nothing.

@@ -2,9 +2,9 @@
 //! to be chosen at random, and the arguments of `HSCAN`, `SSCAN` and `ZSCAN`.
 
 use super::scan::{Pattern, parse_count, parse_cursor};
-use super::steps::STEP_ELEMENTS;
 use super::{Error, numbers};
 use crate::collection::{Digits, Element};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 
 /// Answers an element.

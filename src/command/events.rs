@@ -121,7 +121,17 @@ pub(super) const ZPOPMIN: Event = sorted_set("zpopmin");
 /// The members with the highest scores were removed.
 pub(super) const ZPOPMAX: Event = sorted_set("zpopmax");
 
-/// Commands that change their first key, and only that, and always in the same way.
+/// A set was stored by the command of this name.
+pub(super) const fn stored_set(name: &'static str) -> Event {
+    set(name).unless_gone()
+}
+
+/// A sorted set was stored by the command of this name.
+pub(super) const fn stored_sorted_set(name: &'static str) -> Event {
+    sorted_set(name).unless_gone()
+}
+
+/// Commands that change their first key, and only that, and always in the same way: at once, not in steps.
 const TABLE: &[(&str, Event)] = &[
     ("bitfield", string("setbit")),
     ("bitop", SET.unless_gone()),
@@ -154,23 +164,16 @@ const TABLE: &[(&str, Event)] = &[
     ("rpush", RPUSH),
     ("rpushx", RPUSH),
     ("sadd", SADD),
-    ("sdiffstore", set("sdiffstore").unless_gone()),
     ("setbit", string("setbit")),
     ("setrange", string("setrange")),
-    ("sinterstore", set("sinterstore").unless_gone()),
     ("spop", set("spop")),
     ("srem", SREM),
-    ("sunionstore", set("sunionstore").unless_gone()),
-    ("zdiffstore", sorted_set("zdiffstore").unless_gone()),
-    ("zinterstore", sorted_set("zinterstore").unless_gone()),
     ("zpopmax", ZPOPMAX),
     ("zpopmin", ZPOPMIN),
-    ("zrangestore", sorted_set("zrangestore").unless_gone()),
     ("zrem", sorted_set("zrem")),
     ("zremrangebylex", sorted_set("zremrangebylex")),
     ("zremrangebyrank", sorted_set("zremrangebyrank")),
     ("zremrangebyscore", sorted_set("zremrangebyscore")),
-    ("zunionstore", sorted_set("zunionstore").unless_gone()),
 ];
 
 /// A command that is being run, and what it is to tell if it changes its first key.

@@ -12,12 +12,13 @@ use super::exec::Exec;
 use super::long_double::LongDouble;
 use super::numbers::{integer, parse_i64};
 use super::scan::KeyList;
-use super::steps::{self, Progress, STEP_ELEMENTS, Steps};
+use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group};
 use crate::cache::Missing;
 use crate::collection::hash::Entry;
 use crate::collection::{Collection, Digits, Edit, Element, Hash};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 

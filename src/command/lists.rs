@@ -16,11 +16,12 @@ use super::elements::reply_element;
 use super::events::{self, Event};
 use super::exec::Exec;
 use super::numbers::integer;
-use super::steps::{self, Progress, STEP_ELEMENTS, Steps};
+use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use crate::cache::Missing;
 use crate::collection::list::{End, View};
 use crate::collection::{Collection, Edit, Element, List, Value};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 

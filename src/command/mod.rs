@@ -52,6 +52,7 @@ pub mod sort;
 pub mod sorted_sets;
 mod sorter;
 pub mod steps;
+mod storing;
 pub mod strings;
 pub mod table;
 #[cfg(test)]

@@ -10,11 +10,12 @@ use super::elements::{Scan, reply_element};
 use super::events;
 use super::exec::Exec;
 use super::scan::KeyList;
-use super::steps::{self, Progress, STEP_ELEMENTS, Steps};
+use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Keys};
 use crate::cache::Missing;
 use crate::collection::{Digits, Element, Set, Value};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 

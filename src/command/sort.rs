@@ -15,14 +15,14 @@ use super::exec::Exec;
 use super::numbers::integer;
 use super::sorter::Sorter;
 use super::steps::{self, Progress, Steps};
-use super::strings::reply_length;
+use super::storing::Storing;
 use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
-use crate::cache::Access;
 use crate::collection::list::End;
-use crate::collection::{Collection, Edit, Element, List, Value};
+use crate::collection::{Collection, Edit, Element, Garbage, List, Value};
+use crate::limits::STEP_LONG_ELEMENTS;
 use crate::protocol::{Args, Reply};
 use crate::types::{Slot, key_slot};
-use order::{Weighed, Weight, look_up};
+use order::{Weighed, Weight, ascending, descending, look_up};
 
 type Answer = Result<(), Error>;
 
@@ -243,13 +243,11 @@ enum Stage {
     /// They are answered.
     Answer,
     /// What would be answered is put into a list.
-    Store(List),
-    /// What is not needed any more is freed.
-    Free,
+    Make(List),
+    /// That is put under the key that is named.
+    Store(Storing),
+    Done,
 }
-
-/// Elements that are looked at in one step: for each other keys may be looked up.
-const STEP_ELEMENTS: usize = 1024;
 
 impl Steps for Sorting {
     fn step(
@@ -264,16 +262,26 @@ impl Steps for Sorting {
                 self.answer(exec, args, reply);
                 self.window.is_empty()
             }
-            Stage::Store(_) => {
-                self.store(exec, args);
+            Stage::Make(_) => {
+                self.make(exec, args);
                 self.window.is_empty()
             }
-            Stage::Free => return Ok(Progress::done_if(self.sorter.free_some())),
+            Stage::Store(storing) => storing.step(exec, args, reply)? == Progress::Done,
+            Stage::Done => return Ok(Progress::Done),
         };
         if is_over {
             self.next_stage(exec, args, reply);
         }
-        Ok(Progress::Begun)
+        Ok(Progress::done_if(matches!(self.stage, Stage::Done)))
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        let stored = match &mut self.stage {
+            Stage::Store(storing) => storing.garbage(),
+            Stage::Copy | Stage::Answer | Stage::Make(_) | Stage::Done => None,
+        };
+        let sorter: Box<dyn Garbage> = Box::new(self.sorter.take_all());
+        std::iter::once(sorter).chain(stored).collect()
     }
 }
 
@@ -295,20 +303,20 @@ impl Sorting {
             Order::Numbers(_) | Order::Texts(_) => (0..length, window),
         };
         let (met, cursor) = (if is_set { 0 } else { copied.start }, 0);
-        let (sorter, stage) = (Sorter::new(), Stage::Copy);
+        let sorter = Sorter::new(if options.descending { descending } else { ascending });
+        let stage = Stage::Copy;
         Self { options, order, copied, met, cursor, sorter, window, stage }
     }
 
     /// Copies some elements; whether these were the last.
     fn copy(&mut self, exec: &Exec<'_>, args: &Args<'_>) -> Result<bool, Error> {
         let Self { order, copied, met, cursor, sorter, .. } = self;
-        let descending = self.options.descending;
         let mut result = Ok(());
         let mut copy = |element: Element<'_>| match Weight::of(exec, args, element, *order) {
-            Ok(weight) => sorter.add(Weighed { weight, element: element.to_vec(), descending }),
+            Ok(weight) => sorter.add(Weighed { weight, element: element.to_vec() }),
             Err(error) => result = Err(error),
         };
-        let next = *met..copied.end.min(*met + STEP_ELEMENTS);
+        let next = *met..copied.end.min(*met + STEP_LONG_ELEMENTS);
         let is_backwards = *order == Order::Backwards;
         *met = next.end;
         match exec.peek_value(exec.key(args.at(1))) {
@@ -325,7 +333,7 @@ impl Sorting {
             Some(Value::SortedSet(set)) => set.elements(next).for_each(|(member, _)| copy(member)),
             Some(Value::Set(set)) => {
                 *met = next.start;
-                *cursor = set.scan(*cursor, STEP_ELEMENTS, |member| {
+                *cursor = set.scan(*cursor, STEP_LONG_ELEMENTS, |member| {
                     if copied.contains(met) {
                         copy(member);
                     }
@@ -340,7 +348,7 @@ impl Sorting {
     /// The next elements that are answered.
     fn taken(&mut self) -> Vec<Weighed> {
         let mut taken = Vec::new();
-        let most = if self.window.is_empty() { 0 } else { STEP_ELEMENTS };
+        let most = if self.window.is_empty() { 0 } else { STEP_LONG_ELEMENTS };
         for item in self.sorter.take_some(most) {
             if self.window.start == 0 {
                 taken.push(item);
@@ -371,7 +379,7 @@ impl Sorting {
     }
 
     /// Puts the same into the list that is to be stored: nothing is no bytes there.
-    fn store(&mut self, exec: &mut Exec<'_>, args: &Args<'_>) {
+    fn make(&mut self, exec: &mut Exec<'_>, args: &Args<'_>) {
         let taken = self.taken();
         let mut results = Vec::with_capacity(taken.len() * self.options.get.len().max(1));
         for Weighed { element, .. } in taken {
@@ -382,7 +390,7 @@ impl Sorting {
                 results.push(element);
             }
         }
-        let Stage::Store(list) = &mut self.stage else { return };
+        let Stage::Make(list) = &mut self.stage else { return };
         let key = exec.key(args.at(1));
         let mut edit = Edit::new(exec.keyspace(key).thresholds(), 0, None);
         list.push(End::Right, results.iter().map(Vec::as_slice), &mut edit);
@@ -390,31 +398,19 @@ impl Sorting {
 
     /// A stage is over: goes on with what comes next.
     fn next_stage(&mut self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) {
-        let stage = match std::mem::replace(&mut self.stage, Stage::Free) {
-            Stage::Copy if self.options.store.is_some() => Stage::Store(List::empty(Vec::new())),
+        let stage = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Copy if self.options.store.is_some() => Stage::Make(List::empty(Vec::new())),
             Stage::Copy => {
                 reply.array(self.window.len() * self.options.get.len().max(1));
                 Stage::Answer
             }
-            Stage::Store(list) => {
-                self.keep(exec, args, reply, list);
-                Stage::Free
+            Stage::Make(list) => {
+                let to = (self.options.store.unwrap_or_default(), events::SORTSTORE);
+                Stage::Store(Storing::new(exec, args, to, list))
             }
-            Stage::Answer | Stage::Free => Stage::Free,
+            Stage::Answer | Stage::Store(_) | Stage::Done => Stage::Done,
         };
         self.stage = stage;
-    }
-
-    /// Has the key that is named hold a list, and nothing else.
-    fn keep(&self, exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>, stored: List) {
-        let key = exec.key(args.at(self.options.store.unwrap_or_default()));
-        let (count, now) = (stored.len(), exec.now.unix);
-        let changes = count > 0 || exec.keyspace(key).contains(key, now, Access::Peek);
-        exec.replace(key, |list: &mut List, edit| list.fill(stored, edit));
-        if changes {
-            exec.tell(key, events::SORTSTORE);
-        }
-        reply_length(reply, count);
     }
 }
 

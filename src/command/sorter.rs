@@ -4,56 +4,35 @@
 //! Equal items are handed out in the order in which they came.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
 use std::vec::IntoIter;
+
+use crate::collection::Garbage;
 
 /// Items that are sorted at once.
 const RUN_ITEMS: usize = 4096;
+/// A run that is freed costs as much as so many items at least.
+const RUN_COST: usize = 256;
+
+/// Which of two items comes first.
+pub(super) type Order<T> = fn(&T, &T) -> Ordering;
 
 /// Items, of which none is taken before all have been put in.
 #[derive(Debug)]
 pub(super) struct Sorter<T> {
+    order: Order<T>,
     /// The items that came last.
     fresh: Vec<T>,
     /// In order, each.
     runs: Vec<IntoIter<T>>,
-    /// The first of each run, with the number of the run, once items are taken.
-    heads: BinaryHeap<Head<T>>,
+    /// The first of each run, with the number of the run, once items are taken: a heap, the least at its top.
+    heads: Vec<(T, usize)>,
     len: usize,
 }
 
-/// The first of what is left of a run. The greatest is the one to be taken next.
-#[derive(Debug)]
-struct Head<T> {
-    item: T,
-    run: usize,
-}
-
-impl<T: Ord> Ord for Head<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.item.cmp(&self.item).then_with(|| other.run.cmp(&self.run))
-    }
-}
-
-impl<T: Ord> PartialOrd for Head<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T: Ord> PartialEq for Head<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl<T: Ord> Eq for Head<T> {}
-
-impl<T: Ord> Sorter<T> {
+impl<T> Sorter<T> {
     /// Without items.
-    pub(super) fn new() -> Self {
-        Self { fresh: Vec::new(), runs: Vec::new(), heads: BinaryHeap::new(), len: 0 }
+    pub(super) fn new(order: Order<T>) -> Self {
+        Self { order, fresh: Vec::new(), runs: Vec::new(), heads: Vec::new(), len: 0 }
     }
 
     /// How many items have not been taken.
@@ -73,7 +52,7 @@ impl<T: Ord> Sorter<T> {
 
     fn end_run(&mut self) {
         let mut run = std::mem::take(&mut self.fresh);
-        run.sort();
+        run.sort_by(self.order);
         self.runs.push(run.into_iter());
     }
 
@@ -83,15 +62,46 @@ impl<T: Ord> Sorter<T> {
             self.end_run();
         }
         if self.heads.is_empty() && self.len > 0 {
-            let firsts = self.runs.iter_mut().enumerate();
-            let firsts = firsts.filter_map(|(run, items)| Some(Head { item: items.next()?, run }));
-            self.heads = firsts.collect();
+            self.begin_merge();
         }
-        let mut least = self.heads.peek_mut()?;
+        let run = self.heads.first()?.1;
         self.len -= 1;
-        match self.runs[least.run].next() {
-            Some(next) => Some(std::mem::replace(&mut least.item, next)),
-            None => Some(PeekMut::pop(least).item),
+        let least = match self.runs[run].next() {
+            Some(next) => std::mem::replace(&mut self.heads[0], (next, run)),
+            None => {
+                self.runs[run] = IntoIter::default();
+                self.heads.swap_remove(0)
+            }
+        };
+        self.sink(0);
+        Some(least.0)
+    }
+
+    fn begin_merge(&mut self) {
+        let firsts = self.runs.iter_mut().enumerate();
+        self.heads = firsts.filter_map(|(run, items)| Some((items.next()?, run))).collect();
+        (0..self.heads.len() / 2).rev().for_each(|at| self.sink(at));
+    }
+
+    /// Puts a head below those that come before it.
+    fn sink(&mut self, from: usize) {
+        let heads = &mut self.heads;
+        let is_before = |(item, run): &(T, usize), (other, other_run): &(T, usize)| {
+            (self.order)(item, other).then_with(|| run.cmp(other_run)) == Ordering::Less
+        };
+        let mut at = from;
+        loop {
+            let mut child = 2 * at + 1;
+            if child >= heads.len() {
+                return;
+            }
+            child +=
+                usize::from(child + 1 < heads.len() && is_before(&heads[child + 1], &heads[child]));
+            if !is_before(&heads[child], &heads[at]) {
+                return;
+            }
+            heads.swap(at, child);
+            at = child;
         }
     }
 
@@ -100,11 +110,37 @@ impl<T: Ord> Sorter<T> {
         std::iter::from_fn(|| self.take()).take(count)
     }
 
-    /// Drops some items that nobody wants any more; true once there are none.
-    pub(super) fn free_some(&mut self) -> bool {
-        self.heads.clear();
-        self.fresh.clear();
-        self.runs.pop();
+    /// All that is in it, which is left empty.
+    pub(super) fn take_all(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.order))
+    }
+}
+
+impl<T: std::fmt::Debug + Send> Garbage for Sorter<T> {
+    fn memory_bytes(&self) -> usize {
+        self.runs.len() * RUN_ITEMS * size_of::<T>()
+    }
+
+    fn free_some(&mut self, elements: usize) -> bool {
+        if !self.fresh.is_empty() {
+            self.runs.push(std::mem::take(&mut self.fresh).into_iter());
+        }
+        let heads = std::mem::take(&mut self.heads).into_iter().map(|(item, _)| item);
+        if heads.len() > 0 {
+            self.runs.push(heads.collect::<Vec<_>>().into_iter());
+        }
+        let mut left = elements;
+        while left > 0
+            && let Some(run) = self.runs.last_mut()
+        {
+            let count = run.len().min(left);
+            run.by_ref().take(count).for_each(drop);
+            left -= count;
+            if run.len() == 0 {
+                self.runs.pop();
+                left = left.saturating_sub(RUN_COST);
+            }
+        }
         self.runs.is_empty()
     }
 }
@@ -113,38 +149,39 @@ impl<T: Ord> Sorter<T> {
 mod tests {
     use super::{RUN_ITEMS, Sorter};
     use crate::cache::Random;
-    use std::cmp::Ordering;
-
-    /// Ordered by the first only.
-    #[derive(Debug, PartialEq, Eq)]
-    struct Item(usize, usize);
-
-    impl Ord for Item {
-        fn cmp(&self, other: &Self) -> Ordering {
-            self.0.cmp(&other.0)
-        }
-    }
-
-    impl PartialOrd for Item {
-        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-            Some(self.cmp(other))
-        }
-    }
+    use crate::collection::Garbage;
 
     #[test]
     fn all_come_out_as_a_stable_sort_has_them() {
         let mut random = Random::new(7);
         for count in [0, 1, 5, RUN_ITEMS, RUN_ITEMS + 1, 5 * RUN_ITEMS + 77] {
             let mut items: Vec<_> = (0..count).map(|nth| (random.below(100), nth)).collect();
-            let mut sorter = Sorter::new();
-            items.iter().for_each(|(by, nth)| sorter.add(Item(*by, *nth)));
+            // By the first only.
+            let mut sorter = Sorter::new(|one: &(usize, usize), other| one.0.cmp(&other.0));
+            items.iter().for_each(|item| sorter.add(*item));
             items.sort_by_key(|(by, _)| *by);
-            for (left, (by, nth)) in (0..count).rev().zip(items) {
-                assert_eq!(sorter.take(), Some(Item(by, nth)));
+            for (left, item) in (0..count).rev().zip(items) {
+                assert_eq!(sorter.take(), Some(item));
                 assert_eq!(sorter.len(), left);
             }
             assert_eq!(sorter.take(), None);
-            assert!(sorter.free_some() || count > RUN_ITEMS);
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_freed_a_little_at_a_time() {
+        for taken in [0, 1, 2 * RUN_ITEMS] {
+            let mut sorter = Sorter::new(usize::cmp);
+            (0..5 * RUN_ITEMS + 77).for_each(|item| sorter.add(item));
+            sorter.take_some(taken).for_each(drop);
+            let mut garbage = sorter.take_all();
+            assert!(sorter.take().is_none());
+            let mut steps = 1;
+            while !garbage.free_some(1024) {
+                steps += 1;
+            }
+            let items = 5 * RUN_ITEMS + 77 - taken;
+            assert!((items / 1024..items / 500).contains(&steps), "{steps} steps for {items}");
         }
     }
 }

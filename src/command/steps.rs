@@ -7,11 +7,9 @@
 
 use super::table::Entry;
 use super::{Error, Exec, Flags, elements, sorted_sets};
-use crate::limits::{STEPWISE_BYTES_MIN, STEPWISE_SORT_BYTES_MIN};
+use crate::collection::Garbage;
+use crate::limits::{STEP_ELEMENTS, STEPWISE_BYTES_MIN, STEPWISE_SORT_BYTES_MIN};
 use crate::protocol::{Args, Reply};
-
-/// Elements that a step looks at, or a few more.
-pub(super) const STEP_ELEMENTS: usize = 4096;
 
 /// How far a command has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +39,12 @@ pub trait Steps: std::fmt::Debug + Send {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Progress, Error>;
+
+    /// What has been gathered and may be too much to be freed at once; asked for when there are no steps left, or one
+    /// has failed.
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        Vec::new()
+    }
 }
 
 /// How many bytes the keys of a request have to hold, or more, for it to be run in steps; nothing if it can't be, or asks
@@ -75,6 +79,28 @@ pub(super) fn run(
         exec.handover.steps = Some(Box::new(steps));
         return Ok(());
     }
-    while steps.step(exec, args, reply)? == Progress::Begun {}
+    while take_one(&mut steps, exec, args, reply)? == Progress::Begun {}
     Ok(())
+}
+
+/// Takes the next step, and after the last leaves what is too much to be freed at once to be freed later.
+///
+/// # Errors
+/// As [`Steps::step`].
+pub fn take_one(
+    steps: &mut dyn Steps,
+    exec: &mut Exec<'_>,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<Progress, Error> {
+    let progress = steps.step(exec, args, reply);
+    if progress.as_ref().is_ok_and(|progress| *progress == Progress::Begun) {
+        return progress;
+    }
+    let mut garbage = steps.take_garbage();
+    garbage.retain_mut(|garbage| !garbage.free_some(STEP_ELEMENTS));
+    if let Some((_, keyspace)) = exec.each().next() {
+        keyspace.discard(garbage);
+    }
+    progress
 }

@@ -22,6 +22,13 @@ impl Piece {
             Self::Shared(value) => value.bytes(),
         }
     }
+
+    /// Frees bytes of its own, which are not wanted any more: all pieces together may be too much to be freed at once.
+    fn forget_bytes(&mut self) {
+        if let Self::Bytes(bytes) = self {
+            *bytes = Vec::new();
+        }
+    }
 }
 
 /// The payload of a long record.
@@ -120,6 +127,7 @@ impl LongRecord {
                 return false;
             }
             self.at = (piece + 1, 0);
+            self.payload.pieces[piece].forget_bytes();
         }
     }
 

@@ -23,6 +23,7 @@
 //! tail from damage: where a later record says that a bad one was once on disk, it was.
 
 use super::segment::DirectoryId;
+use crate::limits::{BULK_BYTES_MAX, CHANGES_BYTES_MAX};
 use crate::plant::{Fault, is_planted};
 use crate::types::{LogIndex, SegmentId, ShardId, Term};
 
@@ -34,6 +35,7 @@ pub const BLOCK_BYTES: usize = 512;
 pub const RECORD_ALIGN: usize = 8;
 /// Longest payload. A value of the greatest length with its key and some company fits.
 pub const PAYLOAD_BYTES_MAX: usize = 2 << 30;
+const _: () = assert!(CHANGES_BYTES_MAX + BULK_BYTES_MAX <= PAYLOAD_BYTES_MAX);
 
 const CRC_BYTES: usize = 4;
 

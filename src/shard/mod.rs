@@ -12,7 +12,7 @@ mod waiting;
 use crate::cache::{Access, EvictionPolicy, Held, Keyspace, KeyspaceOptions};
 use crate::command::binary::{Answer, DataOperation, Failure, Native, Operations, Request, Run};
 use crate::command::exec::{Keyspaces, RoutedKey};
-use crate::command::steps::{Progress, Steps};
+use crate::command::steps::{Progress, Steps, take_one};
 use crate::command::table::Entry;
 use crate::command::{Error, Exec, Flags, Handler, Handover, Keys, View};
 use crate::config::Durability;
@@ -498,7 +498,8 @@ pub fn execute_over(
     run(call, args, around, policy, Keyspaces::Many(&mut keyspaces), out)
 }
 
-/// Takes the next step of a command over shards that were held since it [began](execute_over).
+/// Takes the next step of a command over shards that were held since it [began](execute_over). What it changes in steps
+/// it tells itself.
 ///
 /// # Errors
 /// What is to be answered instead of all that was so far.
@@ -513,12 +514,7 @@ pub fn step_over(
     let mut keyspaces = keyspaces_of(shards);
     let keyspaces = Keyspaces::Many(&mut keyspaces);
     let mut exec = surroundings(call, args, around, policy.unwrap_or_default(), keyspaces);
-    let change = exec.start_of_change(call.entry, args);
-    let progress = steps.step(&mut exec, args, &mut Reply::new(out, call.proto));
-    if let Some(change) = change {
-        exec.tell_of(&change);
-    }
-    progress
+    take_one(steps, &mut exec, args, &mut Reply::new(out, call.proto))
 }
 
 /// Makes room in all shards for a command that may need it; answers what is evicted.

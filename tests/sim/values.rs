@@ -144,6 +144,6 @@ pub(super) fn transfer(keyspace: &mut Keyspace, key: Key<'_>, now: UnixMs, dice:
     };
     if let Some(whole) = whole {
         let at = dice.one_in(3).then(|| UnixMs(now.0 + 1 + dice.below(5_000) as u64));
-        keyspace.put_collection(to, whole, at, now);
+        keyspace.put_collection(to, whole, at, now).expect("little enough");
     }
 }

@@ -9,6 +9,7 @@ mod harness;
 mod collections;
 mod copying;
 mod sorting;
+mod storing;
 mod turns;
 
 use harness::client::{Client, encode, info_number};

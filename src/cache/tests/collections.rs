@@ -72,7 +72,7 @@ fn step(keyspace: &mut Keyspace, model: &mut Model, random: &mut Random) {
         2 => {
             let to = format!("k{}", random.below(12)).into_bytes();
             if let Some(whole) = keyspace.take_collection_of(key(&name), NOW) {
-                keyspace.put_collection(key(&to), whole, None, NOW);
+                keyspace.put_collection(key(&to), whole, None, NOW).expect("little enough");
                 let held = model.remove(&name).expect("there");
                 model.insert(to, held);
             }
@@ -80,7 +80,7 @@ fn step(keyspace: &mut Keyspace, model: &mut Model, random: &mut Random) {
         3 => {
             let to = format!("k{}", random.below(12)).into_bytes();
             if let Some(whole) = keyspace.copy_collection(key(&name), NOW) {
-                keyspace.put_collection(key(&to), whole, None, NOW);
+                keyspace.put_collection(key(&to), whole, None, NOW).expect("little enough");
                 let held = model[&name].clone();
                 model.insert(to, held);
             }

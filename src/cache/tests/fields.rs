@@ -151,9 +151,9 @@ fn it_is_found_again_wherever_it_went() {
             set_fields(&mut keyspace, key(name), 3);
         }
         let whole = keyspace.take_collection_of(key(b"renamed"), NOW).expect("a hash");
-        keyspace.put_collection(key(b"new name"), whole, None, NOW);
+        keyspace.put_collection(key(b"new name"), whole, None, NOW).expect("little enough");
         let whole = keyspace.copy_collection(key(b"copied"), NOW).expect("a hash");
-        keyspace.put_collection(key(b"copy"), whole, None, NOW);
+        keyspace.put_collection(key(b"copy"), whole, None, NOW).expect("little enough");
         keyspace.swap_databases(DB, OTHER_DB, NOW);
         expire(&mut keyspace, after(10));
         for name in [b"new name".as_slice(), b"copied", b"copy", b"swapped"] {

@@ -11,6 +11,7 @@ mod model;
 mod observe;
 mod order;
 mod outcomes;
+mod putting;
 mod recall;
 mod versions;
 mod walks;

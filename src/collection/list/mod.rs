@@ -229,16 +229,6 @@ impl List {
         }
     }
 
-    /// Takes over what another list holds, having been empty.
-    pub fn fill(&mut self, other: Self, edit: &mut Edit<'_>) {
-        debug_assert!(self.is_empty());
-        for element in other.view().iter() {
-            let Some(mut op) = edit.note(PUSH_RIGHT) else { break };
-            op.bytes(element.bytes(&mut super::Digits::new()));
-        }
-        *self = other;
-    }
-
     /// Removes `count` elements, or all if there are less, from an end.
     pub fn pop(&mut self, end: End, count: usize, edit: &mut Edit<'_>) {
         let count = count.min(self.len());

@@ -170,21 +170,16 @@ impl Set {
         }
     }
 
-    /// Puts `members` into a set that is empty.
-    pub fn fill(&mut self, members: Table<Nothing>, edit: &mut Edit<'_>) {
-        debug_assert!(self.is_empty());
+    /// A set of these members.
+    pub fn of_members(members: Table<Nothing>, thresholds: &Thresholds, seed: u64) -> Self {
+        if members.len() > thresholds.set_entries.max(thresholds.set_intset_entries) {
+            return Self { form: Inner::Large(Box::new(LargeSet { members })) };
+        }
+        let mut set = Self::empty(Vec::new());
         for (member, ()) in members.iter() {
-            let Some(mut op) = edit.note(ADD) else { break };
-            op.bytes(member);
+            set.add_to_block(member, true, thresholds, seed);
         }
-        let thresholds = &edit.thresholds;
-        if members.len() <= thresholds.set_entries.max(thresholds.set_intset_entries) {
-            for (member, ()) in members.iter() {
-                self.add_to_block(member, true, thresholds, edit.seed);
-            }
-        } else {
-            self.form = Inner::Large(Box::new(LargeSet { members }));
-        }
+        set
     }
 
     /// Puts `member` into a block, which may become large by it; tells whether it is new, which may be known.

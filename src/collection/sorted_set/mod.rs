@@ -134,16 +134,6 @@ impl SortedSet {
         self.update(member, edit, |_| Some(score))
     }
 
-    /// Takes over what another set holds, having been empty.
-    pub fn fill(&mut self, other: Self, edit: &mut Edit<'_>) {
-        debug_assert!(self.is_empty());
-        for (member, score) in other.view().elements(0..other.len()) {
-            let Some(mut op) = edit.note(PUT) else { break };
-            op.bytes(member.bytes(&mut super::Digits::new())).fixed(score.to_bits());
-        }
-        *self = other;
-    }
-
     /// Removes a member; whether it was there.
     pub fn remove(&mut self, member: &[u8], edit: &mut Edit<'_>) -> bool {
         let is_there = match self {

@@ -23,6 +23,7 @@ mod tests;
 
 pub use payload::{Bytes, Nothing, Payload, Word};
 
+use super::Garbage;
 use super::heap::vec_bytes;
 use ahash::RandomState;
 use segment::Segment;
@@ -423,5 +424,15 @@ impl<P: Payload> Table<P> {
         self.bytes -= segment.bytes();
         self.heap -= segment.heap_bytes();
         Some(segment)
+    }
+}
+
+impl<P: Payload + std::fmt::Debug + Send> Garbage for Table<P> {
+    fn memory_bytes(&self) -> usize {
+        self.memory_bytes()
+    }
+
+    fn free_some(&mut self, elements: usize) -> bool {
+        self.free_some(elements)
     }
 }

@@ -1,15 +1,15 @@
 //! Keys that go elsewhere, or are copied: `RENAME`, `RENAMENX`, `MOVE`, `COPY`.
 //!
 //! A key is read out whole and written anew, because its new name may belong to another shard; all shards of a command
-//! are held at once, so nobody sees the step between. A large structure moves as it is, but has to be written down in
-//! the journal, and is copied, in steps (`steps`): the journal is not looked at meanwhile either, so that it is one
-//! change to the log.
+//! are held at once, so nobody sees the step between. A large structure moves as it is, or is copied in steps (`steps`),
+//! and is put under its new name in steps as well (`storing`).
 
 use super::db_argument;
-use crate::cache::{Access, Expiry, SharedBytes, Whole};
+use crate::cache::{self, Access, Expiry, Putting, SharedBytes, Whole};
+use crate::collection::Garbage;
 use crate::command::steps::{self, Progress, Steps};
-use crate::command::{Error, Exec, events};
-use crate::limits::LONG_BYTES_MIN;
+use crate::command::{Error, Exec, events, storing};
+use crate::limits::{LONG_BYTES_MIN, STEP_BYTES};
 use crate::protocol::{Args, Reply};
 use crate::types::{DbIndex, Key, UnixMs};
 
@@ -36,7 +36,10 @@ impl InTransit {
         let expiry = self.expires_at.map_or(Expiry::Clear, Expiry::At);
         match self.value {
             Moving::Shared(value) => keyspace.set_shared(key, value, expiry, now),
-            Moving::Collection(whole) => keyspace.put_collection(key, whole, self.expires_at, now),
+            Moving::Collection(whole) => {
+                let put = keyspace.put_collection(key, whole, self.expires_at, now);
+                debug_assert!(put.is_ok(), "what may be too much is put in steps");
+            }
             Moving::Copied(value) => {
                 keyspace.set(key, &value, expiry, now);
                 if self.modified_in_place {
@@ -128,11 +131,11 @@ pub(super) fn copy(
         reply.integer(0);
         return Ok(());
     }
-    if exec.keyspace(from).holds_structure(from, now) {
-        let expires_at =
-            exec.keyspace(from).get(from, now, Access::Peek).and_then(|entry| entry.expires_at);
-        exec.keyspace(to).remove(to, now);
-        return steps::run(exec, args, reply, Copying { db, cursor: 0, expires_at });
+    if let Some(copying) = exec.keyspace(from).begin_copy(from, now) {
+        let entry = exec.keyspace(from).get(from, now, Access::Peek);
+        let expires_at = entry.and_then(|entry| entry.expires_at);
+        let stage = Stage::Copy(copying);
+        return steps::run(exec, args, reply, Copying { db, expires_at, stage });
     }
     if let Some(moving) = read_whole(exec, from, Transfer::Copy) {
         moving.write(exec, to);
@@ -196,17 +199,23 @@ fn read_whole(exec: &mut Exec<'_>, key: Key<'_>, how: Transfer) -> Option<InTran
 
 // --- in steps ------------------------------------------------------------------------------------
 
-/// Bytes of a structure that are copied, or written down, in one step.
-const STEP_BYTES: usize = 64 * 1024;
-
 /// A structure that is being copied to another key.
 #[derive(Debug)]
 struct Copying {
     /// The other key's database.
     db: DbIndex,
-    /// Where to go on.
-    cursor: u64,
     expires_at: Option<UnixMs>,
+    stage: Stage,
+}
+
+/// What is being done.
+#[derive(Debug)]
+enum Stage {
+    /// A copy is made where nobody sees it.
+    Copy(cache::Copying),
+    /// It is put under the other key.
+    Put(Putting),
+    Done,
 }
 
 impl Steps for Copying {
@@ -218,25 +227,37 @@ impl Steps for Copying {
     ) -> Result<Progress, Error> {
         let (from, to) = (exec.key(args.at(1)), exec.key_in(self.db, args.at(2)));
         let now = exec.now.unix;
-        match exec.keyspace(from).copy_some(from, now, (self.cursor, STEP_BYTES)) {
-            Some((part, next)) => {
-                exec.keyspace(to).add_copied(to, &part, now);
-                self.cursor = next;
-            }
-            // It was evicted for the copy's sake: what there is of that is all that is left.
-            None => self.cursor = 0,
-        }
-        if self.cursor != 0 {
+        let is_over = match &mut self.stage {
+            Stage::Copy(copying) => exec.keyspace(from).copy_some(from, now, copying, STEP_BYTES),
+            Stage::Put(putting) => storing::write_some(exec, to, putting)?,
+            Stage::Done => true,
+        };
+        if !is_over {
             return Ok(Progress::Begun);
         }
-        let keyspace = exec.keyspace(to);
-        if self.expires_at.is_some() {
-            keyspace.set_expiry(to, self.expires_at, now);
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Copy(copying) => {
+                let (keyspace, whole) = (exec.keyspace(to), copying.into_whole());
+                self.stage = Stage::Put(keyspace.begin_put(to, whole, self.expires_at, now));
+                return Ok(Progress::Begun);
+            }
+            Stage::Put(putting) => {
+                storing::end(exec, to, putting);
+                exec.tell(to, events::COPY_TO);
+                reply.integer(1);
+            }
+            Stage::Done => {}
         }
-        keyspace.count_change();
-        exec.tell(to, events::COPY_TO);
-        reply.integer(1);
         Ok(Progress::Done)
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        let copy = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Copy(copying) => copying.into_whole(),
+            Stage::Put(putting) => putting.into_whole(),
+            Stage::Done => return Vec::new(),
+        };
+        copy.into_garbage().into_iter().collect()
     }
 }
 
@@ -281,33 +302,27 @@ fn move_key(
     reply: &mut Reply<'_>,
     form: Form,
 ) -> Result<(), Error> {
-    let ((from, to), access) = (form.keys(exec, args), exec.write_access());
-    let Some(moving) = read_whole(exec, from, Transfer::Move(access)) else { return Ok(()) };
-    match moving {
-        InTransit { value: Moving::Collection(whole), expires_at, .. }
-            if exec.keyspace(to).writes_down(&whole) =>
-        {
-            let now = exec.now.unix;
-            exec.keyspace(to).remove(to, now);
-            let moving = Some(whole);
-            steps::run(exec, args, reply, Relocating { form, moving, cursor: 0, expires_at })
-        }
-        moving => {
-            moving.write(exec, to);
-            form.end(exec, args, reply);
-            Ok(())
+    let ((from, to), access, now) = (form.keys(exec, args), exec.write_access(), exec.now.unix);
+    if exec.keyspace(to).has_journal() {
+        let entry = exec.keyspace(from).get(from, now, access);
+        let expires_at = entry.and_then(|entry| entry.expires_at);
+        if let Some(whole) = exec.keyspace(from).lift_structure(from, now) {
+            let putting = exec.keyspace(to).begin_put(to, whole, expires_at, now);
+            return steps::run(exec, args, reply, Relocating { form, putting: Some(putting) });
         }
     }
+    if let Some(moving) = read_whole(exec, from, Transfer::Move(access)) {
+        moving.write(exec, to);
+        form.end(exec, args, reply);
+    }
+    Ok(())
 }
 
 /// A structure that is on its way to another key: what takes long is that all of it is written down in the journal.
 #[derive(Debug)]
 struct Relocating {
     form: Form,
-    moving: Option<Whole>,
-    /// Where to go on.
-    cursor: u64,
-    expires_at: Option<UnixMs>,
+    putting: Option<Putting>,
 }
 
 impl Steps for Relocating {
@@ -317,18 +332,21 @@ impl Steps for Relocating {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Progress, Error> {
-        let (_, to) = self.form.keys(exec, args);
-        let (now, keyspace) = (exec.now.unix, exec.keyspace(to));
-        if let Some(whole) = &self.moving {
-            self.cursor = keyspace.write_down_some(to, whole, (self.cursor, STEP_BYTES));
+        let ((from, to), now) = (self.form.keys(exec, args), exec.now.unix);
+        let Some(mut putting) = self.putting.take() else { return Ok(Progress::Done) };
+        match storing::write_some(exec, to, &mut putting) {
+            Ok(false) => {
+                self.putting = Some(putting);
+                return Ok(Progress::Begun);
+            }
+            Ok(true) => {}
+            Err(error) => {
+                exec.keyspace(from).put_back_structure(from, putting.into_whole(), now);
+                return Err(error);
+            }
         }
-        if self.cursor != 0 {
-            return Ok(Progress::Begun);
-        }
-        if let Some(whole) = self.moving.take() {
-            keyspace.put_written_down(to, whole, self.expires_at, now);
-        }
-        keyspace.count_change();
+        storing::end(exec, to, putting);
+        exec.keyspace(from).remove(from, now);
         self.form.end(exec, args, reply);
         Ok(Progress::Done)
     }

@@ -4,16 +4,20 @@
 //! takes. Between two steps nobody changes them.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::collection::set::View;
 use crate::collection::table::{Nothing, Table};
-use crate::collection::{Digits, Element, Set};
+use crate::collection::{Digits, Element, Garbage, Set};
 use crate::command::elements::reply_element;
+use crate::command::events;
 use crate::command::numbers::parse_i64;
-use crate::command::steps::{self, Progress, STEP_ELEMENTS, Steps};
+use crate::command::steps::{self, Progress, Steps};
+use crate::command::storing::Storing;
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 
 /// How a set is made of several, the first of them apart.
@@ -33,8 +37,8 @@ enum Purpose {
     Answer,
     /// Its members are counted, up to so many.
     Count(usize),
-    /// It is kept under the first key.
-    Store,
+    /// It is kept under the first key, by the command of this name.
+    Store(&'static str),
 }
 
 /// A set that is being made.
@@ -48,6 +52,8 @@ struct Making {
     at: usize,
     cursor: u64,
     made: Made,
+    /// Whether it has been answered how many members come.
+    has_head: bool,
 }
 
 /// What is to be done; sets are named by their places among all of them.
@@ -78,13 +84,14 @@ enum Each {
 enum Made {
     /// As they are answered, where none can come twice.
     Replies {
-        encoded: Vec<u8>,
+        /// A part for each step.
+        encoded: VecDeque<Vec<u8>>,
         count: usize,
     },
     Counted(usize),
     Table(Table<Nothing>),
-    /// All that was to be answered is; the rest is to be freed.
-    Answered(Table<Nothing>),
+    /// They are on their way under the first key.
+    Stored(Storing),
 }
 
 // --- commands ------------------------------------------------------------------------------------
@@ -118,7 +125,7 @@ pub(super) fn sinterstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    make(exec, args, reply, (Operation::Intersection, Purpose::Store, 2..args.len()))
+    make(exec, args, reply, (Operation::Intersection, Purpose::Store("sinterstore"), 2..args.len()))
 }
 
 pub(super) fn sunionstore(
@@ -126,7 +133,7 @@ pub(super) fn sunionstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    make(exec, args, reply, (Operation::Union, Purpose::Store, 2..args.len()))
+    make(exec, args, reply, (Operation::Union, Purpose::Store("sunionstore"), 2..args.len()))
 }
 
 pub(super) fn sdiffstore(
@@ -134,7 +141,7 @@ pub(super) fn sdiffstore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    make(exec, args, reply, (Operation::Difference, Purpose::Store, 2..args.len()))
+    make(exec, args, reply, (Operation::Difference, Purpose::Store("sdiffstore"), 2..args.len()))
 }
 
 pub(super) fn sintercard(
@@ -178,11 +185,13 @@ fn make(
     let made = match purpose {
         Purpose::Count(_) => Made::Counted(0),
         Purpose::Answer if plan.keeps_each_once() => {
-            Made::Replies { encoded: Vec::new(), count: 0 }
+            Made::Replies { encoded: VecDeque::new(), count: 0 }
         }
-        Purpose::Answer | Purpose::Store => Made::Table(Table::new(seed)),
+        Purpose::Answer | Purpose::Store(_) => Made::Table(Table::new(seed)),
     };
-    steps::run(exec, args, reply, Making { purpose, names, plan, at: 0, cursor: 0, made })
+    let has_head = false;
+    let making = Making { purpose, names, plan, at: 0, cursor: 0, made, has_head };
+    steps::run(exec, args, reply, making)
 }
 
 /// The sets that some arguments name, absent ones as none.
@@ -264,15 +273,26 @@ impl Steps for Making {
             return Ok(Progress::Begun);
         }
         match (self.purpose, &mut self.made) {
-            (Purpose::Store, Made::Table(table)) => {
+            (Purpose::Store(name), Made::Table(table)) => {
                 let members = std::mem::replace(table, Table::new(0));
-                reply_length(reply, members.len());
-                let key = exec.key(args.at(1));
-                exec.replace::<Set, _>(key, |set, edit| set.fill(members, edit));
-                Ok(Progress::Done)
+                let (key, event) = (exec.key(args.at(1)), events::stored_set(name));
+                let thresholds = exec.keyspace(key).thresholds();
+                let set = Set::of_members(members, &thresholds, exec.random(key).next());
+                self.made = Made::Stored(Storing::new(exec, args, (1, event), set));
+                Ok(Progress::Begun)
             }
+            (_, Made::Stored(storing)) => storing.step(exec, args, reply),
             _ => Ok(self.answer(reply)),
         }
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        let garbage: Option<Box<dyn Garbage>> = match &mut self.made {
+            Made::Table(table) => Some(Box::new(std::mem::replace(table, Table::new(0)))),
+            Made::Stored(storing) => storing.garbage(),
+            Made::Replies { .. } | Made::Counted(_) => None,
+        };
+        garbage.into_iter().collect()
     }
 }
 
@@ -301,9 +321,13 @@ impl Making {
             Each::KeepOrGiveUp => self.at == 0,
         };
         let (made, proto) = (&mut self.made, reply.proto());
+        if let Made::Replies { encoded, .. } = made {
+            encoded.push_back(Vec::new());
+        }
         let visit = |member: Element<'_>| match (is_wanted(&member), &mut *made) {
             (true, Made::Replies { encoded, count }) => {
-                reply_element(&mut Reply::new(encoded, proto), member);
+                let part = encoded.back_mut().expect("there is one for this step");
+                reply_element(&mut Reply::new(part, proto), member);
                 *count += 1;
             }
             (true, Made::Counted(count)) => *count += 1,
@@ -326,8 +350,12 @@ impl Making {
     fn answer(&mut self, reply: &mut Reply<'_>) -> Progress {
         match &mut self.made {
             Made::Replies { encoded, count } => {
-                reply.set(*count);
-                reply.raw(encoded);
+                if !self.has_head {
+                    reply.set(*count);
+                    self.has_head = true;
+                }
+                reply.raw(&encoded.pop_front().unwrap_or_default());
+                return Progress::done_if(encoded.is_empty());
             }
             Made::Counted(count) => {
                 let limit = if let Purpose::Count(limit) = self.purpose { limit } else { *count };
@@ -339,16 +367,9 @@ impl Making {
                 }
                 let visit = |member: &[u8], ()| reply.bulk(member);
                 self.cursor = table.scan(self.cursor, STEP_ELEMENTS, visit);
-                if self.cursor == 0 {
-                    self.made = Made::Answered(std::mem::replace(table, Table::new(0)));
-                }
-                return Progress::Begun;
+                return Progress::done_if(self.cursor == 0);
             }
-            Made::Answered(table) => {
-                if !table.free_some(STEP_ELEMENTS) {
-                    return Progress::Begun;
-                }
-            }
+            Made::Stored(_) => unreachable!("what is stored is not answered"),
         }
         Progress::Done
     }

@@ -14,7 +14,6 @@ use crate::protocol::Args;
 pub(super) struct Weighed {
     pub(super) weight: Weight,
     pub(super) element: Vec<u8>,
-    pub(super) descending: bool,
 }
 
 /// What an element is ordered by.
@@ -50,35 +49,24 @@ impl Weight {
     }
 }
 
-impl Ord for Weighed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let order = match (&self.weight, &other.weight) {
-            (Weight::None, Weight::None) => return Ordering::Equal,
-            (Weight::Itself, Weight::Itself) => self.element.cmp(&other.element),
-            (Weight::Text(a), Weight::Text(b)) => a.cmp(b),
-            (Weight::Number(a), Weight::Number(b)) => {
-                let by_number = a.partial_cmp(b).unwrap_or(Ordering::Equal);
-                by_number.then_with(|| self.element.cmp(&other.element))
-            }
-            _ => unreachable!("all are weighed alike"),
-        };
-        if self.descending { order.reverse() } else { order }
+/// The order of elements that are all weighed alike.
+pub(super) fn ascending(one: &Weighed, other: &Weighed) -> Ordering {
+    match (&one.weight, &other.weight) {
+        (Weight::None, Weight::None) => Ordering::Equal,
+        (Weight::Itself, Weight::Itself) => one.element.cmp(&other.element),
+        (Weight::Text(a), Weight::Text(b)) => a.cmp(b),
+        (Weight::Number(a), Weight::Number(b)) => {
+            let by_number = a.partial_cmp(b).unwrap_or(Ordering::Equal);
+            by_number.then_with(|| one.element.cmp(&other.element))
+        }
+        _ => unreachable!("all are weighed alike"),
     }
 }
 
-impl PartialOrd for Weighed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+/// The opposite.
+pub(super) fn descending(one: &Weighed, other: &Weighed) -> Ordering {
+    ascending(one, other).reverse()
 }
-
-impl PartialEq for Weighed {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Weighed {}
 
 #[expect(clippy::cast_precision_loss, reason = "as Redis compares")]
 fn number(element: Element<'_>) -> Option<f64> {

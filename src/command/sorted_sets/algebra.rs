@@ -5,13 +5,16 @@
 use super::Shape;
 use super::made::Made;
 use crate::collection::table::{Table, Word};
-use crate::collection::{Digits, Element, Set, SortedSet, Value, set, sorted_set};
+use crate::collection::{Digits, Element, Garbage, Set, SortedSet, Value, set, sorted_set};
+use crate::command::events;
 use crate::command::numbers::{integer, parse_i64};
 use crate::command::sorter::Sorter;
-use crate::command::steps::{self, Progress, STEP_ELEMENTS, Steps};
+use crate::command::steps::{self, Progress, Steps};
+use crate::command::storing::Storing;
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
 use crate::double;
+use crate::limits::{STEP_ELEMENTS, STEP_LONG_ELEMENTS};
 use crate::protocol::{Args, Reply};
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -235,10 +238,11 @@ enum Stage {
     Order,
     /// All that comes out is put in order.
     Answer(Shape),
-    /// The same is kept.
-    Store(Made),
-    /// What is not needed any more is freed.
-    Free,
+    /// The same is made a set.
+    Make(Made),
+    /// That is put under the first key.
+    Store(Storing),
+    Done,
 }
 
 /// A member with its score.
@@ -248,26 +252,11 @@ struct Scored {
     member: Vec<u8>,
 }
 
-impl Ord for Scored {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_score = self.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal);
-        by_score.then_with(|| self.member.cmp(&other.member))
-    }
+/// The order of a sorted set.
+fn by_score(one: &Scored, other: &Scored) -> Ordering {
+    let by_score = one.score.partial_cmp(&other.score).unwrap_or(Ordering::Equal);
+    by_score.then_with(|| one.member.cmp(&other.member))
 }
-
-impl PartialOrd for Scored {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scored {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scored {}
 
 fn combine(
     exec: &mut Exec<'_>,
@@ -285,7 +274,7 @@ fn combine(
         at: 0,
         cursor: 0,
         scores: Table::new(seed),
-        sorter: Sorter::new(),
+        sorter: Sorter::new(by_score),
         count: 0,
         stage: Stage::Walk,
     };
@@ -308,21 +297,29 @@ impl Steps for Combining {
                 }
                 self.sorter.len() == 0
             }
-            Stage::Store(made) => {
-                for Scored { score, member } in self.sorter.take_some(Made::STEP_ELEMENTS) {
+            Stage::Make(made) => {
+                for Scored { score, member } in self.sorter.take_some(STEP_LONG_ELEMENTS) {
                     made.put(&member, score);
                 }
                 self.sorter.len() == 0
             }
-            Stage::Free => {
-                let is_free = self.scores.free_some(STEP_ELEMENTS) && self.sorter.free_some();
-                return Ok(Progress::done_if(is_free));
-            }
+            Stage::Store(storing) => storing.step(exec, args, reply)? == Progress::Done,
+            Stage::Done => return Ok(Progress::Done),
         };
         if is_over {
             self.next_stage(exec, args, reply);
         }
-        Ok(Progress::Begun)
+        Ok(Progress::done_if(matches!(self.stage, Stage::Done)))
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        let stored = match &mut self.stage {
+            Stage::Store(storing) => storing.garbage(),
+            Stage::Walk | Stage::Order | Stage::Answer(_) | Stage::Make(_) | Stage::Done => None,
+        };
+        let scores = std::mem::replace(&mut self.scores, Table::new(0));
+        let gathered: [Box<dyn Garbage>; 2] = [Box::new(scores), Box::new(self.sorter.take_all())];
+        gathered.into_iter().chain(stored).collect()
     }
 }
 
@@ -346,7 +343,7 @@ impl Combining {
             };
             // One for the input, which may be empty.
             looked_at += 1;
-            self.cursor = input.scan(self.cursor, most, |member, score| {
+            self.cursor = input.scan(self.cursor, most - looked_at, |member, score| {
                 looked_at += 1;
                 let score = zero_if_nan(weight * score);
                 match self.form.operation {
@@ -389,21 +386,21 @@ impl Combining {
             Stage::Walk if self.form.counts => {
                 let limit = if self.options.limit == 0 { usize::MAX } else { self.options.limit };
                 reply_length(reply, self.count.min(limit));
-                Stage::Free
+                Stage::Done
             }
             Stage::Walk | Stage::Order if self.form.stores() => {
-                Stage::Store(Made::new(exec, exec.key(args.at(1))))
+                Stage::Make(Made::new(exec, exec.key(args.at(1))))
             }
             Stage::Walk | Stage::Order => {
                 let shape = Shape::of(self.options.with_scores, reply.proto());
                 shape.write_head(self.sorter.len(), reply);
                 Stage::Answer(shape)
             }
-            Stage::Store(made) => {
-                reply_length(reply, made.keep(exec, args.at(1)));
-                Stage::Free
+            Stage::Make(made) => {
+                let event = events::stored_sorted_set(self.form.name);
+                Stage::Store(Storing::new(exec, args, (1, event), made.take()))
             }
-            Stage::Answer(_) | Stage::Free => Stage::Free,
+            Stage::Answer(_) | Stage::Store(_) | Stage::Done => Stage::Done,
         };
     }
 }

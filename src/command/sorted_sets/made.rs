@@ -13,9 +13,6 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// Elements that are put in in one step: putting one in takes longer than looking at one.
-    pub(super) const STEP_ELEMENTS: usize = 1024;
-
     /// One without elements, for `key`.
     pub(super) fn new(exec: &mut Exec<'_>, key: Key<'_>) -> Self {
         let thresholds = exec.keyspace(key).thresholds();
@@ -27,15 +24,8 @@ impl Made {
         self.set.put(member, score, &mut Edit::new(self.thresholds, self.seed, None));
     }
 
-    /// Has the key of this name hold what has been made, and nothing else; how many elements these are.
-    pub(super) fn keep(&mut self, exec: &mut Exec<'_>, name: &[u8]) -> usize {
-        let made = std::mem::replace(&mut self.set, SortedSet::empty(Vec::new()));
-        let (key, count) = (exec.key(name), made.len());
-        if count == 0 {
-            exec.delete(key);
-        } else {
-            exec.replace(key, |set: &mut SortedSet, edit| set.fill(made, edit));
-        }
-        count
+    /// All that has been made.
+    pub(super) fn take(&mut self) -> SortedSet {
+        std::mem::replace(&mut self.set, SortedSet::empty(Vec::new()))
     }
 }

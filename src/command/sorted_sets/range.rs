@@ -6,12 +6,15 @@ use super::made::Made;
 use super::{Shape, bounds};
 use crate::cache::Missing;
 use crate::collection::sorted_set::{Edge, View};
-use crate::collection::{Collection, Digits, Edit, SortedSet};
+use crate::collection::{Collection, Digits, Edit, Garbage, SortedSet};
 use crate::command::elements;
+use crate::command::events;
 use crate::command::numbers::{integer, parse_i64};
-use crate::command::steps::{self, Progress, STEP_ELEMENTS, Steps};
+use crate::command::steps::{self, Progress, Steps};
+use crate::command::storing::Storing;
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
+use crate::limits::{STEP_ELEMENTS, STEP_LONG_ELEMENTS};
 use crate::protocol::{Args, Reply};
 use std::ops::Range;
 
@@ -266,7 +269,7 @@ pub(super) fn zrangestore(
     let key = exec.key(args.at(2));
     let ranks = exec.read::<SortedSet>(key)?.map_or(0..0, |set| query.ranks(set));
     let made = Made::new(exec, exec.key(args.at(1)));
-    steps::run(exec, args, reply, Copying { ranks, made })
+    steps::run(exec, args, reply, Copying { ranks, made, storing: None })
 }
 
 /// A range that is being copied: the two keys may be in different shards, or one key.
@@ -275,6 +278,8 @@ struct Copying {
     /// Of the elements that have not been.
     ranks: Range<usize>,
     made: Made,
+    /// All of it, once it is copied.
+    storing: Option<Storing>,
 }
 
 impl Steps for Copying {
@@ -284,19 +289,26 @@ impl Steps for Copying {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Progress, Error> {
-        let Self { ranks, made } = self;
-        let end = ranks.end.min(ranks.start + Made::STEP_ELEMENTS);
+        let Self { ranks, made, storing } = self;
+        if let Some(storing) = storing {
+            return storing.step(exec, args, reply);
+        }
+        let end = ranks.end.min(ranks.start + STEP_LONG_ELEMENTS);
         if let Some(set) = exec.peek::<SortedSet>(exec.key(args.at(2))) {
             for (member, score) in set.elements(ranks.start..end) {
                 made.put(member.bytes(&mut Digits::new()), score);
             }
         }
         ranks.start = end;
-        if ranks.start < ranks.end {
-            return Ok(Progress::Begun);
+        if ranks.start == ranks.end {
+            let event = events::stored_sorted_set("zrangestore");
+            *storing = Some(Storing::new(exec, args, (1, event), made.take()));
         }
-        reply_length(reply, made.keep(exec, args.at(1)));
-        Ok(Progress::Done)
+        Ok(Progress::Begun)
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        self.storing.as_mut().and_then(Storing::garbage).into_iter().collect()
     }
 }
 
