@@ -27,6 +27,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Counts the bits of a value, or of a part of it, that are set.",
         since: "2.6.0",
+        steps: None,
         complexity: "O(N) with the length looked at",
     },
     Command {
@@ -38,6 +39,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Reads, sets and increments integers of any width anywhere in a value.",
         since: "3.2.0",
+        steps: None,
         complexity: "O(N) with the number of operations",
     },
     Command {
@@ -49,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Reads integers of any width anywhere in a value.",
         since: "6.0.0",
+        steps: None,
         complexity: "O(N) with the number of operations",
     },
     Command {
@@ -60,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Combines values bit by bit and stores what comes of it.",
         since: "2.6.0",
+        steps: None,
         complexity: "O(N) with the lengths of the values",
     },
     Command {
@@ -71,6 +75,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Finds the first bit of a value, or of a part of it, that is set or clear.",
         since: "2.8.7",
+        steps: None,
         complexity: "O(N) with the length looked at",
     },
     Command {
@@ -82,6 +87,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Answers the bit at a position.",
         since: "2.2.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -93,6 +99,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Sets or clears the bit at a position and answers what it was.",
         since: "2.2.0",
+        steps: None,
         complexity: "O(1)",
     },
 ];

@@ -15,6 +15,7 @@ pub const COUNTKEYSINSLOT: Command = Command {
     group: Group::Cluster,
     summary: "Count the keys of a slot",
     since: "3.0.0",
+    steps: None,
     complexity: "O(1)",
 };
 
@@ -24,6 +25,7 @@ pub const GETKEYSINSLOT: Command = Command {
     arity: 4,
     handler: Handler::Slot(getkeysinslot, 2),
     summary: "Name keys of a slot",
+    steps: None,
     complexity: "O(N) over the keys asked for",
     ..COUNTKEYSINSLOT
 };

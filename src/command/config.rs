@@ -27,6 +27,7 @@ pub const COMMANDS: &[Command] = &[Command {
     group: Group::Server,
     summary: "Holds the commands on the server's parameters.",
     since: "2.0.0",
+    steps: None,
     complexity: "Depends on subcommand.",
 }];
 
@@ -51,6 +52,7 @@ const fn row(
         group: Group::Server,
         summary,
         since,
+        steps: None,
         complexity,
     }
 }

@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Takes one from an integer; a missing key counts as 0.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -37,6 +38,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Takes a number from an integer; a missing key counts as 0.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -48,6 +50,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Adds one to an integer; a missing key counts as 0.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -59,6 +62,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Adds a number to an integer; a missing key counts as 0.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -70,6 +74,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Adds a number to a floating-point number; a missing key counts as 0.",
         since: "2.6.0",
+        steps: None,
         complexity: "O(1)",
     },
 ];

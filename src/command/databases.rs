@@ -15,6 +15,7 @@ const FLUSH: Command = Command {
     group: Group::Server,
     summary: "Remove all keys of the selected database",
     since: "1.0.0",
+    steps: None,
     complexity: "O(S) over the shards; memory is given back later, in steps",
 };
 
@@ -34,6 +35,7 @@ pub const COMMANDS: &[Command] = &[
         handler: Handler::AllShards(swapdb),
         summary: "Exchange the contents of two databases",
         since: "4.0.0",
+        steps: None,
         complexity: "O(S) over the shards",
         ..FLUSH
     },

@@ -19,6 +19,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Serialize a key's value, to be restored here or on another server",
         since: "2.6.0",
+        steps: None,
         complexity: "O(N) in the length of the value",
     },
     Command {
@@ -30,6 +31,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Create a key from what DUMP answered",
         since: "2.6.0",
+        steps: None,
         complexity: "O(N) in the length of the value",
     },
 ];

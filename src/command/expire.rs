@@ -20,6 +20,7 @@ const fn writer(
         group: Group::Generic,
         summary,
         since,
+        steps: None,
         complexity: "O(1)",
     }
 }

@@ -2,7 +2,7 @@
 
 mod transfer;
 
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, events, numbers};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, Stepwise, events, numbers};
 use crate::cache::Access;
 use crate::limits::DATABASES;
 use crate::protocol::{Args, Reply};
@@ -20,6 +20,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Remove keys and say how many there were",
         since: "1.0.0",
+        steps: None,
         complexity: "O(N) over the keys; long values are given back later, in steps",
     },
     Command {
@@ -31,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Remove keys without waiting for their memory to come back",
         since: "4.0.0",
+        steps: None,
         complexity: "O(N) over the keys",
     },
     Command {
@@ -42,6 +44,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Count how many of the named keys are there",
         since: "1.0.0",
+        steps: None,
         complexity: "O(N) over the keys",
     },
     Command {
@@ -53,6 +56,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Name the type of a key's value",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -64,6 +68,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Mark keys as just used and count those that are there",
         since: "3.2.1",
+        steps: None,
         complexity: "O(N) over the keys",
     },
     Command {
@@ -75,6 +80,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Give a key another name, replacing what had that name",
         since: "1.0.0",
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) in the length of the value",
     },
     Command {
@@ -86,6 +92,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Give a key another name unless that name is taken",
         since: "1.0.0",
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) in the length of the value",
     },
     Command {
@@ -97,6 +104,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Copy a key's value and expiry to another key or database",
         since: "6.2.0",
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) in the length of the value",
     },
     Command {
@@ -108,6 +116,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Move a key to another database",
         since: "1.0.0",
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) in the length of the value",
     },
 ];

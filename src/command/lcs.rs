@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[Command {
     group: Group::String,
     summary: "Answers the longest sequence of bytes that two values have in common.",
     since: "7.0.0",
+    steps: None,
     complexity: "O(N*M) with the lengths of the two values",
 }];
 

@@ -64,6 +64,7 @@ pub use error::Error;
 pub use exec::{Exec, Handover, View};
 pub use session::{Action, Session, SessionCx};
 
+use crate::limits::{STEPWISE_BYTES_MIN, STEPWISE_SORT_BYTES_MIN};
 use crate::protocol::{Args, Reply};
 
 bitflags::bitflags! {
@@ -114,7 +115,7 @@ bitflags::bitflags! {
         /// Answers with push messages, which `CLIENT REPLY` does not hold back and which a subscriber in RESP2
         /// may ask for.
         const PUSHES = 1 << 20;
-        /// Can be run in steps, its shards held meanwhile, if there is much to do.
+        /// Can be run in steps, its shards held meanwhile, if there is much to do: see [`Command::steps`].
         const STEPWISE = 1 << 21;
     }
 }
@@ -284,8 +285,31 @@ pub struct Command {
     pub summary: &'static str,
     /// The version of Redis that introduced it.
     pub since: &'static str,
+    /// When it is run in steps, if it can be.
+    pub steps: Option<Stepwise>,
     /// Cost in the length of its input.
     pub complexity: &'static str,
+}
+
+/// When a command is run in steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Stepwise {
+    /// Where its keys hold more bytes than this.
+    pub from_bytes: usize,
+    /// And a request asks for much of it, if there is much.
+    pub asks_for_much: fn(&Args<'_>) -> bool,
+}
+
+impl Stepwise {
+    /// Whatever a request asks for.
+    pub const ALWAYS: Self = Self::if_asked(|_| true);
+    /// The same for what puts in order what its keys hold.
+    pub const SORTING: Self = Self { from_bytes: STEPWISE_SORT_BYTES_MIN, ..Self::ALWAYS };
+
+    /// If a request asks for much.
+    pub const fn if_asked(asks_for_much: fn(&Args<'_>) -> bool) -> Self {
+        Self { from_bytes: STEPWISE_BYTES_MIN, asks_for_much }
+    }
 }
 
 impl Command {

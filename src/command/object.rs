@@ -16,6 +16,7 @@ pub const COMMANDS: &[Command] = &[Command {
     group: Group::Generic,
     summary: "Commands that tell how a key's value is kept",
     since: "2.2.3",
+    steps: None,
     complexity: "Depends on the subcommand",
 }];
 
@@ -66,6 +67,7 @@ const SUBCOMMAND: Command = Command {
     group: Group::Generic,
     summary: "",
     since: "2.2.3",
+    steps: None,
     complexity: "O(1)",
 };
 
@@ -92,6 +94,7 @@ pub const DEBUG_OBJECT: Command = Command {
     group: Group::Server,
     summary: "Tell everything known about how a key is kept",
     since: "1.0.0",
+    steps: None,
     complexity: "O(N) in the length of the value",
     ..SUBCOMMAND
 };

@@ -63,6 +63,7 @@ const fn container(name: &'static str, subcommands: &'static [Command]) -> Comma
         group: Group::Server,
         summary: "",
         since: "",
+        steps: None,
         complexity: "",
     }
 }

@@ -1,6 +1,6 @@
 //! A short way to write rows of commands that take no keys (connection, server, cluster) or one.
 
-use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys, SessionHandler};
+use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys, SessionHandler, Stepwise};
 use crate::protocol::{Args, Reply};
 
 impl Command {
@@ -20,6 +20,7 @@ impl Command {
             group,
             summary: "",
             since: "1.0.0",
+            steps: None,
             complexity: "O(1)",
         }
     }
@@ -40,6 +41,7 @@ impl Command {
             group,
             summary: "",
             since: "1.0.0",
+            steps: None,
             complexity: "O(1)",
         }
     }
@@ -61,13 +63,20 @@ impl Command {
             group,
             summary,
             since,
+            steps: None,
             complexity: "Depends on the subcommand.",
         }
     }
 
-    /// The same with these flags.
+    /// The same with these flags; what can be run in steps is whatever a request asks for.
     pub(super) const fn with(self, flags: Flags) -> Self {
-        Self { flags, ..self }
+        let is_stepwise = flags.contains(Flags::STEPWISE);
+        Self { flags, steps: if is_stepwise { Some(Stepwise::ALWAYS) } else { None }, ..self }
+    }
+
+    /// The same, run in steps.
+    pub(super) const fn in_steps(self, steps: Stepwise) -> Self {
+        Self { flags: self.flags.union(Flags::STEPWISE), steps: Some(steps), ..self }
     }
 
     /// The same with its keys elsewhere.

@@ -23,7 +23,7 @@
 
 use super::glob::{self, Case};
 use super::steps::{self, Progress, Steps};
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, View, numbers};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, Stepwise, View, numbers};
 use crate::cache::EntryRef;
 use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
 use crate::node::Owners;
@@ -41,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Name all keys that match a pattern",
         since: "1.0.0",
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) over the keys of the database",
     },
     Command {
@@ -52,6 +53,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Walk over all keys, a few at a time",
         since: "2.8.0",
+        steps: None,
         complexity: "O(COUNT) a call, O(N) over the keys for a whole walk",
     },
     Command {
@@ -63,6 +65,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Generic,
         summary: "Name a key chosen at random",
         since: "1.0.0",
+        steps: None,
         complexity: "O(S) over the shards",
     },
     Command {
@@ -74,6 +77,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Server,
         summary: "Count the keys of the selected database",
         since: "1.0.0",
+        steps: None,
         complexity: "O(S) over the shards",
     },
 ];

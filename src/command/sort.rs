@@ -16,7 +16,7 @@ use super::numbers::integer;
 use super::sorter::Sorter;
 use super::steps::{self, Progress, Steps};
 use super::storing::Storing;
-use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys};
+use super::{Command, DataHandler, Error, Flags, Group, Handler, Keys, Stepwise};
 use crate::collection::list::End;
 use crate::collection::{Collection, Edit, Element, Garbage, List, Value};
 use crate::limits::STEP_LONG_ELEMENTS;
@@ -54,6 +54,7 @@ const fn row(name: &'static str, handler: DataHandler) -> Command {
         group: Group::Generic,
         summary: "",
         since: "",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(N * log(N) + M) with the number of elements and the number of those answered",
     }
 }

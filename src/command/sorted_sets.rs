@@ -11,9 +11,7 @@ mod range;
 pub(crate) mod tests;
 mod update;
 
-pub(super) use range::covers_much;
-
-use super::{Command, Flags, Group, Handler, Keys};
+use super::{Command, Flags, Group, Handler, Keys, Stepwise};
 use crate::collection::{Digits, Element};
 use crate::protocol::{Proto, Reply};
 
@@ -42,6 +40,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes and answers members as ZMPOP does, waiting for one if there is none.",
         since: "7.0.0",
+        steps: None,
         complexity: "O(K) + O(M*log(N)) with the keys K, the members removed M and the members there N",
     },
     Command {
@@ -54,6 +53,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Removes and answers the member with the highest score of the first sorted set that has \
                   any, or waits for one.",
         since: "5.0.0",
+        steps: None,
         complexity: "O(log(N)) with the members there N",
     },
     Command {
@@ -66,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Removes and answers the member with the lowest score of the first sorted set that has \
                   any, or waits for one.",
         since: "5.0.0",
+        steps: None,
         complexity: "O(log(N)) with the members there N",
     },
     Command {
@@ -77,6 +78,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Gives members scores, under conditions if asked to.",
         since: "1.2.0",
+        steps: None,
         complexity: "O(log(N)) for each member, with N the members there are",
     },
     Command {
@@ -88,6 +90,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Counts the members of a sorted set.",
         since: "1.2.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -99,6 +102,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Counts the members with scores in a range.",
         since: "2.0.0",
+        steps: None,
         complexity: "O(log(N)) with the number of members",
     },
     Command {
@@ -110,6 +114,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members of the first sorted set that are in none of the others.",
         since: "6.2.0",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(L + N*K + M*log(M)) with the members of all L, of the first N, the number of sets K \
                      and of members answered M",
     },
@@ -122,6 +127,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Keeps in a key the members of the first sorted set that are in none of the others.",
         since: "6.2.0",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(L + N*K + M*log(M)) with the members of all L, of the first N, the number of sets K \
                      and of members kept M",
     },
@@ -134,6 +140,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Adds to the score of a member, or sets it where there is none.",
         since: "1.2.0",
+        steps: None,
         complexity: "O(log(N)) with the number of members",
     },
     Command {
@@ -145,6 +152,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members that all of several sorted sets have, with their scores combined.",
         since: "6.2.0",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(N*K + M*log(M)) with the members of the smallest N, the number of sets K and of \
                      members answered M",
     },
@@ -157,6 +165,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Counts the members that all of several sorted sets have, up to a limit.",
         since: "7.0.0",
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N*K) with the members of the smallest set N and the number of sets K",
     },
     Command {
@@ -169,6 +178,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Keeps in a key the members that all of several sorted sets have, with their scores \
                   combined.",
         since: "2.0.0",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(N*K + M*log(M)) with the members of the smallest N, the number of sets K and of \
                      members kept M",
     },
@@ -181,6 +191,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Counts the members in a range, of a sorted set whose members have one score.",
         since: "2.8.9",
+        steps: None,
         complexity: "O(log(N)) with the number of members",
     },
     Command {
@@ -193,6 +204,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Removes and answers members with the lowest or highest scores of the first of several \
                   sorted sets that has any.",
         since: "7.0.0",
+        steps: None,
         complexity: "O(K + M*log(N)) with the number of sets K, of members removed M and of members there N",
     },
     Command {
@@ -204,6 +216,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the scores of several members.",
         since: "6.2.0",
+        steps: None,
         complexity: "O(N) with the number of members asked for",
     },
     Command {
@@ -215,6 +228,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes and answers the members with the highest scores.",
         since: "5.0.0",
+        steps: None,
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
@@ -226,6 +240,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes and answers the members with the lowest scores.",
         since: "5.0.0",
+        steps: None,
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
@@ -237,6 +252,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers members chosen at random.",
         since: "6.2.0",
+        steps: None,
         complexity: "O(M*log(N)) with the members answered M and the members there N",
     },
     Command {
@@ -248,6 +264,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members in a range of ranks, scores or names.",
         since: "1.2.0",
+        steps: Some(range::RANKS),
         complexity: "O(log(N) + M) with the members there N and the members answered M",
     },
     Command {
@@ -259,6 +276,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members in a range of names, of a sorted set whose members have one score.",
         since: "2.8.9",
+        steps: Some(range::EDGES),
         complexity: "O(log(N) + M) with the members there N and the members answered M",
     },
     Command {
@@ -270,6 +288,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members with scores in a range.",
         since: "1.0.5",
+        steps: Some(range::EDGES),
         complexity: "O(log(N) + M) with the members there N and the members answered M",
     },
     Command {
@@ -281,6 +300,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Keeps in a key the members in a range of another.",
         since: "6.2.0",
+        steps: Some(range::STORED),
         complexity: "O(log(N) + M*log(M)) with the members there N and the members kept M",
     },
     Command {
@@ -292,6 +312,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers at which place a member stands, from the lowest score up.",
         since: "2.0.0",
+        steps: None,
         complexity: "O(log(N)) with the number of members",
     },
     Command {
@@ -303,6 +324,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes members from a sorted set.",
         since: "1.2.0",
+        steps: None,
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
@@ -314,6 +336,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes the members in a range of names, of a sorted set whose members have one score.",
         since: "2.8.9",
+        steps: None,
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
@@ -325,6 +348,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes the members in a range of ranks.",
         since: "2.0.0",
+        steps: None,
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
@@ -336,6 +360,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Removes the members with scores in a range.",
         since: "1.2.0",
+        steps: None,
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
@@ -347,6 +372,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members in a range of ranks, from the highest score down.",
         since: "1.2.0",
+        steps: Some(range::RANKS),
         complexity: "O(log(N) + M) with the members there N and the members answered M",
     },
     Command {
@@ -359,6 +385,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Answers the members in a range of names from the last to the first, of a sorted set \
                   whose members have one score.",
         since: "2.8.9",
+        steps: Some(range::EDGES),
         complexity: "O(log(N) + M) with the members there N and the members answered M",
     },
     Command {
@@ -370,6 +397,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members with scores in a range, from the highest score down.",
         since: "2.2.0",
+        steps: Some(range::EDGES),
         complexity: "O(log(N) + M) with the members there N and the members answered M",
     },
     Command {
@@ -381,6 +409,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers at which place a member stands, from the highest score down.",
         since: "2.0.0",
+        steps: None,
         complexity: "O(log(N)) with the number of members",
     },
     Command {
@@ -392,6 +421,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Walks over the members of a sorted set, a few at a time.",
         since: "2.8.0",
+        steps: None,
         complexity: "O(COUNT) a call, O(N) over the members for a whole walk",
     },
     Command {
@@ -403,6 +433,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the score of a member.",
         since: "1.2.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -414,6 +445,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Answers the members of several sorted sets, with their scores combined.",
         since: "6.2.0",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(N + M*log(M)) with the members of all sets N and of members answered M",
     },
     Command {
@@ -425,6 +457,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::SortedSet,
         summary: "Keeps in a key the members of several sorted sets, with their scores combined.",
         since: "2.0.0",
+        steps: Some(Stepwise::SORTING),
         complexity: "O(N + M*log(M)) with the members of all sets N and of members kept M",
     },
 ];

@@ -6,9 +6,9 @@
 //! is one step: what comes of it is the same.
 
 use super::table::Entry;
-use super::{Error, Exec, Flags, elements, sorted_sets};
+use super::{Command, Error, Exec, Flags};
 use crate::collection::Garbage;
-use crate::limits::{STEP_ELEMENTS, STEPWISE_BYTES_MIN, STEPWISE_SORT_BYTES_MIN};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 
 /// How far a command has come.
@@ -52,20 +52,12 @@ pub trait Steps: std::fmt::Debug + Send {
 #[inline]
 pub fn worth_from_bytes(entry: &Entry, args: &Args<'_>) -> Option<usize> {
     let is_stepwise = entry.command.flags.contains(Flags::STEPWISE);
-    if is_stepwise { stepwise_from_bytes(entry.full_name, args) } else { None }
+    if is_stepwise { stepwise_from_bytes(entry.command, args) } else { None }
 }
 
-fn stepwise_from_bytes(name: &str, args: &Args<'_>) -> Option<usize> {
-    let may_be_much = match name {
-        "sort" | "sort_ro" | "zunion" | "zinter" | "zdiff" | "zunionstore" | "zinterstore"
-        | "zdiffstore" => return Some(STEPWISE_SORT_BYTES_MIN),
-        "lrange" => elements::covers_much(args),
-        name if name.starts_with("zrange") || name.starts_with("zrevrange") => {
-            sorted_sets::covers_much(name, args)
-        }
-        _ => true,
-    };
-    may_be_much.then_some(STEPWISE_BYTES_MIN)
+fn stepwise_from_bytes(command: &Command, args: &Args<'_>) -> Option<usize> {
+    let steps = command.steps.as_ref()?;
+    (steps.asks_for_much)(args).then_some(steps.from_bytes)
 }
 
 /// Takes all steps, or leaves them to whoever runs the command.

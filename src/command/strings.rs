@@ -32,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Adds bytes to the end of a value, or sets the value where there is none.",
         since: "2.0.0",
+        steps: None,
         complexity: "O(1) amortized, with the length added small against the length there is",
     },
     Command {
@@ -43,6 +44,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the value of a key.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -54,6 +56,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the value of a key and removes the key.",
         since: "6.2.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -65,6 +68,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the value of a key and sets or clears its expiry.",
         since: "6.2.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -76,6 +80,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the part of a value between two positions.",
         since: "2.4.0",
+        steps: None,
         complexity: "O(N) with the number of bytes answered",
     },
     Command {
@@ -87,6 +92,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets a key and answers the value it had.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -98,6 +104,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the values of several keys as they are at one moment.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(N) with the number of keys",
     },
     Command {
@@ -109,6 +116,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets several keys at once.",
         since: "1.0.1",
+        steps: None,
         complexity: "O(N) with the number of keys",
     },
     Command {
@@ -120,6 +128,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets several keys at once, or none if one of them is there already.",
         since: "1.0.1",
+        steps: None,
         complexity: "O(N) with the number of keys",
     },
     Command {
@@ -131,6 +140,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets a key that expires after a number of milliseconds.",
         since: "2.6.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -142,6 +152,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets a key, with an expiry or under a condition if asked to.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -153,6 +164,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets a key that expires after a number of seconds.",
         since: "2.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -164,6 +176,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Sets a key unless it is there already.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -175,6 +188,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Overwrites a value from a position on, filling up with zero bytes.",
         since: "2.2.0",
+        steps: None,
         complexity: "O(N) with the number of bytes written or filled up",
     },
     Command {
@@ -186,6 +200,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the length of a value in bytes.",
         since: "2.2.0",
+        steps: None,
         complexity: "O(1)",
     },
     Command {
@@ -197,6 +212,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::String,
         summary: "Answers the part of a value between two positions; the old name of GETRANGE.",
         since: "1.0.0",
+        steps: None,
         complexity: "O(N) with the number of bytes answered",
     },
 ];

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::events::Event;
-use super::{Command, Error, Handler};
+use super::{Command, Error, Flags, Handler};
 use crate::limits::COMMANDS_MAX;
 use crate::protocol::Args;
 
@@ -122,6 +122,7 @@ impl Table {
     }
 
     fn add(&mut self, command: &'static Command) {
+        assert_eq!(command.flags.contains(Flags::STEPWISE), command.steps.is_some());
         let id = self.next_id();
         let first = self.entries.len() + 1;
         let rows = match command.handler {
@@ -421,6 +422,7 @@ mod tests {
             group: Group::Server,
             summary: "",
             since: "1.0.0",
+            steps: None,
             complexity: "O(1)",
         }
     }

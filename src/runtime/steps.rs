@@ -180,13 +180,12 @@ impl<'a> Core<'a> {
         if connection.session.transaction.is_running {
             return false;
         }
-        let Some(least) = worth_from(call, args) else { return false };
         let (slots, now) = (self.node.slots, self.engine.now);
         let bytes_of = |shard: &ShardId| {
             let shard = self.shards.borrow(*shard);
             shard.map_or(0, |shard| shard.bytes_named(call, args, slots, now))
         };
-        shards.iter().map(bytes_of).sum::<usize>() > least
+        is_worth_steps(call, args, || shards.iter().map(bytes_of).sum())
     }
 
     /// Begins a command that holds all it needs and that can be run in steps. Answers what came of it if that is all,
@@ -315,9 +314,10 @@ struct Finished<'a> {
     gate: Gate,
 }
 
-/// See [`worth_from_bytes`]. The binary protocol's own operations are all short.
-fn worth_from(call: &Call, args: &Args<'_>) -> Option<usize> {
-    if call.is_operation() { None } else { worth_from_bytes(call.entry, args) }
+/// Whether a command whose keys hold so many bytes is to be run in steps. The binary protocol's own operations are all
+/// short.
+fn is_worth_steps(call: &Call, args: &Args<'_>, bytes: impl FnOnce() -> usize) -> bool {
+    !call.is_operation() && worth_from_bytes(call.entry, args).is_some_and(|least| bytes() > least)
 }
 
 /// Whether a command on one shard, which is held, is to be run in steps.
@@ -338,6 +338,5 @@ pub(super) fn is_much_over(
     (slots, now): (SlotMap, Now),
 ) -> bool {
     let bytes_of = |shard: &mut &mut Shard| shard.bytes_named(call, args, slots, now);
-    worth_from(call, args)
-        .is_some_and(|least| shards.iter_mut().flatten().map(bytes_of).sum::<usize>() > least)
+    is_worth_steps(call, args, || shards.iter_mut().flatten().map(bytes_of).sum())
 }

@@ -6,7 +6,8 @@ use super::{
     lindex, linsert, llen, lmove, lmpop, lpop, lpush, lpushx, lrange, lrem, lset, ltrim, rpop,
     rpoplpush, rpush, rpushx,
 };
-use crate::command::{Command, DataHandler, Flags, Group, Keys};
+use crate::command::elements::covers_much;
+use crate::command::{Command, DataHandler, Flags, Group, Keys, Stepwise};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.union(Flags::FAST);
@@ -63,7 +64,8 @@ pub const COMMANDS: &[Command] = &[
     row("lpushx", -3, GROW_FAST, lpushx)
         .doc("2.2.0", "Puts elements in front if the list is there.")
         .cost("O(1) for each element"),
-    row("lrange", 4, READ.union(Flags::STEPWISE), lrange)
+    row("lrange", 4, READ, lrange)
+        .in_steps(Stepwise::if_asked(covers_much))
         .doc("1.0.0", "Answers the elements between two positions.")
         .cost("O(S + N) with the distance from the nearer end, in large steps, and the elements answered"),
     row("lrem", 4, Flags::WRITE.union(Flags::LONG), lrem)

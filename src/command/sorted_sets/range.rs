@@ -13,7 +13,7 @@ use crate::command::numbers::{integer, parse_i64};
 use crate::command::steps::{self, Progress, Steps};
 use crate::command::storing::Storing;
 use crate::command::strings::reply_length;
-use crate::command::{Error, Exec};
+use crate::command::{Error, Exec, Stepwise};
 use crate::limits::{STEP_ELEMENTS, STEP_LONG_ELEMENTS};
 use crate::protocol::{Args, Reply};
 use std::ops::Range;
@@ -121,22 +121,43 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Whether a range may cover many elements, if the set has as many. `name` is that of a command that begins with
-/// `zrange` or `zrevrange`.
-pub(in crate::command) fn covers_much(name: &str, args: &Args<'_>) -> bool {
-    let options = if name == "zrangestore" { 5 } else { 4 };
-    let mut by_rank = !name.contains("by");
+/// Of what is asked for by rank, unless options say otherwise.
+pub(super) const RANKS: Stepwise = Stepwise::if_asked(|args| match most(args, 4) {
+    Most::Named => elements::covers_much(args),
+    Most::Edges => true,
+    Most::Few => false,
+});
+/// By score or name.
+pub(super) const EDGES: Stepwise = Stepwise::if_asked(|args| !matches!(most(args, 4), Most::Few));
+/// Of what is kept.
+pub(super) const STORED: Stepwise = Stepwise::if_asked(|args| !matches!(most(args, 5), Most::Few));
+
+/// What the options of a range say of how many elements it covers at most.
+enum Most {
+    /// As many as its ends say, unless they are scores or names.
+    Named,
+    /// They are scores or names.
+    Edges,
+    /// They are few: `LIMIT` says so.
+    Few,
+}
+
+/// See [`Most`]; the options begin with this argument.
+fn most(args: &Args<'_>, options: usize) -> Most {
+    let mut most = Most::Named;
     let mut words = args.from(options.min(args.len()));
     while let Some(word) = words.next() {
-        by_rank &= !(word.eq_ignore_ascii_case(b"byscore") || word.eq_ignore_ascii_case(b"bylex"));
+        if word.eq_ignore_ascii_case(b"byscore") || word.eq_ignore_ascii_case(b"bylex") {
+            most = Most::Edges;
+        }
         if word.eq_ignore_ascii_case(b"limit") {
             let count = words.nth(1).and_then(parse_i64).unwrap_or(0);
             if (0..=STEP_ELEMENTS as i64).contains(&count) {
-                return false;
+                return Most::Few;
             }
         }
     }
-    !by_rank || name == "zrangestore" || elements::covers_much(args)
+    most
 }
 
 /// The ends of a range. In reverse the greater of two edges comes first.
