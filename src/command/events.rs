@@ -104,6 +104,10 @@ pub(super) const RPUSH: Event = list("rpush");
 pub(super) const LPOP: Event = list("lpop");
 /// See [`LPUSH`].
 pub(super) const RPOP: Event = list("rpop");
+/// An element was put into a list beside another.
+pub(super) const LINSERT: Event = list("linsert");
+/// Elements were removed from a list that are equal to one.
+pub(super) const LREM: Event = list("lrem");
 /// A list was cut to a range.
 pub(super) const LTRIM: Event = list("ltrim");
 /// What was sorted is stored.
@@ -150,11 +154,9 @@ const TABLE: &[(&str, Event)] = &[
     ("hset", hash("hset")),
     ("hsetnx", hash("hset")),
     ("incrbyfloat", string("incrbyfloat")),
-    ("linsert", list("linsert")),
     ("lpop", LPOP),
     ("lpush", LPUSH),
     ("lpushx", LPUSH),
-    ("lrem", list("lrem")),
     ("lset", list("lset")),
     ("persist", PERSIST),
     ("pexpire", EXPIRE),

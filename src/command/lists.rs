@@ -19,7 +19,7 @@ use super::numbers::integer;
 use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use crate::cache::Missing;
-use crate::collection::list::{End, View};
+use crate::collection::list::{End, Removal, View};
 use crate::collection::{Collection, Edit, Element, List, Value};
 use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
@@ -358,19 +358,55 @@ fn linsert(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answe
         word if word.eq_ignore_ascii_case(b"BEFORE") => 0,
         _ => return Err(Error::Syntax),
     };
-    let key = exec.key(args.at(1));
-    let length = exec.change(key, Missing::Skip, |list: &mut List, edit| {
-        let pivot = Element::of(args.at(3));
-        let index = list.view().iter().position(|element| element == pivot)?;
-        list.insert(index + behind, args.at(4), edit);
-        Some(list.view().len())
-    })?;
-    match length {
-        None => reply.integer(0),
-        Some(None) => reply.integer(-1),
-        Some(Some(length)) => reply_length(reply, length),
+    match look_at(exec, exec.key(args.at(1)))? {
+        Some(_) => steps::run(exec, args, reply, Inserting { behind, at: 0 }),
+        None => {
+            reply.integer(0);
+            Ok(())
+        }
     }
-    Ok(())
+}
+
+/// An element that is to be put in beside another, which is searched.
+#[derive(Debug)]
+struct Inserting {
+    /// How far behind it.
+    behind: usize,
+    /// Where to go on.
+    at: usize,
+}
+
+impl Steps for Inserting {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let (key, pivot) = (exec.key(args.at(1)), Element::of(args.at(3)));
+        let (mut found, mut is_over) = (None, true);
+        if let Some(list) = exec.peek::<List>(key) {
+            list.visit_from((End::Left, self.at), STEP_ELEMENTS, |at, element| {
+                found = (element == pivot).then_some(at);
+                found.is_some()
+            });
+            self.at += STEP_ELEMENTS;
+            is_over = self.at >= list.len();
+        }
+        let Some(at) = found else {
+            if is_over {
+                reply.integer(-1);
+            }
+            return Ok(Progress::done_if(is_over));
+        };
+        let length = exec.change(key, Missing::Skip, |list: &mut List, edit| {
+            list.insert(at + self.behind, args.at(4), edit);
+            list.view().len()
+        })?;
+        exec.tell(key, events::LINSERT);
+        reply_length(reply, length.unwrap_or(0));
+        Ok(Progress::Done)
+    }
 }
 
 fn lrem(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
@@ -380,12 +416,38 @@ fn lrem(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
         Ok(0) | Err(_) => usize::MAX,
         Ok(most) => most,
     };
-    let key = exec.key(args.at(1));
-    let removed = exec.change(key, Missing::Skip, |list: &mut List, edit| {
-        list.remove_equal(args.at(3), end, most, edit)
-    })?;
-    reply_length(reply, removed.unwrap_or(0));
-    Ok(())
+    let removal = Removal::new(end, most);
+    steps::run(exec, args, reply, Removing { removal, removed: 0 })
+}
+
+/// Elements that are being removed.
+#[derive(Debug)]
+struct Removing {
+    removal: Removal,
+    removed: usize,
+}
+
+impl Steps for Removing {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let (key, before) = (exec.key(args.at(1)), self.removal.most());
+        let go_on = exec.change(key, Missing::Skip, |list: &mut List, edit| {
+            list.remove_some_equal(args.at(3), &mut self.removal, edit)
+        })?;
+        self.removed += before - self.removal.most();
+        if go_on == Some(true) {
+            return Ok(Progress::Begun);
+        }
+        if self.removed > 0 {
+            exec.tell(key, events::LREM);
+        }
+        reply_length(reply, self.removed);
+        Ok(Progress::Done)
+    }
 }
 
 /// An integer whose negative is one too.

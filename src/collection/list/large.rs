@@ -273,36 +273,49 @@ impl LargeList {
         })
     }
 
-    /// Removes the elements that are searched; tells the position of each as it is when it is removed.
+    /// Removes the elements that are searched from those of one group, the first of which not all elements are `passed`,
+    /// and passes the others; tells the position of each as it is when it is removed. Whether there was such a group.
     pub(super) fn remove_equal(
         &mut self,
-        search: Search<'_>,
+        search: &mut Search<'_>,
+        passed: &mut usize,
         limits: Limits,
         mut removed: impl FnMut(usize),
-    ) {
-        let Search { mut most, from, .. } = search;
+    ) -> bool {
+        let from = search.from;
+        let Some((at, before)) = self.group_behind(from, *passed) else { return false };
         // The position of the first element of the chunk in hand. Those removed behind it do not change it.
-        let mut first = if from == End::Left { 0 } else { self.len() };
-        let mut nth = 0;
-        while most > 0 && nth < self.groups.len() {
-            let at = from.nth(nth, self.groups.len());
-            let group = &*self.groups[at].group;
-            let mut found = Vec::new();
-            for chunk in (0..group.len()).map(|step| from.nth(step, group.len())) {
-                let count = group[chunk].count();
-                let positions = group[chunk].run().positions(Search { most, ..search });
-                most -= positions.len();
-                first -= if from == End::Right { count } else { 0 };
-                from.each_removed(first, &positions, &mut removed);
-                first += if from == End::Left { count - positions.len() } else { 0 };
-                if !positions.is_empty() {
-                    found.push((chunk, positions));
-                }
+        let mut first = if from == End::Left { before } else { self.len() - before };
+        let group = &*self.groups[at].group;
+        let mut found = Vec::new();
+        *passed = before + self.groups[at].count;
+        for chunk in (0..group.len()).map(|step| from.nth(step, group.len())) {
+            let count = group[chunk].count();
+            let positions = group[chunk].run().positions(*search);
+            search.most -= positions.len();
+            *passed -= positions.len();
+            first -= if from == End::Right { count } else { 0 };
+            from.each_removed(first, &positions, &mut removed);
+            first += if from == End::Left { count - positions.len() } else { 0 };
+            if !positions.is_empty() {
+                found.push((chunk, positions));
             }
-            let groups = self.groups.len();
-            self.sift(at, &found, limits);
-            nth += usize::from(self.groups.len() == groups);
         }
+        self.sift(at, &found, limits);
+        true
+    }
+
+    /// The first group from an end on that goes beyond so many elements, and how many are before it.
+    fn group_behind(&self, from: End, passed: usize) -> Option<(usize, usize)> {
+        let mut before = 0;
+        for at in (0..self.groups.len()).map(|nth| from.nth(nth, self.groups.len())) {
+            let count = self.groups[at].count;
+            if before + count > passed {
+                return Some((at, before));
+            }
+            before += count;
+        }
+        None
     }
 
     /// Removes the elements at some positions in some chunks of a group.

@@ -120,6 +120,28 @@ pub enum List {
     Large(Box<LargeList>),
 }
 
+/// How far equal elements have been removed from a list.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal {
+    from: End,
+    /// How many may still be removed.
+    most: usize,
+    /// Elements from that end on that stay.
+    passed: usize,
+}
+
+impl Removal {
+    /// At most so many are to be removed, from one end on.
+    pub fn new(from: End, most: usize) -> Self {
+        Self { from, most, passed: 0 }
+    }
+
+    /// How many may still be removed.
+    pub fn most(self) -> usize {
+        self.most
+    }
+}
+
 /// What a list holds.
 #[derive(Clone, Copy, Debug)]
 pub enum View<'a> {
@@ -198,6 +220,39 @@ impl<'a> View<'a> {
                 let mut go_on = |run| visit_run(run, std::mem::take(&mut skipped));
                 while runs.next().is_some_and(&mut go_on) {}
             }
+        }
+    }
+}
+
+/// Elements of a list that are gathered to be visited in either direction: they are found by their positions.
+const VISITED_AT_ONCE: usize = 128;
+
+impl<'a> View<'a> {
+    /// Calls `visit` with elements and their positions, from the `nth` from an end on, until it says that it is enough or
+    /// `count` have been visited.
+    pub fn visit_from(
+        self,
+        (end, nth): (End, usize),
+        count: usize,
+        mut is_enough: impl FnMut(usize, Element<'a>) -> bool,
+    ) {
+        let length = self.len();
+        let last = length.min(nth.saturating_add(count));
+        let (mut at, mut few) = (nth, Vec::new());
+        while at < last {
+            let next = last.min(at + VISITED_AT_ONCE);
+            let mut position = if end == End::Left { at } else { length - next };
+            self.visit(position, next - at, |element| {
+                few.push((position, element));
+                position += 1;
+            });
+            if end == End::Right {
+                few.reverse();
+            }
+            if few.drain(..).any(|(at, element)| is_enough(at, element)) {
+                return;
+            }
+            at = next;
         }
     }
 }
@@ -318,23 +373,38 @@ impl List {
         most: usize,
         edit: &mut Edit<'_>,
     ) -> usize {
-        let search = Search { wanted: Element::of(wanted), from, most };
+        let mut removal = Removal::new(from, most);
+        while self.remove_some_equal(wanted, &mut removal, edit) {}
+        most - removal.most
+    }
+
+    /// The same for the next some ten thousand elements of a large list; whether there are others.
+    pub fn remove_some_equal(
+        &mut self,
+        wanted: &[u8],
+        removal: &mut Removal,
+        edit: &mut Edit<'_>,
+    ) -> bool {
+        let Removal { from, most, passed } = removal;
+        let mut search = Search { wanted: Element::of(wanted), from: *from, most: *most };
         let limits = Limits::of(edit.thresholds.list_size);
-        let before = self.len();
         let mut removals = Removals { edit: &mut *edit, index: 0, count: 0 };
-        match self {
+        let is_any = match self {
             Self::Large(large) => {
-                large.remove_equal(search, limits, |index| removals.add(index));
+                large.remove_equal(&mut search, passed, limits, |index| removals.add(index))
             }
             Self::Block(buf) => {
                 let positions = run_of(buf.view()).positions(search);
                 from.each_removed(0, &positions, |index| removals.add(index));
                 leave_out(buf, &positions);
+                search.most -= positions.len();
+                false
             }
-        }
+        };
         removals.note();
+        *most = search.most;
         self.shrink(edit);
-        before - self.len()
+        is_any && *most > 0 && *passed < self.len()
     }
 
     /// Removes `count` elements from position `index` on; whether they were there.

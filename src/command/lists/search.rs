@@ -1,10 +1,14 @@
 //! `LPOS`: where in a list elements are that are equal to one.
 
+use std::collections::VecDeque;
+
 use super::{Answer, not_least};
-use crate::collection::list::View;
+use crate::collection::list::{End, View};
 use crate::collection::{Element, List};
+use crate::command::steps::{self, Progress, Steps};
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec, numbers::integer};
+use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 
 const NO_RANK: Error = Error::Static(
@@ -13,6 +17,7 @@ const NO_RANK: Error = Error::Static(
 );
 
 /// What follows key and element.
+#[derive(Debug)]
 struct Options {
     /// The first match that counts, from 0 on.
     rank: usize,
@@ -44,21 +49,6 @@ impl Options {
         }
         Ok(options)
     }
-
-    /// Calls `found` with the position of each match that is asked for.
-    fn search(&self, view: View<'_>, wanted: Element<'_>, found: impl FnMut(usize)) {
-        let length = view.len();
-        let is_wanted = |(at, element): (usize, Element<'_>)| (element == wanted).then_some(at);
-        let compared = self.compared.min(length);
-        let asked = self.count.unwrap_or(1);
-        if self.from_end {
-            let backwards = (0..length).rev().zip(view.iter().rev()).take(compared);
-            backwards.filter_map(is_wanted).skip(self.rank).take(asked).for_each(found);
-        } else {
-            let forwards = view.iter().enumerate().take(compared);
-            forwards.filter_map(is_wanted).skip(self.rank).take(asked).for_each(found);
-        }
-    }
 }
 
 /// A number, where 0 stands for all there are.
@@ -72,19 +62,78 @@ fn none_for_all(text: &[u8], error: &'static str) -> Result<usize, Error> {
 
 pub(super) fn lpos(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let options = Options::parse(args)?;
-    let key = exec.key(args.at(1));
-    let view = exec.read::<List>(key)?;
-    let mut positions = Vec::new();
-    if let Some(view) = view {
-        options.search(view, Element::of(args.at(2)), |position| positions.push(position));
-    }
-    match (options.count, positions.first()) {
-        (Some(_), _) => {
-            reply.array(positions.len());
-            positions.iter().for_each(|position| reply_length(reply, *position));
+    exec.meet::<List>(exec.key(args.at(1)))?;
+    let searching = Searching {
+        options,
+        compared: 0,
+        met: 0,
+        found: VecDeque::new(),
+        count: 0,
+        is_over: false,
+    };
+    steps::run(exec, args, reply, searching)
+}
+
+/// Elements that are being searched.
+#[derive(Debug)]
+struct Searching {
+    options: Options,
+    /// How many elements have been compared.
+    compared: usize,
+    /// How many of them match.
+    met: usize,
+    /// Where those are that are asked for, a part for each step.
+    found: VecDeque<Vec<usize>>,
+    count: usize,
+    /// Whether none are searched any more.
+    is_over: bool,
+}
+
+impl Steps for Searching {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        if !self.is_over {
+            let view = exec.peek::<List>(exec.key(args.at(1)));
+            self.is_over = view.is_none_or(|view| self.search_some(view, Element::of(args.at(2))));
+            if self.is_over && self.options.count.is_some() {
+                reply.array(self.count);
+            }
+            return Ok(Progress::Begun);
         }
-        (None, Some(position)) => reply_length(reply, *position),
-        (None, None) => reply.null(),
+        let part = self.found.pop_front().unwrap_or_default();
+        part.iter().for_each(|position| reply_length(reply, *position));
+        if self.options.count.is_none() && self.count == 0 {
+            reply.null();
+        }
+        Ok(Progress::done_if(self.found.is_empty()))
     }
-    Ok(())
+}
+
+impl Searching {
+    /// Compares some elements; whether these were the last.
+    fn search_some(&mut self, view: View<'_>, wanted: Element<'_>) -> bool {
+        let compared = self.options.compared.min(view.len());
+        let asked = self.options.count.unwrap_or(1);
+        let end = if self.options.from_end { End::Right } else { End::Left };
+        let (count, mut found) = ((compared - self.compared).min(STEP_ELEMENTS), Vec::new());
+        view.visit_from((end, self.compared), count, |position, element| {
+            if element == wanted {
+                self.met += 1;
+                if self.met > self.options.rank {
+                    found.push(position);
+                }
+            }
+            self.count + found.len() == asked
+        });
+        self.compared += count;
+        self.count += found.len();
+        if !found.is_empty() {
+            self.found.push_back(found);
+        }
+        self.compared == compared || self.count == asked
+    }
 }

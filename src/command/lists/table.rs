@@ -14,6 +14,8 @@ const READ_FAST: Flags = READ.union(Flags::FAST);
 const WRITE_FAST: Flags = Flags::WRITE.union(Flags::FAST);
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 const GROW_FAST: Flags = GROW.union(Flags::FAST);
+/// Looks at many elements, maybe at all.
+const LONG: Flags = Flags::LONG.union(Flags::STEPWISE);
 const BLOCK: Flags = Flags::WRITE.union(Flags::BLOCKING);
 const BLOCK_NOSCRIPT: Flags = BLOCK.union(Flags::NOSCRIPT);
 const BLOCK_GROW: Flags = BLOCK_NOSCRIPT.union(Flags::DENYOOM);
@@ -41,7 +43,7 @@ pub const COMMANDS: &[Command] = &[
     row("lindex", 3, READ, lindex)
         .doc("1.0.0", "Answers the element at a position.")
         .cost("O(N) with the number of elements to skip, in large steps"),
-    row("linsert", 5, GROW.union(Flags::LONG), linsert)
+    row("linsert", 5, GROW.union(LONG), linsert)
         .doc("2.2.0", "Puts an element in before or after another.")
         .cost("O(N) with the number of elements before that other"),
     row("llen", 2, READ_FAST, llen).doc("1.0.0", "Answers the number of elements."),
@@ -55,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
     row("lpop", -2, WRITE_FAST, lpop)
         .doc("1.0.0", "Removes the first elements and answers them.")
         .cost("O(N) with the number of elements answered"),
-    row("lpos", -3, READ.union(Flags::LONG), lpos)
+    row("lpos", -3, READ.union(LONG), lpos)
         .doc("6.0.6", "Answers where elements stand that are equal to one.")
         .cost("O(N) with the number of elements compared"),
     row("lpush", -3, GROW_FAST, lpush)
@@ -68,7 +70,7 @@ pub const COMMANDS: &[Command] = &[
         .in_steps(Stepwise::if_asked(covers_much))
         .doc("1.0.0", "Answers the elements between two positions.")
         .cost("O(S + N) with the distance from the nearer end, in large steps, and the elements answered"),
-    row("lrem", 4, Flags::WRITE.union(Flags::LONG), lrem)
+    row("lrem", 4, Flags::WRITE.union(LONG), lrem)
         .doc("1.0.0", "Removes elements that are equal to one, the first or the last of them or all.")
         .cost("O(N) with the number of elements"),
     row("lset", 4, GROW, lset)
