@@ -7,6 +7,7 @@
 mod expiry;
 mod random;
 
+use super::drawing;
 use super::elements::{Scan, reply_element};
 use super::exec::Exec;
 use super::long_double::LongDouble;
@@ -147,7 +148,8 @@ pub const COMMANDS: &[Command] = &[
             "O(N) with the number of fields answered, or of the hash if a good part is asked for",
         ),
         "Names fields chosen at random.",
-    ),
+    )
+    .in_steps(drawing::STEPS),
     row(
         "hscan",
         (-3, READ),

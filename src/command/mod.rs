@@ -14,6 +14,7 @@ pub mod connection;
 pub mod counters;
 pub mod databases;
 pub mod details;
+mod drawing;
 pub mod dump;
 mod elements;
 pub mod error;

@@ -6,6 +6,7 @@ mod random;
 #[cfg(test)]
 pub(super) mod tests;
 
+use super::drawing;
 use super::elements::{Scan, reply_element};
 use super::events;
 use super::exec::Exec;
@@ -151,7 +152,8 @@ pub const COMMANDS: &[Command] = &[
         random::srandmember,
         ("1.0.0", DRAWN),
         "Answers members of a set chosen at random.",
-    ),
+    )
+    .in_steps(drawing::STEPS),
     row("srem", (-3, WRITE_FAST), srem, ("1.0.0", EACH), "Takes members out of a set."),
     row("sscan", (-3, READ), sscan, ("2.8.0", STEP), "Walks over the members of a set."),
     with_keys(

@@ -11,7 +11,7 @@ mod range;
 pub(crate) mod tests;
 mod update;
 
-use super::{Command, Flags, Group, Handler, Keys, Stepwise};
+use super::{Command, Flags, Group, Handler, Keys, Stepwise, drawing};
 use crate::collection::{Digits, Element};
 use crate::protocol::{Proto, Reply};
 
@@ -246,13 +246,13 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zrandmember",
         arity: -2,
-        flags: READ,
+        flags: READ_STEPWISE,
         keys: Keys::ONE,
         handler: Handler::Keyed(random::zrandmember),
         group: Group::SortedSet,
         summary: "Answers members chosen at random.",
         since: "6.2.0",
-        steps: None,
+        steps: Some(drawing::STEPS),
         complexity: "O(M*log(N)) with the members answered M and the members there N",
     },
     Command {

@@ -8,6 +8,7 @@ mod harness;
 
 mod collections;
 mod copying;
+mod drawing;
 mod lists;
 mod sorting;
 mod storing;

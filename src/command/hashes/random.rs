@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 
 use crate::cache::Random;
-use crate::collection::Hash;
 use crate::collection::hash::{Entry, View};
+use crate::collection::{Element, Garbage, Hash};
+use crate::command::drawing::{Drawing, Source, are_many};
 use crate::command::elements::{random_count, reply_element};
+use crate::command::steps::{self, Progress, Steps};
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
 use crate::protocol::{Args, Proto, Reply};
@@ -29,10 +31,69 @@ pub(super) fn hrandfield(
     let wanted = Wanted::parse(args)?;
     let random = exec.random(key);
     match exec.read::<Hash>(key)? {
+        Some(hash) if are_many(wanted.count) => {
+            let there = hash.live_len(now);
+            let most = if wanted.may_repeat && there > 0 { wanted.count } else { there };
+            let count = wanted.count.min(most);
+            wanted.write_head(count, reply);
+            let drawing = Drawing::new(count, there, wanted.may_repeat, random);
+            return steps::run(exec, args, reply, Fields { wanted, drawing });
+        }
         Some(hash) if wanted.count > 0 => wanted.write(hash, now, random, reply),
         Some(_) | None => reply.array(0),
     }
     Ok(())
+}
+
+/// Very many fields that are being chosen.
+#[derive(Debug)]
+struct Fields {
+    wanted: Wanted,
+    drawing: Drawing,
+}
+
+/// The fields of a hash that are there at some moment.
+#[derive(Clone, Copy, Debug)]
+struct Live<'a>(View<'a>, UnixMs);
+
+impl<'a> Source for Live<'a> {
+    type Item = Entry<'a>;
+
+    fn any(self, below: impl FnMut(usize) -> usize) -> Option<Self::Item> {
+        self.0.choose(self.1, below)
+    }
+
+    fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(Self::Item)) -> u64 {
+        self.0.scan(cursor, count, |entry| {
+            if entry.is_live(self.1) {
+                visit(entry);
+            }
+        })
+    }
+
+    fn name(item: &Self::Item) -> Element<'_> {
+        item.field
+    }
+}
+
+impl Steps for Fields {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let now = exec.now.unix;
+        let Some(hash) = exec.peek::<Hash>(exec.key(args.at(1))) else {
+            return Ok(Progress::Done);
+        };
+        let Self { wanted, drawing } = self;
+        Ok(drawing.step(Live(hash, now), |entry| wanted.write_entry(entry, reply)))
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        self.drawing.take_garbage()
+    }
 }
 
 /// What a `HRANDFIELD` with a count asks for.

@@ -2,9 +2,12 @@
 
 use super::set_at;
 use crate::cache::Missing;
-use crate::collection::Set;
+use crate::collection::set::View;
+use crate::collection::{Element, Garbage, Set};
+use crate::command::drawing::{Drawing, Source, are_many};
 use crate::command::elements::{self, reply_element};
 use crate::command::numbers::parse_i64;
+use crate::command::steps::{self, Progress, Steps};
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
 use crate::protocol::{Args, Reply};
@@ -82,15 +85,57 @@ pub(super) fn srandmember(
         reply.array(0);
         return Ok(());
     };
+    let (there, count) = (set.len(), if may_repeat { count } else { count.min(set.len()) });
+    if are_many(count) {
+        reply.array(count);
+        let drawing = Drawing::new(count, there, may_repeat, random);
+        return steps::run(exec, args, reply, Members(drawing));
+    }
     if may_repeat {
         reply.array(count);
         let drawn = (0..count).filter_map(|_| set.random(&mut below));
         drawn.for_each(|member| reply_element(reply, member));
     } else {
-        reply.array(count.min(set.len()));
+        reply.array(count);
         set.sample(count, below, |member| reply_element(reply, member));
     }
     Ok(())
+}
+
+/// Very many members that are being chosen.
+#[derive(Debug)]
+struct Members(Drawing);
+
+impl<'a> Source for View<'a> {
+    type Item = Element<'a>;
+
+    fn any(self, below: impl FnMut(usize) -> usize) -> Option<Self::Item> {
+        self.random(below)
+    }
+
+    fn scan(self, cursor: u64, count: usize, visit: impl FnMut(Self::Item)) -> u64 {
+        self.scan(cursor, count, visit)
+    }
+
+    fn name(item: &Self::Item) -> Element<'_> {
+        *item
+    }
+}
+
+impl Steps for Members {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Some(set) = exec.peek::<Set>(exec.key(args.at(1))) else { return Ok(Progress::Done) };
+        Ok(self.0.step(set, |member| reply_element(reply, member)))
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        self.0.take_garbage()
+    }
 }
 
 /// How many members are wanted, and whether one may come several times: of which a negative number tells.

@@ -2,9 +2,11 @@
 
 use super::Shape;
 use crate::cache::Random;
-use crate::collection::SortedSet;
 use crate::collection::sorted_set::View;
+use crate::collection::{Element, Garbage, SortedSet};
+use crate::command::drawing::{Drawing, Source, are_many};
 use crate::command::elements::random_count;
+use crate::command::steps::{self, Progress, Steps};
 use crate::command::{Error, Exec};
 use crate::limits::RANDOM_REPEATS_MAX;
 use crate::protocol::{Args, Reply};
@@ -90,6 +92,17 @@ pub(super) fn zrandmember(
     match (set, wanted) {
         (None, None) => reply.null(),
         (None, Some(_)) => reply.array(0),
+        (Some(set), Some(wanted)) if are_many(wanted.count) => {
+            if wanted.may_repeat && wanted.count > RANDOM_REPEATS_MAX {
+                return Err(OUT_OF_RANGE);
+            }
+            let there = set.len();
+            let count = if wanted.may_repeat { wanted.count } else { wanted.count.min(there) };
+            let shape = Shape::of(wanted.with_scores, reply.proto());
+            shape.write_head(count, reply);
+            let drawing = Drawing::new(count, there, wanted.may_repeat, random);
+            return steps::run(exec, args, reply, Members { shape, drawing });
+        }
         (Some(set), Some(wanted)) => return wanted.write(set, random, reply),
         (Some(set), None) => {
             let rank = random.below(set.len());
@@ -98,4 +111,47 @@ pub(super) fn zrandmember(
         }
     }
     Ok(())
+}
+
+/// Very many members that are being chosen.
+#[derive(Debug)]
+struct Members {
+    shape: Shape,
+    drawing: Drawing,
+}
+
+impl<'a> Source for View<'a> {
+    type Item = (Element<'a>, f64);
+
+    fn any(self, mut below: impl FnMut(usize) -> usize) -> Option<Self::Item> {
+        let rank = below(self.len());
+        self.elements(rank..rank + 1).next()
+    }
+
+    fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(Self::Item)) -> u64 {
+        self.scan(cursor, count, |member, score| visit((member, score)))
+    }
+
+    fn name(item: &Self::Item) -> Element<'_> {
+        item.0
+    }
+}
+
+impl Steps for Members {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Some(set) = exec.peek::<SortedSet>(exec.key(args.at(1))) else {
+            return Ok(Progress::Done);
+        };
+        let Self { shape, drawing } = self;
+        Ok(drawing.step(set, |element| shape.write_element(element, reply)))
+    }
+
+    fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
+        self.drawing.take_garbage()
+    }
 }
