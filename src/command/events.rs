@@ -116,6 +116,8 @@ pub(super) const SORTSTORE: Event = list("sortstore").unless_gone();
 pub(super) const SADD: Event = set("sadd");
 /// A member was removed from a set.
 pub(super) const SREM: Event = set("srem");
+/// Members were taken from a set at random.
+pub(super) const SPOP: Event = set("spop");
 /// A sorted set got members, or scores.
 pub(super) const ZADD: Event = sorted_set("zadd");
 /// A number was added to a score.
@@ -125,6 +127,12 @@ pub(super) const ZPOPMIN: Event = sorted_set("zpopmin");
 /// The members with the highest scores were removed.
 pub(super) const ZPOPMAX: Event = sorted_set("zpopmax");
 
+/// A range of a sorted set was removed.
+pub(super) const ZREMRANGEBYLEX: Event = sorted_set("zremrangebylex");
+/// See [`ZREMRANGEBYLEX`].
+pub(super) const ZREMRANGEBYRANK: Event = sorted_set("zremrangebyrank");
+/// See [`ZREMRANGEBYLEX`].
+pub(super) const ZREMRANGEBYSCORE: Event = sorted_set("zremrangebyscore");
 /// A set was stored by the command of this name.
 pub(super) const fn stored_set(name: &'static str) -> Event {
     set(name).unless_gone()
@@ -168,14 +176,10 @@ const TABLE: &[(&str, Event)] = &[
     ("sadd", SADD),
     ("setbit", string("setbit")),
     ("setrange", string("setrange")),
-    ("spop", set("spop")),
     ("srem", SREM),
     ("zpopmax", ZPOPMAX),
     ("zpopmin", ZPOPMIN),
     ("zrem", sorted_set("zrem")),
-    ("zremrangebylex", sorted_set("zremrangebylex")),
-    ("zremrangebyrank", sorted_set("zremrangebyrank")),
-    ("zremrangebyscore", sorted_set("zremrangebyscore")),
 ];
 
 /// A command that is being run, and what it is to tell if it changes its first key.

@@ -145,7 +145,8 @@ pub const COMMANDS: &[Command] = &[
         random::spop,
         ("1.0.0", DRAWN),
         "Takes members out of a set at random and answers them.",
-    ),
+    )
+    .in_steps(random::POPPED),
     row(
         "srandmember",
         (-2, READ),

@@ -10,6 +10,7 @@ mod collections;
 mod copying;
 mod drawing;
 mod lists;
+mod removing;
 mod sorting;
 mod storing;
 mod turns;

@@ -1,15 +1,15 @@
 //! `SPOP` and `SRANDMEMBER`: members chosen at random.
 
 use super::set_at;
-use crate::cache::Missing;
+use crate::cache::{Missing, Random};
 use crate::collection::set::View;
 use crate::collection::{Element, Garbage, Set};
 use crate::command::drawing::{Drawing, Source, are_many};
 use crate::command::elements::{self, reply_element};
 use crate::command::numbers::parse_i64;
 use crate::command::steps::{self, Progress, Steps};
-use crate::command::{Error, Exec};
-use crate::limits::RANDOM_REPEATS_MAX;
+use crate::command::{Error, Exec, Stepwise, events};
+use crate::limits::{RANDOM_REPEATS_MAX, STEP_ELEMENTS, STEP_LONG_ELEMENTS};
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
 
@@ -25,7 +25,7 @@ pub(super) fn spop(
     let Some(count) = args.get(2) else { return pop_one(exec, key, reply) };
     let count = parse_i64(count).and_then(|count| usize::try_from(count).ok());
     let count = count.ok_or(Error::Static("ERR value is out of range, must be positive"))?;
-    pop_many(exec, key, count, reply)
+    pop_many(exec, args, count, reply)
 }
 
 fn pop_one(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -33,33 +33,86 @@ fn pop_one(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Result<(
     let popped = exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
         set.pop(1, |bound| random.below(bound), edit, |member| reply.bulk(member));
     })?;
-    if popped.is_none() {
-        reply.null();
+    match popped {
+        Some(()) => exec.tell(key, events::SPOP),
+        None => reply.null(),
     }
     Ok(())
 }
 
+/// If a request asks for many.
+pub(super) const POPPED: Stepwise = Stepwise::if_asked(|args| {
+    args.get(2).and_then(parse_i64).is_some_and(|count| count > STEP_LONG_ELEMENTS as i64)
+});
+
 fn pop_many(
     exec: &mut Exec<'_>,
-    key: Key<'_>,
+    args: &Args<'_>,
     count: usize,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
+    let key = exec.key(args.at(1));
     let Some(set) = set_at(exec, key)?.filter(|_| count > 0) else {
         reply.set(0);
         return Ok(());
     };
-    reply.set(count.min(set.len()));
-    if count >= set.len() {
-        set.iter().for_each(|member| reply_element(reply, member));
-        exec.delete(key);
-        return Ok(());
+    let length = set.len();
+    reply.set(count.min(length));
+    if count >= length {
+        return steps::run(exec, args, reply, PoppingAll { cursor: 0 });
     }
-    let mut random = exec.random(key);
-    exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
-        set.pop(count, |bound| random.below(bound), edit, |member| reply.bulk(member));
-    })?;
-    Ok(())
+    let random = exec.random(key);
+    steps::run(exec, args, reply, Popping { left: count, random })
+}
+
+/// All members, which are answered and then go.
+#[derive(Debug)]
+struct PoppingAll {
+    cursor: u64,
+}
+
+impl Steps for PoppingAll {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let key = exec.key(args.at(1));
+        let visit = |member: Element<'_>| reply_element(reply, member);
+        let set = exec.peek::<Set>(key);
+        self.cursor = set.map_or(0, |set| set.scan(self.cursor, STEP_ELEMENTS, visit));
+        if self.cursor == 0 && exec.delete(key) {
+            exec.tell(key, events::SPOP);
+        }
+        Ok(Progress::done_if(self.cursor == 0))
+    }
+}
+
+/// Members that are being taken out.
+#[derive(Debug)]
+struct Popping {
+    left: usize,
+    random: Random,
+}
+
+impl Steps for Popping {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let (key, count) = (exec.key(args.at(1)), self.left.min(STEP_LONG_ELEMENTS));
+        exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
+            set.pop(count, |bound| self.random.below(bound), edit, |member| reply.bulk(member));
+        })?;
+        self.left -= count;
+        if self.left == 0 {
+            exec.tell(key, events::SPOP);
+        }
+        Ok(Progress::done_if(self.left == 0))
+    }
 }
 
 pub(super) fn srandmember(

@@ -6,9 +6,9 @@ use super::made::Made;
 use super::{Shape, bounds};
 use crate::cache::Missing;
 use crate::collection::sorted_set::{Edge, View};
-use crate::collection::{Collection, Digits, Edit, Garbage, SortedSet};
+use crate::collection::{Digits, Edit, Garbage, SortedSet, Value};
 use crate::command::elements;
-use crate::command::events;
+use crate::command::events::{self, Event};
 use crate::command::numbers::{integer, parse_i64};
 use crate::command::steps::{self, Progress, Steps};
 use crate::command::storing::Storing;
@@ -340,7 +340,7 @@ pub(super) fn zremrangebyrank(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    remove(exec, args, By::Rank, reply)
+    remove(exec, args, (By::Rank, events::ZREMRANGEBYRANK), reply)
 }
 
 pub(super) fn zremrangebyscore(
@@ -348,7 +348,7 @@ pub(super) fn zremrangebyscore(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    remove(exec, args, By::Score, reply)
+    remove(exec, args, (By::Score, events::ZREMRANGEBYSCORE), reply)
 }
 
 pub(super) fn zremrangebylex(
@@ -356,29 +356,65 @@ pub(super) fn zremrangebylex(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    remove(exec, args, By::Lex, reply)
+    remove(exec, args, (By::Lex, events::ZREMRANGEBYLEX), reply)
 }
 
 fn remove(
     exec: &mut Exec<'_>,
     args: &Args<'_>,
-    by: By,
+    (by, event): (By, Event),
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
     let ends = ends(by, args.at(2), args.at(3), false)?;
     let key = exec.key(args.at(1));
-    let all = exec.peek::<SortedSet>(key).filter(|set| ends.ranks(*set, false).len() == set.len());
-    if let Some(count) = all.map(View::len) {
-        // A set of which nothing is left is freed bit by bit later.
-        exec.delete(key);
-        reply_length(reply, count);
-        return Ok(());
+    let (ranks, length) = match exec.peek_value(key) {
+        Some(Value::SortedSet(set)) => (ends.ranks(set, false), set.len()),
+        None => (0..0, 0),
+        Some(_) => return Err(Error::WrongType),
+    };
+    if ranks.len() < length {
+        let (start, count) = (ranks.start, ranks.len());
+        return steps::run(exec, args, reply, Removing { event, start, left: count, count });
     }
-    let removed = exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
-        let ranks = ends.ranks(set.view(), false);
-        set.remove_ranks(ranks.clone(), edit, |_, _| {});
-        ranks.len()
-    })?;
-    reply_length(reply, removed.unwrap_or(0));
+    // A set of which nothing is left is freed bit by bit later.
+    if exec.delete(key) {
+        exec.tell(key, event);
+    }
+    reply_length(reply, length);
     Ok(())
+}
+
+/// Elements of a range that are being removed.
+#[derive(Debug)]
+struct Removing {
+    event: Event,
+    /// The rank of the first.
+    start: usize,
+    /// How many are left of them.
+    left: usize,
+    count: usize,
+}
+
+impl Steps for Removing {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let (key, start) = (exec.key(args.at(1)), self.start);
+        let end = start + self.left.min(STEP_LONG_ELEMENTS);
+        exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
+            set.remove_ranks(start..end, edit, |_, _| {});
+        })?;
+        self.left -= end - start;
+        if self.left > 0 {
+            return Ok(Progress::Begun);
+        }
+        if self.count > 0 {
+            exec.tell(key, self.event);
+        }
+        reply_length(reply, self.count);
+        Ok(Progress::Done)
+    }
 }
