@@ -143,6 +143,23 @@ fn a_lowered_limit_evicts_unasked() {
     assert!((4_000..14_000).contains(&evicted), "{evicted} of {KEYS} keys were evicted");
 }
 
+/// A watched key that is evicted has changed.
+#[test]
+fn who_watches_a_key_hears_that_it_was_evicted() {
+    let server = Launch::shards(2).flag("--maxmemory-policy", "allkeys-lru").start();
+    let (mut client, mut watching) = (server.client(), server.client());
+    client.ok("SET first 1");
+    fill(&mut client, "k", 2_000, 1_000, &[]);
+    watching.ok("WATCH first");
+    limit_above_start(&mut client, 0);
+    fill(&mut client, "new", 4_000, 1_000, &[]);
+    wait_until("it is evicted", || client.words("EXISTS first") == Value::Integer(0));
+    let queued = Value::Simple("QUEUED".into());
+    watching.ok("MULTI");
+    assert_eq!(watching.words("GET first"), queued);
+    assert_eq!(watching.words("EXEC"), Value::NullArray);
+}
+
 /// The least recently used key is exactly that, not one of a sample.
 #[test]
 fn the_order_of_eviction_is_exact() {

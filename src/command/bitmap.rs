@@ -140,17 +140,17 @@ fn setbit(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
         b"1" => true,
         _ => return Err(Error::Static("ERR bit is not an integer or out of range")),
     };
-    let length = read_to_write(exec, key)?.map_or(0, <[u8]>::len);
-    let grown = length.max(offset / 8 + 1);
+    let value = read_to_write(exec, key)?.unwrap_or_default();
+    let (length, old) = (value.len(), bit_at(value, offset));
     let byte = offset / 8;
-    let old = edit(exec, key, grown, byte..byte + 1, |value| {
-        let old = bit_at(value, offset);
-        if old != bit {
-            value[byte] ^= 0x80 >> (offset % 8);
-        }
-        old
-    });
+    let grown = length.max(byte + 1);
+    // Who watches the key does not hear of a bit that was as it is.
     if old != bit || grown != length {
+        edit(exec, key, grown, byte..byte + 1, |value| {
+            if old != bit {
+                value[byte] ^= 0x80 >> (offset % 8);
+            }
+        });
         count_change(exec, key);
     }
     reply.integer(i64::from(old));
