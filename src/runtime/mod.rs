@@ -104,6 +104,9 @@ use std::io;
 pub(crate) const RING_BYTES: usize = ring::Ring::QUEUE_BYTES + buffers::Buffers::MAPPED_BYTES;
 
 /// Serves until told to stop. `started` hears once whether the core came up.
+///
+/// It never yields: nothing else runs on this core's executor, and glommio 0.9 may sleep for good beside a task that is
+/// ready to run, if the thread got no CPU for the length of its preempt timer just before it looked for one.
 pub(crate) async fn serve(parts: CoreParts<'_>, started: flume::Sender<io::Result<()>>) {
     // The buffers outlive the ring: they are declared first and so dropped last.
     let mut buffers;
@@ -135,6 +138,5 @@ pub(crate) async fn serve(parts: CoreParts<'_>, started: flume::Sender<io::Resul
             let _ = core.enter(false, &mut completions);
             return;
         }
-        glommio::yield_if_needed().await;
     }
 }
