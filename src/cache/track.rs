@@ -180,8 +180,10 @@ impl Keyspace {
     }
 
     /// This keyspace comes in place of another, whatever that held: clients that keep copies are told so, and those that
-    /// want to know of prefixes are told of this one's changes from now on.
+    /// want to know of prefixes are told of this one's changes from now on. Settings may have changed since it was begun.
     pub fn take_place_of(&mut self, before: &mut Self) {
+        self.thresholds = before.thresholds;
+        self.take_settings_of(before);
         self.observations.tracking.prefixes =
             std::mem::take(&mut before.observations.tracking.prefixes);
         self.note_all_tracked();

@@ -1,7 +1,7 @@
 //! Keys that somebody observes: what is noted of them, and what is not.
 
 use super::{DB, NOW, key, keyspace, set};
-use crate::cache::{Access, EvictionPolicy, Expiry, Keyspace, Observer, Tracker};
+use crate::cache::{Access, EventClasses, EvictionPolicy, Expiry, Keyspace, Observer, Tracker};
 use crate::types::{ClientId, DbIndex, Key, UnixMs};
 
 const ME: Observer = Observer::Transaction { client: ClientId(1), serial: 1 };
@@ -166,4 +166,14 @@ fn a_keyspace_in_place_of_another_tells_who_keeps_copies() {
     let outdated = after.take_outdated();
     assert_eq!(outdated.keys.len(), 1);
     assert_eq!(outdated.keys[0].by_prefix[0].1, reader);
+}
+
+#[test]
+fn a_keyspace_in_place_of_another_goes_by_the_settings_of_then() {
+    let mut before = keyspace();
+    let mut after = before.fresh();
+    before.want_events(EventClasses::NEW | EventClasses::KEYEVENT);
+    after.take_place_of(&mut before);
+    set(&mut after, b"k", b"v");
+    assert_eq!(after.take_events().len(), 1);
 }
