@@ -77,7 +77,10 @@ fn perform_with(
                     }
                     stream.done(Ok(()), now, &mut effects);
                 }
-                Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => {}
+                Effect::Close(_)
+                | Effect::SaveHardState(_)
+                | Effect::StartOver(..)
+                | Effect::ReadAgain(_) => {}
             }
         }
     }

@@ -212,6 +212,8 @@ pub const LOG_RETRY_MS: u64 = 500;
 pub const LOG_RECYCLED_SEGMENTS_MAX: usize = 2;
 /// Time that a core reads in the log of a shard that is being recovered before it looks at its clients.
 pub const RECOVERY_STEP_US: u64 = 2000;
+/// The same while it serves other shards.
+pub const REBUILD_STEP_US: u64 = 300;
 /// Bytes of entries in one part of a snapshot.
 pub const SNAPSHOT_PART_BYTES: usize = 64 * 1024;
 const _: () = assert!(SNAPSHOT_PART_BYTES < LOG_SHORT_BYTES_MAX);

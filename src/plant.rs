@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     ApplyRetry,
     /// Keep nothing of a retry that has changed nothing.
     ForgetUnchanged,
+    /// Make a keyspace again over what it held.
+    RebuildOverTainted,
 }
 
 /// Whether a fault is planted: never.

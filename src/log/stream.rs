@@ -71,6 +71,9 @@ pub enum Effect {
     /// Begin the log anew behind this entry, which has this term; the answer is
     /// [`Shard::restart_log`](crate::shard::Shard::restart_log).
     StartOver(LogIndex, Term),
+    /// Open the log at once, as at a start, and read it for the keyspace of this number, with
+    /// [`Shard::rebuild`](crate::shard::Shard::rebuild).
+    ReadAgain(u64),
 }
 
 /// What the disk answered instead of doing as it was told.
@@ -249,7 +252,8 @@ pub struct Stream {
     committed: LogIndex,
     /// Where the records behind it begin.
     starts: VecDeque<RecordStart>,
-    /// Whether the active segment ends before what was written to it: the next has to be begun.
+    /// Whether nothing more goes to the active segment, which ends before what was written to it, or is being read: the
+    /// next has to be begun.
     is_cut: bool,
     /// Segments that another will take the place of.
     given_up: Vec<SegmentFile>,

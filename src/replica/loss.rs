@@ -40,6 +40,7 @@ impl Replica {
         self.orders.push(LogOrder::Restart(nothing.0, nothing.1));
         (self.applied, self.overlap, self.durable) = (LogIndex(0), LogIndex(0), LogIndex(0));
         (self.is_tainted, self.overlap_of, self.staging) = (true, None, None);
+        self.rebuild.cancel();
         (self.agreed, self.synced_told) = ((Term(0), LogIndex(0)), (Term(0), LogIndex(0)));
         self.fresh.forget();
         self.doubt.begin(self.term());

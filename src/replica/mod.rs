@@ -11,8 +11,8 @@
 //! What is replicated is what the journal writes down: results, never commands. The leader runs commands at
 //! once, before their entry is committed; replies wait (`runtime::gate`). So its keyspace is ahead of what is
 //! committed. A leader that is deposed with entries that others never got is *tainted*: its log is right, its
-//! keyspace has seen what never happened, and it asks for a snapshot. Followers make changes again when they are
-//! committed.
+//! keyspace has seen what never happened, and it asks for a snapshot, or makes its keyspace again from its log
+//! (`rebuild`). Followers make changes again when they are committed.
 //!
 //! An entry of Raft is a record of the log, with the same index. A quorum that has an entry in memory commits
 //! it; how far a quorum is on disk is told beside (`Body::Synced`), for replies that wait for that. What a replica
@@ -31,6 +31,7 @@
 //! | `membership` | who takes part, and how that changes |
 //! | `loss` | a quorum has lost what was committed: this replica begins anew |
 //! | `transfer` | snapshots of the keyspace, piece by piece |
+//! | `rebuild` | a keyspace that is made again from the log |
 //! | `message` | what replicas tell each other, as bytes |
 //!
 //! No I/O, no clock and no randomness here: time comes in, entries to write and messages to send come out.
@@ -49,6 +50,7 @@ mod loss;
 mod membership;
 pub mod message;
 mod ready;
+mod rebuild;
 mod sense;
 mod tail;
 #[cfg(test)]
@@ -72,6 +74,7 @@ use membership::{Membership, configuration_entry};
 pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use ready::Held;
 pub(crate) use ready::LogOrder;
+use rebuild::Rebuild;
 use tail::Tail;
 pub(crate) use transfer::{Outgoing, Staging};
 
@@ -84,6 +87,8 @@ pub struct ReplicaOptions {
     pub heartbeat_ms: u64,
     /// How long others wait for one at least.
     pub election_timeout_ms: u64,
+    /// How long a replica whose keyspace is of no use waits for a leader's snapshot before it makes it again from its log.
+    pub snapshot_patience_ms: u64,
     /// Bytes of the last entries that are kept in memory for others, once they are committed.
     pub tail_bytes_max: usize,
 }
@@ -149,6 +154,7 @@ pub struct Replica {
     staging: Option<Staging>,
     /// The term and the number of the last snapshot that began to be taken in.
     staged: (Term, u64),
+    rebuild: Rebuild,
     /// By when leadership, which is given away, should have been taken.
     leaving_until: Option<MonoUs>,
     /// Who is to have it, as long as he has not been told.
@@ -234,6 +240,7 @@ impl Replica {
             outgoing: None,
             staging: None,
             staged: (Term(0), 0),
+            rebuild: Rebuild::new(options.snapshot_patience_ms * 1000 / tick_us),
             leaving_until: None,
             successor: None,
             promised_ticks: 0,
@@ -442,6 +449,7 @@ impl Replica {
             self.tell_configuration();
         }
         self.look_after_staging(now);
+        self.look_after_rebuild();
         self.look_after_transfer(now);
         self.look_after_heir(now);
         self.look_after_requests(now);

@@ -12,6 +12,7 @@ const OPTIONS: ReplicaOptions = ReplicaOptions {
     node: NodeId(1),
     heartbeat_ms: 50,
     election_timeout_ms: 300,
+    snapshot_patience_ms: 600,
     tail_bytes_max: 1 << 20,
 };
 

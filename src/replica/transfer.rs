@@ -287,10 +287,11 @@ impl Replica {
         }
     }
 
-    /// Asks the leader for a snapshot while the keyspace is tainted.
+    /// Asks the leader for a snapshot while the keyspace is tainted, and not about to be made again.
     fn ask_for_snapshot(&mut self) {
         let leader = NodeId(self.raw.raft.leader_id);
-        let needs_one = self.is_tainted && self.staging.is_none();
+        let is_coming = self.staging.is_some() || self.rebuild.is_under_way();
+        let needs_one = self.is_tainted && !is_coming;
         if needs_one && leader.0 != 0 && leader != self.options.node {
             self.outbox.push((leader, Body::SnapshotWanted { term: self.term() }));
         }
@@ -311,6 +312,7 @@ impl Replica {
         // The first piece may come twice, or late: it begins nothing anew then.
         if place == 0 && (term, number) > self.staged {
             self.staged = (term, number);
+            self.rebuild.cancel();
             let keyspace = Box::new(fresh());
             self.staging = Some(Staging {
                 from,

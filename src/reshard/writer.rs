@@ -133,8 +133,11 @@ impl Writer {
                 self.stream.done(told(&result), self.now, more);
                 result
             }
-            // The last two are a replica's.
-            Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => Ok(()),
+            // The last three are a replica's.
+            Effect::Close(_)
+            | Effect::SaveHardState(_)
+            | Effect::StartOver(..)
+            | Effect::ReadAgain(_) => Ok(()),
         }
     }
 }

@@ -306,6 +306,7 @@ impl<'a> Core<'a> {
             return self.close_logs() && self.stepping.is_empty();
         }
         self.recover_some();
+        self.rebuild_some();
         self.attend_replicas();
         self.step_logs(false);
         self.tell_whole();

@@ -223,6 +223,7 @@ impl Core<'_> {
             return true;
         }
         self.logs.recovering.clear();
+        self.logs.rebuilding.clear();
         self.give_answers();
         let now = self.engine.now;
         let mut is_closed = self.logs.answers.is_empty();

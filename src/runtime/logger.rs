@@ -15,6 +15,7 @@ use super::log_files::{LogFiles, descriptor, disk_error};
 use super::log_life::Recovering;
 use super::log_waits::Wait;
 use super::mail::Message;
+use super::rebuild::Rebuilding;
 use super::ring::{Completion, Op, Token};
 use crate::log::LogState;
 use crate::log::{AlignedBuffer, BLOCK_BYTES, DiskError, Effect, Refusal, SegmentFile};
@@ -38,6 +39,8 @@ pub(super) struct Logs {
     pub(super) effects: Vec<Effect>,
     /// Shards that are still being recovered.
     pub(super) recovering: Vec<Recovering>,
+    /// Shards whose keyspaces are made again.
+    pub(super) rebuilding: Vec<Rebuilding>,
     /// Connections with replies that wait for the disk.
     pub(super) gated: Vec<Token>,
     /// Whether some of them need not any more.
@@ -88,6 +91,7 @@ impl Logs {
             answers: Vec::new(),
             effects: Vec::new(),
             recovering,
+            rebuilding: Vec::new(),
             gated: Vec::new(),
             has_news: false,
             behind: Vec::new(),
@@ -100,7 +104,8 @@ impl Logs {
     /// Whether something is to be done before the core may sleep.
     pub(super) fn is_busy(&self, away: &Away) -> bool {
         let may_answer = self.answers.iter().any(|(shard, _)| !away.is_told_of(*shard));
-        self.is_due || may_answer || !self.recovering.is_empty()
+        let reads = !self.recovering.is_empty() || !self.rebuilding.is_empty();
+        self.is_due || may_answer || reads
     }
 }
 
@@ -213,6 +218,7 @@ impl Core<'_> {
                 Effect::Close(file) => self.logs.files.close(shard, file),
                 Effect::SaveHardState(state) => self.save_hard_state(shard, state),
                 Effect::StartOver(index, term) => self.start_log_over(shard, index, term),
+                Effect::ReadAgain(number) => self.start_rebuild(shard, number),
             }
         }
         if is_for_disk {

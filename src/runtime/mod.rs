@@ -31,6 +31,7 @@
 //! | `logger`, `log_files` | the shards' logs: their writes and syncs on the ring, their files |
 //! | `log_life` | logs are read at the start, begun and ended while the server runs, closed |
 //! | `replicas` | the shards' replicas: time and messages in, messages out |
+//! | `rebuild` | data that replicas make again from their own logs |
 //! | `gate` | replies that wait for the disk, or for a quorum |
 //! | `log_waits` | clients that wait for what all logs come to |
 //! | `links`, `link`, `link_traffic` | connections between nodes: who is linked to, one of them, their bytes |
@@ -67,6 +68,7 @@ mod plain;
 mod pubsub;
 mod queue;
 mod reads;
+mod rebuild;
 mod redirect;
 mod replicas;
 mod ring;

@@ -127,6 +127,8 @@ impl RecoveringReplica {
 const WHOLE_EVERY_US: u64 = 100_000;
 /// Election timeouts that a server that stops gives others to take leadership.
 const HAND_OVERS: u64 = 2;
+/// Election timeouts that a replica whose keyspace is of no use waits for a leader's snapshot: there may be no leader yet.
+const SNAPSHOT_PATIENCE: u64 = 3;
 
 impl Core<'_> {
     // --- what comes from other nodes ------------------------------------------------------------------
@@ -388,6 +390,7 @@ impl Core<'_> {
             node: NodeId(self.config.node_id),
             heartbeat_ms: self.config.heartbeat_ms,
             election_timeout_ms: self.config.election_timeout_ms,
+            snapshot_patience_ms: SNAPSHOT_PATIENCE * self.config.election_timeout_ms,
             tail_bytes_max: REPLICA_TAIL_BYTES_MAX,
         };
         let starts = entries.iter().map(|(start, _)| *start).collect();

@@ -6,6 +6,7 @@
 mod durable;
 mod once;
 mod plain;
+mod rebuild;
 mod replicated;
 mod waiting;
 
@@ -25,6 +26,7 @@ use crate::types::{DbIndex, Key, Now, ShardId, Slot, SlotMap};
 use durable::Durable;
 pub use durable::SnapshotPolicy;
 pub(crate) use durable::payload;
+pub use rebuild::Rebuilt;
 pub use replicated::Awaited;
 use replicated::Replicated;
 pub use waiting::Wait;

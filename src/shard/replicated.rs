@@ -28,7 +28,7 @@ use crate::types::{LogIndex, MonoUs, NodeId, Now, Term};
 /// A shard's replica, and what the shard keeps for it.
 #[derive(Debug)]
 pub(super) struct Replicated {
-    replica: Replica,
+    pub(super) replica: Replica,
     /// Entries that are not records of the log yet.
     unwritten: VecDeque<LogEntry>,
     unwritten_bytes: usize,
@@ -308,6 +308,7 @@ impl Shard {
                 || it.is_applying
                 || !it.unwritten.is_empty()
                 || it.restart.is_some()
+                || it.replica.wants_rebuild()
                 || self.keyspace.changes_len() > 0 && it.replica.may_propose()
                 || it.replica.wants_part()
                 || it.replica.wants_configuration()
@@ -377,7 +378,9 @@ impl Shard {
         if it.restart.is_none() {
             let committed = it.replica.committed().min(log.stream.last_index());
             log.stream.commit(committed, effects);
-            write_entries(it, &mut log, now, effects);
+            if !self.ask_for_rebuild(it, &mut log, now, effects) {
+                write_entries(it, &mut log, now, effects);
+            }
         } else {
             ask_for_restart(it, &mut log, effects);
         }

@@ -453,7 +453,10 @@ fn write_one(memory: &mut Memory, mut shard: Shard, stream: Stream, from_scratch
                         job.perform(memory).expect("files are there");
                         shard.log_job_done(Ok(()), now(step), &mut effects);
                     }
-                    Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => {}
+                    Effect::Close(_)
+                    | Effect::SaveHardState(_)
+                    | Effect::StartOver(..)
+                    | Effect::ReadAgain(_) => {}
                 }
             }
         }

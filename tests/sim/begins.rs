@@ -48,7 +48,10 @@ fn what_is_under_way(effect: Effect) -> Option<UnderWay> {
         }
         Effect::Sync(file) => Some(UnderWay::Sync(file)),
         Effect::Job(job) => Some(UnderWay::Job(job)),
-        Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => None,
+        Effect::Close(_)
+        | Effect::SaveHardState(_)
+        | Effect::StartOver(..)
+        | Effect::ReadAgain(_) => None,
     }
 }
 

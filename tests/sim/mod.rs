@@ -340,7 +340,7 @@ impl Run {
                 Effect::Sync(file) => self.under_way.push(UnderWay::Sync(file)),
                 Effect::Job(job) => self.under_way.push(UnderWay::Job(job)),
                 Effect::Close(_) => {}
-                Effect::SaveHardState(_) | Effect::StartOver(..) => {
+                Effect::SaveHardState(_) | Effect::StartOver(..) | Effect::ReadAgain(_) => {
                     unreachable!("this shard is not replicated")
                 }
             }

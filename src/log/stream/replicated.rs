@@ -157,6 +157,19 @@ impl Stream {
         self.given_up.append(&mut given_up);
     }
 
+    /// Has what there is of the log written no more, so that it can be read: the next record begins another segment.
+    /// False while something is under way, or about to be.
+    pub fn set_apart(&mut self) -> bool {
+        let is_still = self.flights.is_empty()
+            && self.long.is_none()
+            && self.syncing.is_none()
+            && self.job.is_none()
+            && self.jobs.is_empty()
+            && self.snapshot.is_none();
+        self.is_cut |= is_still && self.active.is_some_and(|active| active.begun);
+        is_still
+    }
+
     /// Gives up what has not begun; true once nothing is under way any more.
     pub fn come_to_rest(&mut self, effects: &mut Vec<Effect>) -> bool {
         self.abandon_snapshot(effects);

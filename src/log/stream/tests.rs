@@ -45,7 +45,10 @@ fn perform(stream: &mut Stream, now: Now, mut effects: Vec<Effect>) {
                 }
                 Effect::Sync(file) => stream.synced(file, Ok(()), &mut effects),
                 Effect::Job(_) => stream.done(Ok(()), now, &mut effects),
-                Effect::Close(_) | Effect::SaveHardState(_) | Effect::StartOver(..) => {}
+                Effect::Close(_)
+                | Effect::SaveHardState(_)
+                | Effect::StartOver(..)
+                | Effect::ReadAgain(_) => {}
             }
         }
     }
@@ -86,6 +89,39 @@ fn who_waits_for_a_sync_gets_one_though_writes_never_end() {
     assert!(stream.durable() >= wanted);
 }
 
+#[test]
+fn what_is_set_apart_is_written_no_more() {
+    let mut stream = stream();
+    (0..10).for_each(|us| turn(&mut stream, us, false));
+    let mut effects = Vec::new();
+    stream.changes_wait(now(10).mono);
+    assert!(stream.step(now(10), 1000, false, &mut effects));
+    stream.write(now(10), &[1; 1000], false, &mut effects);
+    assert!(!stream.set_apart(), "a write is under way");
+    perform(&mut stream, now(10), effects);
+    assert!(stream.set_apart());
+    let (last, mut written) = (stream.last_index(), Vec::new());
+    for us in 11..20 {
+        let mut effects = Vec::new();
+        stream.changes_wait(now(us).mono);
+        if stream.step(now(us), 1000, false, &mut effects) {
+            stream.write(now(us), &[1; 1000], false, &mut effects);
+        }
+        written.extend(effects.iter().filter_map(|effect| match effect {
+            Effect::Write { file, .. } => Some(*file),
+            Effect::Sync(_)
+            | Effect::Job(_)
+            | Effect::Close(_)
+            | Effect::SaveHardState(_)
+            | Effect::StartOver(..)
+            | Effect::ReadAgain(_) => None,
+        }));
+        perform(&mut stream, now(us), effects);
+    }
+    assert!(stream.last_index() > last);
+    assert!(written.iter().all(|file| *file == SegmentFile::log(SegmentId(2))), "{written:?}");
+}
+
 /// The segments that are asked for, with their lengths.
 fn prepared(effects: &[Effect]) -> Vec<(SegmentId, u64)> {
     let prepared = effects.iter().filter_map(|effect| match effect {
@@ -95,7 +131,8 @@ fn prepared(effects: &[Effect]) -> Vec<(SegmentId, u64)> {
         | Effect::Job(_)
         | Effect::Close(_)
         | Effect::SaveHardState(_)
-        | Effect::StartOver(..) => None,
+        | Effect::StartOver(..)
+        | Effect::ReadAgain(_) => None,
     });
     prepared.collect()
 }

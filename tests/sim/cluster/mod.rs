@@ -38,6 +38,7 @@
 //! | `retries` | writes that clients send again |
 //! | `members` | who takes part |
 //! | `faults` | what goes wrong |
+//! | `rebuilds` | data that replicas make again from their own logs |
 //! | `facts` | what must be true of all replicas |
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
@@ -56,6 +57,7 @@ mod members;
 mod network;
 mod part;
 mod planted;
+mod rebuilds;
 mod retries;
 
 use std::collections::BTreeMap;
@@ -157,6 +159,8 @@ struct Cluster {
     haste_us: usize,
     /// Writes that are sent again; of nobody in most runs.
     retries: Retries,
+    /// How many times a keyspace was made again from a log.
+    rebuilds: u64,
     trace: u64,
     is_talkative: bool,
 }
@@ -171,6 +175,7 @@ impl Cluster {
             node: NodeId(0),
             heartbeat_ms: 50,
             election_timeout_ms: 300,
+            snapshot_patience_ms: rebuilds::patience_ms(seed),
             tail_bytes_max: if dice.one_in(2) { 2_000 } else { 100_000 },
         };
         let stream = StreamOptions {
@@ -214,6 +219,7 @@ impl Cluster {
             removing: vec![None; shards],
             busy_until: busy_us,
             retries: Retries::default(),
+            rebuilds: 0,
             haste_us: [3_000, 30_000][dice.below(2)],
             trace: seed,
             is_talkative: number("RINGMAIN_SIM_TALK").is_some(),
@@ -371,7 +377,7 @@ impl Cluster {
             Event::Disk { number, .. } => {
                 let effects = self.parts[index].perform(number, now);
                 let is_done = effects.is_some();
-                self.take(index, effects.unwrap_or_default());
+                self.take(index, effects.unwrap_or_default())?;
                 is_done
             }
             Event::Request { client, pending } if matches!(pending.work, Work::Follow { .. }) => {
@@ -474,7 +480,9 @@ impl Cluster {
         let part = &mut self.parts[index];
         if part.process.as_ref().is_some_and(|process| !process.is_stopping) {
             part.restart_log(self.settings.stream);
+            self.rebuild_some(index)?;
         }
+        let part = &mut self.parts[index];
         let Some(process) = &mut part.process else { return Ok(()) };
         let mut effects = Vec::new();
         if process.is_stopping {
@@ -490,7 +498,7 @@ impl Cluster {
         let published = process.shard.replica_published(false).unwrap_or_default();
         process.stats.publish(published);
         let life = part.life;
-        self.take(index, effects);
+        self.take(index, effects)?;
         for (to, body) in messages {
             self.send(index, to, body)?;
         }
@@ -523,7 +531,7 @@ impl Cluster {
         }
     }
 
-    fn take(&mut self, index: usize, effects: Vec<Effect>) {
+    fn take(&mut self, index: usize, effects: Vec<Effect>) -> Outcome {
         for effect in effects {
             let what = match effect {
                 Effect::Write { file, offset, buffer, sync } => {
@@ -540,6 +548,10 @@ impl Cluster {
                     self.at(time, Event::Turn { part: index, life });
                     continue;
                 }
+                Effect::ReadAgain(number) => {
+                    self.start_rebuild(index, number)?;
+                    continue;
+                }
             };
             let us = if self.dice.one_in(50) { 60_000 } else { 2_500 };
             let (time, number) = (self.soon(us), self.count);
@@ -549,6 +561,7 @@ impl Cluster {
             process.under_way.push((number, what));
             self.at(time, Event::Disk { part: index, life, number });
         }
+        Ok(())
     }
 
     fn send(&mut self, part: usize, to: NodeId, body: Body) -> Outcome {

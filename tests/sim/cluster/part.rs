@@ -11,7 +11,7 @@ use crate::log::{
 use crate::node::replica_stats::{Quorum, ReplicaStats};
 use crate::replica::{Replica, ReplicaOptions, Restored};
 use crate::runtime::RecoveringReplica;
-use crate::shard::Shard;
+use crate::shard::{Rebuilt, Shard};
 use crate::sim::disk::Disk;
 use crate::sim::{Dice, ID, Outcome, SHARDS, UnderWay, leave_half_done, new_shard, perform};
 use crate::types::{LogIndex, MonoUs, NodeId, Now, ShardId, Term};
@@ -85,6 +85,8 @@ pub(super) struct Process {
     /// The latest versions that were read here while it did not lead, by key.
     pub(super) read: [u64; REGISTERS],
     restart: Option<(LogIndex, Term)>,
+    /// The log that is read to make the keyspace of this number again.
+    rebuild: Option<(u64, Recovery<Vec<u8>>)>,
     /// By when it is to have handed leadership over, if it is to end.
     pub(super) hands_over_until: Option<u64>,
     /// Whether leadership is on its way to another then.
@@ -193,6 +195,7 @@ impl Part {
             readers: Vec::new(),
             read: [0; REGISTERS],
             restart: None,
+            rebuild: None,
             hands_over_until: None,
             is_leaving: false,
             is_stopping: false,
@@ -261,6 +264,31 @@ impl Part {
             process.restart = None;
             process.shard.restart_log(Stream::new(resume.behind(last, term), options));
         }
+    }
+
+    /// The log is to be read again.
+    pub(super) fn start_rebuild(&mut self, number: u64) -> Outcome {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let recovery = Recovery::open(&mut self.disk, self.shard, SHARDS, ID);
+        let recovery = recovery.map_err(|error| format!("it can't be read again: {error}"))?;
+        process.rebuild = Some((number, recovery));
+        Ok(())
+    }
+
+    /// Reads on in it, for a while; answers what has come of it, if anything is read.
+    pub(super) fn rebuild(&mut self, dice: &mut Dice) -> Outcome<Option<Rebuilt>> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let Some((number, recovery)) = &mut process.rebuild else { return Ok(None) };
+        let mut rebuilt = Rebuilt::InPart;
+        for _ in 0..1 + dice.below(30) {
+            let result = process.shard.rebuild(*number, recovery);
+            rebuilt = result.map_err(|error| format!("it can't be made again: {error}"))?;
+            if rebuilt != Rebuilt::InPart {
+                process.rebuild = None;
+                break;
+            }
+        }
+        Ok(Some(rebuilt))
     }
 
     /// Whether it has noted that it has begun.

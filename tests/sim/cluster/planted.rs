@@ -83,3 +83,8 @@ fn a_log_that_is_not_cut_is_caught() {
 fn a_configuration_that_is_not_kept_is_caught() {
     is_caught_from(0, Fault::ForgetConfiguration, run_with_changing_members);
 }
+
+#[test]
+fn data_that_is_made_again_over_what_never_happened_is_caught() {
+    is_caught_from(1560, Fault::RebuildOverTainted, run_with_retries);
+}
