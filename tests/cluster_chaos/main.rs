@@ -19,6 +19,7 @@ mod faults;
 mod load;
 mod network;
 mod reader;
+mod rebuild;
 mod replicas;
 mod stale;
 
