@@ -87,7 +87,7 @@ impl Cluster {
         members.iter().all(|shard| hash_of(shard) == hash)
     }
 
-    fn survey(&self) -> String {
+    pub(super) fn survey(&self) -> String {
         let of = |node: &Part| {
             let Some(process) = &node.process else { return format!("{}: down", node.id.0) };
             let state = process.shard.replica_published(true).and_then(|it| it.state);
@@ -125,18 +125,7 @@ impl Cluster {
     pub(super) fn read_all(&mut self) -> Outcome {
         let all = (0..self.shards).flat_map(|shard| (0..REGISTERS).map(move |key| (shard, key)));
         for (client, key) in all {
-            let work = Work::Register { key, ask: Ask::Get };
-            let answered = self.clients.answered;
-            let deadline = self.time + CALM_US;
-            while self.clients.answered == answered {
-                if self.clients.all[client].pending.is_none() {
-                    self.call(client, work);
-                }
-                self.next()?;
-                if self.time > deadline {
-                    return Err(format!("nobody answers: {}", self.survey()));
-                }
-            }
+            self.ask(client, Work::Register { key, ask: Ask::Get })?;
         }
         Ok(())
     }

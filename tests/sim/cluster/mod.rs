@@ -43,6 +43,8 @@
 //! | `linear` | what must be true of what clients saw |
 //! | `calm` | the end of a run |
 //! | `planted` | faults that must be caught |
+//! | `scene` | clusters to which nothing happens but what a test has happen |
+//! | `fresh` | ... word of a follower's freshness that is late |
 //!
 //! Not simulated: shards that move between cores, the engine's batches and the runtime's mailboxes, disks that damage
 //! what they hold.
@@ -52,6 +54,7 @@ mod calm;
 mod clients;
 mod facts;
 mod faults;
+mod fresh;
 mod linear;
 mod members;
 mod network;
@@ -59,6 +62,7 @@ mod part;
 mod planted;
 mod rebuilds;
 mod retries;
+mod scene;
 
 use std::collections::BTreeMap;
 
@@ -274,7 +278,8 @@ impl Cluster {
 
     // --- the course of things ------------------------------------------------------------------------
 
-    fn go(&mut self) -> Outcome<u64> {
+    /// All nodes are to start, and clients to begin.
+    fn begin(&mut self) {
         for node in 0..self.nodes {
             let time = self.soon(200_000);
             self.at(time, Event::Start(node));
@@ -284,6 +289,10 @@ impl Cluster {
             let time = self.soon(1_000_000);
             self.at(time, Event::Client(client));
         }
+    }
+
+    fn go(&mut self) -> Outcome<u64> {
+        self.begin();
         self.at(400_000, Event::Fault);
         if self.are_members_changing() {
             self.at(300_000, Event::Change);
