@@ -82,6 +82,7 @@ fn golden() -> Vec<(&'static str, ShardMessage)> {
         ),
         ("configuration", ShardMessage { shard: ShardId(3), body: told }),
         ("fresh-answer", ShardMessage { shard: ShardId(3), body: answer }),
+        ("no-room", ShardMessage { shard: ShardId(3), body: Body::NoRoom { term: Term(7) } }),
     ]
 }
 
@@ -378,6 +379,7 @@ fn body() -> impl Strategy<Value = Body> {
         number().prop_map(|term| Body::SnapshotWanted { term: Term(term) }),
         number().prop_map(|term| Body::LeadWanted { term: Term(term) }),
         number().prop_map(|term| Body::JoinWanted { term: Term(term) }),
+        number().prop_map(|term| Body::NoRoom { term: Term(term) }),
         part,
     ]
 }

@@ -24,6 +24,7 @@ impl Replica {
             ("questions", self.fresh.asked.len(), NODES_MAX),
             ("goals that are owed", self.doubt.owed.len(), NODES_MAX),
             ("others that were in doubt", self.doubt.others.len(), NODES_MAX),
+            ("others that were short of room", self.shortage.others.len(), NODES_MAX),
             ("rounds", self.lease.sent.len(), lease::ROUNDS_MAX),
             ("pieces of a snapshot under way", pieces, pieces_max),
             ("bytes of a snapshot that comes", staging, REPLICA_PINNED_BYTES_MAX),

@@ -24,6 +24,7 @@ const CONFIGURATION: u8 = 10;
 const BEGUN: u8 = 11;
 const FRESH_ASK: u8 = 12;
 const FRESH_ANSWER: u8 = 13;
+const NO_ROOM: u8 = 14;
 // What an operator would have.
 const LEAD_WANTED: u8 = 32;
 const JOIN_WANTED: u8 = 33;
@@ -87,6 +88,10 @@ impl ShardMessage {
                 put(out, [FRESH_ANSWER, 0]);
                 put_numbers(out, &[term.0, *number, index.0]);
             }
+            Body::NoRoom { term } => {
+                put(out, [NO_ROOM, 0]);
+                put_numbers(out, &[term.0]);
+            }
         }
     }
 
@@ -125,6 +130,7 @@ impl ShardMessage {
                 number: fields.u64()?,
                 index: LogIndex(fields.u64()?),
             },
+            NO_ROOM => Body::NoRoom { term: Term(fields.u64()?) },
             _ => return Err(Fault::Field),
         };
         fields.end()?;

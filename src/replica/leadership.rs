@@ -65,15 +65,16 @@ impl Replica {
         self.was_leader = is_leader;
     }
 
-    /// Gives leadership to another replica that has everything, if there is one; for who is about to stop. True
-    /// while it is on its way.
+    /// Gives leadership to another replica that has everything, if there is one, and rather to one that has room on its
+    /// disk; for who is about to stop. True while it is on its way.
     pub fn resign(&mut self, now: MonoUs) -> bool {
         let others = self.configuration().voters.iter().filter_map(|node| {
             let answers = self.keeps_up(*node)?;
-            Some((answers, self.raw.raft.prs().get(node.0)?.matched, *node))
+            let matched = self.raw.raft.prs().get(node.0)?.matched;
+            Some((answers, self.has_room(*node), matched, *node))
         });
         match others.max() {
-            Some((true, _, node)) => self.hand_over(node, now),
+            Some((true, .., node)) => self.hand_over(node, now),
             // The crate has just forgotten who answers; it will know soon.
             Some((false, ..)) => return self.is_leader(),
             None => {}
@@ -81,7 +82,7 @@ impl Replica {
         self.leaving_until.is_some()
     }
 
-    fn hand_over(&mut self, to: NodeId, now: MonoUs) {
+    pub(super) fn hand_over(&mut self, to: NodeId, now: MonoUs) {
         if !self.is_leader() || self.leaving_until.is_some() {
             return;
         }
@@ -101,7 +102,7 @@ impl Replica {
         }
     }
 
-    /// Moves leadership to the replica that should have it, once that has kept up for a while. If it is not
+    /// Moves leadership to the replica that should have it, once that has kept up, and had room, for a while. If it is not
     /// taken in time this replica steps down: the word to take it may still be on its way, and whoever gets it
     /// asks nobody whether there is a leader.
     pub(super) fn look_after_heir(&mut self, now: MonoUs) {
@@ -117,7 +118,8 @@ impl Replica {
             return;
         }
         let heir = self.heir();
-        let Some(answers) = self.keeps_up(heir).filter(|_| self.is_serving()) else {
+        let is_welcome = self.is_serving() && self.has_room(heir);
+        let Some(answers) = self.keeps_up(heir).filter(|_| is_welcome) else {
             self.heir_ready = None;
             return;
         };
@@ -135,7 +137,7 @@ impl Replica {
     }
 
     /// Whether another replica has answered lately; nothing if it lacks too much to lead.
-    fn keeps_up(&self, node: NodeId) -> Option<bool> {
+    pub(super) fn keeps_up(&self, node: NodeId) -> Option<bool> {
         let progress = self.raw.raft.prs().get(node.0).filter(|_| node != self.options.node)?;
         (progress.matched + SLACK >= self.last().0).then_some(progress.recent_active)
     }

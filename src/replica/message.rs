@@ -32,7 +32,8 @@ impl ShardMessage {
             | Body::LeadWanted { .. }
             | Body::JoinWanted { .. }
             | Body::FreshAsk { .. }
-            | Body::FreshAnswer { .. } => true,
+            | Body::FreshAnswer { .. }
+            | Body::NoRoom { .. } => true,
         }
     }
 }
@@ -114,6 +115,11 @@ pub enum Body {
         number: u64,
         /// The entry.
         index: LogIndex,
+    },
+    /// The sender's log takes no writes now, for want of room: it had better not lead.
+    NoRoom {
+        /// Its term.
+        term: Term,
     },
 }
 

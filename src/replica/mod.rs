@@ -26,6 +26,7 @@
 //! | `guard` | messages that can't be true |
 //! | `leadership` | reigns, and how leadership is handed over |
 //! | `lease` | until when a leader may answer reads |
+//! | `room` | a leader whose disk is full lets another lead |
 //! | `fresh` | as of when a follower has all that was committed |
 //! | `doubt` | after a crash: whether this replica may vote |
 //! | `membership` | who takes part, and how that changes |
@@ -51,6 +52,7 @@ mod membership;
 pub mod message;
 mod ready;
 mod rebuild;
+mod room;
 mod sense;
 mod tail;
 #[cfg(test)]
@@ -75,6 +77,7 @@ pub use message::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
 use ready::Held;
 pub(crate) use ready::LogOrder;
 use rebuild::Rebuild;
+use room::Shortage;
 use tail::Tail;
 pub(crate) use transfer::{Outgoing, Staging};
 
@@ -164,6 +167,7 @@ pub struct Replica {
     /// Since when the replica that should lead could, and when it was last found to answer.
     heir_ready: Option<(MonoUs, MonoUs)>,
     membership: Membership,
+    shortage: Shortage,
     has_failed: bool,
 }
 
@@ -246,6 +250,7 @@ impl Replica {
             promised_ticks: 0,
             heir_ready: None,
             membership: Membership::default(),
+            shortage: Shortage::default(),
             has_failed: false,
             options,
         };
@@ -452,6 +457,7 @@ impl Replica {
         self.look_after_rebuild();
         self.look_after_transfer(now);
         self.look_after_heir(now);
+        self.look_after_room(now);
         self.look_after_requests(now);
     }
 
@@ -466,8 +472,9 @@ impl Replica {
             let dice =
                 mix(self.options.node.0 ^ u64::from(self.shard.0) << 32 ^ self.raw.raft.term << 40);
             let more = usize::try_from(dice % least as u64).unwrap_or(0);
-            // Others rather come first, if this one could not serve.
-            least + if self.can_serve() { more } else { (least + more) / 2 }
+            // Others rather come first, if this one could not serve, or would have to refuse writes.
+            let is_able = self.can_serve() && !self.is_short();
+            least + if is_able { more } else { (least + more) / 2 }
         };
         self.raw.raft.set_randomized_election_timeout(timeout);
     }
@@ -641,6 +648,7 @@ impl Replica {
             // An operator's, which wait with others: `ReplicaRequest`.
             Body::LeadWanted { .. } | Body::JoinWanted { .. } => {}
             Body::Configuration(theirs) => self.compare_configurations(from, theirs),
+            Body::NoRoom { term } => self.note_no_room(from, term),
             Body::SnapshotTaken { number, pieces } => {
                 if let Some(outgoing) = self.outgoing.as_mut().filter(|it| it.is(from, number)) {
                     outgoing.taken(pieces, now);

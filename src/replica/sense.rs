@@ -18,9 +18,10 @@ pub(super) fn check(body: &Body) -> Result<(), Fault> {
         | Body::Restarted { term, last: index }
         | Body::CatchUp { term, index } => are_numbers(&[term.0, index.0]),
         Body::Begun => true,
-        Body::SnapshotWanted { term } | Body::LeadWanted { term } | Body::JoinWanted { term } => {
-            are_numbers(&[term.0])
-        }
+        Body::SnapshotWanted { term }
+        | Body::LeadWanted { term }
+        | Body::JoinWanted { term }
+        | Body::NoRoom { term } => are_numbers(&[term.0]),
         Body::Snapshot(piece) => is_possible_piece(piece),
         Body::SnapshotTaken { number, pieces } => are_numbers(&[*number, *pieces]),
         Body::Configuration(configuration) => is_possible_configuration(configuration),

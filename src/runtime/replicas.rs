@@ -152,7 +152,8 @@ impl Core<'_> {
             | Body::Begun
             | Body::Configuration(_)
             | Body::FreshAsk { .. }
-            | Body::FreshAnswer { .. } => return self.replica_message(from, message),
+            | Body::FreshAnswer { .. }
+            | Body::NoRoom { .. } => return self.replica_message(from, message),
         };
         // If there are too many, who asked will see that nothing comes of it.
         stats.request(request);

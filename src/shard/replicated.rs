@@ -359,6 +359,7 @@ impl Shard {
             // What it has in memory it would not have after the next start: others shall lead, and count on others.
             it.replica.fail();
         }
+        it.replica.note_room(log.refusal.is_some_and(|refusal| !refusal.is_for_good()));
         self.propose(it, now);
         it.replica.advance(it.durable(&log));
         self.propose_configuration(it, &mut log);

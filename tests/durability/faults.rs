@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
-
 use crate::disk::{Disk, fill};
 use crate::harness::client::{Client, encode, info_number};
 use crate::harness::server::{Server, skip_on_other_server};
@@ -40,13 +38,6 @@ fn expect_keys(server: &Server, keys: impl Iterator<Item = usize>) {
         let found = client.words(&format!("GET {}", key(index)));
         assert_eq!(found, Value::bulk(value(index)), "{index}");
     }
-}
-
-/// Limits the length of the files that a server writes, which it meets like a full disk, or takes that back.
-fn limit_files(server: &Server, bytes: Option<u64>) {
-    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
-    let limit = Rlimit { current: bytes, maximum: None };
-    prlimit(pid, Resource::Fsize, limit).expect("change the limit");
 }
 
 /// Writes until the disk is full, makes room, and goes on; answers how many keys are acknowledged.
@@ -202,7 +193,7 @@ fn a_limit_on_files_refuses_writes_while_it_lasts() {
     wait_until("all is on disk", || {
         info_number(&mut client, "persistence", "log_records_not_durable") == 0
     });
-    limit_files(&server, Some(0));
+    server.limit_files(Some(0));
 
     // A sync write waits for room; whoever else reads or writes does not wait for it.
     let mut waiting = server.client();
@@ -218,7 +209,7 @@ fn a_limit_on_files_refuses_writes_while_it_lasts() {
     assert_eq!(client.words("GET waiting"), Value::bulk("v"));
     assert!(!waiting.is_readable_within(Duration::from_millis(50)));
 
-    limit_files(&server, None);
+    server.limit_files(None);
     assert_eq!(waiting.read(), Ok(Value::ok()));
     assert_eq!(waiting.read(), Ok(Value::bulk("v")));
     wait_until("writes go on", || client.words("SET after v") == Value::ok());
@@ -245,7 +236,7 @@ fn a_log_that_ends_on_a_full_disk_acknowledges_nothing() {
     wait_until("all is on disk", || {
         info_number(&mut client, "persistence", "log_records_not_durable") == 0
     });
-    limit_files(&server, Some(0));
+    server.limit_files(Some(0));
     let mut waiting = server.client();
     waiting.ok("CLIENT DURABILITY sync");
     waiting.send([encode(&["SET", "waiting", "v"]), encode(&["GET", "before"])].concat());
@@ -277,7 +268,7 @@ fn the_first_snapshot_of_a_log_is_tried_until_it_succeeds() {
         client.ok("CONFIG SET durability memory");
         assert_eq!(write_until_refused(&mut client, 0, KEYS), (KEYS, None));
         // Segments fit, the snapshot of what there is does not.
-        limit_files(&server, Some(2 << 20));
+        server.limit_files(Some(2 << 20));
         client.ok(&format!("CONFIG SET durability {durability}"));
         let mut refused = String::new();
         wait_until("writes are refused", || match server.client().words("GET key0") {
@@ -290,7 +281,7 @@ fn the_first_snapshot_of_a_log_is_tried_until_it_succeeds() {
         assert!(refused.starts_with("MISCONF Errors writing to the log: "), "{refused}");
         assert_eq!(client.words("SET probe v").error(), refused);
         assert_eq!(client.words("GET key0"), Value::bulk(value(0)));
-        limit_files(&server, None);
+        server.limit_files(None);
         wait_until("writes go on", || client.words("SET after v") == Value::ok());
         assert_eq!(persistence(&mut client, "log_error"), "none");
         client.ok("CLIENT DURABILITY sync");
@@ -323,7 +314,7 @@ fn a_log_counts_until_the_next_one_does() {
         client.ok("SET key0 changed");
         client.ok("SET more v");
         for round in 0..3 {
-            limit_files(&server, Some(2 << 20));
+            server.limit_files(Some(2 << 20));
             client.ok("CONFIG SET durability async");
             let _ = client.words(&format!("SET round v{round}"));
             wait_until("the snapshot can't be taken", || {

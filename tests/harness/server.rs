@@ -2,6 +2,7 @@
 
 use super::client::{Client, info_number};
 use super::{PATIENCE, wait_until};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -444,6 +445,13 @@ impl Server {
         let ticks = |index: usize| fields[index].parse::<u64>().expect("a number of ticks");
         // utime and stime are fields 14 and 15 of the line, and the name was field 2.
         ticks(14 - 3) + ticks(15 - 3)
+    }
+
+    /// Limits the length of the files that it writes, which it meets like a full disk, or takes that back.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(pid, Resource::Fsize, limit).expect("change the limit");
     }
 
     /// Sends it a signal, by name without `SIG`.

@@ -246,7 +246,7 @@ impl Cluster {
     }
 
     /// A process ends in good order.
-    fn stop(&mut self, node: usize) {
+    pub(super) fn stop(&mut self, node: usize) {
         let until = self.time + 2 * self.settings.replica.election_timeout_ms * 1000;
         let may_crash = self.may_crash(node);
         for part in self.parts_of(node) {

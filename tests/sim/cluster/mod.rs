@@ -44,6 +44,7 @@
 //! | `calm` | the end of a run |
 //! | `planted` | faults that must be caught |
 //! | `scene` | clusters to which nothing happens but what a test has happen |
+//! | `room` | ... disks that run full |
 //! | `fresh` | ... word of a follower's freshness that is late |
 //!
 //! Not simulated: shards that move between cores, the engine's batches and the runtime's mailboxes, disks that damage
@@ -62,6 +63,7 @@ mod part;
 mod planted;
 mod rebuilds;
 mod retries;
+mod room;
 mod scene;
 
 use std::collections::BTreeMap;
@@ -674,7 +676,8 @@ fn in_short(body: &Body) -> String {
         | Body::Begun
         | Body::Configuration(_)
         | Body::FreshAsk { .. }
-        | Body::FreshAnswer { .. } => format!("{body:?}"),
+        | Body::FreshAnswer { .. }
+        | Body::NoRoom { .. } => format!("{body:?}"),
     }
 }
 

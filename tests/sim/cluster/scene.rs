@@ -1,7 +1,7 @@
 //! Clusters to which nothing happens but what a test has happen: no faults by chance, and clients that do as they are told.
 
 use super::clients::Work;
-use super::{CALM_US, Cluster, Kind};
+use super::{CALM_US, Cluster, Event, Kind};
 use crate::shard::Shard;
 use crate::sim::{Outcome, SHARD};
 
@@ -25,6 +25,14 @@ impl Cluster {
         usize::from(SHARD.0) % self.nodes
     }
 
+    /// Clients think of something, all the time from now on.
+    pub(super) fn be_busy(&mut self) {
+        self.busy_until = u64::MAX;
+        for client in 0..self.clients.all.len() {
+            self.at(self.time, Event::Client(client));
+        }
+    }
+
     /// Goes on until something is so.
     pub(super) fn until(
         &mut self,
@@ -36,6 +44,23 @@ impl Cluster {
             self.next()?;
             if self.time > deadline {
                 return Err(format!("it does not come to be that {what}: {}", self.survey()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on for so long, all through which something is so.
+    pub(super) fn while_for(
+        &mut self,
+        us: u64,
+        what: &str,
+        is_so: impl Fn(&Self) -> bool,
+    ) -> Outcome {
+        let end = self.time + us;
+        while self.time < end {
+            self.next()?;
+            if !is_so(self) {
+                return Err(format!("it is no longer so that {what}: {}", self.survey()));
             }
         }
         Ok(())
@@ -64,5 +89,10 @@ impl Cluster {
 
     pub(super) fn leads(&self, part: usize) -> bool {
         self.shard(part).is_some_and(Shard::is_serving)
+    }
+
+    /// The part that leads the only shard.
+    pub(super) fn leading(&self) -> Option<usize> {
+        (0..self.nodes).find(|part| self.leads(*part))
     }
 }
