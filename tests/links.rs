@@ -194,6 +194,31 @@ fn who_is_no_node_of_the_cluster_is_cut_off_and_nobody_else_notices() {
     }
 }
 
+/// Both who dials and who is dialed say so in their logs: an operator has forgotten a node.
+#[test]
+fn a_node_of_another_version_is_refused() {
+    let mut nodes = Nodes::new(2, SHARDS, &["127.0.0.1"]);
+    let listener = TcpListener::bind(nodes.link_address(2, 0)).unwrap();
+    nodes.start(1);
+    let mut hello = Played::node(2).hello().hello();
+    hello[8..10].copy_from_slice(&1u16.to_le_bytes());
+    let mut stream = connect(nodes.link_address(1, 0));
+    stream.write_all(&hello).unwrap();
+    wait_for_end(stream);
+    let (mut stream, _) = listener.accept().unwrap();
+    // A welcome begins as a hello does.
+    stream.write_all(&hello).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    wait_for_end(stream);
+    let words = "it speaks version 1 of the protocol, this node version 2: run the same version";
+    for begins in ["a link from 127.0.0.1:", "node 2 can't be linked to at "] {
+        wait_until(begins, || {
+            let output = nodes.server(1).output();
+            output.lines().any(|line| line.contains(begins) && line.contains(words))
+        });
+    }
+}
+
 #[test]
 fn a_node_that_says_what_can_not_be_is_cut_off() {
     // Node 2 is played, so that nothing else speaks for it.

@@ -284,6 +284,26 @@ fn every_byte_of_hello_and_welcome_counts() {
     }
 }
 
+/// It is known by its first bytes, whatever follows has come to mean.
+#[test]
+fn another_version_is_none_of_ours() {
+    for version in [0u16, 1, 3, u16::MAX] {
+        let of_version = |name| {
+            let mut bytes = block(name);
+            bytes[8..10].copy_from_slice(&version.to_le_bytes());
+            bytes
+        };
+        let refused = LinkFault::Version(version);
+        assert_eq!(Hello::read(&secret(), TWO, &of_version("hello")), Err(refused));
+        assert_eq!(dialing().read(&of_version("welcome")).err(), Some(refused));
+    }
+    let words = LinkFault::Version(1).to_string();
+    assert!(
+        words.starts_with("it speaks version 1 of the protocol, this node version 2"),
+        "{words}"
+    );
+}
+
 #[test]
 fn announcements_come_as_they_went() {
     let without_ports = Announcement { core_ports: Vec::new(), ..announcement() };

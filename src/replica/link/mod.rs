@@ -39,7 +39,9 @@ pub enum LinkFault {
     #[error("what it says is not this protocol")]
     Magic,
     /// It speaks a version of the protocol that is not spoken here.
-    #[error("it speaks version {0} of the protocol, this node version {VERSION}")]
+    #[error(
+        "it speaks version {0} of the protocol, this node version {VERSION}: run the same version of Ringmain on all nodes"
+    )]
     Version(u16),
     /// Another node was meant, or another answered.
     #[error("it is for node {to} from node {from}, which is not what this link is for")]
@@ -70,5 +72,5 @@ pub enum LinkFault {
     Content(#[from] super::Fault),
 }
 
-/// The version of the protocol.
-const VERSION: u16 = 1;
+/// The version of the protocol: another one whenever links, messages, or the entries in them change.
+const VERSION: u16 = 2;
