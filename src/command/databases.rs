@@ -77,7 +77,8 @@ fn flush(exec: &mut Exec<'_>, dbs: impl Iterator<Item = DbIndex> + Clone) {
 }
 
 fn swapdb(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    if exec.view.cluster {
+    // Where other nodes lead shards of their own, this one could exchange only a part of the two.
+    if exec.view.cluster || exec.owners.are_shared() {
         return Err(Error::Static("ERR SWAPDB is not allowed in cluster mode"));
     }
     // A number that is no index at all has a text of its own, for either argument, and comes first.

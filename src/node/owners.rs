@@ -55,6 +55,16 @@ impl Owners {
         self.served.get(usize::from(shard.0)).is_none_or(|serves| *serves)
     }
 
+    /// Whether this node is one of a cluster, where others may serve shards.
+    pub fn are_shared(&self) -> bool {
+        !self.served.is_empty()
+    }
+
+    /// Whether this node serves any shard.
+    pub fn serve_any(&self) -> bool {
+        self.served.is_empty() || self.served.contains(&true)
+    }
+
     /// Slots to shards.
     pub fn slots(&self) -> SlotMap {
         self.slots

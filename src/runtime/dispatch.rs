@@ -36,6 +36,8 @@ const DEBUG_NOT_ALLOWED: Error = Error::Static(
 /// Keys that belong to different nodes, or may come to.
 pub(super) const CROSS_SLOT: Error =
     Error::Static("CROSSSLOT Keys in request don't hash to the same slot");
+/// What Redis's replicas answer to writes on no key; those on keys are redirected.
+const READ_ONLY: Error = Error::Static("READONLY You can't write against a read only replica.");
 /// What Redis, which keeps monitoring clients with its replicas, answers them.
 const MONITOR_ONLY: Error = Error::Static("ERR Replica can't interact with the keyspace");
 
@@ -412,7 +414,7 @@ impl Core<'_> {
                 self.admit_channels(connection, call.entry, args).map(|()| Route::None)
             }
             Handler::Session(_) | Handler::Container(_) => Ok(Route::None),
-            Handler::AllShards(_) => Ok(self.route_all(connection)),
+            Handler::AllShards(_) => self.route_all(connection, call.entry),
             // In cluster mode all that a command looks at lies in one slot.
             Handler::KeyedOrAll(_, is_for_all)
                 if !self.config.cluster_enabled && is_for_all(args) =>
@@ -476,8 +478,15 @@ impl Core<'_> {
     }
 
     /// All shards that the client sees.
-    fn route_all(&self, connection: &Connection) -> Route {
-        route_over(connection.session.view.shards(&self.engine.owners).collect())
+    ///
+    /// # Errors
+    /// A write on a node that leads nothing would do nothing, and must not say that it has done it.
+    fn route_all(&self, connection: &Connection, entry: &Entry) -> Result<Route, Error> {
+        let owners = &self.engine.owners;
+        if entry.command.flags.contains(Flags::WRITE) && !owners.serve_any() {
+            return Err(READ_ONLY);
+        }
+        Ok(route_over(connection.session.view.shards(owners).collect()))
     }
 
     /// Another core serves a slot; or another node, which then is the one to tell of.
