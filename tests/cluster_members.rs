@@ -452,6 +452,58 @@ fn a_node_leads_and_takes_part_when_its_operator_says_so() {
 }
 
 #[test]
+fn a_node_that_leads_nothing_flushes_nothing_and_tells_what_it_holds() {
+    if skip_on_other_server() {
+        return;
+    }
+    let nodes = Nodes::new(3, SHARDS, &["127.0.0.1"]);
+    // Leaders stay, however busy the machine is.
+    let mut nodes = nodes.flag("--election-timeout-ms", "5000");
+    nodes.start_all();
+    check_votes(&mut nodes, &[1, 2, 3]);
+    nodes.server(2).client().ok("CLUSTER FAILOVER");
+    wait_until_leads(&mut nodes, 2);
+    let (mut leader, mut follower) = (nodes.server(2).client(), nodes.server(1).client());
+    leader.ok("MSET {foo}1 v {foo}2 v");
+
+    // Slot 12182 is of the last shard.
+    wait_until("node 1 has the keys", || {
+        follower.words("CLUSTER COUNTKEYSINSLOT 12182") == Value::Integer(2)
+    });
+    let names = follower.words("CLUSTER GETKEYSINSLOT 12182 9");
+    let mut names: Vec<String> = names.elements().iter().map(Value::text).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["{foo}1", "{foo}2"]);
+    assert_eq!(follower.words("CLUSTER GETKEYSINSLOT 12182 1").elements().len(), 1);
+    assert_eq!(follower.words("CLUSTER COUNTKEYSINSLOT 0"), Value::Integer(0));
+    let read_only = "READONLY You can't write against a read only replica.";
+    for (request, error) in [
+        ("CLUSTER COUNTKEYSINSLOT 16384", "ERR Invalid slot"),
+        ("CLUSTER COUNTKEYSINSLOT x", "ERR value is not an integer or out of range"),
+        ("CLUSTER GETKEYSINSLOT 16384 1", "ERR Invalid slot or number of keys"),
+        ("CLUSTER GETKEYSINSLOT 1 -1", "ERR Invalid slot or number of keys"),
+        ("CLUSTER GETKEYSINSLOT 1 x", "ERR value is not an integer or out of range"),
+        ("FLUSHALL", read_only),
+        ("FLUSHDB ASYNC", read_only),
+        ("SWAPDB 0 1", read_only),
+    ] {
+        check_error(&mut nodes, 1, request, error);
+    }
+    follower.ok("MULTI");
+    assert_eq!(follower.words("FLUSHALL"), Value::Error(read_only.into()));
+    let aborted = "EXECABORT Transaction discarded because of previous errors.";
+    assert_eq!(follower.words("EXEC"), Value::Error(aborted.into()));
+    assert_eq!(leader.words("DBSIZE"), Value::Integer(2));
+
+    // Who leads does it, and for all.
+    check_error(&mut nodes, 2, "SWAPDB 0 1", "ERR SWAPDB is not allowed in cluster mode");
+    leader.ok("FLUSHALL");
+    wait_until("node 1 has the keys no more", || {
+        follower.words("CLUSTER COUNTKEYSINSLOT 12182") == Value::Integer(0)
+    });
+}
+
+#[test]
 fn who_was_removed_forgets_the_cluster_and_joins_another() {
     if skip_on_other_server() {
         return;
