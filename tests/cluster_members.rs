@@ -292,6 +292,13 @@ fn nodes_come_and_go_while_clients_write() {
     client.ok("READWRITE");
     let answer = client.words("GET key");
     assert!(matches!(&answer, Value::Error(text) if text.starts_with("MOVED ")), "{answer:?}");
+    // Who speaks no cluster, too: nobody takes anything from it any more.
+    wait_until("node 1 knows that it was removed", || members(&mut nodes, 1).0 == [1]);
+    let mut client = nodes.server(1).client();
+    for request in ["GET key", "SET key value"] {
+        let answer = client.words(request);
+        assert!(matches!(&answer, Value::Error(text) if text.starts_with("MOVED ")), "{answer:?}");
+    }
     check_keys(port, count);
     // All of them are killed and started again: who was removed stays out.
     kill(&mut nodes, &[1, 2, 3, 4], &["removed 1 "]);

@@ -75,6 +75,8 @@ pub(super) struct Forwards {
     has_news: bool,
     /// Nodes that are not heard from, as of the beginning of this turn.
     silent: Vec<NodeId>,
+    /// Whether this node was removed from the cluster: others take nothing from it any more.
+    is_removed: bool,
     ticked_at: MonoUs,
 }
 
@@ -176,6 +178,7 @@ impl Core<'_> {
             && connection.binary.is_none()
             && !connection.speaks_cluster
             && connection.session.tracking.is_none()
+            && !self.forwards.is_removed
     }
 
     /// What becomes of a command that is refused here with `error`, the first of whose keys is in `slot`.
@@ -218,6 +221,7 @@ impl Core<'_> {
         let members = self.node.members.load();
         let silent = members.iter().filter(|member| !member.is_up).map(|member| member.id);
         self.forwards.silent = silent.collect();
+        self.forwards.is_removed = self.node.id.is_some_and(|id| self.node.members.is_removed(id));
     }
 
     /// Whether a command that is refused here with `error` would be left to another node.
