@@ -3,8 +3,9 @@
 
 mod harness;
 
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::cluster_client::Client;
@@ -54,6 +55,52 @@ fn clients_go_on_when_a_node_is_killed() {
     assert!(status.starts_with("3 members, 3 shards, all of them led\n"), "{status}");
     assert!(status.contains("no answer"), "{status}");
 
+    trial.interrupt();
+    end(&mut trial, &welcome);
+}
+
+/// A majority is there again once a node was brought back, though it is nobody's process here.
+#[test]
+fn a_node_that_was_brought_back_counts_when_the_next_ends() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (mut trial, welcome) = Trial::start(&["--nodes", "3"]);
+    signal("KILL", welcome.nodes[0].1);
+    assert!(trial.line().starts_with("node 1 was killed by signal 9; the others go on."));
+    let line = trial.line();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [program, "--config", config, "&"] = words[..] else { panic!("{line}") };
+    let mut back =
+        Command::new(program).args(["--config", config]).stderr(Stdio::null()).spawn().unwrap();
+    let address = ("127.0.0.1", welcome.nodes[0].0);
+    wait_until("node 1 answers", || TcpStream::connect(address).is_ok());
+    wait_until("node 1 is back", || {
+        welcome.nodes.iter().all(|(port, _)| {
+            let status = trial.status(*port);
+            status.contains("all of them led") && !status.contains("no answer")
+        })
+    });
+    // Who leads a shard has all that it had promised, and votes: the other may go.
+    for shard in 0..3 {
+        trial.transfer(shard, 1);
+    }
+    signal("KILL", welcome.nodes[1].1);
+    let killed = Instant::now();
+    assert!(trial.line().starts_with("node 2 was killed by signal 9; the others go on."));
+    trial.line();
+    let mut client = Client::new(welcome.nodes[2].0);
+    for key in keys() {
+        while let Err(error) = client.set(&key, "after") {
+            assert!(killed.elapsed() < FAILOVER, "{key}: {error}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    signal("KILL", back.id());
+    back.wait().unwrap();
+    signal("KILL", welcome.nodes[2].1);
+    let too_few = "node 3 was killed by signal 9; those that are left are too few to go on.";
+    assert!(trial.line().starts_with(too_few));
     trial.interrupt();
     end(&mut trial, &welcome);
 }

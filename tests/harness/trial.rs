@@ -90,8 +90,19 @@ impl Trial {
     }
 
     pub(crate) fn status(&self, port: u16) -> String {
+        self.cli(&["status", "--port", &port.to_string()])
+    }
+
+    /// Has a node lead a shard; the first one, which is asked, must run.
+    pub(crate) fn transfer(&self, shard: u16, node: u64) {
+        let (shard, node) = (shard.to_string(), node.to_string());
+        self.cli(&["transfer", &shard, &node, "--port", &self.port.to_string()]);
+    }
+
+    /// Runs `ringmain cluster` with these words, which must succeed; what it says.
+    fn cli(&self, words: &[&str]) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
-        command.args(["cluster", "status", "--port", &port.to_string()]);
+        command.arg("cluster").args(words);
         let output = super::output_of(&mut command).expect("run it");
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
