@@ -511,6 +511,49 @@ fn a_node_that_leads_nothing_flushes_nothing_and_tells_what_it_holds() {
 }
 
 #[test]
+fn nodes_with_different_numbers_of_cores_are_one_cluster() {
+    let cpus = ringmain::config::Config::default().cpus;
+    if skip_on_other_server() {
+        return;
+    }
+    let [first, second, ..] = cpus[..] else { return harness::skip("it takes two CPUs") };
+    let mut nodes = Nodes::blank(0, SHARDS);
+    let (one, two) = (first.to_string(), format!("{first},{second}"));
+    for cpus in [&one, &one, &two] {
+        let id = nodes.add_blank(&[("--cpus", cpus)]);
+        nodes.start(id);
+    }
+    cli(&nodes, "init @1 @2");
+    check_votes_of(&mut nodes, &[1, 2], &[1, 2]);
+    let is_over = AtomicBool::new(false);
+    let port = nodes.port(1);
+    let count = std::thread::scope(|scope| {
+        let _raise = Raise(&is_over);
+        let writer = scope.spawn(|| write_until(port, &is_over));
+        cli(&nodes, "add-node @3 --port #1");
+        check_votes(&mut nodes, &[1, 2, 3]);
+        // All to the node with two cores, which both have some.
+        for shard in 0..SHARDS {
+            cli(&nodes, &format!("transfer {shard} 3 --port #1"));
+        }
+        let text = nodes.server(1).client().words("CLUSTER NODES").text();
+        let cores = |led: bool| {
+            let is_led = |line: &&str| line.split(' ').nth(8).is_some() == led;
+            text.lines().filter(|line| line.contains("master ")).filter(is_led).count()
+        };
+        assert_eq!((cores(true), cores(false)), (2, 2), "{text}");
+        // One back to a node with one core, and the other such goes.
+        cli(&nodes, "transfer 0 1 --port #3");
+        cli(&nodes, "remove-node 2 --port #3");
+        check_votes(&mut nodes, &[1, 3]);
+        is_over.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(count > 10, "{count} keys");
+    check_keys(nodes.port(3), count);
+}
+
+#[test]
 fn who_was_removed_forgets_the_cluster_and_joins_another() {
     if skip_on_other_server() {
         return;
