@@ -7,6 +7,7 @@
 
 mod map;
 mod members;
+mod peers;
 mod replicated;
 
 pub(crate) use map::Map;
@@ -42,6 +43,7 @@ const fn plain(name: &'static str, handler: super::SessionHandler) -> Command {
 }
 
 const ROWS: &[Command] = &[
+    peers::COUNT_FAILURE_REPORTS,
     cluster_keys::COUNTKEYSINSLOT,
     members::FAILOVER,
     members::FORGET,
@@ -54,15 +56,19 @@ const ROWS: &[Command] = &[
     row("keyslot", 3, keyslot)
         .doc("3.0.0", "Answers the slot of a key.")
         .cost("O(N) in the length of the key"),
+    peers::LINKS,
     members::MEET,
     row("myid", 2, myid).doc("3.0.0", "Answers the id of this node."),
+    peers::MYSHARDID,
     row("nodes", 2, nodes).doc("3.0.0", "Lists the nodes.").cost("O(N) in the number of nodes"),
+    peers::REPLICAS,
     members::REPLICATE,
     members::RESET,
     members::SHARD,
     row("shards", 2, shards)
         .doc("7.0.0", "Lists the nodes with their slots.")
         .cost("O(N) in the number of nodes"),
+    peers::SLAVES,
     row("slots", 2, slots)
         .doc("3.0.0", "Lists ranges of slots with their nodes.")
         .cost("O(N) in the number of nodes"),
@@ -73,6 +79,8 @@ const fn row(name: &'static str, arity: i8, handler: super::SessionHandler) -> C
 }
 
 const HELP_LINES: &[&str] = &[
+    "COUNT-FAILURE-REPORTS <node-id>",
+    "    Number of nodes that have reported a node to fail: 0.",
     "COUNTKEYSINSLOT <slot>",
     "    Number of keys in a slot.",
     "FAILOVER [FORCE|TAKEOVER]",
@@ -87,13 +95,19 @@ const HELP_LINES: &[&str] = &[
     "    How the cluster is.",
     "KEYSLOT <key>",
     "    The slot of a key.",
+    "LINKS",
+    "    The links to and from other nodes.",
     "MEET <ip> <port> [<bus-port>]",
     "    Make this node and another known to each other.",
     "MYID",
     "    The id of this node.",
+    "MYSHARDID",
+    "    The id that this node has in common with its replicas, or with its master.",
     "NODES",
     "    The nodes, a line each:",
     "    <id> <ip:port@bus-port> <flags> <master> <ping> <pong> <epoch> <link> <slots>",
+    "REPLICAS <node-id>",
+    "    The replicas of a node, a line each as of NODES.",
     "REPLICATE <node>",
     "    Have this node take part in the shards that another leads.",
     "RESET [HARD|SOFT]",
@@ -102,6 +116,8 @@ const HELP_LINES: &[&str] = &[
     "    Of the leader: change who has replicas of a shard, or leads it.",
     "SHARDS",
     "    The nodes with their slots.",
+    "SLAVES <node-id>",
+    "    The same as REPLICAS.",
     "SLOTS",
     "    Ranges of slots with the address and the id of their node.",
 ];

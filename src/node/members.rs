@@ -14,7 +14,7 @@ use super::inbox::Inbox;
 use crate::limits::{MEETINGS_MAX, WISHES_MAX};
 use crate::metrics::lock;
 use crate::replica::link::{ClusterSecret, NodeEntry, NodePlace};
-use crate::types::{CoreId, NodeId, ShardId, Term};
+use crate::types::{CoreId, NodeId, ShardId, Term, UnixMs};
 
 /// Digits of a node's name.
 const NAME_DIGITS: usize = 40;
@@ -38,6 +38,8 @@ pub struct Member {
     pub owners: Vec<CoreId>,
     /// Whether it was heard from lately.
     pub is_up: bool,
+    /// Since when, by the wall clock; 0 before it was heard from.
+    pub up_since: UnixMs,
     /// Another number at every start of it; 0 before it was heard from.
     pub incarnation: u64,
 }
@@ -310,6 +312,7 @@ impl Own {
             cluster_port,
             owners: Vec::new(),
             is_up: false,
+            up_since: UnixMs(0),
             incarnation: 0,
         }
     }

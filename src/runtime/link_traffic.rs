@@ -355,7 +355,7 @@ impl Core<'_> {
             take_in(self.node, from, told, ip)?;
         }
         if (self.id, core) == (CoreId(0), CoreId(0)) {
-            note_member(self.node, from, told);
+            note_member(self.node, from, told, self.engine.now.unix);
         }
         // Whoever has just come can be dialed.
         let route = self.links.as_deref_mut().and_then(|links| links.route_mut(from));

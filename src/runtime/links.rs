@@ -31,7 +31,7 @@ use crate::limits::{
 use crate::node::{Node, ReplicaStats, Wish};
 use crate::replica::link::{Announcement, ClusterSecret, NodeList, NodePlace};
 use crate::replica::{Body, ShardMessage};
-use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term};
+use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term, UnixMs};
 
 /// What links are made with, on all cores.
 #[derive(Debug)]
@@ -390,7 +390,7 @@ impl Core<'_> {
         }
         links.owners_epoch = epoch;
         let own = announcement(self.node, &links.options);
-        note_member(self.node, links.options.me, &own);
+        note_member(self.node, links.options.me, &own, self.engine.now.unix);
         for link in &mut links.links {
             if let Phase::Open { writer, .. } = &mut link.phase {
                 writer.announcement(&own);
@@ -425,7 +425,7 @@ pub(super) fn announcement(node: &Node, options: &LinkOptions) -> Announcement {
 }
 
 /// A node has told of itself.
-pub(super) fn note_member(node: &Node, id: NodeId, told: &Announcement) {
+pub(super) fn note_member(node: &Node, id: NodeId, told: &Announcement, now: UnixMs) {
     // It knows its ports best.
     let place = node.members.directory().place(id).cloned();
     if let Some(place) = place {
@@ -439,6 +439,9 @@ pub(super) fn note_member(node: &Node, id: NodeId, told: &Announcement) {
             member.cluster_port = told.cluster_port;
             member.core_ports.clone_from(&told.core_ports);
             member.owners.clone_from(&told.owners);
+            if !member.is_up || member.incarnation != told.incarnation {
+                member.up_since = now;
+            }
             (member.is_up, member.incarnation) = (true, told.incarnation);
         }
     });

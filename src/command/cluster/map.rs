@@ -12,7 +12,7 @@ use crate::node::replica_stats::ReplicaState;
 use crate::node::{ClientInfo, Member, Node};
 use crate::protocol::binary::Topology;
 use crate::protocol::binary::body::{Address, SlotRange};
-use crate::types::{CoreId, NodeId, ShardId, SlotMap, Term};
+use crate::types::{CoreId, NodeId, ShardId, SlotMap, Term, UnixMs};
 
 /// What a replica's id ends with where a core's ends with its number: there are fewer cores.
 const REPLICA: u16 = 0xffff;
@@ -57,6 +57,7 @@ impl Map {
                     cluster_port: node.config.load().announced_cluster_port(),
                     owners: Vec::new(),
                     is_up: true,
+                    up_since: UnixMs(0),
                     incarnation: 0,
                 };
                 as_known_here(&mut member, node, client);
@@ -102,6 +103,16 @@ impl Map {
     pub(in crate::command) fn place_of(&self, core: CoreId) -> Option<Place> {
         let member = self.members.iter().position(|member| member.id == self.own)?;
         Some(Place { member, core: Some(core) })
+    }
+
+    /// The place with an id.
+    pub(in crate::command) fn find(&self, id: &[u8]) -> Option<Place> {
+        self.places().find(|place| self.id(*place).as_bytes() == id)
+    }
+
+    /// The first core of each member.
+    pub(in crate::command) fn first_cores(&self) -> impl Iterator<Item = Place> + '_ {
+        self.places().filter(|place| place.core == Some(CoreId(0)))
     }
 
     /// All members, in the order of their ids.

@@ -1,22 +1,21 @@
 //! What `CLUSTER` answers on a node of a cluster.
 
-use std::fmt::Write as _;
-
 use super::map::{Map, Place};
 use super::{bare, slot_range};
 use crate::command::SessionCx;
 use crate::protocol::Reply;
-use crate::types::{SLOT_COUNT, ShardId};
+use crate::types::{SLOT_COUNT, ShardId, UnixMs};
 
 /// `CLUSTER MYID`
 pub(super) fn myid(map: &Map, cx: &SessionCx<'_>, reply: &mut Reply<'_>) {
-    let id = map.place_of(me(cx)).map_or_else(|| cx.node.run_id.clone(), |place| map.id(place));
+    let id = me(map, cx).map_or_else(|| cx.node.run_id.clone(), |place| map.id(place));
     reply.bulk(id.as_bytes());
 }
 
-/// The core that a client is told it is at.
-fn me(cx: &SessionCx<'_>) -> crate::types::CoreId {
-    cx.node.topology.core_of_port(cx.session.info.laddr.port()).unwrap_or(cx.core)
+/// Where a client is told that it is.
+pub(super) fn me(map: &Map, cx: &SessionCx<'_>) -> Option<Place> {
+    let core = cx.node.topology.core_of_port(cx.session.info.laddr.port());
+    map.place_of(core.unwrap_or(cx.core))
 }
 
 /// `CLUSTER INFO`
@@ -30,7 +29,7 @@ pub(super) fn info(map: &Map, cx: &SessionCx<'_>, reply: &mut Reply<'_>) {
     let state = if fail == 0 { "ok" } else { "fail" };
     let known = map.places().count();
     let size = map.places().filter(|place| map.led_by(*place).next().is_some()).count();
-    let my_epoch = map.place_of(me(cx)).map_or(0, |place| map.epoch(place).0);
+    let my_epoch = me(map, cx).map_or(0, |place| map.epoch(place).0);
     reply.verbatim(&format!(
         "cluster_state:{state}\r\n\
          cluster_slots_assigned:{SLOT_COUNT}\r\n\
@@ -50,34 +49,45 @@ pub(super) fn info(map: &Map, cx: &SessionCx<'_>, reply: &mut Reply<'_>) {
 
 /// `CLUSTER NODES`
 pub(super) fn nodes(map: &Map, cx: &SessionCx<'_>, reply: &mut Reply<'_>) {
-    let (me, now) = (map.place_of(me(cx)), cx.now.unix.0);
+    let seen = (me(map, cx), cx.now.unix);
     let mut lines = String::new();
     for place in map.places() {
-        let is_up = map.member(place).is_up;
-        let role = if map.is_replica(place) { "slave" } else { "master" };
-        let myself = if Some(place) == me { "myself," } else { "" };
-        let failed = if is_up { "" } else { ",fail" };
-        let master = map.master(place).map_or("-".to_owned(), |master| map.id(master));
-        // Nobody is pinged at this level: a member is up as long as its links say so.
-        let pong = if is_up && !map.is_own(place) { now } else { 0 };
-        let link = if is_up { "connected" } else { "disconnected" };
-        // Writing to a string does not fail.
-        let _ = write!(
-            lines,
-            "{} {}@{} {myself}{role}{failed} {master} 0 {pong} {} {link}",
-            map.id(place),
-            bare((map.ip(place), map.port(place)).into()),
-            map.bus_port(place),
-            map.epoch(place).0,
-        );
-        for (slots, shards) in map.ranges() {
-            if shards.iter().any(|shard| map.leader(*shard) == Some(place)) {
-                let _ = write!(lines, " {}", slot_range(&slots));
-            }
-        }
+        lines.push_str(&line(map, place, map.master(place), seen));
         lines.push('\n');
     }
     reply.verbatim(&lines);
+}
+
+/// A node as `CLUSTER NODES` describes it to a client that is told it is at `me`.
+pub(super) fn line(
+    map: &Map,
+    place: Place,
+    master: Option<Place>,
+    (me, now): (Option<Place>, UnixMs),
+) -> String {
+    let is_up = map.member(place).is_up;
+    let role = if map.is_replica(place) { "slave" } else { "master" };
+    let myself = if Some(place) == me { "myself," } else { "" };
+    let failed = if is_up { "" } else { ",fail" };
+    let leader = master.unwrap_or(place);
+    let master = master.map_or("-".to_owned(), |master| map.id(master));
+    // Nobody is pinged at this level: a member is up as long as its links say so.
+    let pong = if is_up && !map.is_own(place) { now.0 } else { 0 };
+    let link = if is_up { "connected" } else { "disconnected" };
+    let mut line = format!(
+        "{} {}@{} {myself}{role}{failed} {master} 0 {pong} {} {link}",
+        map.id(place),
+        bare((map.ip(place), map.port(place)).into()),
+        map.bus_port(place),
+        map.epoch(leader).0,
+    );
+    for (slots, shards) in map.ranges() {
+        if shards.iter().any(|shard| map.leader(*shard) == Some(place)) {
+            line.push(' ');
+            line.push_str(&slot_range(&slots));
+        }
+    }
+    line
 }
 
 /// `CLUSTER SLOTS`: for each range the core that leads it, then the replicas that are up. What nobody leads is

@@ -6,7 +6,7 @@ use crate::command::testing::{Client, node, node_with};
 use crate::command::{Action, View};
 use crate::node::replica_stats::{PeerProgress, Published, ReplicaState};
 use crate::node::{Member, Node, Role};
-use crate::types::{CoreId, LogIndex, NodeId, ShardId, Term};
+use crate::types::{CoreId, LogIndex, NodeId, ShardId, Term, UnixMs};
 
 const FIRST: &str = "0123456789abcdef0123456789abcdef01230000";
 const SECOND: &str = "0123456789abcdef0123456789abcdef01230001";
@@ -29,6 +29,13 @@ fn every_core_with_a_port_is_a_node() {
             "CLUSTER SLOTS",
             &format!("*2⏎{}⏎{}", slots(0, 10922, 16379, FIRST), slots(10923, 16383, 16380, SECOND)),
         ),
+        ("CLUSTER MYSHARDID", &format!("$40⏎{SECOND}")),
+        (&format!("CLUSTER REPLICAS {FIRST}"), "*0"),
+        (&format!("CLUSTER SLAVES {SECOND}"), "*0"),
+        ("CLUSTER REPLICAS x", "-ERR Unknown node x"),
+        (&format!("CLUSTER COUNT-FAILURE-REPORTS {FIRST}"), ":0"),
+        ("CLUSTER COUNT-FAILURE-REPORTS x", "-ERR Unknown node x"),
+        ("CLUSTER LINKS", "*0"),
         ("CLUSTER KEYSLOT foo", ":12182"),
         ("CLUSTER KEYSLOT", "-ERR wrong number of arguments for 'cluster|keyslot' command"),
         ("CLUSTER x", "-ERR unknown subcommand 'x'. Try CLUSTER HELP."),
@@ -127,7 +134,8 @@ fn without_core_ports_there_is_one_node_or_no_cluster() {
     let node = node_with(|_| {}, Vec::new());
     let mut client = Client::new(&node, 6379);
     let disabled = "-ERR This instance has cluster support disabled";
-    for request in ["SLOTS", "NODES", "SHARDS", "INFO", "MYID"] {
+    for request in ["SLOTS", "NODES", "SHARDS", "INFO", "MYID", "MYSHARDID", "LINKS", "REPLICAS x"]
+    {
         client.check(&[(&format!("CLUSTER {request}"), disabled)]);
     }
     assert!(client.run("INFO cluster").contains("cluster_enabled:0"));
@@ -154,6 +162,7 @@ fn node_of_cluster() -> Node {
         cluster_port: 26_379,
         owners: cores(owners),
         is_up: true,
+        up_since: UnixMs(1_600_000_000_000),
         incarnation: 1,
     };
     node.members.update(|members| {
@@ -255,6 +264,54 @@ fn every_core_of_every_member_is_a_node_and_the_common_ports_are_replicas() {
     ] {
         assert!(info.contains(line), "{line} {info}");
     }
+}
+
+#[test]
+fn replicas_and_links_are_told_of() {
+    let node = node_of_cluster();
+    for (shard, leader) in [(0, 1), (1, 1), (2, 2)] {
+        lead(&node, shard, Some(leader), u64::from(shard) + 4);
+    }
+    let replica = |member| core_id(member, 0xffff);
+    let (first, third) = (core_id(1, 0), core_id(2, 2));
+    let of = |lines: [String; 2]| {
+        let lines = lines.map(|line| format!("${}⏎{line}", line.len()));
+        format!("*2⏎{}⏎{}", lines[0], lines[1])
+    };
+    let now = 1_700_000_000_000_u64;
+    let of_first = of([2, 3].map(|member| {
+        let id = replica(member);
+        format!("{id} 10.0.0.{member}:6379@26379 slave {first} 0 {now} 5 connected")
+    }));
+    let of_third = of([
+        format!("{} 10.0.0.1:6379@26379 slave {third} 0 0 6 connected", replica(1)),
+        format!("{} 10.0.0.3:6379@26379 slave {third} 0 {now} 6 connected", replica(3)),
+    ]);
+    let mut client = Client::new(&node, 16_379);
+    client.check(&[
+        (&format!("CLUSTER REPLICAS {first}"), &of_first),
+        (&format!("CLUSTER SLAVES {first}"), &of_first),
+        (&format!("CLUSTER REPLICAS {third}"), &of_third),
+        (&format!("CLUSTER REPLICAS {}", core_id(1, 1)), "*0"),
+        (&format!("CLUSTER REPLICAS {}", replica(2)), "-ERR The specified node is not a master"),
+        ("CLUSTER REPLICAS 1", "-ERR Unknown node 1"),
+        ("CLUSTER SLAVES x", "-ERR Unknown node x"),
+        ("CLUSTER REPLICAS", "-ERR wrong number of arguments for 'cluster|replicas' command"),
+        (&format!("CLUSTER COUNT-FAILURE-REPORTS {third}"), ":0"),
+        ("CLUSTER COUNT-FAILURE-REPORTS x", "-ERR Unknown node x"),
+        ("CLUSTER MYSHARDID", &format!("$40⏎{first}")),
+    ]);
+    node.members.update(|members| members[2].is_up = false);
+    client.run("HELLO 3");
+    let link = |direction: &str, events| {
+        format!(
+            "%6⏎$9⏎direction⏎${}⏎{direction}⏎$4⏎node⏎$40⏎{}⏎$11⏎create-time⏎:1600000000000⏎\
+             $6⏎events⏎$1⏎{events}⏎$21⏎send-buffer-allocated⏎:0⏎$16⏎send-buffer-used⏎:0",
+            direction.len(),
+            core_id(2, 0),
+        )
+    };
+    client.check(&[("CLUSTER LINKS", &format!("*2⏎{}⏎{}", link("to", "w"), link("from", "r")))]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ const REDIS: &str = include_str!("redis-7.0.15.txt");
 const LATER: &[&str] = &[
     "client|no-touch",
     "client|setinfo",
+    "cluster|myshardid",
     "hexpire",
     "hexpireat",
     "hexpiretime",
