@@ -105,6 +105,12 @@ impl Map {
         Some(Place { member, core: Some(core) })
     }
 
+    /// This node's replica, at its common port; none if it follows nothing.
+    pub(in crate::command) fn own_replica(&self) -> Option<Place> {
+        let member = self.members.iter().position(|member| member.id == self.own)?;
+        self.master_of(member).map(|_| Place { member, core: None })
+    }
+
     /// The place with an id.
     pub(in crate::command) fn find(&self, id: &[u8]) -> Option<Place> {
         self.places().find(|place| self.id(*place).as_bytes() == id)

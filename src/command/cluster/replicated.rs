@@ -12,10 +12,13 @@ pub(super) fn myid(map: &Map, cx: &SessionCx<'_>, reply: &mut Reply<'_>) {
     reply.bulk(id.as_bytes());
 }
 
-/// Where a client is told that it is.
+/// Where a client is told that it is: at the node whose port it has come in by. At the common port that is the
+/// replica, or, if this node follows nothing, the core that the client is on.
 pub(super) fn me(map: &Map, cx: &SessionCx<'_>) -> Option<Place> {
-    let core = cx.node.topology.core_of_port(cx.session.info.laddr.port());
-    map.place_of(core.unwrap_or(cx.core))
+    match cx.node.topology.core_of_port(cx.session.info.laddr.port()) {
+        Some(core) => map.place_of(core),
+        None => map.own_replica().or_else(|| map.place_of(cx.core)),
+    }
 }
 
 /// `CLUSTER INFO`

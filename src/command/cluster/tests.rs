@@ -315,6 +315,34 @@ fn replicas_and_links_are_told_of() {
 }
 
 #[test]
+fn a_client_of_the_common_port_is_at_the_replica() {
+    let node = node_of_cluster();
+    for (shard, leader) in [(0, 1), (1, 1), (2, 2)] {
+        lead(&node, shard, Some(leader), u64::from(shard) + 4);
+    }
+    let mut client = Client::new(&node, 6379);
+    let replica = core_id(1, 0xffff);
+    let myself = |client: &mut Client<'_>| {
+        let nodes = client.run("CLUSTER NODES");
+        let lines: Vec<&str> = nodes.lines().filter(|line| line.contains("myself")).collect();
+        assert_eq!(lines.len(), 1, "{nodes}");
+        lines[0].rsplit('⏎').next().unwrap_or_default().to_owned()
+    };
+    client.check(&[
+        ("CLUSTER MYID", &format!("$40⏎{replica}")),
+        ("CLUSTER MYSHARDID", &format!("$40⏎{}", core_id(2, 2))),
+    ]);
+    let master = core_id(2, 2);
+    let expected = format!("{replica} 10.0.0.1:6379@26379 myself,slave {master} 0 0 6 connected");
+    assert_eq!(myself(&mut client), expected);
+    assert!(client.run("CLUSTER INFO").contains("cluster_my_epoch:6⏎"));
+    // Where nothing is followed there is no replica: the client is at the core that it is on.
+    lead(&node, 2, Some(1), 7);
+    client.check(&[("CLUSTER MYID", &format!("$40⏎{}", core_id(1, 0)))]);
+    assert!(myself(&mut client).contains(" 10.0.0.1:16379@26379 myself,master "));
+}
+
+#[test]
 fn what_nobody_leads_and_who_is_down_is_told() {
     let node = node_of_cluster();
     let mut client = Client::new(&node, 16_379);
