@@ -208,7 +208,7 @@ impl ReplicaStats {
             return None;
         }
         let comes_lately = now.0 < read_at.saturating_add(lag_us);
-        let lately = if comes_lately { now.0.saturating_sub(lag_us / 2) } else { 0 };
+        let lately = if comes_lately { now.0.saturating_sub(lag_us / 2).max(1) } else { 0 };
         let wanted = self.fresh_wanted_us.load(Ordering::SeqCst).max(lately);
         (wanted > 0 && wanted >= self.fresh_as_of_us.load(Ordering::SeqCst))
             .then_some(MonoUs(wanted))

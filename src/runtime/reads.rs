@@ -100,7 +100,8 @@ impl Core<'_> {
         for shard in &followed {
             if !self.may_read(connection, *shard, &freshness, now) {
                 let is_far = self.node.replica(*shard).has_come_to(depends_on(connection, *shard));
-                let least = MonoUs(now.0.saturating_sub(lag_us));
+                // 0 is no wish: a process may be younger than the lag that it allows.
+                let least = MonoUs(now.0.saturating_sub(lag_us).max(1));
                 // Who leads tells of commits with the answer.
                 let since = if is_far { wait.since.max(least) } else { now };
                 self.want_fresh(*shard, since);
