@@ -250,7 +250,7 @@ fn memory(cx: &SessionCx<'_>, lines: &mut Lines) {
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
         ("mem_clients_normal", usage.clients),
-        ("mem_cluster_links", 0),
+        ("mem_cluster_links", node.link_bytes()),
         ("mem_aof_buffer", usage.log_buffers),
     ]);
     lines.add("mem_allocator", "libc");
