@@ -227,12 +227,13 @@ fn a_node_that_says_what_can_not_be_is_cut_off() {
     let (node, address) = (Played::node(2), nodes.link_address(1, 0));
     let own = Played::announcement(SHARDS);
     type Add<'a> = Box<dyn FnOnce(&mut FrameWriter) + 'a>;
-    let rows: [(&str, Add<'_>); 3] = [
+    let rows: [(&str, Add<'_>); 4] = [
         ("a message before it has told of itself", Box::new(|to| to.message(&synced(0)))),
         (
             "another number of shards",
             Box::new(|to| to.announcement(&Played::announcement(SHARDS + 1))),
         ),
+        ("news before it has told of itself", Box::new(|to| to.news(b"channel", b"text"))),
         (
             "a shard that is not there",
             Box::new(|to| {
@@ -317,6 +318,7 @@ fn a_node_dials_until_the_right_one_answers() {
                     assert_eq!((known, list.leaders.len()), (vec![1, 2], usize::from(SHARDS)));
                 }
                 Item::Announcement(told) => panic!("{told:?}"),
+                Item::News(news) => panic!("{news:?}"),
             }
         };
         assert!(message.is_between(NodeId(1), NodeId(2)), "{message:?}");

@@ -4,10 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use bytes::BytesMut;
-use ringmain::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX};
+use ringmain::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX, LINK_MESSAGE_BYTES_MAX};
 use ringmain::replica::link::{
     Announcement, ClusterSecret, Dialing, Farewell, FrameReader, FrameWriter, HELLO_BYTES, Hello,
-    Item, LinkFault, NodeEntry, NodeList, NodePlace, Nonce, Purpose, farewell, hello_nonce,
+    Item, LinkFault, News, NodeEntry, NodeList, NodePlace, Nonce, Purpose, farewell, hello_nonce,
     welcome,
 };
 use ringmain::replica::{Body, Fault, ShardMessage, SnapshotContent, SnapshotPiece};
@@ -18,7 +18,7 @@ mod harness;
 mod peer;
 
 use harness::random::Random;
-use peer::{block, check_nodes};
+use peer::{block, check_news, check_nodes};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -374,6 +374,28 @@ fn lists_that_can_not_be_are_refused() {
         }
         let _ = check_nodes(&bytes);
     }
+}
+
+#[test]
+fn what_is_published_comes_as_it_went() {
+    let bytes = |bytes: &'static [u8]| bytes::Bytes::from_static(bytes);
+    let news = News { channel: bytes(b"news"), text: bytes(b"hello\r\n") };
+    assert_eq!(check_news(&block("news")), Ok(news.clone()));
+    let long = News {
+        channel: vec![b'c'; LINK_FRAME_BYTES_MAX].into(),
+        text: vec![b't'; 2 * LINK_FRAME_BYTES_MAX].into(),
+    };
+    let all = [news, News { channel: bytes(b""), text: bytes(b"") }, long];
+    let (mut writer, mut reader) = link(32);
+    writer.announcement(&announcement());
+    all.iter().for_each(|news| writer.news(&news.channel, &news.text));
+    let read = items(&mut reader, &frames(&mut writer), 100_000).unwrap();
+    assert!(read[1..] == all.map(Item::News));
+    // A channel that is longer than all of it, and one without a length.
+    for bad in [&[1, 0, 0, 0][..], &[5, 0, 0, 0, 1, 2, 3, 4], &[255; 9], &[0; 3], &[]] {
+        assert_eq!(check_news(bad), Err(Fault::Length), "{bad:?}");
+    }
+    assert!(News::fits(1 << 30) && !News::fits(usize::MAX) && !News::fits(LINK_MESSAGE_BYTES_MAX));
 }
 
 #[test]

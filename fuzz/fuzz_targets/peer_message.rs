@@ -1,4 +1,4 @@
-//! Any bytes from another node are the one message, or list of nodes, that is written so, or none.
+//! Any bytes from another node are the one message, list of nodes, or news, that is written so, or none.
 //!
 //! `cargo +nightly fuzz run peer_message`; a run without nightly or libFuzzer is `tests/peer_protocol.rs`.
 
@@ -12,4 +12,5 @@ mod peer;
 fuzz_target!(|data: &[u8]| {
     let _ = peer::check_message(data);
     let _ = peer::check_nodes(data);
+    let _ = peer::check_news(data);
 });

@@ -537,6 +537,9 @@ fn cluster_section(cx: &SessionCx<'_>, lines: &mut Lines) {
             ("cluster_forwarded_commands", sum(cx.node, |core| &core.commands_forwarded)),
             ("cluster_forwards_failed", sum(cx.node, |core| &core.forwards_failed)),
             ("cluster_forward_connections", cx.node.forwards.count() as u64),
+            ("cluster_published_sent", sum(cx.node, |core| &core.link_news_sent)),
+            ("cluster_published_received", sum(cx.node, |core| &core.link_news_received)),
+            ("cluster_published_dropped", sum(cx.node, |core| &core.link_news_dropped)),
         ]);
     }
 }

@@ -330,21 +330,33 @@ pub struct Published {
     pub message: Arc<Message>,
     /// The cores whose clients are to have it.
     pub cores: Vec<CoreId>,
+    /// Whether the other nodes of the cluster are to have it too.
+    pub is_for_all_nodes: bool,
 }
 
-/// What has to be sent for `payload` to reach everyone who listens to `channel` now, and how many they
-/// are. Clients' messages and the server's own go this way.
+/// What has to be sent for `payload` to reach everyone who listens to `channel` on this node now, and how many
+/// they are. What other nodes' clients publish and the server's own messages go this way.
 pub fn address(
     node: &Node,
     kind: Kind,
     channel: &[u8],
     payload: &[u8],
 ) -> (usize, Option<Published>) {
+    address_to(node, (kind, false), channel, payload)
+}
+
+fn address_to(
+    node: &Node,
+    (kind, is_for_all_nodes): (Kind, bool),
+    channel: &[u8],
+    payload: &[u8],
+) -> (usize, Option<Published>) {
     let matches = |pattern: &[u8]| glob::matches(pattern, channel, Case::Sensitive);
     let audience = node.channels.audience(kind, channel, matches);
-    let published = (audience.receivers > 0).then(|| Published {
+    let published = (audience.receivers > 0 || is_for_all_nodes).then(|| Published {
         message: Arc::new(Message::new(kind, channel, payload, audience.patterns)),
         cores: audience.cores,
+        is_for_all_nodes,
     });
     (audience.receivers, published)
 }
@@ -363,7 +375,10 @@ fn publish_to(
     reply: &mut Reply<'_>,
     kind: Kind,
 ) -> Answer {
-    let (receivers, published) = address(cx.node, kind, args.at(1), args.at(2));
+    // A shard channel has its listeners where its shard is led, and so where this runs.
+    let is_for_all_nodes = kind == Kind::Channel && cx.node.id.is_some();
+    let to = (kind, is_for_all_nodes);
+    let (receivers, published) = address_to(cx.node, to, args.at(1), args.at(2));
     cx.actions.extend(published.map(Action::Publish));
     reply.integer(number(receivers));
     Ok(())
@@ -434,7 +449,7 @@ fn number(count: usize) -> i64 {
 mod tests {
     use super::Kind;
     use crate::command::Action;
-    use crate::command::testing::{Client, node};
+    use crate::command::testing::{Client, node, node_with};
     use crate::node::ClientFlags;
 
     #[test]
@@ -499,6 +514,26 @@ mod tests {
         assert_eq!(client.session.info.subscriptions(), [0, 0, 0]);
         assert_eq!((node.channels.subscribers(), node.channels.count(Kind::Pattern)), (0, 0));
         other.check(&[("PUBLISH a x", ":0"), ("PUBSUB CHANNELS", "*0")]);
+    }
+
+    /// Who listens at other nodes is known there alone.
+    #[test]
+    fn all_nodes_of_a_cluster_are_told_what_is_published_but_not_on_shard_channels() {
+        let node = node_with(|config| config.node_id = 1, vec![16_379, 16_380]);
+        let mut client = Client::new(&node, 6379);
+        client.check(&[("PUBLISH a x", ":0")]);
+        let [Action::Publish(published)] = &client.actions[..] else {
+            panic!("{:?}", client.actions)
+        };
+        assert!(published.is_for_all_nodes && published.cores.is_empty());
+        assert_eq!(published.message.payload(), b"x");
+        client.check(&[("SPUBLISH a x", ":0")]);
+        assert!(client.actions.is_empty());
+        Client::new(&node, 6379).run("SSUBSCRIBE a");
+        client.check(&[("SPUBLISH a x", ":1")]);
+        let is_told =
+            |action: &Action| matches!(action, Action::Publish(it) if it.is_for_all_nodes);
+        assert!(!client.actions.iter().any(is_told));
     }
 
     #[test]

@@ -85,6 +85,13 @@ pub struct CoreMetrics {
     pub link_output_bytes: Counter,
     /// Messages for other nodes that were dropped, because there was no link or too much waited on it.
     pub link_messages_dropped: Counter,
+    /// What clients have published, each time it was told to another node.
+    pub link_news_sent: Counter,
+    /// What clients of other nodes have published and this node was told.
+    pub link_news_received: Counter,
+    /// Times that what was published was not told to another node, because there was no link or too much waited on
+    /// it, or was not passed to who listens here, because some core had too much in its inbox.
+    pub link_news_dropped: Counter,
     /// Links from other nodes, or who said to be one, that were cut off.
     pub links_cut: Counter,
     /// Commands of clients that were left to other nodes.
@@ -192,7 +199,7 @@ impl CoreMetrics {
         self.longest_turn_ns.reset();
     }
 
-    fn counters(&self) -> [&Counter; 28] {
+    fn counters(&self) -> [&Counter; 31] {
         [
             &self.connections_received,
             &self.connections_rejected,
@@ -219,6 +226,9 @@ impl CoreMetrics {
             &self.link_input_bytes,
             &self.link_output_bytes,
             &self.link_messages_dropped,
+            &self.link_news_sent,
+            &self.link_news_received,
+            &self.link_news_dropped,
             &self.links_cut,
             &self.commands_forwarded,
             &self.forwards_failed,

@@ -293,6 +293,7 @@ pub struct Message {
     /// Where the channel's and the payload's bulk strings begin.
     body: usize,
     channel: std::ops::Range<usize>,
+    payload: std::ops::Range<usize>,
     patterns: Vec<Name>,
 }
 
@@ -305,9 +306,10 @@ impl Message {
         Reply::new(&mut bytes, Proto::Resp2).bulk(word);
         let body = bytes.len();
         Reply::new(&mut bytes, Proto::Resp2).bulk(channel);
-        let end = bytes.len() - b"\r\n".len();
+        let channel = end_of(&bytes, channel);
         Reply::new(&mut bytes, Proto::Resp2).bulk(payload);
-        Self { kind, bytes, body, channel: end - channel.len()..end, patterns }
+        let payload = end_of(&bytes, payload);
+        Self { kind, bytes, body, channel, payload, patterns }
     }
 
     /// What its channel is: never a pattern.
@@ -318,6 +320,11 @@ impl Message {
     /// Its channel.
     pub fn channel(&self) -> &[u8] {
         &self.bytes[self.channel.clone()]
+    }
+
+    /// What was published there.
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload.clone()]
     }
 
     /// The patterns that match its channel.
@@ -341,6 +348,12 @@ impl Message {
         reply.raw(body);
         bytes
     }
+}
+
+/// Where a bulk string that was just written lies.
+fn end_of(bytes: &[u8], bulk: &[u8]) -> std::ops::Range<usize> {
+    let end = bytes.len() - b"\r\n".len();
+    end - bulk.len()..end
 }
 
 #[cfg(test)]
@@ -410,10 +423,12 @@ mod tests {
         let message = Message::new(Kind::Channel, b"news", b"hello", Vec::new());
         let text = b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n";
         assert_eq!((message.bytes(), message.channel()), (&text[..], &b"news"[..]));
+        assert_eq!(message.payload(), b"hello");
         let text = b"*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$5\r\nhello\r\n";
         assert_eq!(message.bytes_for(b"n*"), text);
         let message = Message::new(Kind::Shard, b"", b"", Vec::new());
         let text = b"*3\r\n$8\r\nsmessage\r\n$0\r\n\r\n$0\r\n\r\n";
         assert_eq!((message.bytes(), message.channel()), (&text[..], &b""[..]));
+        assert_eq!(message.payload(), b"");
     }
 }

@@ -147,6 +147,9 @@ impl Core<'_> {
                 // What came before is heard of before.
                 self.spread_news();
                 self.publish_message(published);
+                if published.is_for_all_nodes {
+                    self.tell_nodes_of(&published.message);
+                }
             }
             Action::CloseAfterReply
             | Action::Kill(_)
@@ -174,9 +177,14 @@ impl Core<'_> {
             Action::Kill(clients) => self.kill_everywhere(&clients),
             Action::Sleep(_) | Action::Leave(..) => {}
             Action::Listen(..) => connection.placed = true,
-            // In a transaction, behind the reply to all of it.
-            Action::Publish(_) if connection.session.transaction.is_running => {}
-            Action::Publish(_) => self.give_missed(connection),
+            Action::Publish(published) => {
+                // Each core has its own links, and only what goes by one link keeps its order.
+                connection.placed |= published.is_for_all_nodes;
+                // In a transaction, behind the reply to all of it.
+                if !connection.session.transaction.is_running {
+                    self.give_missed(connection);
+                }
+            }
             Action::Shutdown => self.ask_to_stop(),
             // Nothing waits inside a transaction.
             Action::AwaitSnapshots | Action::AwaitDurability(_)

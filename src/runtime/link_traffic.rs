@@ -239,7 +239,8 @@ impl Core<'_> {
                         Some(Item::Message(message)) if was_announced => {
                             self.take_message(from, message)?;
                         }
-                        Some(Item::Nodes(_) | Item::Message(_)) => {
+                        Some(Item::News(news)) if was_announced => self.take_news(&news),
+                        Some(Item::Nodes(_) | Item::Message(_) | Item::News(_)) => {
                             return Err(LinkEnd::Fault(Fault::Field.into()));
                         }
                         None => break,

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! What a turn has to say to a node leaves in one send at its end. While that is under way, more gathers, up to
-//! a bound; then it is dropped, and Raft says again what matters. A link that breaks is made again. Whoever
+//! a bound; then it is dropped, and Raft says again what matters. What clients publish is dropped sooner, and nobody says
+//! it again. A link that breaks is made again. Whoever
 //! does not speak as a node of the cluster would is cut off.
 //!
 //! Each core has its own links. Core 0 also tells the others of this node and of all that it knows, and keeps
@@ -25,11 +26,12 @@ use super::link::{Link, LinkEnd, Phase};
 use super::meetings::Meeting;
 use super::ring::Token;
 use crate::limits::{
-    LINK_DOUBLE_MS, LINK_HANDSHAKE_MS, LINK_PING_MS, LINK_QUEUE_BYTES_MAX, LINK_RETRY_MS_MAX,
-    LINK_RETRY_MS_MIN, LINK_SILENCE_MS, TICK_MS,
+    LINK_DOUBLE_MS, LINK_HANDSHAKE_MS, LINK_NEWS_BYTES_MAX, LINK_PING_MS, LINK_QUEUE_BYTES_MAX,
+    LINK_RETRY_MS_MAX, LINK_RETRY_MS_MIN, LINK_SILENCE_MS, TICK_MS,
 };
+use crate::node::channels::Message;
 use crate::node::{Node, ReplicaStats, Wish};
-use crate::replica::link::{Announcement, ClusterSecret, NodeList, NodePlace};
+use crate::replica::link::{Announcement, ClusterSecret, News, NodeList, NodePlace};
 use crate::replica::{Body, ShardMessage};
 use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term, UnixMs};
 
@@ -250,6 +252,28 @@ impl Core<'_> {
         writer.message(message);
         links.has_unsent = true;
         true
+    }
+
+    /// Has what was published sent to all other nodes at the end of the turn. It is dropped for those to which there
+    /// is no link, or on whose link too much waits: nobody who publishes waits for them.
+    pub(super) fn tell_nodes_of(&mut self, message: &Message) {
+        let Some(links) = self.links.as_deref_mut() else { return };
+        let (channel, text) = (message.channel(), message.payload());
+        let mut told = 0;
+        for link in links.links.iter_mut().filter(|link| !link.is_closing) {
+            let is_full = link.queued_bytes() >= LINK_NEWS_BYTES_MAX;
+            if let Phase::Open { writer, .. } = &mut link.phase
+                && !is_full
+                && News::fits(channel.len() + text.len())
+            {
+                writer.news(channel, text);
+                told += 1;
+            }
+        }
+        links.has_unsent |= told > 0;
+        let metrics = self.engine.metrics;
+        metrics.link_news_sent.add(told);
+        metrics.link_news_dropped.add((links.routes.len() as u64).saturating_sub(told));
     }
 
     /// Lets everything leave that waits for it.

@@ -6,6 +6,10 @@
 //!            └─ others ─► leaving ─► their inboxes, when the batch ends ─► outputs, as their turn begins
 //! ```
 //!
+//! In a cluster `PUBLISH` also goes to all other nodes, by this core's links (`links`); the core there that the link
+//! leads to publishes it on its node as if it had come from a client, and tells no third node. Links are made again and
+//! full ones lose messages, but none overtakes another that came from the same core.
+//!
 //! A core knows its own subscribers only. A message is encoded once; what cores hand to one another is a
 //! pointer to it. Invariants:
 //!
@@ -26,13 +30,14 @@ use super::core::Core;
 use super::dispatch::{CROSS_SLOT, Flow};
 use super::ring::Token;
 use super::table::Connections;
-use crate::command::pubsub::{Published, confirm};
+use crate::command::pubsub::{Published, address, confirm};
 use crate::command::table::Entry;
 use crate::command::{Error, Flags};
 use crate::limits::PUBLISHED_BYTES_MAX;
 use crate::metrics::CoreMetrics;
 use crate::node::channels::{Kind, Message, Name, NameMap, random_hasher};
 use crate::protocol::{Args, Proto, Reply};
+use crate::replica::link::News;
 use crate::types::{CoreId, key_slot};
 
 /// The subscribers of one core, and messages on their way.
@@ -155,6 +160,19 @@ impl Core<'_> {
             } else {
                 self.pubsub.leave_for(*core, published.message.clone());
             }
+        }
+    }
+
+    /// A client of another node has published something. It is dropped where a client of this one would have to
+    /// wait: whoever sends on links does not.
+    pub(super) fn take_news(&mut self, news: &News) {
+        let metrics = self.engine.metrics;
+        metrics.link_news_received.increment();
+        if self.node.channels.undelivered_bytes() > PUBLISHED_BYTES_MAX {
+            return metrics.link_news_dropped.increment();
+        }
+        if let (_, Some(published)) = address(self.node, Kind::Channel, &news.channel, &news.text) {
+            self.publish_message(&published);
         }
     }
 

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "no test or target uses all of it")]
 
 use bytes::Bytes;
-use ringmain::replica::link::NodeList;
+use ringmain::replica::link::{News, NodeList};
 use ringmain::replica::{Fault, ShardMessage};
 
 /// What must hold for any bytes: they are the one message that is written so, or none.
@@ -22,6 +22,15 @@ pub(crate) fn check_nodes(bytes: &[u8]) -> Result<NodeList, Fault> {
     list.encode(&mut again);
     assert_eq!(again, bytes, "{list:?}");
     Ok(list)
+}
+
+/// The same of what was published.
+pub(crate) fn check_news(bytes: &[u8]) -> Result<News, Fault> {
+    let news = News::decode(&Bytes::copy_from_slice(bytes))?;
+    let mut again = Vec::new();
+    News::encode(&news.channel, &news.text, &mut again);
+    assert_eq!(again, bytes, "{news:?}");
+    Ok(news)
 }
 
 /// A block of bytes of `docs/peer-protocol.md`.

@@ -3,7 +3,7 @@
 //! ```text
 //! frame:   length u32 │ content │ code        the code is of the frame's number, the length and the content
 //! content of all frames, one behind the other:
-//! item:    length u32 │ kind u8 │ a message, an announcement, or a list of nodes
+//! item:    length u32 │ kind u8 │ a message, an announcement, a list of nodes, or news
 //! ```
 //!
 //! Frames are cut anywhere, so a long item takes several; a frame may be empty, and then says no more than
@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::LinkFault;
 use super::announcement::Announcement;
 use super::keys::{CODE_BYTES, Key};
+use super::news::News;
 use super::node_list::NodeList;
 use crate::limits::{LINK_FIRST_FRAME_BYTES_MAX, LINK_FRAME_BYTES_MAX, LINK_MESSAGE_BYTES_MAX};
 use crate::replica::{Fault, ShardMessage};
@@ -22,6 +23,7 @@ const LENGTH_BYTES: usize = 4;
 const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
 const NODE_LIST: u8 = 3;
+const NEWS: u8 = 4;
 
 /// What a link carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,8 @@ pub enum Item {
     Announcement(Announcement),
     /// The sender tells of all nodes that it knows of.
     Nodes(NodeList),
+    /// A client of the sender has published something.
+    News(News),
 }
 
 /// Makes the frames of one link.
@@ -84,6 +88,11 @@ impl FrameWriter {
     /// Adds a list of nodes.
     pub fn nodes(&mut self, nodes: &NodeList) {
         self.item(NODE_LIST, |out| nodes.encode(out));
+    }
+
+    /// Adds what was published on a channel, if it [fits](News::fits).
+    pub fn news(&mut self, channel: &[u8], text: &[u8]) {
+        self.item(NEWS, |out| News::encode(channel, text, out));
     }
 
     /// Adds a frame without content, unless something is there already that shows as well that we are.
@@ -270,6 +279,7 @@ impl FrameReader {
             MESSAGE => Ok(Item::Message(ShardMessage::decode(&item)?)),
             ANNOUNCEMENT => Ok(Item::Announcement(Announcement::decode(&item)?)),
             NODE_LIST => Ok(Item::Nodes(NodeList::decode(&item)?)),
+            NEWS => Ok(Item::News(News::decode(&item)?)),
             _ => Err(Fault::Field.into()),
         }
     }

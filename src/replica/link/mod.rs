@@ -21,6 +21,7 @@ mod announcement;
 mod frames;
 mod handshake;
 mod keys;
+mod news;
 mod node_list;
 
 pub use announcement::Announcement;
@@ -30,6 +31,7 @@ pub use handshake::{
     hello_nonce, welcome,
 };
 pub use keys::{CODE_BYTES, ClusterSecret};
+pub use news::News;
 pub use node_list::{NodeEntry, NodeList, NodePlace, is_host};
 
 /// Why a link can't go on.
