@@ -6,6 +6,7 @@ mod harness;
 use harness::client::{Client, encode, info_number};
 use harness::nodes::Nodes;
 use harness::server::skip_on_other_server;
+use harness::slots::shard;
 use harness::topology::{connect, leaders_of};
 use harness::value::Value;
 use harness::wait_until;
@@ -17,7 +18,11 @@ fn start() -> Nodes {
     let mut nodes = Nodes::new(3, SHARDS, &["127.0.0.1"]).flag("--election-timeout-ms", "5000");
     nodes.start_all();
     let mut client = connect(nodes.port(1));
-    wait_until("all shards are led", || leaders_of(SHARDS, &mut client).iter().all(|it| *it > 0));
+    // Until then leaders change.
+    wait_until("leaders are spread", || {
+        let leaders = leaders_of(SHARDS, &mut client);
+        (1..=3).all(|node| leaders.contains(&node))
+    });
     nodes
 }
 
@@ -104,21 +109,86 @@ fn who_listens_hears_what_is_published_at_any_node() {
     assert!(received >= 202, "{received}");
 }
 
-/// Shard channels are listened to where their shard is led, and what is said there concerns no other node; nor do
-/// keyspace events.
+/// Who has said `READONLY` may listen to a shard channel at any node that has the shard, for as long as it has.
 #[test]
-fn shard_channels_and_keyspace_events_are_of_one_node() {
+fn shard_channels_are_heard_at_followers() {
     if skip_on_other_server() {
         return;
     }
     let nodes = start();
+    let channel = "channel";
     let mut publisher = publisher(&nodes, 1);
-    let sent = info_number(&mut publisher, "cluster", "cluster_published_sent");
-    publisher.ok("CONFIG SET notify-keyspace-events KEA");
-    // It may be led elsewhere, and is left to who leads.
-    assert!(matches!(publisher.words("SPUBLISH channel x"), Value::Integer(0)));
-    publisher.ok("SET key value");
-    assert_eq!(info_number(&mut publisher, "cluster", "cluster_published_sent"), sent);
+    let leaders = leaders_of(SHARDS, &mut publisher);
+    let shard = usize::from(shard(channel, SHARDS));
+    let leader = usize::try_from(leaders[shard]).expect("few nodes");
+    let mut listeners: Vec<(usize, Client)> =
+        (1..=3).map(|node| (node, connect(nodes.port(node)))).collect();
+    for (node, listener) in &mut listeners {
+        if *node != leader {
+            listener.ok("READONLY");
+        }
+        wait_until(&format!("node {node} knows that it serves, or who leads"), || {
+            !matches!(listener.command(&["SSUBSCRIBE", channel]), Value::Error(_))
+        });
+    }
+    // Wherever it is published it is the leader that tells, and counts.
+    wait_until("links are there", || {
+        let mut at_leader = connect(nodes.port(leader));
+        let before = dropped(&mut at_leader);
+        publisher.command(&["SPUBLISH", channel, "warm"]);
+        dropped(&mut at_leader) == before
+    });
+    for number in 0..100 {
+        let text = number.to_string();
+        assert_eq!(publisher.command(&["SPUBLISH", channel, &text]), Value::Integer(1));
+    }
+    for (node, listener) in &mut listeners {
+        let mut next = || listener.read().expect("a message").elements()[2].text();
+        let mut text = next();
+        while text == "warm" {
+            text = next();
+        }
+        for number in 0..100 {
+            assert_eq!(text, number.to_string(), "node {node}");
+            if number < 99 {
+                text = next();
+            }
+        }
+    }
+    // Without READONLY it is for the leader.
+    let follower = leader % 3 + 1;
+    let mut client = connect(nodes.port(follower));
+    assert!(client.command(&["SSUBSCRIBE", channel]).error().starts_with("MOVED "));
+    // A node that takes part no more says so.
+    let mut at_leader = connect(nodes.port(leader));
+    let remove = format!("CLUSTER SHARD {shard} REMOVE {follower}");
+    wait_until("it is removed", || at_leader.words(&remove) == Value::ok());
+    let (_, listener) = &mut listeners[follower - 1];
+    let left = listener.read().expect("word of it");
+    assert_eq!(left.elements()[0], Value::bulk("sunsubscribe"), "{left:?}");
+    assert!(listener.command(&["SSUBSCRIBE", channel]).error().starts_with("MOVED "));
+}
+
+/// What a node's own keyspace tells concerns its own clients.
+#[test]
+fn keyspace_events_are_of_one_node() {
+    if skip_on_other_server() {
+        return;
+    }
+    let nodes = start();
+    let mut clients: Vec<Client> = (1..=3).map(|node| connect(nodes.port(node))).collect();
+    let sent = |clients: &mut [Client]| -> u64 {
+        let sent = |client| info_number(client, "cluster", "cluster_published_sent");
+        clients.iter_mut().map(sent).sum()
+    };
+    clients.iter_mut().for_each(|client| client.ok("CONFIG SET notify-keyspace-events KEA"));
+    let leaders = leaders_of(SHARDS, &mut clients[0]);
+    let leader = usize::try_from(leaders[usize::from(shard("key", SHARDS))]).expect("few nodes");
+    let mut listener = listener(&nodes, leader, "SUBSCRIBE __keyevent@0__:set");
+    let before = sent(&mut clients);
+    clients[leader - 1].ok("SET key value");
+    assert_eq!(listener.read().map(|it| it.elements()[2].clone()), Ok(Value::bulk("key")));
+    assert_eq!(sent(&mut clients), before);
 }
 
 #[test]

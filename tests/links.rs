@@ -318,7 +318,7 @@ fn a_node_dials_until_the_right_one_answers() {
                     assert_eq!((known, list.leaders.len()), (vec![1, 2], usize::from(SHARDS)));
                 }
                 Item::Announcement(told) => panic!("{told:?}"),
-                Item::News(news) => panic!("{news:?}"),
+                Item::News(news) | Item::ShardNews(news) => panic!("{news:?}"),
             }
         };
         assert!(message.is_between(NodeId(1), NodeId(2)), "{message:?}");

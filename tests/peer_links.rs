@@ -388,9 +388,13 @@ fn what_is_published_comes_as_it_went() {
     let all = [news, News { channel: bytes(b""), text: bytes(b"") }, long];
     let (mut writer, mut reader) = link(32);
     writer.announcement(&announcement());
-    all.iter().for_each(|news| writer.news(&news.channel, &news.text));
+    for News { channel, text } in &all {
+        writer.news(channel, text);
+        writer.shard_news(channel, text);
+    }
     let read = items(&mut reader, &frames(&mut writer), 100_000).unwrap();
-    assert!(read[1..] == all.map(Item::News));
+    let both = |news: News| [Item::News(news.clone()), Item::ShardNews(news)];
+    assert!(read[1..] == all.map(both).concat());
     // A channel that is longer than all of it, and one without a length.
     for bad in [&[1, 0, 0, 0][..], &[5, 0, 0, 0, 1, 2, 3, 4], &[255; 9], &[0; 3], &[]] {
         assert_eq!(check_news(bad), Err(Fault::Length), "{bad:?}");

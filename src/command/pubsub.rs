@@ -330,8 +330,8 @@ pub struct Published {
     pub message: Arc<Message>,
     /// The cores whose clients are to have it.
     pub cores: Vec<CoreId>,
-    /// Whether the other nodes of the cluster are to have it too.
-    pub is_for_all_nodes: bool,
+    /// Whether other nodes of the cluster are to have it too.
+    pub is_for_other_nodes: bool,
 }
 
 /// What has to be sent for `payload` to reach everyone who listens to `channel` on this node now, and how many
@@ -347,16 +347,16 @@ pub fn address(
 
 fn address_to(
     node: &Node,
-    (kind, is_for_all_nodes): (Kind, bool),
+    (kind, is_for_other_nodes): (Kind, bool),
     channel: &[u8],
     payload: &[u8],
 ) -> (usize, Option<Published>) {
     let matches = |pattern: &[u8]| glob::matches(pattern, channel, Case::Sensitive);
     let audience = node.channels.audience(kind, channel, matches);
-    let published = (audience.receivers > 0 || is_for_all_nodes).then(|| Published {
+    let published = (audience.receivers > 0 || is_for_other_nodes).then(|| Published {
         message: Arc::new(Message::new(kind, channel, payload, audience.patterns)),
         cores: audience.cores,
-        is_for_all_nodes,
+        is_for_other_nodes,
     });
     (audience.receivers, published)
 }
@@ -375,9 +375,7 @@ fn publish_to(
     reply: &mut Reply<'_>,
     kind: Kind,
 ) -> Answer {
-    // A shard channel has its listeners where its shard is led, and so where this runs.
-    let is_for_all_nodes = kind == Kind::Channel && cx.node.id.is_some();
-    let to = (kind, is_for_all_nodes);
+    let to = (kind, cx.node.id.is_some());
     let (receivers, published) = address_to(cx.node, to, args.at(1), args.at(2));
     cx.actions.extend(published.map(Action::Publish));
     reply.integer(number(receivers));
@@ -518,22 +516,17 @@ mod tests {
 
     /// Who listens at other nodes is known there alone.
     #[test]
-    fn all_nodes_of_a_cluster_are_told_what_is_published_but_not_on_shard_channels() {
+    fn other_nodes_of_a_cluster_are_told_what_is_published() {
         let node = node_with(|config| config.node_id = 1, vec![16_379, 16_380]);
         let mut client = Client::new(&node, 6379);
-        client.check(&[("PUBLISH a x", ":0")]);
-        let [Action::Publish(published)] = &client.actions[..] else {
-            panic!("{:?}", client.actions)
-        };
-        assert!(published.is_for_all_nodes && published.cores.is_empty());
-        assert_eq!(published.message.payload(), b"x");
-        client.check(&[("SPUBLISH a x", ":0")]);
-        assert!(client.actions.is_empty());
-        Client::new(&node, 6379).run("SSUBSCRIBE a");
-        client.check(&[("SPUBLISH a x", ":1")]);
-        let is_told =
-            |action: &Action| matches!(action, Action::Publish(it) if it.is_for_all_nodes);
-        assert!(!client.actions.iter().any(is_told));
+        for (request, kind) in [("PUBLISH a x", Kind::Channel), ("SPUBLISH a x", Kind::Shard)] {
+            client.check(&[(request, ":0")]);
+            let [Action::Publish(published)] = &client.actions[..] else {
+                panic!("{:?}", client.actions)
+            };
+            assert!(published.is_for_other_nodes && published.cores.is_empty());
+            assert_eq!((published.message.kind(), published.message.payload()), (kind, &b"x"[..]));
+        }
     }
 
     #[test]

@@ -122,6 +122,18 @@ impl ReplicaStats {
         lock(&self.state).clone()
     }
 
+    /// The nodes that take part in the shard, as of lately.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        let state = lock(&self.state);
+        state.voters.iter().chain(&state.learners).copied().collect()
+    }
+
+    /// Whether a node takes part in the shard, as of lately.
+    pub fn takes_part(&self, node: NodeId) -> bool {
+        let state = lock(&self.state);
+        state.voters.contains(&node) || state.learners.contains(&node)
+    }
+
     /// The node that leads the shard, as far as this one knows.
     pub fn leader(&self) -> Option<NodeId> {
         Some(NodeId(self.leader.load(Ordering::Acquire))).filter(|leader| leader.0 != 0)

@@ -147,7 +147,7 @@ impl Core<'_> {
                 // What came before is heard of before.
                 self.spread_news();
                 self.publish_message(published);
-                if published.is_for_all_nodes {
+                if published.is_for_other_nodes {
                     self.tell_nodes_of(&published.message);
                 }
             }
@@ -179,7 +179,7 @@ impl Core<'_> {
             Action::Listen(..) => connection.placed = true,
             Action::Publish(published) => {
                 // Each core has its own links, and only what goes by one link keeps its order.
-                connection.placed |= published.is_for_all_nodes;
+                connection.placed |= published.is_for_other_nodes;
                 // In a transaction, behind the reply to all of it.
                 if !connection.session.transaction.is_running {
                     self.give_missed(connection);

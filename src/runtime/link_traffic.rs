@@ -14,6 +14,7 @@ use super::meetings::take_in;
 use super::ring::{Completion, Token};
 use crate::limits::LINKS_UNKNOWN_MAX;
 use crate::node::Member;
+use crate::node::channels::Kind;
 use crate::replica::link::{
     Announcement, Dialing, Farewell, HELLO_BYTES, Hello, Item, LinkFault, NONCE_BYTES, Nonce,
     Purpose, Welcomed, farewell, hello_nonce, welcome,
@@ -239,8 +240,15 @@ impl Core<'_> {
                         Some(Item::Message(message)) if was_announced => {
                             self.take_message(from, message)?;
                         }
-                        Some(Item::News(news)) if was_announced => self.take_news(&news),
-                        Some(Item::Nodes(_) | Item::Message(_) | Item::News(_)) => {
+                        Some(Item::News(news)) if was_announced => {
+                            self.take_news(Kind::Channel, &news);
+                        }
+                        Some(Item::ShardNews(news)) if was_announced => {
+                            self.take_news(Kind::Shard, &news);
+                        }
+                        Some(
+                            Item::Nodes(_) | Item::Message(_) | Item::News(_) | Item::ShardNews(_),
+                        ) => {
                             return Err(LinkEnd::Fault(Fault::Field.into()));
                         }
                         None => break,

@@ -29,11 +29,11 @@ use crate::limits::{
     LINK_DOUBLE_MS, LINK_HANDSHAKE_MS, LINK_NEWS_BYTES_MAX, LINK_PING_MS, LINK_QUEUE_BYTES_MAX,
     LINK_RETRY_MS_MAX, LINK_RETRY_MS_MIN, LINK_SILENCE_MS, TICK_MS,
 };
-use crate::node::channels::Message;
+use crate::node::channels::{Kind, Message};
 use crate::node::{Node, ReplicaStats, Wish};
 use crate::replica::link::{Announcement, ClusterSecret, News, NodeList, NodePlace};
 use crate::replica::{Body, ShardMessage};
-use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term, UnixMs};
+use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term, UnixMs, key_slot};
 
 /// What links are made with, on all cores.
 #[derive(Debug)]
@@ -254,26 +254,37 @@ impl Core<'_> {
         true
     }
 
-    /// Has what was published sent to all other nodes at the end of the turn. It is dropped for those to which there
-    /// is no link, or on whose link too much waits: nobody who publishes waits for them.
+    /// Has what was published sent to the other nodes at the end of the turn: all, or on a shard channel those of the
+    /// shard. It is dropped for those to which there is no link, or on whose link too much waits: nobody who publishes
+    /// waits for them.
     pub(super) fn tell_nodes_of(&mut self, message: &Message) {
         let Some(links) = self.links.as_deref_mut() else { return };
         let (channel, text) = (message.channel(), message.payload());
+        let of_shard = (message.kind() == Kind::Shard).then(|| {
+            let shard = self.node.slots.shard_of(key_slot(channel));
+            self.node.replica(shard).nodes()
+        });
+        let is_meant = |to: NodeId| of_shard.as_ref().is_none_or(|nodes| nodes.contains(&to));
         let mut told = 0;
         for link in links.links.iter_mut().filter(|link| !link.is_closing) {
             let is_full = link.queued_bytes() >= LINK_NEWS_BYTES_MAX;
-            if let Phase::Open { writer, .. } = &mut link.phase
+            if let Phase::Open { to, writer } = &mut link.phase
+                && is_meant(*to)
                 && !is_full
                 && News::fits(channel.len() + text.len())
             {
-                writer.news(channel, text);
+                match of_shard {
+                    None => writer.news(channel, text),
+                    Some(_) => writer.shard_news(channel, text),
+                }
                 told += 1;
             }
         }
         links.has_unsent |= told > 0;
+        let meant = links.routes.iter().filter(|route| is_meant(route.to)).count() as u64;
         let metrics = self.engine.metrics;
         metrics.link_news_sent.add(told);
-        metrics.link_news_dropped.add((links.routes.len() as u64).saturating_sub(told));
+        metrics.link_news_dropped.add(meant.saturating_sub(told));
     }
 
     /// Lets everything leave that waits for it.

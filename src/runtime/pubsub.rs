@@ -6,7 +6,7 @@
 //!            └─ others ─► leaving ─► their inboxes, when the batch ends ─► outputs, as their turn begins
 //! ```
 //!
-//! In a cluster `PUBLISH` also goes to all other nodes, by this core's links (`links`); the core there that the link
+//! In a cluster `PUBLISH` also goes to all other nodes, and `SPUBLISH` to those of the shard, by this core's links (`links`); the core there that the link
 //! leads to publishes it on its node as if it had come from a client, and tells no third node. Links are made again and
 //! full ones lose messages, but none overtakes another that came from the same core.
 //!
@@ -38,7 +38,7 @@ use crate::metrics::CoreMetrics;
 use crate::node::channels::{Kind, Message, Name, NameMap, random_hasher};
 use crate::protocol::{Args, Proto, Reply};
 use crate::replica::link::News;
-use crate::types::{CoreId, key_slot};
+use crate::types::{CoreId, ShardId, key_slot};
 
 /// The subscribers of one core, and messages on their way.
 #[derive(Debug)]
@@ -165,13 +165,13 @@ impl Core<'_> {
 
     /// A client of another node has published something. It is dropped where a client of this one would have to
     /// wait: whoever sends on links does not.
-    pub(super) fn take_news(&mut self, news: &News) {
+    pub(super) fn take_news(&mut self, kind: Kind, news: &News) {
         let metrics = self.engine.metrics;
         metrics.link_news_received.increment();
         if self.node.channels.undelivered_bytes() > PUBLISHED_BYTES_MAX {
             return metrics.link_news_dropped.increment();
         }
-        if let (_, Some(published)) = address(self.node, Kind::Channel, &news.channel, &news.text) {
+        if let (_, Some(published)) = address(self.node, kind, &news.channel, &news.text) {
             self.publish_message(&published);
         }
     }
@@ -302,12 +302,28 @@ impl Core<'_> {
             && (!self.config.cluster_enabled
                 || connection.port != Port::Core
                 || self.is_owner(shard));
-        if is_here { Ok(()) } else { Err(self.moved(connection, slot)) }
+        let listens = entry.command.flags.contains(Flags::PUSHES);
+        if is_here || listens && self.hears_as_follower(connection, shard) {
+            return Ok(());
+        }
+        Err(self.moved(connection, slot))
+    }
+
+    /// Whether a client may listen to the shard's channels here though another node leads the shard: it agrees to
+    /// followers, and this node is one of those that the leader tells.
+    fn hears_as_follower(&self, connection: &Connection, shard: ShardId) -> bool {
+        let Some(me) = self.node.id else { return false };
+        let replica = self.node.replica(shard);
+        connection.session.reads_followers
+            && connection.port != Port::Core
+            && replica.leader().is_some()
+            && replica.takes_part(me)
     }
 
     /// Shards have new owners: whoever listens, on this core's own port, to a channel whose slot is no
     /// longer served there is told that he does not any more, as by a Redis Cluster; and so is, on any port,
-    /// whose channel another node of the cluster serves now.
+    /// whose channel another node of the cluster serves now, but for who agrees to followers and is told here
+    /// too.
     pub(super) fn end_moved_subscriptions(&mut self) {
         if !self.config.cluster_enabled && !self.is_in_cluster() {
             return;
@@ -326,7 +342,8 @@ impl Core<'_> {
 
     fn end_moved_subscription(&mut self, token: Token, channel: &[u8]) {
         let Some(mut connection) = self.connections.take(token) else { return };
-        let is_served = self.serves(self.node.slots.shard_of(key_slot(channel)));
+        let shard = self.node.slots.shard_of(key_slot(channel));
+        let is_served = self.serves(shard) || self.hears_as_follower(&connection, shard);
         if !is_served || (self.config.cluster_enabled && connection.port == Port::Core) {
             let (session, node) = (&mut connection.session, self.node);
             session.leave(node, self.id, Kind::Shard, channel);

@@ -290,6 +290,7 @@ impl Core<'_> {
     fn tell_of_replica(&mut self, id: ShardId, whole: bool) {
         let stats = self.node.replica(id);
         let (reign, leader) = (stats.reign(), stats.leader());
+        let took_part = whole && self.takes_part(id);
         let Some(shard) = self.shards.borrow_again(id) else { return };
         let Some(published) = shard.replica_published(false) else { return };
         let has_news = (reign, leader) != (published.reign, published.leader);
@@ -302,7 +303,15 @@ impl Core<'_> {
             // Cores that sleep have clients to redirect, to tell of it, or to let go.
             self.broadcast(|| Message::Refresh);
             self.note_reign(id, reign, leader);
+        } else if whole && self.takes_part(id) != took_part {
+            // Who listens here to the shard's channels is not told any more what is published there.
+            self.node.members.touch();
+            self.broadcast(|| Message::Refresh);
         }
+    }
+
+    fn takes_part(&self, id: ShardId) -> bool {
+        self.node.id.is_some_and(|me| self.node.replica(id).takes_part(me))
     }
 
     /// Another replica leads a shard, or this one begins or ends.

@@ -3,7 +3,7 @@
 //! ```text
 //! frame:   length u32 │ content │ code        the code is of the frame's number, the length and the content
 //! content of all frames, one behind the other:
-//! item:    length u32 │ kind u8 │ a message, an announcement, a list of nodes, or news
+//! item:    length u32 │ kind u8 │ a message, an announcement, a list of nodes, news, or news of a shard channel
 //! ```
 //!
 //! Frames are cut anywhere, so a long item takes several; a frame may be empty, and then says no more than
@@ -24,6 +24,7 @@ const MESSAGE: u8 = 1;
 const ANNOUNCEMENT: u8 = 2;
 const NODE_LIST: u8 = 3;
 const NEWS: u8 = 4;
+const SHARD_NEWS: u8 = 5;
 
 /// What a link carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,8 @@ pub enum Item {
     Nodes(NodeList),
     /// A client of the sender has published something.
     News(News),
+    /// The same on a shard channel.
+    ShardNews(News),
 }
 
 /// Makes the frames of one link.
@@ -93,6 +96,11 @@ impl FrameWriter {
     /// Adds what was published on a channel, if it [fits](News::fits).
     pub fn news(&mut self, channel: &[u8], text: &[u8]) {
         self.item(NEWS, |out| News::encode(channel, text, out));
+    }
+
+    /// The same of a shard channel.
+    pub fn shard_news(&mut self, channel: &[u8], text: &[u8]) {
+        self.item(SHARD_NEWS, |out| News::encode(channel, text, out));
     }
 
     /// Adds a frame without content, unless something is there already that shows as well that we are.
@@ -280,6 +288,7 @@ impl FrameReader {
             ANNOUNCEMENT => Ok(Item::Announcement(Announcement::decode(&item)?)),
             NODE_LIST => Ok(Item::Nodes(NodeList::decode(&item)?)),
             NEWS => Ok(Item::News(News::decode(&item)?)),
+            SHARD_NEWS => Ok(Item::ShardNews(News::decode(&item)?)),
             _ => Err(Fault::Field.into()),
         }
     }
