@@ -30,6 +30,8 @@ pub(super) struct Replicas {
     saved: Vec<(ShardId, bool)>,
     /// Shards whose log is to begin anew.
     restarts: Vec<(ShardId, LogIndex, Term)>,
+    /// When that is tried again, if it has failed.
+    restarts_due: Option<MonoUs>,
     /// When everything about replicas is told next.
     whole_due: MonoUs,
     beats: Beats,
@@ -53,7 +55,7 @@ impl Replicas {
         let may_read = self.has_news && !self.readers.is_empty();
         let may_hear = self.waiting.iter().any(|(_, message)| !away.is_told_of(message.shard));
         let may_note = self.saved.iter().any(|(shard, _)| !away.is_told_of(*shard));
-        may_read || may_hear || may_note || !self.restarts.is_empty()
+        may_read || may_hear || may_note || !self.restarts.is_empty() && self.restarts_due.is_none()
     }
 }
 
@@ -125,6 +127,8 @@ impl RecoveringReplica {
 
 /// How often everything about replicas is told, in microseconds.
 const WHOLE_EVERY_US: u64 = 100_000;
+/// After how long a log that could not be begun anew is tried again, in microseconds; its disk may be full.
+const RESTART_AGAIN_US: u64 = 1_000_000;
 /// Election timeouts that a server that stops gives others to take leadership.
 const HAND_OVERS: u64 = 2;
 /// Election timeouts that a replica whose keyspace is of no use waits for a leader's snapshot: there may be no leader yet.
@@ -365,6 +369,11 @@ impl Core<'_> {
     }
 
     fn restart_logs(&mut self) {
+        let now = self.engine.now.mono;
+        if self.replicas.restarts_due.is_some_and(|due| now < due) {
+            return;
+        }
+        self.replicas.restarts_due = None;
         for (id, index, term) in std::mem::take(&mut self.replicas.restarts) {
             // What the log before still does to the folder comes first.
             if self.node.log(id).has_operations() || self.shards.borrow_again(id).is_none() {
@@ -380,6 +389,7 @@ impl Core<'_> {
                 }
                 Err(error) => {
                     tracing::error!(shard = id.0, "the log can't be begun anew: {error}");
+                    self.replicas.restarts_due = Some(MonoUs(now.0 + RESTART_AGAIN_US));
                     self.replicas.restarts.push((id, index, term));
                 }
             }
