@@ -186,13 +186,20 @@ fn whatever_happens_to_one_node_clients_see_one_history() {
     }
     let _alone = alone();
     let mut random = random();
-    let durability = *random.pick(&["async", "sync", "memory"]);
+    let seconds = number_from_env("RINGMAIN_CHAOS_SECONDS").unwrap_or(60);
+    let durabilities = ["async", "sync", "memory"];
+    for durability in durabilities {
+        let time = Duration::from_secs(seconds) / durabilities.len() as u32;
+        make_trouble(durability, time, random.fork());
+    }
+}
+
+fn make_trouble(durability: &'static str, time: Duration, random: Random) {
     println!("durability {durability}");
     let mut scene = Scene::new(durability, random);
-    let seconds = number_from_env("RINGMAIN_CHAOS_SECONDS").unwrap_or(20);
     let begun = Instant::now();
     let mut is_well = true;
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    while begun.elapsed() < time {
         let fault = Fault::any(&mut scene.random, durability);
         if fault == Fault::Bereave && !is_well {
             // Only one at a time may have lost what it once had.

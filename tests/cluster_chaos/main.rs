@@ -3,7 +3,7 @@
 //!
 //! Whatever is random follows a seed, which is printed: `RINGMAIN_CHAOS_SEED=… cargo test --test cluster_chaos` makes
 //! the same plan again, though no two runs are quite the same. `RINGMAIN_CHAOS_SECONDS=600` makes trouble for that
-//! long instead of twenty seconds.
+//! long instead of a minute.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,6 +17,7 @@ mod counters;
 mod disaster;
 mod faults;
 mod load;
+mod members;
 mod network;
 mod reader;
 mod rebuild;
