@@ -189,7 +189,7 @@ fn whatever_happens_to_one_node_clients_see_one_history() {
     let seconds = number_from_env("RINGMAIN_CHAOS_SECONDS").unwrap_or(60);
     let durabilities = ["async", "sync", "memory"];
     for durability in durabilities {
-        let time = Duration::from_secs(seconds) / durabilities.len() as u32;
+        let time = Duration::from_secs(seconds).div_f64(durabilities.len() as f64);
         make_trouble(durability, time, random.fork());
     }
 }

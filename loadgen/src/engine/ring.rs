@@ -17,8 +17,8 @@ use super::buffers::Buffers;
 const SUBMISSIONS: u32 = 1024;
 /// Completions that fit in before the kernel has to keep them aside.
 const COMPLETIONS: u32 = 8192;
-/// How often the ring wakes its thread even if nothing happens.
-pub(super) const TICK: Duration = Duration::from_millis(20);
+/// How often the ring wakes its thread even if nothing happens, in nanoseconds.
+pub(super) const TICK_NS: u64 = 20_000_000;
 
 /// What an operation was, as its completion tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum Op {
     Receive,
     /// Bytes to the server left.
     Send,
-    /// [`TICK`] has passed.
+    /// [`TICK_NS`] has passed.
     Tick,
 }
 
@@ -82,7 +82,7 @@ impl Ring {
         let buffers = Buffers::register(&ring)?;
         // A process with fewer descriptors than that does without.
         let registers = ring.submitter().register_files_sparse(links).is_ok();
-        let tick = Box::new(types::Timespec::from(TICK));
+        let tick = Box::new(types::Timespec::from(Duration::from_nanos(TICK_NS)));
         let mut ring = Self { ring, tick, registers };
         let entry = opcode::Timeout::new(&raw const *ring.tick)
             .count(0)

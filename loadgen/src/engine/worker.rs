@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol as Transport, SockAddr, Socket as Descriptor, Typ
 use super::buffers::Buffers;
 use super::clock::Clock;
 use super::cpu;
-use super::ring::{Completion, Op, Ring, Socket, TICK, Wait};
+use super::ring::{Completion, Op, Ring, Socket, TICK_NS, Wait};
 use super::traffic::Traffic;
 use crate::report::outcome::ThreadUse;
 use crate::work::Tally;
@@ -33,7 +33,6 @@ pub(super) const DRAIN: Duration = Duration::from_secs(10);
 const SPIN_NS: u64 = 60_000;
 /// A thread that has not come round for so long was not waiting: the ring wakes it more often.
 const STILL_NS: u64 = 2 * TICK_NS;
-const TICK_NS: u64 = TICK.as_nanos() as u64;
 
 /// A link's socket.
 struct Wire {
