@@ -34,6 +34,13 @@ impl Keyspace {
         self.store.heap.bury_uncounted(garbage.into_iter());
     }
 
+    /// Frees about so many elements of what waits for it.
+    pub fn free_discarded(&mut self, elements: usize) {
+        if self.store.heap.has_garbage() {
+            self.store.heap.release(elements);
+        }
+    }
+
     /// Gives back a piece of what no key uses any more; false if there is nothing.
     pub(super) fn give_back_piece(&mut self) -> bool {
         if self.store.large.has_garbage() {

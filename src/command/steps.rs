@@ -75,7 +75,8 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Takes the next step, and after the last leaves what is too much to be freed at once to be freed later.
+/// Takes the next step, and after the last leaves what is too much to be freed at once to be freed later: before the steps
+/// of the next command, if not earlier, so that it does not pile up where one command follows another.
 ///
 /// # Errors
 /// As [`Steps::step`].
@@ -85,6 +86,7 @@ pub fn take_one(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<Progress, Error> {
+    exec.each().for_each(|(_, keyspace)| keyspace.free_discarded(STEP_ELEMENTS));
     let progress = steps.step(exec, args, reply);
     if progress.as_ref().is_ok_and(|progress| *progress == Progress::Begun) {
         return progress;

@@ -158,6 +158,12 @@ mod tests {
         let mut shards = large();
         shards.keyspaces[0].set_changes_bytes_max(usize::MAX);
         shards.line("RPUSH list x");
+        // One after another they leave no more than one.
+        let mut follow = |count: usize| {
+            (0..count).for_each(|_| drop(shards.line("SORT set ALPHA LIMIT 0 1")));
+            (0..1000).take_while(|_| shards.keyspaces[0].maintain()).count()
+        };
+        assert_eq!(follow(1), follow(20));
         let mut maintain = |line: &str| {
             let reply = shards.line(line);
             let keyspace = &mut shards.keyspaces[0];
