@@ -224,6 +224,7 @@ impl Core<'_> {
         }
         self.logs.recovering.clear();
         self.logs.rebuilding.clear();
+        self.note_saved();
         self.give_answers();
         let now = self.engine.now;
         let mut is_closed = self.logs.answers.is_empty();

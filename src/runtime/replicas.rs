@@ -64,8 +64,9 @@ impl Replicas {
 struct Beats {
     number: u64,
     next: MonoUs,
-    /// Those that have not counted this one: another core had their shard.
-    late: Vec<ShardId>,
+    /// Those that have not counted this one: mostly none but while it begins, else another core has, or had, their
+    /// shard.
+    awaited: Vec<ShardId>,
     /// Whether the core will be woken for the next.
     is_set: bool,
 }
@@ -76,15 +77,19 @@ impl Beats {
         if now >= self.next {
             self.number += 1;
             self.next = MonoUs(now.0 + heartbeat_ms * 1000 / TICKS_PER_HEARTBEAT);
-            self.late.clear();
-            self.late.extend_from_slice(all);
+            self.awaited.clear();
+            self.awaited.extend_from_slice(all);
         }
     }
 
-    /// Whether a replica has still to count the present one; it does now.
-    fn is_due(&mut self, id: ShardId) -> bool {
-        let at = self.late.iter().position(|late| *late == id);
-        at.map(|at| self.late.swap_remove(at)).is_some()
+    /// Whether a replica has still to count the present one.
+    fn awaits(&self, id: ShardId) -> bool {
+        self.awaited.contains(&id)
+    }
+
+    /// It has.
+    fn counted_by(&mut self, id: ShardId) {
+        self.awaited.retain(|awaited| *awaited != id);
     }
 }
 
@@ -218,9 +223,7 @@ impl Core<'_> {
         if !self.replicas.is_on {
             return;
         }
-        for (id, is_saved) in std::mem::take(&mut self.replicas.saved) {
-            self.hard_state_saved(id, is_saved);
-        }
+        self.note_saved();
         self.hear();
         let now = self.engine.now;
         self.replicas.beats.begin(now.mono, self.config.heartbeat_ms, self.shards.own());
@@ -231,10 +234,11 @@ impl Core<'_> {
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
             if let Some(shard) = self.shards.borrow_again(id) {
-                if self.replicas.beats.is_due(id)
-                    && shard.is_replica_in_step(self.replicas.beats.number)
-                {
+                let beats = &mut self.replicas.beats;
+                // One that has counted the last one late counts this one as much later.
+                if beats.awaits(id) && shard.may_tick_replica(now, beats.number) {
                     shard.tick_replica(now);
+                    beats.counted_by(id);
                 }
                 shard.pace_replica(now);
                 if let Some(since) = self.node.replica(id).fresh_wanted(now.mono, lag_us) {
@@ -346,6 +350,13 @@ impl Core<'_> {
         });
     }
 
+    /// Hard states of shards whose token was not free then.
+    pub(super) fn note_saved(&mut self) {
+        for (id, is_saved) in std::mem::take(&mut self.replicas.saved) {
+            self.hard_state_saved(id, is_saved);
+        }
+    }
+
     /// A hard state has been saved, or could not be.
     pub(super) fn hard_state_saved(&mut self, id: ShardId, is_saved: bool) {
         let is_here = self.is_here(id);
@@ -451,12 +462,12 @@ mod tests {
         let mut beats = Beats::default();
         beats.begin(MonoUs(1_000), 50, &all);
         assert_eq!((beats.number, beats.next), (1, MonoUs(26_000)));
-        assert!(beats.is_due(ShardId(0)) && !beats.is_due(ShardId(0)));
-        // One whose shard another core had is due still, until the next.
+        beats.counted_by(ShardId(0));
+        // One whose shard another core has is awaited, until the next.
         beats.begin(MonoUs(25_999), 50, &all);
-        assert!(beats.is_due(ShardId(5)) && !beats.is_due(ShardId(5)) && !beats.is_due(ShardId(0)));
+        assert!(beats.awaits(ShardId(5)) && !beats.awaits(ShardId(0)));
         beats.begin(MonoUs(26_010), 50, &all);
         assert_eq!((beats.number, beats.next), (2, MonoUs(51_010)));
-        assert!(all.iter().all(|id| beats.is_due(*id)) && !beats.is_due(ShardId(1)));
+        assert!(all.iter().all(|id| beats.awaits(*id)) && !beats.awaits(ShardId(1)));
     }
 }

@@ -167,9 +167,10 @@ impl Shard {
         Some(replicated.replica.next_tick())
     }
 
-    /// Whether it is to count time with a beat of its core.
-    pub fn is_replica_in_step(&self, beat: u64) -> bool {
-        self.replicated.as_ref().is_some_and(|it| it.replica.is_in_step(beat))
+    /// Whether it may count time now, for a beat of its core.
+    pub fn may_tick_replica(&self, now: Now, beat: u64) -> bool {
+        let replica = self.replicated.as_ref().map(|it| &it.replica);
+        replica.is_some_and(|it| now.mono >= it.next_tick() && it.is_in_step(beat))
     }
 
     /// Has the replica go on with what takes its time.
