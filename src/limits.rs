@@ -254,8 +254,7 @@ pub const LINK_FIRST_FRAME_BYTES_MAX: usize = 16 * 1024;
 /// Messages that wait for one other node to take them, in bytes, beyond which further ones are dropped: Raft
 /// says again what matters. One message may go beyond.
 pub const LINK_QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The same, beyond which what clients publish is not told to that node: Raft has the rest to itself. One message may
-/// go beyond.
+/// The same, beyond which nothing that clients publish is told to that node: Raft has the rest to itself.
 pub const LINK_NEWS_BYTES_MAX: usize = LINK_QUEUE_BYTES_MAX / 2;
 /// Memory that a link keeps for what it sends and receives, however little that was lately.
 pub const LINK_SPARE_BYTES_MAX: usize = 64 * 1024;
@@ -293,6 +292,7 @@ const _: () = assert!(NODE_ENTRIES_MAX * (22 + HOST_BYTES_MAX) < LINK_FRAME_BYTE
 const _: () = assert!(NODE_ENTRIES_MAX <= u16::MAX as usize);
 const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
+const _: () = assert!(LINK_NEWS_BYTES_MAX + LINK_FRAME_BYTES_MAX < LINK_MESSAGE_BYTES_MAX);
 const _: () = assert!(LINK_NEWS_BYTES_MAX + LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);
 const _: () = assert!(REPLICA_BATCH_BYTES_MAX < LINK_FRAME_BYTES_MAX as u64);
 // An announcement of as many cores and shards as there may be.

@@ -178,7 +178,9 @@ fn keyspace_events_are_of_one_node() {
     let nodes = start();
     let mut clients: Vec<Client> = (1..=3).map(|node| connect(nodes.port(node))).collect();
     let sent = |clients: &mut [Client]| -> u64 {
-        let sent = |client| info_number(client, "cluster", "cluster_published_sent");
+        let sent = |client: &mut Client| {
+            info_number(client, "cluster", "cluster_published_sent") + dropped(client)
+        };
         clients.iter_mut().map(sent).sum()
     };
     clients.iter_mut().for_each(|client| client.ok("CONFIG SET notify-keyspace-events KEA"));

@@ -30,9 +30,6 @@ impl Core<'_> {
         if self.wait_for_replies(connection) == Flow::Left {
             return Flow::Left;
         }
-        if self.is_in_cluster() {
-            self.note_session_command(connection, entry);
-        }
         // Both say, or rely on, how far the connection's writes have come.
         if matches!(entry.full_name, "client|token" | "readonly") {
             match self.gather_tokens(connection) {
@@ -40,6 +37,9 @@ impl Core<'_> {
                 Ok(Flow::Taken) => {}
                 Err(error) => return self.reject(connection, Some(entry), &error),
             }
+        }
+        if self.is_in_cluster() {
+            self.note_session_command(connection, entry);
         }
         if entry.full_name == "client|token" {
             self.gate_so_far(connection);
@@ -178,8 +178,10 @@ impl Core<'_> {
             Action::Sleep(_) | Action::Leave(..) => {}
             Action::Listen(..) => connection.placed = true,
             Action::Publish(published) => {
-                // Each core has its own links, and only what goes by one link keeps its order.
-                connection.placed |= published.is_for_other_nodes;
+                // Each core has its own links, and only what goes by one link keeps its order: it stays for good.
+                if published.is_for_other_nodes {
+                    (connection.placed, connection.home) = (true, None);
+                }
                 // In a transaction, behind the reply to all of it.
                 if !connection.session.transaction.is_running {
                     self.give_missed(connection);

@@ -31,7 +31,7 @@ use crate::limits::{
 };
 use crate::node::channels::{Kind, Message};
 use crate::node::{Node, ReplicaStats, Wish};
-use crate::replica::link::{Announcement, ClusterSecret, News, NodeList, NodePlace};
+use crate::replica::link::{Announcement, ClusterSecret, NodeList, NodePlace};
 use crate::replica::{Body, ShardMessage};
 use crate::types::{CoreId, MonoUs, NodeId, ShardId, Term, UnixMs, key_slot};
 
@@ -267,11 +267,10 @@ impl Core<'_> {
         let is_meant = |to: NodeId| of_shard.as_ref().is_none_or(|nodes| nodes.contains(&to));
         let mut told = 0;
         for link in links.links.iter_mut().filter(|link| !link.is_closing) {
-            let is_full = link.queued_bytes() >= LINK_NEWS_BYTES_MAX;
+            let fits = link.queued_bytes() + channel.len() + text.len() <= LINK_NEWS_BYTES_MAX;
             if let Phase::Open { to, writer } = &mut link.phase
                 && is_meant(*to)
-                && !is_full
-                && News::fits(channel.len() + text.len())
+                && fits
             {
                 match of_shard {
                     None => writer.news(channel, text),

@@ -93,7 +93,7 @@ impl FrameWriter {
         self.item(NODE_LIST, |out| nodes.encode(out));
     }
 
-    /// Adds what was published on a channel, if it [fits](News::fits).
+    /// Adds what was published on a channel.
     pub fn news(&mut self, channel: &[u8], text: &[u8]) {
         self.item(NEWS, |out| News::encode(channel, text, out));
     }

@@ -6,12 +6,8 @@
 
 use bytes::Bytes;
 
-use crate::limits::LINK_MESSAGE_BYTES_MAX;
 use crate::replica::Fault;
 use crate::replica::fields::Fields;
-
-/// What is on a link around a channel and a text: the item's kind, and the channel's length.
-const AROUND_BYTES: usize = 1 + size_of::<u32>();
 
 /// A text that was published on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +19,7 @@ pub struct News {
 }
 
 impl News {
-    /// Whether a link can carry a channel and a text of so many bytes together.
-    pub fn fits(bytes: usize) -> bool {
-        bytes <= LINK_MESSAGE_BYTES_MAX - AROUND_BYTES
-    }
-
-    /// Appends the bytes of what was published, which [fit](Self::fits).
+    /// Appends the bytes of what was published.
     pub fn encode(channel: &[u8], text: &[u8], out: &mut Vec<u8>) {
         let length = u32::try_from(channel.len()).expect("a length below 2^32");
         out.reserve(size_of::<u32>() + channel.len() + text.len());
