@@ -243,8 +243,9 @@ fn what_a_lost_node_could_have_told_is_not_passed_over() {
         let refused = client.words(command);
         assert!(refused.error().starts_with("ERR There is no token any more "), "{refused:?}");
     }
-    // What it writes and reads does not depend on it.
+    // What it writes and reads does not depend on it, wherever that is carried out.
     client.ok(&format!("SET {} 1", scene.key_of(1)));
+    client.ok(&format!("SET {} 1", scene.key_of(3)));
     assert!(scene.client(1).words("CLIENT TOKEN").text().starts_with("r1:"));
 }
 

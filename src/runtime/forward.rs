@@ -289,7 +289,7 @@ impl Core<'_> {
                 "ERR What other nodes have carried out can't be told inside a transaction",
             ));
         }
-        connection.state = State::Blocked(Block::Forwarding);
+        connection.state = State::Blocked(Block::Replies);
         Ok(Flow::Left)
     }
 
@@ -352,6 +352,7 @@ impl Core<'_> {
         upstream.follow(&connection.session);
         let ticket = *upstream.ticket.get_or_insert_with(|| connection.next_ticket());
         let bytes = upstream.request(args, ticket);
+        upstream.has_untold |= call.entry.command.flags.contains(Flags::WRITE);
         self.note_forwarded(connection, &shards, to, (ticket, muted, bytes));
         if is_blocking {
             connection.state = State::Blocked(Block::Forwarding);

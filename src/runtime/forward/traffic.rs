@@ -326,7 +326,8 @@ impl Core<'_> {
         }
         let mut delivery = Delivery::of(&upstream);
         delivery.has_ended = true;
-        delivery.has_lost_token = upstream.has_untold || upstream.owes_token();
+        let has_carried = matches!(upstream.phase, Phase::Open);
+        delivery.has_lost_token = has_carried && (upstream.has_untold || upstream.owes_token());
         let proto = Proto::Resp2;
         for (ticket, was_sent) in upstream.take_owed() {
             let text = if was_sent { FATE_UNKNOWN } else { NOT_SENT };

@@ -117,6 +117,7 @@ impl Core<'_> {
         }
         upstream.say(&[b"EXEC"], Expected::Reply(ticket));
         upstream.owed += 1;
+        upstream.has_untold = true;
         if let Some(forward) = &mut connection.forward {
             // It ends the watch there.
             forward.watched.clear();

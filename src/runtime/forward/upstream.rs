@@ -34,10 +34,10 @@ pub(super) enum Phase {
 pub(super) enum Expected {
     /// The client's, in the place that this ticket has.
     Reply(u64),
-    /// That to a request that the client has not made as such, whatever it is.
-    Any,
     /// A token of what the client has written by this way.
     Token,
+    /// That to a request that the client has not made as such, whatever it is.
+    Any,
     /// The same; if it is an error, what follows would not mean what the client meant.
     Success,
 }
@@ -98,7 +98,7 @@ pub(super) struct Upstream {
     unsent: usize,
     /// Replies to come that are the client's, or that it waits for.
     pub(super) owed: usize,
-    /// Whether it has carried requests since it was last asked for a token.
+    /// Whether it has carried writes since it was last asked for a token.
     pub(super) has_untold: bool,
     /// The ticket of requests until it is next sent.
     pub(super) ticket: Option<u64>,
@@ -161,7 +161,6 @@ impl Upstream {
     /// Adds a request.
     pub(super) fn push(&mut self, args: &Args<'_>, expected: Expected) -> usize {
         let before = self.out.len();
-        self.has_untold = true;
         write_head(&mut self.out, b'*', args.len());
         for arg in args.from(0) {
             write_head(&mut self.out, b'$', arg.len());
