@@ -520,7 +520,7 @@ fn nodes_with_different_numbers_of_cores_are_one_cluster() {
     let mut nodes = Nodes::blank(0, SHARDS);
     let (one, two) = (first.to_string(), format!("{first},{second}"));
     for cpus in [&one, &one, &two] {
-        let id = nodes.add_blank(&[("--cpus", cpus)]);
+        let id = nodes.add_blank(&[("--cpus", cpus), ("--election-timeout-ms", "5000")]);
         nodes.start(id);
     }
     cli(&nodes, "init @1 @2");

@@ -5,7 +5,7 @@ mod harness;
 
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::cluster_client::Client;
@@ -71,8 +71,8 @@ fn a_node_that_was_brought_back_counts_when_the_next_ends() {
     let line = trial.line();
     let words: Vec<&str> = line.split_whitespace().collect();
     let [program, "--config", config, "&"] = words[..] else { panic!("{line}") };
-    let mut back =
-        Command::new(program).args(["--config", config]).stderr(Stdio::null()).spawn().unwrap();
+    let back = Command::new(program).args(["--config", config]).stderr(Stdio::null()).spawn();
+    let mut back = Killed(back.unwrap());
     let address = ("127.0.0.1", welcome.nodes[0].0);
     wait_until("node 1 answers", || TcpStream::connect(address).is_ok());
     wait_until("node 1 is back", || {
@@ -96,13 +96,28 @@ fn a_node_that_was_brought_back_counts_when_the_next_ends() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    signal("KILL", back.id());
-    back.wait().unwrap();
+    back.end();
     signal("KILL", welcome.nodes[2].1);
     let too_few = "node 3 was killed by signal 9; those that are left are too few to go on.";
     assert!(trial.line().starts_with(too_few));
     trial.interrupt();
     end(&mut trial, &welcome);
+}
+
+/// A process that is killed at the end, however that comes.
+struct Killed(Child);
+
+impl Killed {
+    fn end(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).unwrap();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have been ended before.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
 }
 
 /// All is over: no process is left, nor a file.

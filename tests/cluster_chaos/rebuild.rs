@@ -26,8 +26,12 @@ fn last(nodes: &Nodes, id: usize) -> u64 {
 }
 
 fn lead(nodes: &Nodes, ids: &[usize]) -> usize {
-    wait_until("one leads", || leader(nodes, ids, 0).is_some());
-    leader(nodes, ids, 0).unwrap()
+    let mut found = None;
+    wait_until("one leads", || {
+        found = leader(nodes, ids, 0);
+        found.is_some()
+    });
+    found.unwrap()
 }
 
 /// Nothing gets through between a node and the others.
