@@ -221,6 +221,13 @@ fn a_token_stands_for_what_other_nodes_have_carried_out() {
     client.ok(&format!("SET {key} newest"));
     client.ok("READONLY");
     assert_eq!(client.words(&format!("GET {key}")), Value::bulk("newest"));
+    // Who says nothing more is answered before the end.
+    let mut ending = TcpStream::connect(("127.0.0.1", scene.ports[0])).unwrap();
+    write!(ending, "SET {key} newer\r\nCLIENT TOKEN\r\n").unwrap();
+    ending.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut said = String::new();
+    ending.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("+OK\r\n$") && said.contains("r1:"), "{said:?}");
     // Inside a transaction nobody can be asked.
     let mut client = scene.client(1);
     client.ok(&format!("SET {key} more"));
