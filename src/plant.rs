@@ -15,8 +15,10 @@ pub(crate) enum Fault {
     SnapshotBeforeLog,
     /// Build on what a start has found without syncing it.
     TrustWhatWasFound,
-    /// Vote, and be counted, before the vote is on disk.
+    /// Keep no term and no vote.
     ForgetVote,
+    /// Vote, and be counted, before the vote is on disk.
+    VoteBeforeSaved,
     /// Vote after a crash as if nothing had been lost.
     VoteInDoubt,
     /// Count what a start has found as on disk before it was synced.

@@ -167,7 +167,9 @@ impl Replica {
 
     /// Lets go what need not wait any more.
     fn release(&mut self) {
-        while self.held.queue.front().is_some_and(|ready| ready.needs <= self.held.saved)
+        let may_go =
+            |ready: &HeldReady, saved| ready.needs <= saved || is_planted(Fault::VoteBeforeSaved);
+        while self.held.queue.front().is_some_and(|ready| may_go(ready, self.held.saved))
             && let Some(ready) = self.held.queue.pop_front()
         {
             self.raw.on_persist_ready(ready.number);

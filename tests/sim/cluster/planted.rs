@@ -31,6 +31,11 @@ fn a_vote_that_is_not_kept_is_caught() {
 }
 
 #[test]
+fn a_vote_that_is_said_before_it_is_kept_is_caught() {
+    is_caught_from(1290, Fault::VoteBeforeSaved, run);
+}
+
+#[test]
 fn a_vote_in_doubt_is_caught() {
     is_caught_from(170, Fault::VoteInDoubt, run);
 }
