@@ -109,7 +109,7 @@ struct Killed(Child);
 
 impl Killed {
     fn end(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).unwrap();
+        self.0.kill().and_then(|()| self.0.wait()).expect("it can be killed");
     }
 }
 
