@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::binary::{BinaryClient, Reply, Request};
-use harness::client::info_number;
+use harness::client::{info, info_number};
 use harness::nodes::Nodes;
 use harness::server::{Launch, Server, skip_on_other_server};
 use harness::{PATIENCE, wait_until};
@@ -357,6 +357,19 @@ fn in_other_shards_it_is_forgotten() {
     connect(&server).one(numbered(increment("n", 1), CLIENT, now_us())).ok();
 }
 
+/// The last entry of a shard that a node's replica has applied.
+fn applied_by(nodes: &mut Nodes, id: usize, shard: u16) -> u64 {
+    let fields = info(&mut nodes.server(id).client(), "raft");
+    let line = fields.get(&format!("shard{shard}")).cloned().unwrap_or_default();
+    let applied = line.split(',').find_map(|field| field.strip_prefix("applied="));
+    applied.and_then(|applied| applied.parse().ok()).unwrap_or(0)
+}
+
+/// That of any node.
+fn applied(nodes: &mut Nodes, shard: u16) -> u64 {
+    (1..=3).map(|id| applied_by(nodes, id, shard)).max().unwrap_or(0)
+}
+
 /// Nodes are killed one after another while many count: the client sends again whatever it got no reply to, and at the
 /// end every increment that was asked for has been done once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -396,7 +409,16 @@ async fn increments_of_a_cluster_whose_leaders_die_are_done_once() {
         nodes.server(id).kill();
         wait_for_more();
         nodes.start(id);
-        wait_for_more();
+        // Until it has what the others had promised it has no vote, and the next must not die: twice, as it may not
+        // have been heard yet.
+        for _ in 0..2 {
+            wait_for_more();
+            let wanted: Vec<u64> = (0..SHARDS).map(|shard| applied(&mut nodes, shard)).collect();
+            wait_until("it has caught up", || {
+                let mut all = (0..SHARDS).zip(&wanted);
+                all.all(|(shard, wanted)| applied_by(&mut nodes, id, shard) >= *wanted)
+            });
+        }
     }
     stop.store(true, Ordering::Relaxed);
     let mut seen: [BTreeSet<i64>; 4] = Default::default();
