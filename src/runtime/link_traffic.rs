@@ -11,7 +11,7 @@ use super::core::Core;
 use super::link::{Link, LinkEnd, Phase, new_socket, prepare};
 use super::links::{LinkOptions, announcement, note_member, note_silence};
 use super::meetings::take_in;
-use super::ring::{Completion, Token};
+use super::ring::{Completion, Token, is_passing};
 use crate::limits::LINKS_UNKNOWN_MAX;
 use crate::node::Member;
 use crate::node::channels::Kind;
@@ -572,9 +572,4 @@ pub(super) fn random_nonce() -> std::io::Result<Nonce> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(nonce)
-}
-
-/// Errors of a receive after which it is simply started again.
-fn is_passing(errno: i32) -> bool {
-    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
 }

@@ -482,16 +482,16 @@ impl Ring {
     /// Completes once, when so much time has passed, as [`alarm`](Self::alarm) does.
     pub(crate) fn pulse(&mut self, us: u64) {
         *self.pulse = timespec(us);
-        let entry = opcode::Timeout::new(&raw const *self.pulse).count(0).build();
-        self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Pulse)));
+        let entry = once(&self.pulse, Op::Pulse);
+        self.push(entry);
     }
 
     /// Completes once, when so much time has passed, or a second. Once a turn: the kernel reads the time when
     /// it is entered.
     pub(crate) fn alarm(&mut self, us: u64) {
         *self.alarm = timespec(us);
-        let entry = opcode::Timeout::new(&raw const *self.alarm).count(0).build();
-        self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Alarm)));
+        let entry = once(&self.alarm, Op::Alarm);
+        self.push(entry);
     }
 
     /// Wakes the core that sleeps on `ring`.
@@ -510,6 +510,18 @@ impl Ring {
         self.push(entry.user_data(Token { index: 0, generation: 0 }.user_data(Op::Event)));
     }
 }
+
+/// Completes once, after so much time; the kernel reads it when it is entered.
+fn once(time: &types::Timespec, op: Op) -> squeue::Entry {
+    let entry = opcode::Timeout::new(&raw const *time).count(0).build();
+    entry.user_data(Token { index: 0, generation: 0 }.user_data(op))
+}
+
+/// Errors of a receive after which it is simply started again.
+pub(crate) fn is_passing(errno: i32) -> bool {
+    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
+}
+
 fn timespec(us: u64) -> types::Timespec {
     let ns = u32::try_from(us.saturating_mul(1000)).unwrap_or(u32::MAX).min(999_999_999);
     types::Timespec::new().nsec(ns)

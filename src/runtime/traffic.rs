@@ -9,7 +9,7 @@ use super::connection::{Block, Connection, Port, Receive, State};
 use super::core::{Core, Peaks};
 use super::input::Input;
 use super::mail::Message;
-use super::ring::{Completion, Socket};
+use super::ring::{Completion, Socket, is_passing};
 use crate::cache::Extent;
 use crate::limits::{
     IDLE_BUFFER_BYTES_MAX, PENDING_OUTPUT_BYTES_MAX, RECEIVE_BUFFER_BYTES,
@@ -438,9 +438,4 @@ fn tell_buffers(connection: &mut Connection) -> u64 {
 
 fn seconds_since(since: MonoUs, now: MonoUs) -> u64 {
     now.0.saturating_sub(since.0) / 1_000_000
-}
-
-/// Errors of a receive after which it is simply started again.
-fn is_passing(errno: i32) -> bool {
-    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
 }

@@ -58,7 +58,7 @@ fn own_id(cx: &SessionCx<'_>) -> Result<NodeId, Error> {
     Ok(me)
 }
 
-fn unknown(arg: &[u8]) -> Error {
+pub(super) fn unknown(arg: &[u8]) -> Error {
     Error::Text(format!("ERR Unknown node {}", arg.escape_ascii()))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! On a server on its own the cores are nodes without replicas, and talk to each other without links.
 
+use super::members::unknown;
 use super::replicated::{line, me};
 use super::{Answer, Cluster, Command, Flags, map_of, row};
 use crate::command::{Error, SessionCx};
@@ -28,10 +29,6 @@ pub(super) const REPLICAS: Command = row("replicas", 3, replicas)
     .cost("O(N) in the number of nodes");
 /// `CLUSTER SLAVES node-id`
 pub(super) const SLAVES: Command = Command { name: "slaves", since: "3.0.0", ..REPLICAS };
-
-fn unknown(id: &[u8]) -> Error {
-    Error::Text(format!("ERR Unknown node {}", id.escape_ascii()))
-}
 
 /// Checks that `id` is the id of a core.
 fn check_core(cluster: &Cluster<'_>, id: &[u8]) -> Result<(), Error> {

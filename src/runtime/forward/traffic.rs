@@ -10,7 +10,7 @@ use super::super::connection::{Block, Connection, State};
 use super::super::core::Core;
 use super::super::link::{new_socket, watch_over};
 use super::super::link_traffic::dialing_nonce;
-use super::super::ring::{Completion, Token};
+use super::super::ring::{Completion, Token, is_passing};
 use super::replies::{Delivery, read_upstream};
 use super::upstream::{End, Phase, Upstream};
 use super::{Forwards, leader_of};
@@ -462,11 +462,6 @@ fn reason_to_end(
 fn is_unused(upstream: &Upstream, now: MonoUs) -> bool {
     let is_long_ago = now.0.saturating_sub(upstream.used_at.0) >= FORWARD_IDLE_MS * 1000;
     is_long_ago && matches!(upstream.phase, Phase::Open) && upstream.expected.is_empty()
-}
-
-/// Errors of a receive after which it is simply started again.
-fn is_passing(errno: i32) -> bool {
-    matches!(errno, libc::ENOBUFS | libc::ECANCELED | libc::EINTR | libc::EAGAIN)
 }
 
 #[cfg(test)]
