@@ -28,12 +28,15 @@ pub const REPLICA_TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of entries that it keeps while a snapshot is on its way, beyond which that is given up.
 pub const REPLICA_PINNED_BYTES_MAX: usize = 256 * 1024 * 1024;
 const _: () = assert!(REPLICA_TAIL_BYTES_MAX < REPLICA_PINNED_BYTES_MAX);
-/// Pieces of a snapshot that are on their way to another replica at a time.
-pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 64;
+/// Pieces of a snapshot that are on their way to another replica at a time: what a core that had no CPU for a while
+/// takes in at once. Over 20 ms there and back they are still what is sent in a second.
+pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 16;
+/// Such pieces that are sent at once when there was no time for them before.
+pub const SNAPSHOT_PIECES_AT_ONCE: u64 = 2;
 /// Bytes of such a piece, or one entry more: what clients wait for at either end.
 pub const SNAPSHOT_PIECE_BYTES: usize = 16 * 1024;
 /// Bytes of a shard's snapshot that a replica is sent in a second, unless too much is kept for it meanwhile.
-pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 12 << 20;
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 8 << 20;
 /// Bytes of entries that a follower applies in one step.
 pub const REPLICA_APPLY_BYTES: usize = 256 * 1024;
 /// Milliseconds between notes, for a start after a crash, of how far a log is committed.

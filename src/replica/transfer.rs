@@ -20,7 +20,7 @@ use super::{Body, Replica, conf_state};
 use crate::cache::{Keyspace, SaveCursor};
 use crate::limits::{
     REPLICA_PINNED_BYTES_MAX, SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PIECE_BYTES,
-    SNAPSHOT_PIECES_IN_FLIGHT,
+    SNAPSHOT_PIECES_AT_ONCE, SNAPSHOT_PIECES_IN_FLIGHT,
 };
 use crate::log::Configuration;
 use crate::types::{LogIndex, MonoUs, NodeId, Term};
@@ -81,8 +81,16 @@ impl Outgoing {
 
     /// Whether another part is to be made now.
     pub(crate) fn wants_part(&self) -> bool {
-        let has_room = self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT;
-        self.seen.is_none() && self.paid_at <= self.let_until && has_room
+        self.has_room_for_part() && self.paid_at <= self.let_until
+    }
+
+    fn has_room_for_part(&self) -> bool {
+        self.seen.is_none() && self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT
+    }
+
+    /// When another part is to be made, if nothing but time keeps it from that.
+    fn part_due(&self) -> Option<MonoUs> {
+        Some(self.paid_at).filter(|at| *at > self.let_until && self.has_room_for_part())
     }
 
     /// Bytes have been sent, which take their time; after a very long value no more of it than keeps the other from
@@ -92,9 +100,9 @@ impl Outgoing {
         self.paid_at.0 += us.min(PATIENCE_US / 5);
     }
 
-    /// Lets as much be sent as is due as of `now`. Time that was not used counts, up to what can be under way.
+    /// Lets as much be sent as is due as of `now`. Time that was not used counts, up to that of a burst.
     fn pace(&mut self, now: MonoUs, is_urgent: bool) {
-        const BURST: u64 = SNAPSHOT_PIECES_IN_FLIGHT * SNAPSHOT_PIECE_BYTES as u64;
+        const BURST: u64 = SNAPSHOT_PIECES_AT_ONCE * SNAPSHOT_PIECE_BYTES as u64;
         const BURST_US: u64 = BURST * 1_000_000 / SNAPSHOT_BYTES_PER_SECOND;
         self.paid_at = self.paid_at.max(MonoUs(now.0.saturating_sub(BURST_US)));
         self.let_until = if is_urgent { MonoUs(u64::MAX) } else { now };
@@ -184,6 +192,11 @@ impl Replica {
         if let Some(outgoing) = &mut self.outgoing {
             outgoing.pace(now, is_urgent);
         }
+    }
+
+    /// When the snapshot that is being sent may go on, if nothing but time keeps it from that.
+    pub(crate) fn transfer_due(&self) -> Option<MonoUs> {
+        self.outgoing.as_ref().and_then(Outgoing::part_due)
     }
 
     /// Whether enough voters take entries as they come: otherwise nothing is committed before the snapshot is there.

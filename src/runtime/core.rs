@@ -379,8 +379,7 @@ impl<'a> Core<'a> {
             // A core that could not be rung is gone, or on its way out; having been rung, the core reads
             // its mail anyway.
             // Whom it was set for is looked for every turn.
-            Op::Rung | Op::Ring | Op::Alarm => {}
-            Op::Pulse => self.pulse_came(),
+            Op::Rung | Op::Ring | Op::Alarm | Op::Pulse => {}
         }
     }
 

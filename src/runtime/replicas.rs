@@ -35,6 +35,8 @@ pub(super) struct Replicas {
     /// When everything about replicas is told next.
     whole_due: MonoUs,
     beats: Beats,
+    /// When the core will be woken for the next, or for what comes before.
+    pulse: MonoUs,
     /// When the server stops, whoever leads then.
     stops_at: Option<MonoUs>,
     /// Connections whose reads wait until a replica has come further.
@@ -67,8 +69,6 @@ struct Beats {
     /// Those that have not counted this one: mostly none but while it begins, else another core has, or had, their
     /// shard.
     awaited: Vec<ShardId>,
-    /// Whether the core will be woken for the next.
-    is_set: bool,
 }
 
 impl Beats {
@@ -211,11 +211,6 @@ impl Core<'_> {
         }
     }
 
-    /// The core was woken for a beat.
-    pub(super) fn pulse_came(&mut self) {
-        self.replicas.beats.is_set = false;
-    }
-
     // --- every turn -----------------------------------------------------------------------------------
 
     /// Counts time, and lets replicas hear what has been said; before the logs are stepped.
@@ -227,10 +222,8 @@ impl Core<'_> {
         self.hear();
         let now = self.engine.now;
         self.replicas.beats.begin(now.mono, self.config.heartbeat_ms, self.shards.own());
-        if !std::mem::replace(&mut self.replicas.beats.is_set, true) {
-            self.ring.pulse(self.replicas.beats.next.0 - now.mono.0);
-        }
         let lag_us = self.config.follower_read_max_lag_ms.saturating_mul(1000);
+        let mut due = self.replicas.beats.next;
         for index in 0..self.shards.own().len() {
             let id = self.shards.own()[index];
             if let Some(shard) = self.shards.borrow_again(id) {
@@ -241,12 +234,23 @@ impl Core<'_> {
                     beats.counted_by(id);
                 }
                 shard.pace_replica(now);
+                due = shard.replica_due().map_or(due, |at| due.min(at));
                 if let Some(since) = self.node.replica(id).fresh_wanted(now.mono, lag_us) {
                     shard.want_fresh(since, now);
                 }
             }
         }
+        self.set_pulse(due);
         self.restart_logs();
+    }
+
+    /// Has the core wake up by then.
+    fn set_pulse(&mut self, due: MonoUs) {
+        let now = self.engine.now.mono;
+        if self.replicas.pulse <= now || self.replicas.pulse > due {
+            self.replicas.pulse = due;
+            self.ring.pulse(due.0.saturating_sub(now.0));
+        }
     }
 
     /// Everything about all replicas of this core is told, every now and then.

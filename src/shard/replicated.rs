@@ -187,6 +187,11 @@ impl Shard {
         }
     }
 
+    /// When it has to be looked at for that again.
+    pub fn replica_due(&self) -> Option<MonoUs> {
+        self.replicated.as_ref().and_then(|it| it.replica.transfer_due())
+    }
+
     /// Takes in what another replica says.
     pub fn receive(&mut self, from: NodeId, body: Body, now: Now) {
         let Some(replicated) = &mut self.replicated else { return };
