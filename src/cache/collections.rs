@@ -97,8 +97,10 @@ impl Keyspace {
         let noted = self.begin_elements::<C>(key, position.is_none());
         let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
         let answer = change(&mut collection, &mut edit);
-        let (has_changed, garbage) = (edit.has_changed(), edit.take_garbage());
-        self.store.heap.bury_garbage(garbage);
+        let has_changed = edit.has_changed();
+        if let Some(garbage) = edit.take_garbage() {
+            self.store.heap.bury_garbage(garbage);
+        }
         let is_emptied = has_changed && collection.is_empty();
         if let Some(noted) = noted {
             if has_changed && !is_emptied {
@@ -176,7 +178,7 @@ impl Keyspace {
     }
 
     /// Takes out the collection that is kept at a position, an empty one if there is none.
-    #[inline]
+    #[inline(always)]
     fn take_collection<C: Collection>(
         &mut self,
         position: Option<Position>,
@@ -219,7 +221,7 @@ impl Keyspace {
     }
 
     /// Keeps a collection that has changed; answers its entry.
-    #[inline]
+    #[inline(always)]
     fn keep_changed<C: Collection>(
         &mut self,
         (spot, position): (Spot, Option<Position>),
@@ -303,8 +305,9 @@ impl Keyspace {
         let mut noted = self.begin_elements::<C>(key, position.is_none());
         let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
         let result = collection.replay(&mut OpReader::of(operations), &mut edit);
-        let garbage = edit.take_garbage();
-        self.store.heap.bury_garbage(garbage);
+        if let Some(garbage) = edit.take_garbage() {
+            self.store.heap.bury_garbage(garbage);
+        }
         if let Some(noted) = noted.take() {
             self.journal.end_elements(&noted);
         }

@@ -94,7 +94,7 @@ impl Heap {
             self.slots.push(Slot::default());
             u32::try_from(self.slots.len() - 1).expect("fewer structures than entries")
         });
-        self.put_back(HeapId(number), object);
+        self.put_back_any(HeapId(number), object);
         HeapId(number)
     }
 
@@ -102,8 +102,9 @@ impl Heap {
     #[inline]
     pub(super) fn take<L: Large>(&mut self, id: HeapId) -> Option<Box<L>> {
         let object = self.slots[id.0 as usize].object.take()?;
-        self.bytes -= object.memory_bytes();
-        object.take().downcast().ok()
+        let object: Box<L> = object.take().downcast().ok()?;
+        self.bytes -= Large::memory_bytes(&*object);
+        Some(object)
     }
 
     /// Takes a structure of any kind out; what is left of its number goes with its key.
@@ -115,7 +116,13 @@ impl Heap {
 
     /// Puts a structure where one was taken out.
     #[inline]
-    pub(super) fn put_back(&mut self, id: HeapId, object: Box<dyn Object>) {
+    pub(super) fn put_back<L: Large>(&mut self, id: HeapId, object: Box<L>) {
+        self.bytes += Large::memory_bytes(&*object);
+        self.slots[id.0 as usize].object = Some(object);
+    }
+
+    /// The same for a structure of any kind.
+    pub(super) fn put_back_any(&mut self, id: HeapId, object: Box<dyn Object>) {
         self.bytes += object.memory_bytes();
         self.slots[id.0 as usize].object = Some(object);
     }
@@ -145,11 +152,8 @@ impl Heap {
     }
 
     /// Parts of structures that are still there are to be freed.
-    #[inline]
+    #[cold]
     pub(super) fn bury_garbage(&mut self, garbage: Vec<Box<dyn Garbage>>) {
-        if garbage.is_empty() {
-            return;
-        }
         self.bytes += garbage.iter().map(|part| part.memory_bytes()).sum::<usize>();
         self.buried.extend(garbage);
     }

@@ -172,7 +172,7 @@ impl Keyspace {
         if let Content::Structure(_, object) = lifted.0
             && let Some((_, id)) = self.structure_number(key, now)
         {
-            self.store.heap.put_back(id, object);
+            self.store.heap.put_back_any(id, object);
         }
     }
 

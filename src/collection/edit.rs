@@ -34,9 +34,10 @@ impl<'a> Edit<'a> {
         self.garbage.push(Box::new(garbage));
     }
 
-    /// What is to be freed later.
-    pub fn take_garbage(&mut self) -> Vec<Box<dyn Garbage>> {
-        std::mem::take(&mut self.garbage)
+    /// What is to be freed later, if there is anything.
+    #[inline]
+    pub fn take_garbage(&mut self) -> Option<Vec<Box<dyn Garbage>>> {
+        (!self.garbage.is_empty()).then(|| std::mem::take(&mut self.garbage))
     }
 
     /// Whether anything was noted.

@@ -392,6 +392,13 @@ impl<'a> Encoded<'a> {
     #[inline]
     pub(super) fn write(&self, out: &mut [u8]) -> usize {
         let bytes_end = self.head_len + self.bytes.len();
+        if self.head_len == 1 && self.backward_len == 1 {
+            // A short one, as most are: one copy.
+            let out = &mut out[..=bytes_end];
+            (out[0], out[bytes_end]) = (self.head[0], self.backward[0]);
+            out[1..bytes_end].copy_from_slice(self.bytes);
+            return self.len();
+        }
         out[..self.head_len].copy_from_slice(self.head());
         out[self.head_len..bytes_end].copy_from_slice(self.bytes);
         out[bytes_end..self.len()].copy_from_slice(self.backward());
