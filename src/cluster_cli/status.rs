@@ -71,7 +71,8 @@ fn page(picture: &Picture) -> String {
     for (shard, line) in &seen.shards {
         let (leader, term, committed, lag) = match leaders.get(shard) {
             Some((leader, line)) => {
-                (leader.to_string(), line.get("term"), line.get("commit"), lag(line))
+                let name = format!("{leader}{}", picture.complaints(*leader, *shard));
+                (name, line.get("term"), line.get("commit"), lag(picture, *shard, line))
             }
             None => ("none".to_owned(), line.get("term"), line.get("commit"), String::new()),
         };
@@ -89,16 +90,16 @@ fn page(picture: &Picture) -> String {
 }
 
 /// How many entries each follower lacks, and how many it has not on disk: `2: 0 (3 not on disk)`.
-fn lag(line: &Line) -> String {
+fn lag(picture: &Picture, shard: u16, line: &Line) -> String {
     let (last, learners) = (line.number("last"), line.nodes("learners"));
     let peers = line.get("peers").split('/').filter(|peer| !peer.is_empty());
     let words = peers.map(|peer| {
         let mut parts = peer.split(':');
-        let node = parts.next().unwrap_or_default();
         let mut number = || parts.next().and_then(|part| part.parse::<u64>().ok());
+        let node = number().unwrap_or(0);
         let (matched, synced) = (number().unwrap_or(0), number().unwrap_or(0));
         let mut word = format!("node {node}: {}", last.saturating_sub(matched));
-        if node.parse().is_ok_and(|node| learners.contains(&node)) {
+        if learners.contains(&node) {
             word.push_str(" (catching up)");
         }
         if synced < matched {
@@ -107,6 +108,7 @@ fn lag(line: &Line) -> String {
         if let Some(bytes) = number() {
             let _ = write!(word, " (a snapshot is sent, {} MiB so far)", bytes >> 20);
         }
+        word.push_str(&picture.complaints(node, shard));
         word
     });
     words.collect::<Vec<_>>().join(", ")
@@ -144,8 +146,8 @@ mod tests {
         // It has been elected since the other last heard of it.
         let second = format!(
             "# Raft\r\nnode_id:2\r\n{MEMBERS}\
-             shard0:slots=0-8191,role=follower,term=3,leader=1,commit=9,last=10,peers=\r\n\
-             shard1:slots=8192-16383,role=leader,term=4,leader=2,commit=6,last=6,voters=1/2/3,learners=,peers=1:6:6/3:0:0\r\n"
+             shard0:slots=0-8191,role=follower,term=3,leader=1,commit=9,last=10,in_doubt=1,peers=\r\n\
+             shard1:slots=8192-16383,role=leader,term=4,leader=2,commit=6,last=6,in_doubt=0,no_room=1,voters=1/2/3,learners=,peers=1:6:6/3:0:0\r\n"
         );
         let seen = View::read(&first).unwrap();
         let views = BTreeMap::from([(1, seen.clone()), (2, View::read(&second).unwrap())]);
@@ -159,9 +161,9 @@ mod tests {
              3     10.0.0.3:6379  no answer  1      1 and 1 catching up  0\n\
              removed: 4, 7\n\
              \n\
-             shard  slots       leader  term  committed  lag of the others\n\
-             0      0-8191      1       3     9          node 2: 0 (2 not on disk), node 3: 6 (catching up) (a snapshot is sent, 3 MiB so far)\n\
-             1      8192-16383  2       4     6          node 1: 0, node 3: 6\n"
+             shard  slots       leader               term  committed  lag of the others\n\
+             0      0-8191      1                    3     9          node 2: 0 (2 not on disk) (may not vote yet), node 3: 6 (catching up) (a snapshot is sent, 3 MiB so far)\n\
+             1      8192-16383  2 (its disk is full)  4     6          node 1: 0, node 3: 6\n"
         );
         let follower = View::read(&first.replace("role=leader", "role=candidate")).unwrap();
         let views = BTreeMap::from([(1, follower.clone())]);

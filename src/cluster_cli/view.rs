@@ -147,6 +147,15 @@ impl Picture {
         leaders.max_by_key(|(_, line)| line.number("term"))
     }
 
+    /// What keeps a node's replica of a shard from doing its part, by its own account: words in parentheses.
+    pub(super) fn complaints(&self, node: u64, shard: u16) -> String {
+        let line = self.views.get(&node).and_then(|view| view.shards.get(&shard));
+        let says = |name| line.is_some_and(|line| line.get(name) == "1");
+        let in_doubt = if says("in_doubt") { " (may not vote yet)" } else { "" };
+        let no_room = if says("no_room") { " (its disk is full)" } else { "" };
+        format!("{in_doubt}{no_room}")
+    }
+
     pub(super) fn shards(&self) -> impl Iterator<Item = u16> + '_ {
         self.seen.shards.keys().copied()
     }

@@ -172,7 +172,7 @@ fn removed(node: &Node) -> Vec<NodeId> {
 /// that it has on disk, and the bytes of a snapshot that is on its way to it.
 fn raft_line(state: &ReplicaState) -> String {
     let mut line = format!(
-        "role={},term={},leader={},commit={},applied={},last={},elections_won={},voters={},learners={}",
+        "role={},term={},leader={},commit={},applied={},last={},elections_won={},in_doubt={},no_room={},voters={},learners={}",
         role_name(state.role),
         state.term.0,
         state.leader.map_or(0, |leader| leader.0),
@@ -180,6 +180,8 @@ fn raft_line(state: &ReplicaState) -> String {
         state.applied.0,
         state.last.0,
         state.elections_won,
+        u8::from(state.is_in_doubt),
+        u8::from(state.is_short_of_room),
         ids(&state.voters),
         ids(&state.learners),
     );

@@ -59,6 +59,10 @@ pub struct ReplicaState {
     pub applied: LogIndex,
     /// How often it has become a leader since the start.
     pub elections_won: u64,
+    /// It does not vote yet: it may have lost what it had told others to have.
+    pub is_in_doubt: bool,
+    /// Its log takes no writes before there is room on the disk.
+    pub is_short_of_room: bool,
     /// Nodes that vote on this shard.
     pub voters: Vec<NodeId>,
     /// Nodes that only learn.

@@ -102,7 +102,6 @@ impl Doubt {
         self.yielding_ticks = self.yielding_ticks.saturating_sub(1);
     }
 
-    #[cfg(test)]
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }

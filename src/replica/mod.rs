@@ -371,6 +371,8 @@ impl Replica {
             committed: self.committed(),
             applied: self.applied,
             elections_won: self.elections_won,
+            is_in_doubt: self.is_in_doubt(),
+            is_short_of_room: self.is_short(),
             voters: self.configuration().voters.clone(),
             learners: self.configuration().learners.clone(),
             peers,
@@ -378,7 +380,6 @@ impl Replica {
     }
 
     /// Whether it may not vote, because it may have lost what it had told others to have.
-    #[cfg(test)]
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.doubt.is_doubtful()
     }

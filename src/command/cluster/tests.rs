@@ -190,6 +190,8 @@ fn lead(node: &Node, shard: u16, leader: Option<u64>, term: u64) {
         committed: LogIndex(9),
         applied: LogIndex(8),
         elections_won: u64::from(leads),
+        is_in_doubt: !leads,
+        is_short_of_room: leads,
         voters: [1, 2, 3].map(NodeId).to_vec(),
         learners: Vec::new(),
         peers: if leads { vec![peer(2, 10), peer(3, 7)] } else { Vec::new() },
@@ -414,8 +416,8 @@ fn a_node_is_a_master_if_it_leads_anything() {
     let raft = client.run("INFO raft");
     for line in [
         "# Raft⏎node_id:1⏎member1:ip=10.0.0.1,port=6379,cores=2,up=1,cluster_port=26379⏎member2:ip=10.0.0.2,port=6379,cores=3,up=1,cluster_port=26379⏎member3:ip=10.0.0.3,port=6379,cores=1,up=0,cluster_port=26379⏎removed:⏎",
-        "⏎shard0:slots=0-5461,role=follower,term=3,leader=2,commit=9,applied=8,last=10,elections_won=0,voters=1/2/3,learners=,peers=⏎",
-        "⏎shard1:slots=5462-10922,role=leader,term=4,leader=1,commit=9,applied=8,last=10,elections_won=1,voters=1/2/3,learners=,peers=2:10:9/3:7:6⏎",
+        "⏎shard0:slots=0-5461,role=follower,term=3,leader=2,commit=9,applied=8,last=10,elections_won=0,in_doubt=1,no_room=0,voters=1/2/3,learners=,peers=⏎",
+        "⏎shard1:slots=5462-10922,role=leader,term=4,leader=1,commit=9,applied=8,last=10,elections_won=1,in_doubt=0,no_room=1,voters=1/2/3,learners=,peers=2:10:9/3:7:6⏎",
     ] {
         assert!(raft.contains(line), "{line} {raft}");
     }
