@@ -8,7 +8,9 @@
 //! A configuration is an entry of the log, which holds from when it is committed; the leader changes one node at a time.
 //! Who learns is sent everything and counts for nothing; the leader has it vote as soon as it keeps up. Quorums of two
 //! configurations that follow one another have a node in common, but only as long as what is committed is not lost: so the
-//! next change waits until a quorum has the one before, and an entry of the leader's own term, on disk. A replica that takes no part any more forgets all but its vote.
+//! next change waits until a quorum has the one before, and an entry of the leader's own term, on disk. Where the entry
+//! that brought a configuration was lost with the disks or the power of all, the leader that knows it still makes it an
+//! entry again before it changes it. A replica that takes no part any more forgets all but its vote.
 
 use std::collections::VecDeque;
 
@@ -145,12 +147,18 @@ impl Replica {
         if !self.may_propose() || self.leaving_until.is_some() || self.raw.raft.has_pending_conf() {
             return None;
         }
-        let needed = self.configuration().version.1.max(self.membership.term_begins);
+        let is_lost = self.is_configuration_lost();
+        let begun = self.membership.term_begins;
+        let needed = if is_lost { begun } else { begun.max(self.configuration().version.1) };
         if self.synced(self.durable) < needed {
             self.want_sync(needed);
             return None;
         }
-        let next = self.next_asked().or_else(|| self.next_promoted())?;
+        let next = if is_lost {
+            self.configuration().clone()
+        } else {
+            self.next_asked().or_else(|| self.next_promoted())?
+        };
         let before = self.last();
         let context = next.encode();
         let change = ConfChange::default();
@@ -166,6 +174,14 @@ impl Replica {
         );
         self.want_sync(self.last());
         Some(self.last())
+    }
+
+    /// Whether the entry that brought the configuration is none of this log: it was lost, and nodes that had come to know
+    /// it do still. Before another follows a quorum has to have it again.
+    fn is_configuration_lost(&self) -> bool {
+        let (term, index) = self.configuration().version;
+        let here = self.raw.store().term_of(index);
+        index > self.last() || here.is_some_and(|here| here != term)
     }
 
     /// Whether it might be time for [`Self::propose_configuration`].

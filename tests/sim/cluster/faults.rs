@@ -3,6 +3,9 @@
 use super::{Cluster, Event, Kind};
 use crate::sim::Outcome;
 
+/// After how long an operator looks again whether a process that has given up may be stopped.
+const MEND_AGAIN_US: u64 = 100_000;
+
 impl Cluster {
     /// Something goes wrong, and the next thing will.
     pub(super) fn go_wrong(&mut self) -> Outcome {
@@ -25,7 +28,9 @@ impl Cluster {
             10..13 => self.part(),
             13 | 14 => self.break_link(node),
             15 => self.slow_down(node),
-            16 => self.stop(node),
+            16 => {
+                self.stop(node);
+            }
             17 => {
                 let part = self.dice.below(self.parts.len());
                 if let Some(process) = &mut self.parts[part].process {
@@ -189,7 +194,12 @@ impl Cluster {
         }
         if has_failed {
             self.note(format_args!("{node} has given up"));
-            if self.dice.one_in(2) { self.crash(node, true) } else { self.stop(node) }
+            let crashes = self.dice.one_in(2);
+            if crashes {
+                self.crash(node, true);
+            } else if !self.stop(node) {
+                self.at(self.time + MEND_AGAIN_US, Event::Mend(node));
+            }
         }
     }
 
@@ -246,18 +256,18 @@ impl Cluster {
     }
 
     /// A process ends in good order.
-    pub(super) fn stop(&mut self, node: usize) {
+    pub(super) fn stop(&mut self, node: usize) -> bool {
         let until = self.time + 2 * self.settings.replica.election_timeout_ms * 1000;
         let may_crash = self.may_crash(node);
         for part in self.parts_of(node) {
             let it = &mut self.parts[part];
-            let Some(process) = &it.process else { return };
+            let Some(process) = &it.process else { return false };
             let state = process.shard.log_state();
             let takes_writes = state.is_some_and(|state| state.refusal.is_none());
             if !takes_writes || it.disk.is_full {
                 // It does not wait for the disk then.
                 if !may_crash {
-                    return;
+                    return false;
                 }
                 it.is_risky = true;
             }
@@ -268,5 +278,6 @@ impl Cluster {
             }
         }
         self.note(format_args!("{node} is to end"));
+        true
     }
 }

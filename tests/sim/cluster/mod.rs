@@ -719,6 +719,13 @@ fn a_cluster_whose_members_change_keeps_what_it_acknowledged() {
     run_all(SEEDS, run_with_changing_members);
 }
 
+/// All lose power when some have come to know a configuration, and the entry that brought it is on no disk: the log
+/// begins anew and is shorter than that entry's index, and nothing more is written.
+#[test]
+fn a_configuration_whose_entry_is_lost_is_no_obstacle_to_the_next() {
+    run_with_changing_members(4414).unwrap_or_else(|what| panic!("{what}"));
+}
+
 #[test]
 fn a_cluster_does_once_what_is_sent_again() {
     run_all(SEEDS, run_with_retries);

@@ -127,7 +127,7 @@ fn who_stops_leaves_leadership_to_a_node_that_has_room() {
         cluster.fill(full);
         cluster.until("the follower is short", |it| it.is_short(full))?;
         cluster.while_for(1_000_000, "the first leads", |it| it.leads(first))?;
-        cluster.stop(first);
+        assert!(cluster.stop(first), "nothing keeps it from that");
         cluster.until("another leads", |it| it.leading().is_some_and(|leader| leader != first))?;
         match cluster.leading() == Some(other) {
             true => Ok(()),
