@@ -28,9 +28,12 @@ pub const REPLICA_TAIL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of entries that it keeps while a snapshot is on its way, beyond which that is given up.
 pub const REPLICA_PINNED_BYTES_MAX: usize = 256 * 1024 * 1024;
 const _: () = assert!(REPLICA_TAIL_BYTES_MAX < REPLICA_PINNED_BYTES_MAX);
-/// Pieces of a snapshot that are on their way to another replica at a time: what a core that had no CPU for a while
-/// takes in at once. Over 20 ms there and back they are still what is sent in a second.
-pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 16;
+/// Pieces of a snapshot that are on their way to another replica at a time.
+pub const SNAPSHOT_PIECES_IN_FLIGHT: u64 = 64;
+/// The same while there is no hurry: what a core that had no CPU for a while takes in at once. With 30 ms there and back
+/// they still carry what may be sent in a second.
+pub const SNAPSHOT_PIECES_PACED: u64 = 16;
+const _: () = assert!(SNAPSHOT_PIECES_PACED <= SNAPSHOT_PIECES_IN_FLIGHT);
 /// Such pieces that are sent at once when there was no time for them before.
 pub const SNAPSHOT_PIECES_AT_ONCE: u64 = 2;
 /// Bytes of such a piece, or one entry more: what clients wait for at either end.

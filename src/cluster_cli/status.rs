@@ -74,7 +74,10 @@ fn page(picture: &Picture) -> String {
                 let name = format!("{leader}{}", picture.complaints(*leader, *shard));
                 (name, line.get("term"), line.get("commit"), lag(picture, *shard, line))
             }
-            None => ("none".to_owned(), line.get("term"), line.get("commit"), String::new()),
+            None => {
+                let whose = picture.who_complains(*shard);
+                ("none".to_owned(), line.get("term"), line.get("commit"), whose)
+            }
         };
         rows.push([
             shard.to_string(),
@@ -161,14 +164,16 @@ mod tests {
              3     10.0.0.3:6379  no answer  1      1 and 1 catching up  0\n\
              removed: 4, 7\n\
              \n\
-             shard  slots       leader               term  committed  lag of the others\n\
-             0      0-8191      1                    3     9          node 2: 0 (2 not on disk) (may not vote yet), node 3: 6 (catching up) (a snapshot is sent, 3 MiB so far)\n\
-             1      8192-16383  2 (its disk is full)  4     6          node 1: 0, node 3: 6\n"
+             shard  slots       leader                       term  committed  lag of the others\n\
+             0      0-8191      1                            3     9          node 2: 0 (2 not on disk) (may not vote yet), node 3: 6 (catching up) (a snapshot is sent, 3 MiB so far)\n\
+             1      8192-16383  2 (its log takes no writes)  4     6          node 1: 0, node 3: 6\n"
         );
         let follower = View::read(&first.replace("role=leader", "role=candidate")).unwrap();
-        let views = BTreeMap::from([(1, follower.clone())]);
+        let doubtful = View::read(&second.replace("role=leader", "role=candidate")).unwrap();
+        let views = BTreeMap::from([(1, follower.clone()), (2, doubtful)]);
         let text = page(&Picture { server: server(), seen: follower, views });
         assert!(text.starts_with("3 members, 2 shards, 2 of them without a leader\n"), "{text}");
+        assert!(text.contains("node 2: (may not vote yet)\n"), "{text}");
         assert!(View::read("").is_none(), "a server on its own has no such section");
     }
 }

@@ -152,8 +152,16 @@ impl Picture {
         let line = self.views.get(&node).and_then(|view| view.shards.get(&shard));
         let says = |name| line.is_some_and(|line| line.get(name) == "1");
         let in_doubt = if says("in_doubt") { " (may not vote yet)" } else { "" };
-        let no_room = if says("no_room") { " (its disk is full)" } else { "" };
+        let no_room = if says("no_room") { " (its log takes no writes)" } else { "" };
         format!("{in_doubt}{no_room}")
+    }
+
+    /// The nodes whose replica of a shard is kept from doing its part, with what keeps them.
+    pub(super) fn who_complains(&self, shard: u16) -> String {
+        let all = self.views.keys().map(|node| (node, self.complaints(*node, shard)));
+        let those = all.filter(|(_, complaints)| !complaints.is_empty());
+        let words = those.map(|(node, complaints)| format!("node {node}:{complaints}"));
+        words.collect::<Vec<_>>().join(", ")
     }
 
     pub(super) fn shards(&self) -> impl Iterator<Item = u16> + '_ {

@@ -61,7 +61,7 @@ pub struct ReplicaState {
     pub elections_won: u64,
     /// It does not vote yet: it may have lost what it had told others to have.
     pub is_in_doubt: bool,
-    /// Its log takes no writes before there is room on the disk.
+    /// Its log takes no writes for now, as a rule because its disk is full.
     pub is_short_of_room: bool,
     /// Nodes that vote on this shard.
     pub voters: Vec<NodeId>,

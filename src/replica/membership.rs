@@ -147,7 +147,7 @@ impl Replica {
         if !self.may_propose() || self.leaving_until.is_some() || self.raw.raft.has_pending_conf() {
             return None;
         }
-        let is_lost = self.is_configuration_lost();
+        let is_lost = !self.has_entry_of_configuration();
         let begun = self.membership.term_begins;
         let needed = if is_lost { begun } else { begun.max(self.configuration().version.1) };
         if self.synced(self.durable) < needed {
@@ -155,7 +155,10 @@ impl Replica {
             return None;
         }
         let next = if is_lost {
-            self.configuration().clone()
+            // Of an entry that is no newer nobody would take notice.
+            let is_newer =
+                (self.term(), LogIndex(self.last().0 + 1)) > self.configuration().version;
+            is_newer.then(|| self.configuration().clone())?
         } else {
             self.next_asked().or_else(|| self.next_promoted())?
         };
@@ -176,12 +179,17 @@ impl Replica {
         Some(self.last())
     }
 
-    /// Whether the entry that brought the configuration is none of this log: it was lost, and nodes that had come to know
-    /// it do still. Before another follows a quorum has to have it again.
-    fn is_configuration_lost(&self) -> bool {
+    /// Whether the entry that brought the configuration is at hand. Otherwise it may have been lost, and only nodes that had
+    /// come to know it do still: before another follows a quorum has to have it as an entry again.
+    fn has_entry_of_configuration(&self) -> bool {
         let (term, index) = self.configuration().version;
-        let here = self.raw.store().term_of(index);
-        index > self.last() || here.is_some_and(|here| here != term)
+        self.raw.store().term_of(index) == Some(term)
+    }
+
+    /// Whether it leads and has to change a configuration by whose index its log is too short.
+    #[cfg(test)]
+    pub(crate) fn is_to_change_what_was_lost(&self) -> bool {
+        self.wants_configuration() && self.configuration().version.1 > self.last()
     }
 
     /// Whether it might be time for [`Self::propose_configuration`].

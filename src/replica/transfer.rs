@@ -20,7 +20,7 @@ use super::{Body, Replica, conf_state};
 use crate::cache::{Keyspace, SaveCursor};
 use crate::limits::{
     REPLICA_PINNED_BYTES_MAX, SNAPSHOT_BYTES_PER_SECOND, SNAPSHOT_PIECE_BYTES,
-    SNAPSHOT_PIECES_AT_ONCE, SNAPSHOT_PIECES_IN_FLIGHT,
+    SNAPSHOT_PIECES_AT_ONCE, SNAPSHOT_PIECES_IN_FLIGHT, SNAPSHOT_PIECES_PACED,
 };
 use crate::log::Configuration;
 use crate::types::{LogIndex, MonoUs, NodeId, Term};
@@ -45,9 +45,14 @@ pub(crate) struct Outgoing {
     seen: Option<LogIndex>,
     is_ended: bool,
     moved_at: MonoUs,
-    /// When all that has been sent has had its time, and up to when that may be now.
+    /// When all that has been sent has had its time.
     paid_at: MonoUs,
-    let_until: MonoUs,
+    /// As of when more may be sent.
+    now: MonoUs,
+    /// When enough others took entries as they come.
+    quorum_at: MonoUs,
+    /// It is sent as fast as the other takes it.
+    is_urgent: bool,
 }
 
 impl Outgoing {
@@ -81,16 +86,18 @@ impl Outgoing {
 
     /// Whether another part is to be made now.
     pub(crate) fn wants_part(&self) -> bool {
-        self.has_room_for_part() && self.paid_at <= self.let_until
+        self.has_room_for_part() && (self.is_urgent || self.paid_at <= self.now)
     }
 
     fn has_room_for_part(&self) -> bool {
-        self.seen.is_none() && self.sent - self.taken < SNAPSHOT_PIECES_IN_FLIGHT
+        let most = if self.is_urgent { SNAPSHOT_PIECES_IN_FLIGHT } else { SNAPSHOT_PIECES_PACED };
+        self.seen.is_none() && self.sent - self.taken < most
     }
 
     /// When another part is to be made, if nothing but time keeps it from that.
     fn part_due(&self) -> Option<MonoUs> {
-        Some(self.paid_at).filter(|at| *at > self.let_until && self.has_room_for_part())
+        let is_early = !self.is_urgent && self.paid_at > self.now;
+        (is_early && self.has_room_for_part()).then_some(self.paid_at)
     }
 
     /// Bytes have been sent, which take their time; after a very long value no more of it than keeps the other from
@@ -105,7 +112,11 @@ impl Outgoing {
         const BURST: u64 = SNAPSHOT_PIECES_AT_ONCE * SNAPSHOT_PIECE_BYTES as u64;
         const BURST_US: u64 = BURST * 1_000_000 / SNAPSHOT_BYTES_PER_SECOND;
         self.paid_at = self.paid_at.max(MonoUs(now.0.saturating_sub(BURST_US)));
-        self.let_until = if is_urgent { MonoUs(u64::MAX) } else { now };
+        if is_urgent {
+            // What is sent beyond its time is not owed afterwards.
+            self.paid_at = self.paid_at.min(now);
+        }
+        (self.now, self.is_urgent) = (now, is_urgent);
     }
 }
 
@@ -178,7 +189,9 @@ impl Replica {
             is_ended: false,
             moved_at: MonoUs(0),
             paid_at: MonoUs(0),
-            let_until: MonoUs(0),
+            now: MonoUs(0),
+            quorum_at: MonoUs(0),
+            is_urgent: false,
         });
     }
 
@@ -187,10 +200,16 @@ impl Replica {
         if self.outgoing.is_none() {
             return;
         }
-        let is_urgent =
-            self.raw.store().bytes() > REPLICA_PINNED_BYTES_MAX / 4 || !self.has_quorum_at_hand();
+        let timeout_us = self.options.election_timeout_ms * 1000;
+        let has_quorum = self.has_quorum_at_hand();
+        let pins_much = self.raw.store().bytes() > REPLICA_PINNED_BYTES_MAX / 4;
         if let Some(outgoing) = &mut self.outgoing {
-            outgoing.pace(now, is_urgent);
+            if has_quorum {
+                outgoing.quorum_at = now;
+            }
+            // For a moment every election timeout the crate has not heard from anybody yet.
+            let has_none = now.0.saturating_sub(outgoing.quorum_at.0) > timeout_us;
+            outgoing.pace(now, pins_much || has_none);
         }
     }
 

@@ -35,8 +35,10 @@ pub(super) struct Replicas {
     /// When everything about replicas is told next.
     whole_due: MonoUs,
     beats: Beats,
-    /// When the core will be woken for the next, or for what comes before.
-    pulse: MonoUs,
+    /// When the core will be woken for the next.
+    beat_pulse: MonoUs,
+    /// When it will be for what comes before that.
+    early_pulse: MonoUs,
     /// When the server stops, whoever leads then.
     stops_at: Option<MonoUs>,
     /// Connections whose reads wait until a replica has come further.
@@ -130,6 +132,8 @@ impl RecoveringReplica {
     }
 }
 
+/// The longest pulse, in microseconds: what the ring can wait.
+const PULSE_US_MAX: u64 = 900_000;
 /// How often everything about replicas is told, in microseconds.
 const WHOLE_EVERY_US: u64 = 100_000;
 /// After how long a log that could not be begun anew is tried again, in microseconds; its disk may be full.
@@ -244,11 +248,16 @@ impl Core<'_> {
         self.restart_logs();
     }
 
-    /// Has the core wake up by then.
+    /// Has the core wake up by then, if it is not to be anyhow. A pulse a turn: whoever wakes it before the next beat lets
+    /// it set that one.
     fn set_pulse(&mut self, due: MonoUs) {
         let now = self.engine.now.mono;
-        if self.replicas.pulse <= now || self.replicas.pulse > due {
-            self.replicas.pulse = due;
+        let is_early = due < self.replicas.beats.next;
+        let due = due.min(MonoUs(now.0 + PULSE_US_MAX));
+        let Replicas { early_pulse, beat_pulse, .. } = &mut self.replicas;
+        let set = if is_early { early_pulse } else { beat_pulse };
+        if *set <= now || *set > due {
+            *set = due;
             self.ring.pulse(due.0.saturating_sub(now.0));
         }
     }
