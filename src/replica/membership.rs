@@ -186,12 +186,6 @@ impl Replica {
         self.raw.store().term_of(index) == Some(term)
     }
 
-    /// Whether it leads and has to change a configuration by whose index its log is too short.
-    #[cfg(test)]
-    pub(crate) fn is_to_change_what_was_lost(&self) -> bool {
-        self.wants_configuration() && self.configuration().version.1 > self.last()
-    }
-
     /// Whether it might be time for [`Self::propose_configuration`].
     pub(crate) fn wants_configuration(&self) -> bool {
         let has_work =

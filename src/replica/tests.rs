@@ -5,8 +5,8 @@ use raft::eraftpb::{ConfState, Message, MessageType};
 use super::message::Body;
 use super::tail::Tail;
 use super::{LogEntry, NO_CHANGES, Replica, ReplicaOptions, Restored, raw_node, sense};
-use crate::log::{HardState, RecordKind, RecordStart};
-use crate::types::{ByteOffset, LogIndex, NodeId, SegmentId, ShardId, Term};
+use crate::log::{Configuration, HardState, RecordKind, RecordStart, Version};
+use crate::types::{ByteOffset, LogIndex, MonoUs, NodeId, SegmentId, ShardId, Term};
 
 const OPTIONS: ReplicaOptions = ReplicaOptions {
     node: NodeId(1),
@@ -90,5 +90,49 @@ fn entries_follow_the_one_that_their_message_names() {
     for message in messages {
         let body = Body::Raft(Box::new(message));
         assert_eq!(sense::check(&body), Ok(()), "{body:?}");
+    }
+}
+
+/// A leader that knows by its hard state who takes part, and does not see the entry that brought it.
+fn leader_that_knows_of(version: Version) -> Replica {
+    let mut hard_state = HardState::first((ShardId(0), [7; 16]), NodeId(1), vec![NodeId(1)]);
+    hard_state.term = Term(1);
+    hard_state.configuration =
+        Configuration { version, learners: vec![NodeId(2)], ..hard_state.configuration };
+    let applied = (LogIndex(3), Term(1));
+    let restored = Restored { hard_state, applied, entries: Vec::new(), is_doubtful: false };
+    let mut leader = Replica::new(ShardId(0), OPTIONS, restored).unwrap();
+    for turn in 1..100 {
+        leader.tick(MonoUs(turn * 25_000));
+        leader.advance(leader.last());
+        leader.begin_reign();
+        if leader.wants_configuration() {
+            leader.propose_configuration();
+        }
+        leader.advance(leader.last());
+        leader.take_orders();
+        while leader.next_to_apply().is_some() {
+            leader.note_applied(true);
+        }
+        if leader.take_hard_state().is_some() {
+            leader.hard_state_saved(true);
+        }
+        leader.take_messages();
+    }
+    leader
+}
+
+/// The power of all failed when some had come to know a configuration whose entry was on no disk yet. What stands at its
+/// index, or would, is another entry: before the next change it becomes one again, once.
+#[test]
+fn a_configuration_whose_entry_is_not_at_hand_becomes_an_entry_again() {
+    for lost in [9, 1] {
+        let leader = leader_that_knows_of((Term(1), LogIndex(lost)));
+        assert!(leader.is_serving(), "of {lost}");
+        let Configuration { version, voters, learners, .. } = leader.configuration();
+        assert_eq!((&voters[..], &learners[..]), (&[NodeId(1)][..], &[NodeId(2)][..]));
+        // Behind the three before and the one that its term begins with.
+        assert_eq!(*version, (leader.term(), LogIndex(5)), "of {lost}");
+        assert_eq!(leader.last(), LogIndex(5), "of {lost}");
     }
 }

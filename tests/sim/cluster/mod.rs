@@ -73,7 +73,7 @@ use bytes::Bytes;
 use super::{Dice, Outcome, SHARD, UnderWay, number, values};
 use crate::cache::OutcomeBounds;
 use crate::log::{Effect, Job, StreamOptions};
-use crate::replica::{Body, Replica, ReplicaOptions, ShardMessage};
+use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now, ShardId};
 use clients::{Clients, Pending, Work};
 use facts::Facts;
@@ -167,8 +167,6 @@ struct Cluster {
     retries: Retries,
     /// How many times a keyspace was made again from a log.
     rebuilds: u64,
-    /// How often a leader was seen that has to change a configuration whose entry is beyond its log.
-    lost_configurations: u64,
     trace: u64,
     is_talkative: bool,
 }
@@ -228,7 +226,6 @@ impl Cluster {
             busy_until: busy_us,
             retries: Retries::default(),
             rebuilds: 0,
-            lost_configurations: 0,
             haste_us: [3_000, 30_000][dice.below(2)],
             trace: seed,
             is_talkative: number("RINGMAIN_SIM_TALK").is_some(),
@@ -615,8 +612,6 @@ impl Cluster {
         }
         let state = process.shard.replica_published(true).and_then(|published| published.state);
         let is_in_doubt = process.shard.replica().is_some_and(|replica| replica.is_in_doubt());
-        let has_lost = process.shard.replica().is_some_and(Replica::is_to_change_what_was_lost);
-        self.lost_configurations += u64::from(has_lost);
         if part.is_bad && (is_outside || !is_in_doubt) {
             let durable = process.shard.log_state().map(|state| state.durable).unwrap_or_default();
             let owes = *part.owes.get_or_insert(facts.last_fixed());
@@ -722,23 +717,6 @@ fn a_cluster_keeps_what_it_acknowledged() {
 #[test]
 fn a_cluster_whose_members_change_keeps_what_it_acknowledged() {
     run_all(SEEDS, run_with_changing_members);
-}
-
-/// All lose power when some have come to know a configuration, and the entry that brought it is on no disk: the log
-/// begins anew and is shorter than that entry's index, and nothing more is written.
-#[test]
-fn a_configuration_whose_entry_is_lost_is_no_obstacle_to_the_next() {
-    // Where it is known to come to that, and a few more should that have changed.
-    let first = number("RINGMAIN_SIM_FROM").unwrap_or(4308);
-    let seeds = number("RINGMAIN_SIM_SEEDS").unwrap_or(100);
-    let comes_to_it = |seed: u64| {
-        let mut cluster = Cluster::new(seed, Some(3));
-        cluster.go().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
-        cluster.lost_configurations > 0
-    };
-    let found = (first..first + seeds).find(|seed| comes_to_it(*seed));
-    assert!(found.is_some(), "no configuration's entry was lost");
-    eprintln!("it comes to that in seed {found:?}");
 }
 
 #[test]
