@@ -86,7 +86,12 @@ impl Outgoing {
 
     /// Whether another part is to be made now.
     pub(crate) fn wants_part(&self) -> bool {
-        self.has_room_for_part() && (self.is_urgent || self.paid_at <= self.now)
+        self.has_room_for_part() && !self.is_early()
+    }
+
+    /// Whether time keeps it from going on.
+    fn is_early(&self) -> bool {
+        !self.is_urgent && self.paid_at > self.now
     }
 
     fn has_room_for_part(&self) -> bool {
@@ -96,8 +101,7 @@ impl Outgoing {
 
     /// When another part is to be made, if nothing but time keeps it from that.
     fn part_due(&self) -> Option<MonoUs> {
-        let is_early = !self.is_urgent && self.paid_at > self.now;
-        (is_early && self.has_room_for_part()).then_some(self.paid_at)
+        (self.has_room_for_part() && self.is_early()).then_some(self.paid_at)
     }
 
     /// Bytes have been sent, which take their time; after a very long value no more of it than keeps the other from

@@ -194,8 +194,7 @@ impl Cluster {
         }
         if has_failed {
             self.note(format_args!("{node} has given up"));
-            let crashes = self.dice.one_in(2);
-            if crashes {
+            if self.dice.one_in(2) {
                 self.crash(node, true);
             } else if !self.stop(node) {
                 self.at(self.time + MEND_AGAIN_US, Event::Mend(node));
@@ -255,7 +254,7 @@ impl Cluster {
         self.network.slow_down((node, other), slowness);
     }
 
-    /// A process ends in good order.
+    /// A process ends in good order; false if it is down, or would end like one that is killed while it may not.
     pub(super) fn stop(&mut self, node: usize) -> bool {
         let until = self.time + 2 * self.settings.replica.election_timeout_ms * 1000;
         let may_crash = self.may_crash(node);
