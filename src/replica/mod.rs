@@ -385,7 +385,6 @@ impl Replica {
     }
 
     /// Whether it takes no part any more.
-    #[cfg(test)]
     pub(crate) fn has_failed(&self) -> bool {
         self.has_failed
     }

@@ -331,11 +331,14 @@ impl Shard {
         self.replicated.as_ref().is_none_or(|it| it.unwritten.is_empty() && it.restart.is_none())
     }
 
-    /// Whether the log means nothing, and won't before other replicas have said more.
+    /// Whether the log means nothing, and won't before other replicas have said more, or before the next start.
     pub(super) fn is_log_hopeless(&self) -> bool {
         let is_base_missing = self.log.as_ref().is_some_and(|log| log.stream.is_base_missing());
         self.replicated.as_ref().is_some_and(|it| {
-            it.restart.is_some() || is_base_missing && it.replica.seen_by_keyspace().is_none()
+            let (seen, committed) = (it.replica.seen_by_keyspace(), it.replica.committed());
+            let is_snapshot_certain = seen.is_some_and(|(seen, _)| seen <= committed);
+            let has_snapshot = is_snapshot_certain && !it.replica.has_failed();
+            it.restart.is_some() || is_base_missing && !has_snapshot
         })
     }
 

@@ -8,7 +8,7 @@ use super::super::scan::Scan;
 use super::super::segment::{DirectoryId, HeaderFault, SegmentFile, SegmentHeader, SegmentKind};
 use super::error::io_error;
 use super::{File, OpenError, Recovery};
-use crate::types::{LogIndex, SegmentId, ShardId};
+use crate::types::{LogIndex, SegmentId, ShardId, Term};
 
 /// The manifest of a folder.
 ///
@@ -86,8 +86,11 @@ impl<C: std::ops::Deref<Target = [u8]>> Recovery<C> {
             bytes_total: 0,
         };
         if manifest.base_missing {
-            // Nobody was told that anything in it is on disk.
+            // Nobody was told that anything in it is on disk. What it was to begin behind is not here either.
             recovery.manifest.base_missing = false;
+            recovery.manifest.first_index = LogIndex(1);
+            recovery.manifest.base_term = Term(0);
+            (recovery.last_index, recovery.last_term) = (LogIndex(0), Term(0));
             recovery.base_was_missing = true;
         } else {
             recovery.find_snapshot(directory)?;
