@@ -9,8 +9,8 @@
 //! Who learns is sent everything and counts for nothing; the leader has it vote as soon as it keeps up. Quorums of two
 //! configurations that follow one another have a node in common, but only as long as what is committed is not lost: so the
 //! next change waits until a quorum has the one before, and an entry of the leader's own term, on disk. Where the entry
-//! that brought a configuration was lost with the disks or the power of all, the leader that knows it still and sees that
-//! it is not in the log makes it an entry again before it changes it. A replica that takes no part any more forgets all but its vote.
+//! that brought a configuration was lost with the disks or the power of all, the leader that knows it still makes it an
+//! entry again before it changes it. A replica that takes no part any more forgets all but its vote.
 
 use std::collections::VecDeque;
 
@@ -147,7 +147,7 @@ impl Replica {
         if !self.may_propose() || self.leaving_until.is_some() || self.raw.raft.has_pending_conf() {
             return None;
         }
-        let is_lost = self.has_lost_entry_of_configuration();
+        let is_lost = !self.has_entry_of_configuration();
         let begun = self.membership.term_begins;
         let needed = if is_lost { begun } else { begun.max(self.configuration().version.1) };
         if self.synced(self.durable) < needed {
@@ -179,12 +179,11 @@ impl Replica {
         Some(self.last())
     }
 
-    /// Whether the entry that brought the configuration is seen to be none of this log: it was lost, and only nodes that had
-    /// come to know it do still. Before another follows a quorum has to have it as an entry again.
-    fn has_lost_entry_of_configuration(&self) -> bool {
+    /// Whether the entry that brought the configuration is at hand. Otherwise it may have been lost, and only nodes that had
+    /// come to know it do still: before another follows a quorum has to have it as an entry again.
+    fn has_entry_of_configuration(&self) -> bool {
         let (term, index) = self.configuration().version;
-        let here = self.raw.store().term_of(index);
-        index > self.last() || here.is_some_and(|here| here != term)
+        self.raw.store().term_of(index) == Some(term)
     }
 
     /// Whether it might be time for [`Self::propose_configuration`].
