@@ -1,7 +1,7 @@
 //! Reigns: from when a replica that was elected serves until it does not, and how leadership is handed over to whoever
 //! should have it.
 
-use raft::StateRole;
+use raft::{INVALID_ID, StateRole};
 
 use super::{Replica, SLACK};
 use crate::types::{LogIndex, MonoUs, NodeId};
@@ -42,6 +42,18 @@ impl Replica {
         }
         self.reign += 1;
         true
+    }
+
+    /// Leads no more if no quorum has answered for an election timeout: who waits here hears of it then. The crate looks
+    /// once in that time for who was heard from since it looked last, and so takes up to twice as long.
+    pub(super) fn step_down_unheard(&mut self) {
+        if !self.is_serving() || self.leaving_until.is_some() {
+            return;
+        }
+        if self.lease.tick() > self.election_ticks {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, INVALID_ID);
+        }
     }
 
     /// Notes changes of the role that others must hear of.

@@ -438,6 +438,7 @@ impl Replica {
         // Who has no keyspace to serve with leads all the same if nobody else has as much of the log.
         if self.is_leader() || self.doubt.may_stand() && self.may_campaign() {
             self.raw.tick();
+            self.step_down_unheard();
             self.set_timeout();
         } else {
             // What was promised to a leader runs out all the same.

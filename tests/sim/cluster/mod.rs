@@ -61,6 +61,7 @@ mod members;
 mod network;
 mod part;
 mod planted;
+mod quorum;
 mod rebuilds;
 mod retries;
 mod room;

@@ -40,13 +40,15 @@ impl Cluster {
     }
 }
 
-/// Of three replicas two have run what was never committed, and the third loses its disk before it has sent them a
+/// Of three replicas two have run what was never committed, say, and the third loses its disk before it has sent them a
 /// snapshot: nobody can send one.
 #[test]
 fn data_that_nobody_can_send_is_made_again() {
-    for seed in [1567, 1596, 1944] {
+    let mut rebuilds = 0;
+    for seed in 1560..1600 {
         let mut cluster = cluster_with_retries(seed);
         cluster.go().unwrap_or_else(|what| panic!("seed {seed}: {what}"));
-        assert!(cluster.rebuilds > 0, "seed {seed}");
+        rebuilds += u64::from(cluster.rebuilds > 0);
     }
+    assert!(rebuilds > 1, "{rebuilds}");
 }
