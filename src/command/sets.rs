@@ -15,7 +15,7 @@ use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use super::{Command, DataHandler, Error, Flags, Group, Keys};
 use crate::cache::Missing;
-use crate::collection::{Digits, Element, Set, Value};
+use crate::collection::{Digits, Edit, Element, Set, Value};
 use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
@@ -268,9 +268,12 @@ fn smove(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
             let taken =
                 exec.change::<Set, _>(from, Missing::Skip, |set, edit| set.remove(member, edit))?;
             if taken == Some(true) {
-                exec.change::<Set, _>(to, Missing::Create, |set, edit| set.add(member, edit))?;
+                let add = |set: &mut Set, edit: &mut Edit<'_>| set.add(member, edit);
+                let is_new = exec.change(to, Missing::Create, add)?;
                 exec.tell(from, events::SREM);
-                exec.tell(to, events::SADD);
+                if is_new == Some(true) {
+                    exec.tell(to, events::SADD);
+                }
             }
             taken == Some(true)
         }
