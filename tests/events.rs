@@ -180,7 +180,12 @@ const FIELD_EXPIRY: &[(&str, &[&str])] = &[
     ("HEXPIRE h 100 FIELDS 1 zz", &[]),
     ("HPERSIST h FIELDS 1 a", &["hpersist h"]),
     ("HPERSIST h FIELDS 1 a", &[]),
-    ("HPEXPIREAT h 1 FIELDS 2 a b", &["hexpire h", "del h"]),
+    // What would have expired already is deleted.
+    ("HEXPIRE h 0 FIELDS 2 a zz", &["hdel h"]),
+    ("HEXPIRE h 0 FIELDS 1 zz", &[]),
+    ("HPEXPIREAT h 1 XX FIELDS 1 b", &[]),
+    ("HPEXPIREAT h 1 FIELDS 1 b", &["hdel h", "del h"]),
+    ("HEXPIREAT h 1 FIELDS 1 b", &[]),
 ];
 
 fn start(shards: u16) -> Server {

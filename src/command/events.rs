@@ -118,6 +118,10 @@ pub(super) const SADD: Event = set("sadd");
 pub(super) const SREM: Event = set("srem");
 /// Members were taken from a set at random.
 pub(super) const SPOP: Event = set("spop");
+/// Fields were removed from a hash.
+pub(super) const HDEL: Event = hash("hdel");
+/// Fields of a hash have an expiry.
+pub(super) const HEXPIRE: Event = hash("hexpire");
 /// A sorted set got members, or scores.
 pub(super) const ZADD: Event = sorted_set("zadd");
 /// A number was added to a score.
@@ -150,15 +154,11 @@ const TABLE: &[(&str, Event)] = &[
     ("expire", EXPIRE),
     ("expireat", EXPIRE),
     ("getdel", DEL),
-    ("hdel", hash("hdel")),
-    ("hexpire", hash("hexpire")),
-    ("hexpireat", hash("hexpire")),
+    ("hdel", HDEL),
     ("hincrby", hash("hincrby")),
     ("hincrbyfloat", hash("hincrbyfloat")),
     ("hmset", hash("hset")),
     ("hpersist", hash("hpersist")),
-    ("hpexpire", hash("hexpire")),
-    ("hpexpireat", hash("hexpire")),
     ("hset", hash("hset")),
     ("hsetnx", hash("hset")),
     ("incrbyfloat", string("incrbyfloat")),

@@ -4,7 +4,7 @@
 use crate::cache::Missing;
 use crate::collection::{Collection, Edit, Hash, Value};
 use crate::command::numbers::{integer, parse_i64};
-use crate::command::{Error, Exec};
+use crate::command::{Error, Exec, events};
 use crate::protocol::{Args, Reply};
 use crate::types::UnixMs;
 
@@ -134,18 +134,26 @@ fn set_expiry(
     let count_at = if condition.is_some() { 5 } else { 4 };
     const COUNT_REFUSED: &str = "ERR Parameter `numFields` should be greater than 0";
     let fields = named_fields(args, count_at, COUNT_REFUSED)?;
+    let mut has_changed = false;
     answer_each(exec, args, reply, fields, |hash, edit, field| {
         let Some(entry) = hash.view().get(field, now) else { return NO_FIELD };
         if condition.is_some_and(|condition| !condition.holds(entry.expires_at, at)) {
             return 0;
         }
+        has_changed = true;
         if at <= now {
             hash.remove(field, now, edit);
             return 2;
         }
         hash.set_expiry(field, Some(at), edit);
         1
-    })
+    })?;
+    if has_changed {
+        // The time is the same for all fields: either each expires then, or each has gone.
+        let event = if at <= now { events::HDEL } else { events::HEXPIRE };
+        exec.tell(exec.key(args.at(1)), event);
+    }
+    Ok(())
 }
 
 pub(super) fn hpersist(
