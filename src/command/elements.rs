@@ -38,6 +38,10 @@ pub(super) fn covers_much(args: &Args<'_>) -> bool {
     }
 }
 
+/// `NOVALUES` where a walk is not one over the fields of a hash.
+pub(super) const NO_VALUES_REFUSED: Error =
+    Error::Static("ERR NOVALUES option can only be used in HSCAN");
+
 /// The options of a walk over the elements of a key.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
@@ -61,7 +65,10 @@ impl<'a> Scan<'a> {
         let mut options = Self { pattern: Pattern::All, count: 10, no_values: false };
         let mut rest = args.from(3);
         while let Some(option) = rest.next() {
-            if takes_no_values && option.eq_ignore_ascii_case(b"novalues") {
+            if option.eq_ignore_ascii_case(b"novalues") {
+                if !takes_no_values {
+                    return Err(NO_VALUES_REFUSED);
+                }
                 options.no_values = true;
                 continue;
             }

@@ -21,6 +21,7 @@
 //! walks all cores in turn while shards move may so miss one, as with slots that migrate in a Redis
 //! Cluster: it compares the epochs before and after, or walks on the common port.
 
+use super::elements::NO_VALUES_REFUSED;
 use super::glob::{self, Case};
 use super::steps::{self, Progress, Steps};
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, Stepwise, View, numbers};
@@ -287,6 +288,9 @@ impl<'a> ScanOptions<'a> {
         let mut options = Self { pattern: Pattern::All, count: 10, type_name: None };
         let mut rest = args.from(2);
         while let Some(option) = rest.next() {
+            if option.eq_ignore_ascii_case(b"novalues") {
+                return Err(NO_VALUES_REFUSED);
+            }
             let value = rest.next().ok_or(Error::Syntax)?;
             if option.eq_ignore_ascii_case(b"match") {
                 options.pattern = Pattern::new(value);
@@ -448,6 +452,8 @@ pub(crate) mod tests {
         ("SCAN 0 COUNT x", "-ERR value is not an integer or out of range"),
         ("SCAN 0 COUNT 10 MATCH", "-ERR syntax error"),
         ("SCAN 0 TYPE", "-ERR syntax error"),
+        ("SCAN 0 NOVALUES", "-ERR NOVALUES option can only be used in HSCAN"),
+        ("SCAN 0 COUNT 1 novalues MATCH", "-ERR NOVALUES option can only be used in HSCAN"),
         ("SCAN 0 foo", "-ERR syntax error"),
         ("SCAN 0 foo bar", "-ERR syntax error"),
         ("SELECT 1", "+OK"),

@@ -200,7 +200,10 @@ pub(crate) const SCRIPT: &[(&str, &str)] = &[
     ("SSCAN a 0 COUNT x", "-ERR value is not an integer or out of range"),
     ("SSCAN a 0 MATCH", "-ERR syntax error"),
     ("SSCAN a 0 TYPE string", "-ERR syntax error"),
-    ("SSCAN a 0 NOVALUES", "-ERR syntax error"),
+    ("SSCAN a 0 NOVALUES", "-ERR NOVALUES option can only be used in HSCAN"),
+    ("SSCAN a 0 COUNT 1 novalues x", "-ERR NOVALUES option can only be used in HSCAN"),
+    ("SSCAN a 0 MATCH NOVALUES", "*2⏎$1⏎0⏎*0"),
+    ("SSCAN none 0 NOVALUES", "*2⏎$1⏎0⏎*0"),
 ];
 
 #[test]

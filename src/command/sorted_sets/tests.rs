@@ -399,6 +399,7 @@ pub(crate) const SCRIPT: &[(&str, &str)] = &[
     ("ZSCAN r 0 COUNT x", "-ERR value is not an integer or out of range"),
     ("ZSCAN r 0 FOO 1", "-ERR syntax error"),
     ("ZSCAN r 0 MATCH", "-ERR syntax error"),
+    ("ZSCAN r 0 NOVALUES", "-ERR NOVALUES option can only be used in HSCAN"),
     // Another type.
     ("SET string x", "+OK"),
     ("ZADD string 1 a", WRONG_TYPE),
