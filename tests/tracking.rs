@@ -115,6 +115,7 @@ fn a_key_that_was_read_is_told_of_once() {
             (&["HGET h f"], &["HSET h f 1"], "h"),
             (&["HGET h f"], &["HDEL h f"], "h"),
             (&["LRANGE l 0 -1"], &["RPUSH l 1"], "l"),
+            (&["LRANGE l 0 -1"], &["LTRIM l 0 -1"], "l"),
             // The names alone count.
             (&["GET a"], &["SELECT 1", "SET a 1", "SELECT 0"], "a"),
             // Who writes has not read.

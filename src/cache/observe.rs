@@ -159,6 +159,14 @@ impl Keyspace {
         self.observations.note(self.store.hash_key(key), (db, key));
     }
 
+    /// Has those who observe or track a key told, though it stays as it is: for a command that Redis takes for a
+    /// change whatever it does.
+    pub fn note_unchanged(&mut self, key: Key<'_>) {
+        if self.observations.are_any() {
+            self.note_key(key.db, key.bytes);
+        }
+    }
+
     /// Notes what a flush is about to remove.
     pub(super) fn note_flush(&mut self, db: DbIndex) {
         for (_, key) in self.observations.names_in(&[db]) {

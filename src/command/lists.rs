@@ -462,12 +462,16 @@ fn not_least(text: &[u8]) -> Result<i64, Error> {
 fn ltrim(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let (start, end) = (integer(args.at(2))?, integer(args.at(3))?);
     let key = exec.key(args.at(1));
-    let trimmed = exec.change(key, Missing::Skip, |list: &mut List, edit| {
+    let has_trimmed = exec.change(key, Missing::Skip, |list: &mut List, edit| {
         let (start, count) = range(start, end, list.view().len()).unwrap_or((0, 0));
         list.trim(start, count, edit);
+        edit.has_changed()
     })?;
-    // Also where nothing had to go, as Redis does.
-    if trimmed.is_some() {
+    // Also where nothing had to go, as Redis does; the log need not know of that.
+    if has_trimmed == Some(false) {
+        exec.keyspace(key).note_unchanged(key);
+    }
+    if has_trimmed.is_some() {
         exec.tell(key, events::LTRIM);
     }
     reply.ok();
