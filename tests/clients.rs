@@ -106,6 +106,49 @@ fn redis_benchmark_runs_against_it() {
     assert!(server.client().words("DBSIZE").integer() > 1_000);
 }
 
+/// What redis-benchmark 7.0 runs when it is not told what, in its order.
+const WHOLE_BENCHMARK: &[&str] = &[
+    "PING_INLINE",
+    "PING_MBULK",
+    "SET",
+    "GET",
+    "INCR",
+    "LPUSH",
+    "RPUSH",
+    "LPOP",
+    "RPOP",
+    "SADD",
+    "HSET",
+    "SPOP",
+    "ZADD",
+    "ZPOPMIN",
+    "LPUSH (needed to benchmark LRANGE)",
+    "LRANGE_100 (first 100 elements)",
+    "LRANGE_300 (first 300 elements)",
+    "LRANGE_500 (first 500 elements)",
+    "LRANGE_600 (first 600 elements)",
+    "MSET (10 keys)",
+];
+
+/// It stops at the first error, so that its end says that there was none. Later versions know more commands,
+/// streams among them.
+#[test]
+fn redis_benchmark_runs_to_its_end_when_it_is_not_told_what_to_run() {
+    if !is_on_path("redis-benchmark") {
+        return;
+    }
+    if !run(Command::new("redis-benchmark").arg("--version")).contains(" 7.0.") {
+        return skip("redis-benchmark is not that of Redis 7.0");
+    }
+    let server = Launch::shards(SHARDS).start();
+    let table = redis_benchmark(server.port(), &["-q", "-n", "400", "-P", "4"]);
+    let names: Vec<&str> = table.lines().filter_map(|line| line.split('"').nth(1)).collect();
+    assert_eq!(names[0], "test", "{table}");
+    assert_eq!(&names[1..], WHOLE_BENCHMARK, "{table}");
+    assert!(!table.to_lowercase().contains("err"), "{table}");
+    assert_eq!(info_number(&mut server.client(), "stats", "total_error_replies"), 0);
+}
+
 #[test]
 fn redis_benchmark_knows_the_cluster() {
     if !is_on_path("redis-benchmark") {
