@@ -85,8 +85,18 @@ fn scan_over_shards() {
         // Nothing changes meanwhile, so no key comes twice either.
         assert_eq!(scan(options), keys, "{options}");
     }
+    for index in 0..10 {
+        writer.words(&format!("RPUSH list{index} x"));
+        writer.words(&format!("HSET hash{index} f v"));
+    }
+    for (kind, name) in [("list", "list"), ("HASH", "hash")] {
+        let of_kind: Vec<String> = (0..10).map(|index| format!("{name}{index}")).collect();
+        assert_eq!(scan(&format!(" TYPE {kind}")), of_kind);
+        assert_eq!(scan(&format!(" TYPE {kind} MATCH *3 COUNT 7")), of_kind[3..4]);
+    }
+    assert_eq!(scan(" TYPE string COUNT 77"), keys);
     assert_eq!(scan(" MATCH key77"), ["key77"]);
     assert_eq!(scan(" MATCH key[12]"), ["key1", "key2"]);
-    assert!(scan(" TYPE list COUNT 50").is_empty());
+    assert!(scan(" TYPE zset COUNT 50").is_empty());
     assert!(scan(" MATCH none*").is_empty());
 }
