@@ -93,6 +93,125 @@ fn noeviction_refuses_writes_and_serves_reads() {
     wait_until("there is room again", || client.words("SET k v") == Value::ok());
 }
 
+/// Commands that add an element, one for each type of collection.
+const GROW: [&str; 4] = ["RPUSH", "SADD", "HSET", "ZADD"];
+
+/// Adds `count` elements of 100 bytes to one collection, from number `first` on, in pipelines; gives how many were
+/// refused.
+fn grow(client: &mut Client, name: &str, key: &str, first: usize, count: usize) -> usize {
+    const DEPTH: usize = 500;
+    let mut refused = 0;
+    for start in (first..first + count).step_by(DEPTH) {
+        let end = (start + DEPTH).min(first + count);
+        let requests = (start..end).flat_map(|number| {
+            let element = format!("{number:0100}");
+            match name {
+                "HSET" => encode(&[name, key, &element, "v"]),
+                "ZADD" => encode(&[name, key, &number.to_string(), &element]),
+                _ => encode(&[name, key, &element]),
+            }
+        });
+        client.send(requests.collect::<Vec<u8>>());
+        for _ in start..end {
+            match client.read().expect("a reply") {
+                Value::Error(text) => {
+                    assert_eq!(text, OOM, "{name}");
+                    refused += 1;
+                }
+                reply => assert!(matches!(reply, Value::Integer(1..)), "{name}: {reply:?}"),
+            }
+        }
+    }
+    refused
+}
+
+/// How many elements a collection has that [`grow`] has made.
+fn length(client: &mut Client, name: &str, key: &str) -> usize {
+    let counts = match name {
+        "RPUSH" => "LLEN",
+        "SADD" => "SCARD",
+        "HSET" => "HLEN",
+        _ => "ZCARD",
+    };
+    usize::try_from(client.command(&[counts, key]).integer()).expect("a length")
+}
+
+/// One key that grows and grows comes to the limit as many keys do.
+#[test]
+fn a_collection_that_grows_is_refused_at_the_limit() {
+    const ELEMENTS: usize = 30_000;
+    for name in GROW {
+        let server = Launch::shards(2).start();
+        let mut client = server.client();
+        client.ok("SET before v");
+        let limit = info_number(&mut client, "memory", "used_memory") + 2 * MIB;
+        client.ok(&format!("CONFIG SET maxmemory {limit}"));
+        let refused = grow(&mut client, name, "k", 0, ELEMENTS);
+        let kept = length(&mut client, name, "k");
+        assert_eq!(kept + refused, ELEMENTS, "{name}");
+        assert!(kept > 4_000 && refused > 8_000, "{name}: {kept} kept, {refused} refused");
+        // What is used may be seen a turn late, and a table grows by doubling.
+        let used = info_number(&mut client, "memory", "used_memory");
+        println!("{name}: {kept} kept, {used} of {limit} bytes used");
+        assert!(used <= limit + MIB / 2, "{name}: {used} of {limit} bytes used");
+        // There may be room for one more when the requests above no longer take any.
+        for write in ["RPUSH l x", "LPUSH l x", "SADD s x", "HSET h f v", "ZADD z 1 m"] {
+            wait_until(write, || client.words(write) == Value::Error(OOM.into()));
+        }
+        // What reads or takes away is served.
+        assert_eq!(client.words("GET before"), Value::bulk("v"));
+        let element = format!("{:0100}", 0);
+        let (reads, takes) = match name {
+            "RPUSH" => (vec!["LRANGE", "k", "0", "0"], vec!["LPOP", "k", "1"]),
+            "SADD" => (vec!["SISMEMBER", "k", &element], vec!["SREM", "k", &element]),
+            "HSET" => (vec!["HGET", "k", &element], vec!["HDEL", "k", &element]),
+            _ => (vec!["ZSCORE", "k", &element], vec!["ZREM", "k", &element]),
+        };
+        for request in [reads, takes] {
+            let reply = client.command(&request);
+            assert!(!matches!(reply, Value::Error(_)) && !reply.is_null(), "{name}: {reply:?}");
+        }
+        assert_eq!(length(&mut client, name, "k"), kept - 1, "{name}");
+        assert_eq!(client.words("DEL k"), Value::Integer(1), "{name}");
+        wait_until("there is room again", || grow(&mut client, name, "k", 0, 1) == 0);
+        assert_eq!(info_number(&mut client, "stats", "evicted_keys"), 0, "{name}");
+    }
+}
+
+#[test]
+fn collections_are_evicted_as_strings_are() {
+    const KEYS: usize = 60;
+    const ELEMENTS: usize = 600;
+    // Redis looks at a sample, and may take one that is growing.
+    if skip_on_other_server() {
+        return;
+    }
+    for name in GROW {
+        let server = Launch::shards(2).flag("--maxmemory-policy", "allkeys-lru").start();
+        let mut client = server.client();
+        let limit = info_number(&mut client, "memory", "used_memory") + 2 * MIB;
+        client.ok(&format!("CONFIG SET maxmemory {limit}"));
+        for key in 0..KEYS {
+            assert_eq!(grow(&mut client, name, &format!("k{key}"), 0, ELEMENTS), 0, "{name}");
+        }
+        wait_until("the limit is kept", || {
+            info_number(&mut client, "memory", "used_memory") <= limit
+        });
+        let mut kept = 0;
+        for key in 0..KEYS {
+            let found = length(&mut client, name, &format!("k{key}"));
+            assert!([0, ELEMENTS].contains(&found), "{name}: {found} elements of a key are left");
+            kept += usize::from(found > 0);
+        }
+        let evicted = info_number(&mut client, "stats", "evicted_keys");
+        println!("{name}: {kept} of {KEYS} keys kept, {evicted} evicted");
+        assert!((3..KEYS).contains(&kept), "{name}: {kept} of {KEYS} keys are left");
+        assert_eq!(evicted, (KEYS - kept) as u64, "{name}");
+        // The first ones were used the longest ago.
+        assert_eq!(client.words("EXISTS k0 k1 k2"), Value::Integer(0), "{name}");
+    }
+}
+
 #[test]
 fn each_policy_evicts_what_its_name_says() {
     const KEYS: usize = 20_000;
