@@ -7,7 +7,8 @@ use crate::harness::server::{Launch, skip_on_other_server};
 use crate::harness::slots::keys_over_shards;
 use crate::harness::value::Value;
 use crate::{
-    assert_same, digest, fill, fill_all_types, import_live, program, redis, without_streams,
+    assert_same, contents, digest, fill, fill_all_types, import_live, program, redis,
+    without_streams,
 };
 
 #[test]
@@ -72,6 +73,14 @@ fn types_that_both_know_are_copied_and_others_named() {
     assert_eq!(ran.status, Some(3), "{ran:?}");
     assert!(ran.said.starts_with("13 keys imported"), "{ran:?}");
     assert!(ran.complained.contains("1 key left out for the type (1 stream)"), "{ran:?}");
+    let mut known = contents(&from, 0);
+    known.retain(|(key, _, _)| key != b"stream");
+    assert_eq!(known.len(), 13);
+    let found = contents(&to, 0);
+    assert_eq!(found.len(), known.len());
+    for (found, known) in found.into_iter().zip(known) {
+        assert!(found == known, "{} is not what it was", known.0.escape_ascii());
+    }
     import_live(from.port(), &to, &["--skip-unsupported"]).good();
 }
 

@@ -98,6 +98,29 @@ fn digest(server: &Server) -> String {
     server.client().words("DEBUG DIGEST").text()
 }
 
+/// All that a key holds, as the command for its type answers it, in an order of its own where it has none.
+fn whole(client: &mut Client, key: &[u8]) -> Value {
+    let kind = client.command(&[b"TYPE", key]).text();
+    let request: &[&[u8]] = match kind.as_str() {
+        "list" => &[b"LRANGE", key, b"0", b"-1"],
+        "set" => &[b"SMEMBERS", key],
+        "zset" => &[b"ZRANGE", key, b"0", b"-1", b"WITHSCORES"],
+        "hash" => &[b"HGETALL", key],
+        "stream" => &[b"XRANGE", key, b"-", b"+"],
+        _ => &[b"GET", key],
+    };
+    let found = client.command(request);
+    assert!(!matches!(found, Value::Error(_)), "{}: {found:?}", key.escape_ascii());
+    let each = match kind.as_str() {
+        "set" => 1,
+        "hash" => 2,
+        _ => return found,
+    };
+    let mut elements: Vec<&[Value]> = found.elements().chunks(each).collect();
+    elements.sort_by_cached_key(|element| format!("{element:?}"));
+    Value::Array(elements.concat())
+}
+
 /// Each key of a database with its value and the time at which it expires, in order.
 fn contents(server: &Server, database: u64) -> Vec<(Vec<u8>, Value, i64)> {
     let mut client = server.client();
@@ -108,7 +131,7 @@ fn contents(server: &Server, database: u64) -> Vec<(Vec<u8>, Value, i64)> {
         .iter()
         .map(|key| {
             let Value::Bulk(key) = key else { panic!("a key is a string: {key:?}") };
-            let value = client.command(&[b"GET", &key[..]]);
+            let value = whole(&mut client, key);
             let time = client.command(&[b"PEXPIRETIME", &key[..]]).integer();
             (key.clone(), value, time)
         })
