@@ -1,4 +1,5 @@
-//! `ringmain import` and `ringmain export`: programs that users run, between servers that they have.
+//! `ringmain import` and `ringmain export`: programs that users run, between servers that they have; and `DUMP` and
+//! `RESTORE`, which other such programs use.
 //!
 //! redis-server and redis-cli are used where they are on the machine; without them their tests say so and
 //! pass.
@@ -9,6 +10,7 @@ mod harness;
 #[path = "../feed/rdb.rs"]
 mod feed;
 
+mod dump;
 mod export;
 mod fake;
 mod file;
