@@ -270,6 +270,215 @@ fn a_copy_in_two_steps_brings_old_values() {
     assert_ne!(old_values_seen(&server, &keys, copiers), 0);
 }
 
+/// Runs requests in one transaction; gives their replies.
+fn run_transaction(client: &mut Client, requests: &[Vec<u8>]) -> Vec<Value> {
+    client.send([request("MULTI", &[]), requests.concat(), request("EXEC", &[])].concat());
+    assert_eq!(read(client), Value::ok());
+    requests.iter().for_each(|_| assert_eq!(read(client), Value::Simple("QUEUED".into())));
+    read(client).elements().to_vec()
+}
+
+/// Sees elements that are not in exactly one of several collections, by one transaction that reads them all.
+fn element_readers<'a>(
+    clients: usize,
+    keys: &'a [String],
+    reading: &'a [&'a str],
+    elements: usize,
+) -> Vec<Turn<'a>> {
+    group(clients, |_| {
+        move |client: &mut Client, random: &mut Random| {
+            let order = shuffled(keys, random);
+            let requests: Vec<Vec<u8>> = order
+                .iter()
+                .map(|key| request(reading[0], &[&[*key], &reading[1..]].concat()))
+                .collect();
+            let replies = run_transaction(client, &requests);
+            let mut found: Vec<String> =
+                replies.iter().flat_map(Value::elements).map(Value::text).collect();
+            found.sort();
+            found != (0..elements).map(|number| format!("element{number}")).collect::<Vec<_>>()
+        }
+    })
+}
+
+const ELEMENTS: usize = 5;
+
+/// The arguments that name all elements.
+fn all_elements() -> Vec<String> {
+    (0..ELEMENTS).map(|number| format!("element{number}")).collect()
+}
+
+fn put_all(server: &Server, name: &str, key: &str) {
+    let elements = all_elements();
+    let elements = elements.iter().map(String::as_str);
+    let args: Vec<&str> = [name, key].into_iter().chain(elements).collect();
+    let reply = server.client().command(&args);
+    assert_eq!(reply, Value::Integer(ELEMENTS as i64));
+}
+
+#[test]
+fn a_member_moved_between_sets_is_always_in_one() {
+    let server = Launch::shards(SHARDS).start();
+    let keys = keys_over_shards("set", SHARDS, 3);
+    put_all(&server, "SADD", &keys[0]);
+    let movers = group(3, |_| {
+        let keys = &keys;
+        move |client: &mut Client, random: &mut Random| {
+            let make = || {
+                let member = format!("element{}", random.index(ELEMENTS));
+                let order = shuffled(keys, random);
+                request("SMOVE", &[order[0], order[1], &member])
+            };
+            pipeline(client, 4, make, |reply| !matches!(reply, Value::Integer(0 | 1)))
+        }
+    });
+    let readers = element_readers(3, &keys, &["SMEMBERS"], ELEMENTS);
+    // One command over all the sets sees the same.
+    let counters = group(1, |_| {
+        let keys = &keys;
+        move |client: &mut Client, random: &mut Random| {
+            let make = || request("SUNION", &shuffled(keys, random));
+            pipeline(client, 4, make, |reply| reply.elements().len() != ELEMENTS)
+        }
+    });
+    assert_eq!(run_at_once(&server, vec![movers, readers, counters]), 0);
+}
+
+#[test]
+fn an_element_moved_between_lists_is_always_in_one() {
+    let server = Launch::shards(SHARDS).start();
+    let keys = keys_over_shards("list", SHARDS, 3);
+    put_all(&server, "RPUSH", &keys[0]);
+    let movers = group(3, |index| {
+        let keys = &keys;
+        move |client: &mut Client, random: &mut Random| {
+            let make = || {
+                let order = shuffled(keys, random);
+                match index {
+                    0 => request("RPOPLPUSH", &order[..2]),
+                    1 => request("BLMOVE", &[order[0], order[1], "RIGHT", "LEFT", "0.001"]),
+                    _ => request("LMOVE", &[order[0], order[1], "LEFT", "RIGHT"]),
+                }
+            };
+            pipeline(client, 4, make, |reply| matches!(reply, Value::Error(_)))
+        }
+    });
+    let readers = element_readers(4, &keys, &["LRANGE", "0", "-1"], ELEMENTS);
+    assert_eq!(run_at_once(&server, vec![movers, readers]), 0);
+}
+
+/// The same readers do see a member in two sets or none when it is moved step by step.
+#[test]
+fn a_member_moved_step_by_step_is_seen_elsewhere() {
+    let server = Launch::shards(SHARDS).start();
+    let keys = keys_over_shards("set", SHARDS, 3);
+    put_all(&server, "SADD", &keys[0]);
+    let movers = group(1, |_| {
+        let keys = &keys;
+        let mut at = 0;
+        move |client: &mut Client, _: &mut Random| {
+            let to = (at + 1) % keys.len();
+            for element in all_elements() {
+                client.words(&format!("SREM {} {element}", keys[at]));
+                client.words(&format!("SADD {} {element}", keys[to]));
+            }
+            at = to;
+            false
+        }
+    });
+    let readers = element_readers(4, &keys, &["SMEMBERS"], ELEMENTS);
+    assert_ne!(run_at_once(&server, vec![movers, readers]), 0);
+}
+
+#[test]
+fn a_renamed_collection_is_always_in_one_place() {
+    let server = Launch::shards(SHARDS).start();
+    for (put, reading) in [("RPUSH", &["LRANGE", "0", "-1"][..]), ("SADD", &["SMEMBERS"])] {
+        let keys = keys_over_shards(put, SHARDS, 3);
+        put_all(&server, put, &keys[0]);
+        let movers = group(3, |index| {
+            let name = if index % 2 == 0 { "RENAME" } else { "RENAMENX" };
+            let keys = &keys;
+            move |client: &mut Client, random: &mut Random| {
+                let make = || request(name, &shuffled(keys, random)[..2]);
+                pipeline(client, 4, make, |reply| match reply {
+                    Value::Error(text) => text != "ERR no such key",
+                    reply => ![Value::ok(), Value::Integer(1)].contains(reply),
+                })
+            }
+        });
+        let readers = element_readers(3, &keys, reading, ELEMENTS);
+        assert_eq!(run_at_once(&server, vec![movers, readers]), 0, "{put}");
+    }
+}
+
+/// The two sources of a store always have the same one member if they are changed together, and so has what is
+/// stored of them. Counts how often that is not so, to who stores or to who reads it.
+fn halves_stored(names: [&str; 2], put: &str, reading: &[&str], is_together: bool) -> u64 {
+    let server = Launch::shards(SHARDS).start();
+    let keys = keys_over_shards("source", SHARDS, 3);
+    let (sources, to) = (&keys[..2], keys[2].as_str());
+    let is_sorted = put == "ZADD";
+    let fill = |keys: &[String], random: &mut Random| -> Vec<Vec<u8>> {
+        let member = format!("{:016x}", random.next());
+        let rest: &[&str] = if is_sorted { &["1", &member] } else { &[&member] };
+        let of_key = |key: &String| {
+            [request("DEL", &[key]), request(put, &[&[key.as_str()], rest].concat())]
+        };
+        keys.iter().flat_map(of_key).collect()
+    };
+    run_transaction(&mut server.client(), &fill(&keys, &mut Random::new(0)));
+    let writers = group(1, |_| {
+        let fill = &fill;
+        move |client: &mut Client, random: &mut Random| {
+            let requests = fill(sources, random);
+            if is_together {
+                return run_transaction(client, &requests).len() != requests.len();
+            }
+            for request in requests {
+                client.send(request);
+                read(client);
+            }
+            false
+        }
+    });
+    let storers = group(2, |index| {
+        move |client: &mut Client, random: &mut Random| {
+            let make = || {
+                let count: &[&str] = if is_sorted { &["2"] } else { &[] };
+                let order = shuffled(sources, random);
+                request(names[index], &[&[to], count, &order].concat())
+            };
+            // A union of two that differ has more members than one, an intersection less.
+            pipeline(client, 4, make, |reply| *reply != Value::Integer(1))
+        }
+    });
+    let readers = group(3, |_| {
+        move |client: &mut Client, _: &mut Random| {
+            let make = || request(reading[0], &[&[to], &reading[1..]].concat());
+            pipeline(client, 4, make, |reply| reply.elements().len() != 1)
+        }
+    });
+    run_at_once(&server, vec![writers, storers, readers])
+}
+
+#[test]
+fn sets_are_stored_of_one_moment() {
+    assert_eq!(halves_stored(["SUNIONSTORE", "SINTERSTORE"], "SADD", &["SMEMBERS"], true), 0);
+}
+
+#[test]
+fn sorted_sets_are_stored_of_one_moment() {
+    let reading = ["ZRANGE", "0", "-1"];
+    assert_eq!(halves_stored(["ZUNIONSTORE", "ZINTERSTORE"], "ZADD", &reading, true), 0);
+}
+
+/// The same clients do see halves when the sources change one after another.
+#[test]
+fn sources_that_change_one_by_one_are_stored_in_halves() {
+    assert_ne!(halves_stored(["SUNIONSTORE", "SINTERSTORE"], "SADD", &["SMEMBERS"], false), 0);
+}
+
 /// What one client wants to set in a round, and what it has to say of it.
 struct Attempt {
     keys: Vec<String>,
