@@ -294,7 +294,10 @@ pub const FORWARD_SPARE_BYTES_MAX: usize = 16 * 1024;
 const _: () = assert!(2 * (TICK_MS as u64) < LEADER_AWAITED_AGAIN_MS);
 const _: () = assert!(FORWARDS_MADE_MAX < LINKS_UNKNOWN_MAX);
 const _: () = assert!(REPLICA_CONTEXT_BYTES_MAX <= u16::MAX as usize);
-const _: () = assert!(NODE_ENTRIES_MAX * (22 + HOST_BYTES_MAX) < LINK_FRAME_BYTES_MAX);
+const _: () = assert!(
+    6 + NODE_ENTRIES_MAX * (22 + HOST_BYTES_MAX) + SHARDS_MAX as usize * 16 + NODES_MAX * 8
+        < LINK_FRAME_BYTES_MAX
+);
 const _: () = assert!(NODE_ENTRIES_MAX <= u16::MAX as usize);
 const _: () = assert!(LINK_MESSAGE_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(LINK_FRAME_BYTES_MAX < LINK_QUEUE_BYTES_MAX);

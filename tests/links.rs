@@ -210,7 +210,7 @@ fn a_node_of_another_version_is_refused() {
     stream.write_all(&hello).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     wait_for_end(stream);
-    let words = "it speaks version 1 of the protocol, this node version 2: run the same version";
+    let words = "it speaks version 1 of the protocol, this node version 3: run the same version";
     for begins in ["a link from 127.0.0.1:", "node 2 can't be linked to at "] {
         wait_until(begins, || {
             let output = nodes.server(1).output();

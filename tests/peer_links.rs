@@ -287,7 +287,7 @@ fn every_byte_of_hello_and_welcome_counts() {
 /// It is known by its first bytes, whatever follows has come to mean.
 #[test]
 fn another_version_is_none_of_ours() {
-    for version in [0u16, 1, 3, u16::MAX] {
+    for version in [0u16, 1, 2, 4, u16::MAX] {
         let of_version = |name| {
             let mut bytes = block(name);
             bytes[8..10].copy_from_slice(&version.to_le_bytes());
@@ -299,7 +299,7 @@ fn another_version_is_none_of_ours() {
     }
     let words = LinkFault::Version(1).to_string();
     assert!(
-        words.starts_with("it speaks version 1 of the protocol, this node version 2"),
+        words.starts_with("it speaks version 1 of the protocol, this node version 3"),
         "{words}"
     );
 }
@@ -317,12 +317,12 @@ fn announcements_come_as_they_went() {
     }
 }
 
-/// Node 2 is known, node 7 was removed, and node 2 leads the only shard.
+/// Node 2 is known, node 7 was removed, node 2 leads the only shard, and is heard from.
 fn node_list() -> NodeList {
     let place = NodePlace { host: "10.0.0.2".to_owned(), port: 6380, link_port: 26_380 };
     let entry = |id, version, place| NodeEntry { id: NodeId(id), version, place };
     let nodes = vec![entry(2, 5, Some(place)), entry(7, 3, None)];
-    NodeList { nodes, leaders: vec![(Term(4), TWO)] }
+    NodeList { nodes, leaders: vec![(Term(4), TWO)], heard: vec![TWO] }
 }
 
 #[test]
@@ -334,6 +334,7 @@ fn lists_of_nodes_come_as_they_went() {
             .map(|id| NodeEntry { id: NodeId(id), version: id, place: None })
             .collect(),
         leaders: vec![(Term(1), NodeId(0)); 1024],
+        heard: (1..=128).map(NodeId).collect(),
     };
     let lists = [node_list(), NodeList::default(), long];
     writer.announcement(&announcement());
@@ -345,26 +346,42 @@ fn lists_of_nodes_come_as_they_went() {
 #[test]
 fn lists_that_can_not_be_are_refused() {
     let good = block("nodes");
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        assert_eq!(check_nodes(&changed), Err(Fault::Field), "{changed:?}");
+    };
     for at in 0..good.len() {
         assert!(check_nodes(&good[..at]).is_err(), "{at} bytes");
     }
-    let host = 4 + 22;
+    let host = 6 + 22;
     let second = host + 8;
     for (at, byte) in [
-        (4, 0),                 // node 0
-        (4, 7),                 // the same node twice
-        (4, 9),                 // not in order
-        (12 + 7, 0x80),         // a version beyond all
-        (host, b' '),           // no name of a host
-        (host, 0xff),           // no text
-        (second + 16, 1),       // a port of a node that was removed
-        (good.len() - 9, 0x80), // a term beyond all
-        (good.len() - 1, 1),    // a leader beyond all
+        (6, 0),                  // node 0
+        (6, 7),                  // the same node twice
+        (6, 9),                  // not in order
+        (14 + 7, 0x80),          // a version beyond all
+        (host, b' '),            // no name of a host
+        (host, 0xff),            // no text
+        (second + 16, 1),        // a port of a node that was removed
+        (good.len() - 17, 0x80), // a term beyond all
+        (good.len() - 9, 1),     // a leader beyond all
+        (good.len() - 8, 0),     // node 0 is heard from
+        (good.len() - 1, 1),     // a node beyond all is
     ] {
-        let mut changed = good.clone();
-        changed[at] = byte;
-        assert_eq!(check_nodes(&changed), Err(Fault::Field), "byte {at}");
+        refused(&|changed| changed[at] = byte);
     }
+    for (also, count) in [(2, 2), (1, 2)] {
+        refused(&|changed| {
+            changed[4] = count;
+            changed.extend(u64::to_le_bytes(also));
+        });
+    }
+    // More than there can be, one behind the other.
+    refused(&|changed| {
+        changed[4] = 129;
+        changed.extend((3..=130).flat_map(u64::to_le_bytes));
+    });
     let mut random = Random::new(2);
     for _ in 0..20_000 {
         let mut bytes = good.clone();

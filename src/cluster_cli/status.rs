@@ -39,9 +39,14 @@ fn page(picture: &Picture) -> String {
         vec![["node", "address", "state", "cores", "replicas", "leads"].map(str::to_owned)];
     for (id, member) in &seen.members {
         let state = match (views.contains_key(id), member.get("up")) {
-            (true, "1") => "up",
-            (true, _) => "up, but not for all",
-            (false, _) => "no answer",
+            (true, "1") => "up".to_owned(),
+            (true, _) => "up, but not for all".to_owned(),
+            // Others may see what keeps itself from answering here.
+            (false, _) => match member.number("heard_by") {
+                0 => "no answer, heard by nobody".to_owned(),
+                1 => "no answer, heard by 1 node".to_owned(),
+                count => format!("no answer, heard by {count} nodes"),
+            },
         };
         let leads = leaders.values().filter(|(leader, _)| leader == id).count();
         let count = |kind| leaders.values().filter(|(_, it)| it.nodes(kind).contains(id)).count();
@@ -53,7 +58,7 @@ fn page(picture: &Picture) -> String {
         rows.push([
             id.to_string(),
             address,
-            state.to_owned(),
+            state,
             member.get("cores").to_owned(),
             replicas,
             leads.to_string(),
@@ -138,9 +143,9 @@ mod tests {
 
     #[test]
     fn leaders_tell_how_far_followers_are() {
-        const MEMBERS: &str = "member1:ip=10.0.0.1,port=6379,cores=2,up=1\r\n\
-                               member2:ip=10.0.0.2,port=6379,cores=1,up=1\r\n\
-                               member3:ip=10.0.0.3,port=6379,cores=1,up=0\r\n";
+        const MEMBERS: &str = "member1:ip=10.0.0.1,port=6379,cores=2,up=1,heard_by=1\r\n\
+                               member2:ip=10.0.0.2,port=6379,cores=1,up=1,heard_by=1\r\n\
+                               member3:ip=10.0.0.3,port=6379,cores=1,up=0,heard_by=0\r\n";
         let first = format!(
             "# Raft\r\nnode_id:1\r\n{MEMBERS}removed:4/7\r\n\
              shard0:slots=0-8191,role=leader,term=3,leader=1,commit=9,last=10,voters=1/2,learners=3,peers=2:10:8/3:4:4:3145728\r\n\
@@ -158,16 +163,25 @@ mod tests {
             page(&Picture { server: server(), seen, views }),
             "3 members, 2 shards, all of them led\n\
              \n\
-             node  address        state      cores  replicas             leads\n\
-             1     10.0.0.1:6379  up         2      2                    1\n\
-             2     10.0.0.2:6379  up         1      2                    1\n\
-             3     10.0.0.3:6379  no answer  1      1 and 1 catching up  0\n\
+             node  address        state                       cores  replicas             leads\n\
+             1     10.0.0.1:6379  up                          2      2                    1\n\
+             2     10.0.0.2:6379  up                          1      2                    1\n\
+             3     10.0.0.3:6379  no answer, heard by nobody  1      1 and 1 catching up  0\n\
              removed: 4, 7\n\
              \n\
              shard  slots       leader                       term  committed  lag of the others\n\
              0      0-8191      1                            3     9          node 2: 0 (2 not on disk) (may not vote yet), node 3: 6 (catching up) (a snapshot is sent, 3 MiB so far)\n\
              1      8192-16383  2 (its log takes no writes)  4     6          node 1: 0, node 3: 6\n"
         );
+        for (count, words) in
+            [("1", "no answer, heard by 1 node "), ("2", "no answer, heard by 2 nodes ")]
+        {
+            let told = first.replace("up=0,heard_by=0", &format!("up=0,heard_by={count}"));
+            let seen = View::read(&told).unwrap();
+            let views = BTreeMap::from([(1, seen.clone())]);
+            let text = page(&Picture { server: server(), seen, views });
+            assert!(text.contains(words), "{text}");
+        }
         let follower = View::read(&first.replace("role=leader", "role=candidate")).unwrap();
         let doubtful = View::read(&second.replace("role=leader", "role=candidate")).unwrap();
         let views = BTreeMap::from([(1, follower.clone()), (2, doubtful)]);

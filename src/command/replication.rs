@@ -106,10 +106,11 @@ impl Standing {
         for member in self.map.members() {
             let ip = member.ip.map_or_else(String::new, |ip| ip.to_string());
             let line = format!(
-                "ip={ip},port={},cores={},up={},cluster_port={}",
+                "ip={ip},port={},cores={},up={},heard_by={},cluster_port={}",
                 member.port,
                 member.core_ports.len(),
                 u8::from(member.is_up),
+                self.map.heard_by(member),
                 member.cluster_port
             );
             add(&format!("member{}", member.id.0), &line);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::directory::{Directory, Full};
 use super::inbox::Inbox;
+use super::reports::Reports;
 use crate::limits::{MEETINGS_MAX, WISHES_MAX};
 use crate::metrics::lock;
 use crate::replica::link::{ClusterSecret, NodeEntry, NodePlace};
@@ -106,6 +107,8 @@ pub struct Members {
     directory: Mutex<Directory>,
     /// Who leads which shard in which term as others have told, indexed by shard.
     heard: Mutex<Vec<(Term, NodeId)>>,
+    /// Whom the others hear from as they have told; locked after the list.
+    reports: Mutex<Arc<Reports>>,
     /// Addresses at which a node is that is to be met.
     meetings: Inbox<SocketAddr, MEETINGS_MAX>,
     wishes: Inbox<Wish, WISHES_MAX>,
@@ -148,6 +151,9 @@ impl Members {
         change(&mut new);
         if new != **list {
             *list = Arc::new(new);
+            // Who is not there any more, or not one of the cluster, has no say.
+            let is_up = |id| list.iter().any(|member| member.id == id && member.is_up);
+            Arc::make_mut(&mut lock(&self.reports)).retain(is_up);
             self.touch();
         }
     }
@@ -275,6 +281,27 @@ impl Members {
         if *heard != before {
             self.touch();
         }
+    }
+
+    // --- who hears from whom ---------------------------------------------------------------------
+
+    /// The nodes that are up, this one included, in the order of their ids.
+    pub fn heard(&self) -> Vec<NodeId> {
+        self.load().iter().filter(|member| member.is_up).map(|member| member.id).collect()
+    }
+
+    /// Another node has told whom it hears from. Clients aren't told of that until they ask, so it is no news to
+    /// them.
+    pub fn take_report(&self, reporter: NodeId, heard: Vec<NodeId>) {
+        let list = lock(&self.list);
+        if list.iter().any(|member| member.id == reporter && member.is_up) {
+            Arc::make_mut(&mut lock(&self.reports)).take(reporter, heard);
+        }
+    }
+
+    /// What those that are up have told.
+    pub fn reports(&self) -> Arc<Reports> {
+        Arc::clone(&lock(&self.reports))
     }
 
     // --- what is asked of core 0 -----------------------------------------------------------------
@@ -444,6 +471,39 @@ mod tests {
         for text in ["2", &core] {
             assert_eq!(members.find(text.as_bytes()), Some(Found::Removed(NodeId(2))), "{text}");
         }
+    }
+
+    #[test]
+    fn who_is_not_there_has_no_say_in_who_is() {
+        let (members, _woken) = members();
+        let counts = |id| {
+            let reports = members.reports();
+            (reports.heard_by(NodeId(id)), reports.missed_by(NodeId(id)))
+        };
+        for id in [2, 3, 4] {
+            members.take_seen(NodeId(id), place("10.0.0.2", 1)).unwrap();
+        }
+        members.take_report(NodeId(2), vec![ME, NodeId(4)]);
+        assert_eq!(counts(4), (0, 0), "it is not up itself");
+        up(&members, 2);
+        up(&members, 3);
+        let epoch = members.epoch();
+        members.take_report(NodeId(2), vec![ME, NodeId(4)]);
+        members.take_report(NodeId(3), vec![ME, NodeId(2)]);
+        members.take_report(NodeId(9), vec![NodeId(4)]);
+        assert_eq!([1, 2, 3, 4].map(counts), [(2, 0), (1, 0), (0, 1), (1, 1)]);
+        assert_eq!(members.epoch(), epoch, "it is no news to clients");
+        members.take_report(NodeId(2), vec![ME]);
+        assert_eq!(counts(4), (0, 2), "the last word counts");
+        members.update(|list| list[2].is_up = false);
+        assert_eq!(counts(4), (0, 1));
+        members.remove(NodeId(2));
+        assert_eq!(counts(4), (0, 0));
+        up(&members, 3);
+        members.take_report(NodeId(3), vec![NodeId(4)]);
+        assert_eq!(counts(4), (1, 0));
+        members.reset();
+        assert_eq!(counts(4), (0, 0));
     }
 
     #[test]

@@ -236,6 +236,7 @@ impl Core<'_> {
                             if list.leaders.len() == self.node.replicas.len() {
                                 self.node.members.hear_leaders(&list.leaders);
                             }
+                            self.node.members.take_report(from, list.heard);
                         }
                         Some(Item::Message(message)) if was_announced => {
                             self.take_message(from, message)?;

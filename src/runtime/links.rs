@@ -441,7 +441,8 @@ fn node_list(node: &Node) -> NodeList {
         let state = replica.state();
         state.leader.map_or((Term(0), NodeId(0)), |leader| (state.term, leader))
     };
-    NodeList { nodes, leaders: node.replicas.iter().map(leader).collect() }
+    let heard = node.members.heard().into_iter().filter(|id| Some(*id) != node.id).collect();
+    NodeList { nodes, leaders: node.replicas.iter().map(leader).collect(), heard }
 }
 
 /// What this node tells of itself.

@@ -7,9 +7,10 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::node::replica_stats::ReplicaState;
-use crate::node::{ClientInfo, Member, Node};
+use crate::node::{ClientInfo, Member, Node, Reports};
 use crate::protocol::binary::Topology;
 use crate::protocol::binary::body::{Address, SlotRange};
 use crate::types::{CoreId, NodeId, ShardId, SlotMap, Term, UnixMs};
@@ -27,6 +28,17 @@ pub(in crate::command) struct Place {
     core: Option<CoreId>,
 }
 
+/// Whether a member is there, as this node and the others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::command) enum Health {
+    /// This node hears from it.
+    Up,
+    /// This node does not, and no majority of those that are up agrees.
+    Suspect,
+    /// A majority of those that are up does not, this node and another among them.
+    Failed,
+}
+
 /// The cluster, as of when it was drawn up.
 #[derive(Debug)]
 pub(crate) struct Map {
@@ -36,6 +48,8 @@ pub(crate) struct Map {
     slots: SlotMap,
     /// What this node's replicas have come to, indexed by shard.
     states: Vec<ReplicaState>,
+    /// Whom the others hear from.
+    reports: Arc<Reports>,
     /// Who leads, indexed by shard; none also where clients could not be told an address.
     leaders: Vec<Option<Place>>,
 }
@@ -67,7 +81,9 @@ impl Map {
         }
         let shards = || (0..node.slots.shard_count()).map(ShardId);
         let states = shards().map(|shard| state_of(node, shard)).collect();
-        let mut map = Self { members, own, slots: node.slots, states, leaders: Vec::new() };
+        let reports = node.members.reports();
+        let mut map =
+            Self { members, own, slots: node.slots, states, reports, leaders: Vec::new() };
         // This node may have been elected, and not be ready.
         let leader = |shard: ShardId| {
             let is_ready = |leader: &NodeId| *leader != own || node.replica(shard).is_serving();
@@ -128,6 +144,32 @@ impl Map {
 
     pub(in crate::command) fn member(&self, place: Place) -> &Member {
         &self.members[place.member]
+    }
+
+    /// Whether a place's member is there. One that nobody but this node misses is a suspect, however few are up: so
+    /// is every other in the eyes of a node that is cut off.
+    pub(in crate::command) fn health(&self, place: Place) -> Health {
+        let member = self.member(place);
+        let up = self.members.iter().filter(|member| member.is_up).count();
+        let others = self.missed_by(member);
+        if member.is_up {
+            Health::Up
+        } else if others > 0 && 2 * (1 + others) > up {
+            Health::Failed
+        } else {
+            Health::Suspect
+        }
+    }
+
+    /// How many other members miss one, by what they have told.
+    pub(in crate::command) fn missed_by(&self, member: &Member) -> usize {
+        self.reports.missed_by(member.id)
+    }
+
+    /// How many members hear from one, this node among them, itself not.
+    pub(in crate::command) fn heard_by(&self, member: &Member) -> usize {
+        let is_heard_here = member.is_up && member.id != self.own;
+        self.reports.heard_by(member.id) + usize::from(is_heard_here)
     }
 
     pub(in crate::command) fn is_replica(&self, place: Place) -> bool {

@@ -12,7 +12,7 @@ use crate::protocol::{Args, Reply};
 pub(super) const COUNT_FAILURE_REPORTS: Command =
     row("count-failure-reports", 3, count_failure_reports)
         .with(Flags::STALE.union(Flags::ADMIN))
-        .doc("3.0.0", "Counts who else has reported that a node fails: nobody does.");
+        .doc("3.0.0", "Counts the other nodes that do not hear from one.");
 /// `CLUSTER LINKS`
 pub(super) const LINKS: Command = row("links", 2, links)
     .doc("7.0.0", "Lists the links to and from other nodes.")
@@ -36,13 +36,16 @@ fn check_core(cluster: &Cluster<'_>, id: &[u8]) -> Result<(), Error> {
     if is_known { Ok(()) } else { Err(unknown(id)) }
 }
 
-/// Each node goes by its own links, and by what Raft's majorities say, so there is nothing to report.
+/// A place is missed with its member. Nothing is decided by that: each node goes by its own links, and by what Raft's
+/// majorities say. The cores of a server on its own do not miss each other.
 fn count_failure_reports(cx: &mut SessionCx<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
-    match map_of(cx) {
-        Some(map) => drop(map.find(args.at(2)).ok_or_else(|| unknown(args.at(2)))?),
-        None => check_core(&Cluster::of(cx)?, args.at(2))?,
-    }
-    reply.integer(0);
+    let Some(map) = map_of(cx) else {
+        check_core(&Cluster::of(cx)?, args.at(2))?;
+        reply.integer(0);
+        return Ok(());
+    };
+    let place = map.find(args.at(2)).ok_or_else(|| unknown(args.at(2)))?;
+    reply.integer(i64::try_from(map.missed_by(map.member(place))).unwrap_or(i64::MAX));
     Ok(())
 }
 

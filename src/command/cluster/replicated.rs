@@ -1,6 +1,6 @@
 //! What `CLUSTER` answers on a node of a cluster.
 
-use super::map::{Map, Place};
+use super::map::{Health, Map, Place};
 use super::{bare, slot_range};
 use crate::command::SessionCx;
 use crate::protocol::Reply;
@@ -26,9 +26,10 @@ pub(super) fn info(map: &Map, cx: &SessionCx<'_>, reply: &mut Reply<'_>) {
     let count = |is_one: &dyn Fn(ShardId) -> bool| -> usize {
         map.shards().filter(|shard| is_one(*shard)).map(|shard| map.slots_of(shard).len()).sum()
     };
-    let is_up = |shard| map.leader(shard).map(|place| map.member(place).is_up);
-    let (ok, pfail) = (count(&|s| is_up(s) == Some(true)), count(&|s| is_up(s) == Some(false)));
-    let fail = count(&|s| is_up(s).is_none());
+    // What nobody leads has failed as well.
+    let health = |shard| map.leader(shard).map_or(Health::Failed, |place| map.health(place));
+    let [ok, pfail, fail] = [Health::Up, Health::Suspect, Health::Failed]
+        .map(|wanted| count(&|shard| health(shard) == wanted));
     let state = if fail == 0 { "ok" } else { "fail" };
     let known = map.places().count();
     let size = map.places().filter(|place| map.led_by(*place).next().is_some()).count();
@@ -71,7 +72,11 @@ pub(super) fn line(
     let is_up = map.member(place).is_up;
     let role = if map.is_replica(place) { "slave" } else { "master" };
     let myself = if Some(place) == me { "myself," } else { "" };
-    let failed = if is_up { "" } else { ",fail" };
+    let failed = match map.health(place) {
+        Health::Up => "",
+        Health::Suspect => ",fail?",
+        Health::Failed => ",fail",
+    };
     let leader = master.unwrap_or(place);
     let master = master.map_or("-".to_owned(), |master| map.id(master));
     // Nobody is pinged at this level: a member is up as long as its links say so.

@@ -367,7 +367,7 @@ fn what_nobody_leads_and_who_is_down_is_told() {
     }
     let nodes = client.run("CLUSTER NODES");
     assert!(
-        nodes.contains("10.0.0.3:18001@26379 master,fail - 0 0 1 disconnected 0-5461\n"),
+        nodes.contains("10.0.0.3:18001@26379 master,fail? - 0 0 1 disconnected 0-5461\n"),
         "{nodes}"
     );
     let slots = client.run("CLUSTER SLOTS");
@@ -377,6 +377,71 @@ fn what_nobody_leads_and_who_is_down_is_told() {
     assert!(shards.contains("$6⏎health⏎$6⏎failed⏎"), "{shards}");
     // The range that nobody leads has its replicas, and no master.
     assert!(shards.contains("*2⏎:5462⏎:10922⏎$5⏎nodes⏎*3⏎"), "{shards}");
+}
+
+#[test]
+fn a_node_has_failed_once_a_majority_misses_it() {
+    let node = node_of_cluster();
+    for (shard, leader) in [(0, 3), (1, 1), (2, 2)] {
+        lead(&node, shard, Some(leader), 1);
+    }
+    let third = core_id(3, 0);
+    let seen = |client: &mut Client<'_>| {
+        let nodes = client.run("CLUSTER NODES");
+        let line = nodes.lines().find(|line| line.starts_with(&third)).unwrap_or_default();
+        let flags = line.split(' ').nth(2).unwrap_or_default().to_owned();
+        let reports = client.run(&format!("CLUSTER COUNT-FAILURE-REPORTS {third}"));
+        let info = client.run("CLUSTER INFO");
+        let slots = ["ok", "pfail", "fail"].map(|state| {
+            let name = format!("cluster_slots_{state}:");
+            let line = info.split('⏎').find_map(|line| line.strip_prefix(&name));
+            line.unwrap_or_default().to_owned()
+        });
+        let raft = client.run("INFO raft");
+        let heard_by = raft.split("member3:").nth(1).and_then(|it| it.split("heard_by=").nth(1));
+        let heard_by = heard_by.and_then(|it| it.split(',').next()).unwrap_or_default().to_owned();
+        (flags, reports, slots.join(" "), heard_by)
+    };
+    let is = |flags: &str, reports: usize, slots: &str, heard_by: usize| {
+        (flags.to_owned(), format!(":{reports}⏎"), slots.to_owned(), heard_by.to_string())
+    };
+    let mut client = Client::new(&node, 16_379);
+    let says = |id, heard: &[u64]| {
+        node.members.take_report(NodeId(id), heard.iter().copied().map(NodeId).collect());
+    };
+    assert_eq!(seen(&mut client), is("master", 0, "16384 0 0", 1), "nobody else has told");
+    says(2, &[1, 3]);
+    says(3, &[1, 2]);
+    assert_eq!(seen(&mut client), is("master", 0, "16384 0 0", 2), "itself does not count");
+    says(2, &[1]);
+    assert_eq!(seen(&mut client), is("master", 1, "16384 0 0", 1), "this node hears from it");
+    node.members.update(|members| members[2].is_up = false);
+    assert_eq!(seen(&mut client), is("master,fail", 1, "10922 0 5462", 0));
+    assert!(client.run("CLUSTER INFO").contains("cluster_state:fail⏎"));
+    says(2, &[1, 3]);
+    assert_eq!(
+        seen(&mut client),
+        is("master,fail?", 0, "10922 5462 0", 1),
+        "only this one does not"
+    );
+    assert!(client.run("CLUSTER INFO").contains("cluster_state:ok⏎"));
+    // A node that is cut off has nobody who agrees.
+    says(2, &[1]);
+    node.members.update(|members| members[1].is_up = false);
+    assert_eq!(seen(&mut client), is("master,fail?", 0, "5461 10923 0", 0));
+    // Who is back says anew whom it hears from.
+    node.members.update(|members| members[1].is_up = true);
+    assert_eq!(seen(&mut client), is("master,fail?", 0, "10922 5462 0", 0));
+    // One of four that agrees with this node is half of those that are up, of three it is most.
+    node.members.update(|members| {
+        for id in [4, 5] {
+            members.push(Member { id: NodeId(id), ..members[1].clone() });
+        }
+    });
+    says(2, &[1, 4, 5]);
+    assert_eq!(seen(&mut client).0, "master,fail?");
+    node.members.update(|members| members[4].is_up = false);
+    assert_eq!(seen(&mut client).0, "master,fail");
 }
 
 #[test]
@@ -415,7 +480,7 @@ fn a_node_is_a_master_if_it_leads_anything() {
     assert!(client.actions.is_empty());
     let raft = client.run("INFO raft");
     for line in [
-        "# Raft⏎node_id:1⏎member1:ip=10.0.0.1,port=6379,cores=2,up=1,cluster_port=26379⏎member2:ip=10.0.0.2,port=6379,cores=3,up=1,cluster_port=26379⏎member3:ip=10.0.0.3,port=6379,cores=1,up=0,cluster_port=26379⏎removed:⏎",
+        "# Raft⏎node_id:1⏎member1:ip=10.0.0.1,port=6379,cores=2,up=1,heard_by=0,cluster_port=26379⏎member2:ip=10.0.0.2,port=6379,cores=3,up=1,heard_by=1,cluster_port=26379⏎member3:ip=10.0.0.3,port=6379,cores=1,up=0,heard_by=0,cluster_port=26379⏎removed:⏎",
         "⏎shard0:slots=0-5461,role=follower,term=3,leader=2,commit=9,applied=8,last=10,elections_won=0,in_doubt=1,no_room=0,voters=1/2/3,learners=,peers=⏎",
         "⏎shard1:slots=5462-10922,role=leader,term=4,leader=1,commit=9,applied=8,last=10,elections_won=1,in_doubt=0,no_room=1,voters=1/2/3,learners=,peers=2:10:9/3:7:6⏎",
     ] {

@@ -75,4 +75,4 @@ pub enum LinkFault {
 }
 
 /// The version of the protocol: another one whenever links, messages, or the entries in them change.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;

@@ -1,4 +1,4 @@
-//! What a node tells others of all nodes that it knows of, and of who leads what.
+//! What a node tells others of all nodes that it knows of, of who leads what, and of whom it hears from.
 
 use bytes::Bytes;
 
@@ -52,13 +52,15 @@ pub fn is_host(text: &str) -> bool {
     (1..=HOST_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_of_one)
 }
 
-/// All nodes that a node knows of, and the leaders that its replicas know of.
+/// All nodes that a node knows of, the leaders that its replicas know of, and the nodes that are there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeList {
     /// In the order of their ids.
     pub nodes: Vec<NodeEntry>,
     /// Indexed by shard: the term, and who leads in it; node 0 where that is not known.
     pub leaders: Vec<(Term, NodeId)>,
+    /// The other nodes that it hears from now, in the order of their ids.
+    pub heard: Vec<NodeId>,
 }
 
 impl NodeList {
@@ -68,6 +70,7 @@ impl NodeList {
         let count = |length: usize| u16::try_from(length).expect("a count below 2^16");
         out.extend(count(self.nodes.len()).to_le_bytes());
         out.extend(count(self.leaders.len()).to_le_bytes());
+        out.extend(count(self.heard.len()).to_le_bytes());
         for NodeEntry { id, version, place } in &self.nodes {
             out.extend(id.0.to_le_bytes());
             out.extend(version.to_le_bytes());
@@ -82,6 +85,7 @@ impl NodeList {
             out.extend(term.0.to_le_bytes());
             out.extend(leader.0.to_le_bytes());
         }
+        out.extend(self.heard.iter().flat_map(|heard| heard.0.to_le_bytes()));
     }
 
     /// Reads all of `bytes`.
@@ -90,15 +94,17 @@ impl NodeList {
     /// If no node would say that.
     pub fn decode(bytes: &Bytes) -> Result<Self, Fault> {
         let mut fields = Fields::new(bytes);
-        let (nodes, leaders) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
-        if nodes > NODE_ENTRIES_MAX || leaders > usize::from(SHARDS_MAX) {
+        let mut count = || fields.u16().map(usize::from);
+        let (nodes, leaders, heard) = (count()?, count()?, count()?);
+        if nodes > NODE_ENTRIES_MAX || leaders > usize::from(SHARDS_MAX) || heard > NODES_MAX {
             return Err(Fault::Field);
         }
         let nodes = (0..nodes).map(|_| decode_entry(&mut fields)).collect::<Result<_, _>>()?;
         let mut leader = || Ok((Term(fields.u64()?), NodeId(fields.u64()?)));
         let leaders = (0..leaders).map(|_| leader()).collect::<Result<_, _>>()?;
+        let heard = (0..heard).map(|_| fields.u64().map(NodeId)).collect::<Result<_, _>>()?;
         fields.end()?;
-        let list = Self { nodes, leaders };
+        let list = Self { nodes, leaders, heard };
         if list.is_possible() { Ok(list) } else { Err(Fault::Field) }
     }
 
@@ -114,6 +120,9 @@ impl NodeList {
             && self.nodes.is_sorted_by(|one, next| one.id < next.id)
             && self.leaders.len() <= usize::from(SHARDS_MAX)
             && self.leaders.iter().all(is_leader)
+            && self.heard.len() <= NODES_MAX
+            && self.heard.iter().all(|heard| (1..=NODE_ID_MAX).contains(&heard.0))
+            && self.heard.is_sorted_by(|one, next| one < next)
     }
 }
 
