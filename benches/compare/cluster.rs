@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
-use crate::load::{self, Load, Seen, Verb};
+use crate::load::{self, Generator, Load, Seen, Verb};
 use crate::servers::Installed;
 use crate::table::{Rounds, Table, thousands};
 use crate::{Setting, process, progress};
@@ -185,20 +185,33 @@ fn measure(
 
 // --- what a lost leader costs ------------------------------------------------------------------------------
 
-/// How long a client waits for the next acknowledged write when the leader of its key is killed, or stands still.
+/// What other clients ask for meanwhile: one request for so many SETs that the three can do. There are two CPUs for all
+/// of them, and the client that waits is not to wait for those.
+const CROWD_SHARE: f64 = 4.0;
+
+/// How long a client waits for the next acknowledged write when the leader of its key is killed, or stands still, under
+/// load.
 pub(crate) fn failover(setting: &Setting, servers: &[Installed]) -> io::Result<Option<Table>> {
     let Some(own) = servers.iter().find(|server| server.is_own()) else { return Ok(None) };
     let times = if setting.is_smoke { 1 } else { 20 };
-    let title =
-        format!("A client's wait for its next acknowledged SET, {times} times each, in seconds");
-    let head = ["the leader", "median", "worst"];
+    let title = format!(
+        "A client's wait for its next acknowledged SET, {times} times each, in seconds, among GETs and SETs of {} others, as \
+         many as a quarter of the SETs that the nodes can do; load by {}",
+        load::CONNECTIONS,
+        setting.fast_generator.name()
+    );
+    let head = ["the leader", "median", "worst", "requests/s of the others"];
     let mut table = Table::new(title, &head, setting.is_markdown);
     for (what, number) in [("is killed", Signal::KILL), ("stands still", Signal::STOP)] {
         progress(&format!("failover: {what}"));
         let mut nodes = Nodes::start(own.program(), SHARDS, "2", "async")?;
         let mut client = Follower::default();
+        client.wait_for_all()?;
+        let rate = (most_sets(setting)? / CROWD_SHARE).ceil();
+        let mut crowd = Crowd::start(&setting.fast_generator, rate)?;
         let mut waits = Vec::new();
         for time in 0..times {
+            crowd.go_on()?;
             let key = if time % 2 == 0 { "foo" } else { "bar" };
             let leader = client.set(key)?;
             // Not always at the same point between two heartbeats.
@@ -217,9 +230,46 @@ pub(crate) fn failover(setting: &Setting, servers: &[Installed]) -> io::Result<O
         }
         waits.sort_by(f64::total_cmp);
         let show = |wait: Option<&f64>| wait.map_or(String::new(), |wait| format!("{wait:.2}"));
-        table.row(vec![what.to_owned(), show(waits.get(waits.len() / 2)), show(waits.last())]);
+        let (median, worst) = (show(waits.get(waits.len() / 2)), show(waits.last()));
+        table.row(vec![what.to_owned(), median, worst, thousands(rate)]);
     }
     Ok(Some(table))
+}
+
+/// SETs a second that the three nodes can do.
+fn most_sets(setting: &Setting) -> io::Result<f64> {
+    let all_out = Load { verb: Verb::Set, depth: 1, requests: setting.requests, is_cluster: true };
+    Ok(setting.fast_generator.run_at(all_out, PORT)?.requests_per_second)
+}
+
+/// Clients beside the one that waits. When a leader is killed they lose their connections, learn from the other nodes
+/// who leads, and go on; those that wait for a leader that stands still wait until it goes on.
+struct Crowd<'a> {
+    generator: &'a Generator,
+    rate: f64,
+    child: Child,
+}
+
+impl<'a> Crowd<'a> {
+    fn start(generator: &'a Generator, rate: f64) -> io::Result<Self> {
+        Ok(Self { generator, rate, child: generator.start_paced(PORT, rate)? })
+    }
+
+    /// Has others take their place should they have given up.
+    fn go_on(&mut self) -> io::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            progress("failover: the load has ended, and is begun anew");
+            self.child = self.generator.start_paced(PORT, self.rate)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Crowd<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 // --- what a node costs that catches up ----------------------------------------------------------------------
@@ -242,9 +292,7 @@ pub(crate) fn catch_up(setting: &Setting, servers: &[Installed]) -> io::Result<O
     load::fill_with(&mut Client::connect(any)?, keys, &[])?;
     let (mut before, mut meanwhile, mut took) =
         (Rounds::default(), Rounds::default(), Rounds::default());
-    let all_out = Load { verb: Verb::Set, depth: 1, requests: setting.requests, is_cluster: true };
-    let most = setting.fast_generator.run_at(all_out, PORT)?.requests_per_second;
-    let pace = (most / PACE_SHARE).ceil();
+    let pace = (most_sets(setting)? / PACE_SHARE).ceil();
     let paced = || setting.fast_generator.run_paced(PORT, (pace, WINDOW, keys));
     for round in 1..=setting.rounds {
         progress(&format!("cluster, catching up, round {round}"));
@@ -384,7 +432,7 @@ impl Follower {
         id.map(|id| id - 1).ok_or_else(|| io::Error::other("a node does not say which it is"))
     }
 
-    /// Waits until all nodes follow, so that the next loss is the only one.
+    /// Waits until all nodes follow, and vote, so that the next loss is the only one.
     fn wait_for_all(&mut self) -> io::Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
@@ -392,7 +440,9 @@ impl Follower {
                 let mut asked = Self { port, stream: None };
                 let told = asked.ask("INFO raft\r\n").unwrap_or_default();
                 let is_served = |line: &&str| line.contains("role=") && !line.contains("leader=0,");
-                told.lines().filter(is_served).count() == 2 && !told.contains("up=0")
+                told.lines().filter(is_served).count() == 2
+                    && !told.contains("up=0")
+                    && !told.contains("in_doubt=1")
             });
             if all {
                 thread::sleep(Duration::from_millis(500));

@@ -149,6 +149,16 @@ impl Generator {
         run_loadgen(program, port, "get=1,set=1", &flags, &["latency_us"])
     }
 
+    /// Starts to put GETs and as many SETs on a cluster, so many a second, for longer than anybody measures. What it
+    /// sees is not told: it is for whoever measures something else meanwhile.
+    pub(crate) fn start_paced(&self, port: u16, rate: f64) -> io::Result<Child> {
+        let mut command = loadgen_at(self.loadgen()?, port, "get=1,set=1");
+        command.args(["--cluster", "--keys", &KEYS.to_string()]);
+        command.args(["--rate", &rate.to_string(), "--duration", "1h"]);
+        // It tells of errors while there is no leader.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    }
+
     /// Puts `load` on `server` from `cpus` and measures.
     pub(crate) fn run(&self, load: Load, server: &Running, cpus: &[usize]) -> io::Result<Cost> {
         self.run_timed(load, server, cpus).map(|(cost, _)| cost)
@@ -184,6 +194,17 @@ fn loadgen(program: &Path, mix: &str, load: Load, port: u16) -> io::Result<Seen>
     run_loadgen(program, port, mix, &flags, &["commands", &load.verb.command()])
 }
 
+/// `loadgen` with what all of its runs have in common.
+fn loadgen_at(program: &Path, port: u16, mix: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["--quiet", "--port", &port.to_string()])
+        .args(["--connections", &CONNECTIONS.to_string()])
+        .args(["--value-bytes", &VALUE.len().to_string()])
+        .args(["--mix", mix]);
+    command
+}
+
 /// Runs `loadgen`, and reads what its summary has under a name.
 fn run_loadgen(
     program: &Path,
@@ -193,15 +214,8 @@ fn run_loadgen(
     latencies: &[&str],
 ) -> io::Result<Seen> {
     let report = tempfile::NamedTempFile::new()?;
-    let mut command = Command::new(program);
-    command
-        .args(["--quiet", "--port", &port.to_string()])
-        .args(["--connections", &CONNECTIONS.to_string()])
-        .args(["--value-bytes", &VALUE.len().to_string()])
-        .args(["--mix", mix])
-        .args(flags)
-        .arg("--json")
-        .arg(report.path());
+    let mut command = loadgen_at(program, port, mix);
+    command.args(flags).arg("--json").arg(report.path());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     let status = wait(&mut child)?;
     let report: serde_json::Value = serde_json::from_reader(report)?;
