@@ -1,5 +1,5 @@
 //! What replication costs, and how long clients wait when a leader is lost: three nodes on this machine, two
-//! shards each, beside one node with its log on. Needs `loadgen` beside the server's program.
+//! shards each, beside one node with its log on. Needs `loadgen`: beside the server's program, or named.
 //!
 //! All nodes and the client share the machine's CPUs, so that a cluster does its work three times over where one
 //! node does it once: what is measured is the whole cost, not what clients of three machines would see.

@@ -84,10 +84,15 @@ impl Generator {
         on_path("redis-benchmark").map_or(Self::BuiltIn, Self::RedisBenchmark)
     }
 
-    /// The one that takes the least CPU itself: what stands beside this project's server.
-    pub(crate) fn find_fast(server: &Path) -> Self {
-        let program = server.with_file_name("loadgen");
-        if program.is_file() { Self::Loadgen(program) } else { Self::find() }
+    /// The one that takes the least CPU itself: what is named, or stands beside this project's server.
+    pub(crate) fn find_fast(named: Option<&Path>, server: &Path) -> io::Result<Self> {
+        if let Some(named) = named {
+            let program = named.canonicalize();
+            let told = |error| io::Error::other(format!("{}: {error}", named.display()));
+            return program.map(Self::Loadgen).map_err(told);
+        }
+        let beside = server.with_file_name("loadgen");
+        Ok(if beside.is_file() { Self::Loadgen(beside) } else { Self::find() })
     }
 
     pub(crate) fn name(&self) -> &'static str {

@@ -57,6 +57,9 @@ struct Options {
     /// This project's server.
     #[arg(long, default_value = env!("CARGO_BIN_EXE_ringmain"))]
     ringmain: PathBuf,
+    /// What makes load where `redis-benchmark` can't keep up; the `loadgen` beside the server if none is named.
+    #[arg(long)]
+    loadgen: Option<PathBuf>,
     /// Run everything once and briefly, to see that it works. The figures mean nothing.
     #[arg(long)]
     smoke: bool,
@@ -165,7 +168,7 @@ impl Setting {
             connections: if is_smoke { 100 } else { 10_000 },
             idle: Duration::from_millis(choose(5_000, 200)),
             generator: Generator::find(),
-            fast_generator: Generator::find_fast(&options.ringmain),
+            fast_generator: Generator::find_fast(options.loadgen.as_deref(), &options.ringmain)?,
             one: Placement { server: vec![*first], clients: vec![*client] },
             two: Placement { server: shards.to_vec(), clients: clients.to_vec() },
             one_of_two: Placement { server: vec![*first], clients: clients.to_vec() },
@@ -254,7 +257,9 @@ fn table(part: Part, setting: &Setting, servers: &[Installed]) -> io::Result<Opt
         Part::Cluster | Part::Failover | Part::CatchUp | Part::ClusterIdle
             if !matches!(setting.fast_generator, Generator::Loadgen(_)) =>
         {
-            progress("clusters: left out, there is no loadgen beside the server");
+            progress(
+                "clusters: left out, there is no loadgen beside the server, and none is named",
+            );
             return Ok(None);
         }
         Part::Cluster => return cluster::speed(setting, servers),
