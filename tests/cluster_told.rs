@@ -1,12 +1,17 @@
-//! What a cluster's clients are told of its nodes: who is there, as all nodes see it.
+//! What a cluster's clients are told of its nodes: who is there, as all nodes see it, and who leads, without asking.
 
 mod harness;
 
+use std::collections::BTreeSet;
+
+use harness::binary::{BinaryClient, Request};
 use harness::client::{Client, info};
 use harness::server::skip_on_other_server;
-use harness::topology::connect;
+use harness::topology::{connect, leaders_of};
 use harness::trial::{Trial, Welcome, signal};
+use harness::value::Value;
 use harness::wait_until;
+use ringmain::protocol::binary::{Opcode, Topology};
 
 const SHARDS: u16 = 3;
 
@@ -61,4 +66,90 @@ fn a_node_that_the_others_miss_has_failed_until_it_is_back() {
             seen(&mut third, &welcome, *node) == ("master".to_owned(), 0, "2".to_owned())
         })
     });
+}
+
+/// A client that is told of every change without asking, and says nothing more itself.
+enum Watcher {
+    Resp3(Client),
+    Native(BinaryClient),
+}
+
+impl Watcher {
+    fn resp3(port: u16) -> Self {
+        let mut client = connect(port);
+        client.words("HELLO 3");
+        client.ok("CLIENT TOPOLOGY ON");
+        Self::Resp3(client)
+    }
+
+    fn native(port: u16) -> Self {
+        let mut client = BinaryClient::connect(([127, 0, 0, 1], port).into());
+        client.one(Request::plain(Opcode::SubscribeTopology, "", "")).ok();
+        Self::Native(client)
+    }
+
+    /// The ports of those who lead, by the next that it is told; none as long as nobody leads some shard. Natively a
+    /// core of the node that tells stands in for who leads such a shard.
+    fn next(&mut self) -> BTreeSet<u16> {
+        match self {
+            Self::Resp3(client) => {
+                let push = client.read().expect("a push in time");
+                let Value::Push(parts) = &push else { panic!("nothing was asked: {push:?}") };
+                assert_eq!(parts[0], Value::bulk("topology"));
+                leading_ports(&parts[2])
+            }
+            Self::Native(client) => {
+                let push = client.next().expect("the node goes on").ok();
+                assert_eq!(push.head.id, 0, "nothing was asked");
+                let topology = Topology::read(&push.body).expect("a topology");
+                let port =
+                    |core| topology.cores.iter().find(|it| it.core == core).map(|it| it.port);
+                topology.ranges.iter().map(|it| port(it.core).expect("a core's port")).collect()
+            }
+        }
+    }
+
+    /// Reads on until it is told what is wanted; it is, or the connection's time is up.
+    fn wait_for(&mut self, is_wanted: impl Fn(&BTreeSet<u16>) -> bool) {
+        while !is_wanted(&self.next()) {}
+    }
+}
+
+/// The ports in an answer to `CLUSTER SLOTS`, unless it leaves out slots that nobody leads.
+fn leading_ports(slots: &Value) -> BTreeSet<u16> {
+    let (mut count, mut ports) = (0, BTreeSet::new());
+    for range in slots.elements() {
+        let range = range.elements();
+        count += range[1].integer() - range[0].integer() + 1;
+        ports.insert(u16::try_from(range[2].elements()[1].integer()).expect("a port"));
+    }
+    if count == 16_384 { ports } else { BTreeSet::new() }
+}
+
+#[test]
+fn who_asked_to_be_told_is_told_who_leads_now() {
+    if skip_on_other_server() {
+        return;
+    }
+    let (_trial, welcome) = start();
+    let mut operator = connect(welcome.nodes[1].0);
+    wait_until("every node leads what it should", || {
+        leaders_of(SHARDS, &mut operator) == [1, 2, 3]
+    });
+    // At a common port, where a node's replica is, and at cores' own.
+    let mut watchers = [
+        Watcher::resp3(welcome.nodes[0].0),
+        Watcher::resp3(core_port(&welcome, 3)),
+        Watcher::native(core_port(&welcome, 1)),
+        Watcher::native(core_port(&welcome, 3)),
+    ];
+    let second = core_port(&welcome, 2);
+    operator.ok("CLUSTER FAILOVER");
+    for watcher in &mut watchers {
+        watcher.wait_for(|ports| *ports == BTreeSet::from([second]));
+    }
+    signal("KILL", welcome.nodes[1].1);
+    for watcher in &mut watchers {
+        watcher.wait_for(|ports| !ports.is_empty() && !ports.contains(&second));
+    }
 }
