@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::client::{Client, info, wait_for_reply};
+use harness::client::{Client, encode_words, info, wait_for_reply};
 use harness::server::skip_on_other_server;
 use harness::slots::{keys_over_shards, slot};
 use harness::topology::{connect, leaders_of, walk};
@@ -246,4 +246,35 @@ fn logs_are_kept_whatever_the_durability_is() {
     }
     client.ok("CLIENT DURABILITY sync");
     client.ok("SET key value");
+}
+
+/// An entry carries what a turn has changed, so what a client sends at once is agreed upon at once.
+#[test]
+fn a_pipeline_is_few_entries_however_many_writes_it_has() {
+    if skip_on_other_server() {
+        return;
+    }
+    const WRITES: usize = 100;
+    let (_trial, welcome) = start();
+    let scene = Scene::new(&welcome);
+    let mut client = connect(scene.core_ports[index(scene.leaders[0])]);
+    // The last entry, and the last that is applied.
+    let entries = |client: &mut Client| -> [u64; 2] {
+        let line = info(client, "raft")["shard0"].clone();
+        ["last=", "applied="].map(|name| {
+            let number = line.split(',').find_map(|field| field.strip_prefix(name)?.parse().ok());
+            number.expect("the number of an entry")
+        })
+    };
+    let [before, _] = entries(&mut client);
+    let set = |number| encode_words(&format!("SET {{{}}}{number} value", scene.keys[0]));
+    client.send((0..WRITES).flat_map(set).collect::<Vec<u8>>());
+    (0..WRITES).for_each(|_| assert_eq!(client.read(), Ok(Value::ok())));
+    wait_until("all that was written is applied", || {
+        let [last, applied] = entries(&mut client);
+        last > before && last == applied
+    });
+    let [after, _] = entries(&mut client);
+    assert!(after - before <= 10, "{} entries for {WRITES} writes", after - before);
+    assert_eq!(client.words("DBSIZE"), Value::Integer(i64::try_from(WRITES).expect("few")));
 }
