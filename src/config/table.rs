@@ -261,7 +261,8 @@ pub const PARAMETERS: &[Parameter] = &[
         ),
         change: Change::Live,
         doc: "What an acknowledged write survives: with sync, the loss of power; with async that too, but \
-              for the last second; with memory, nothing: then there is no log, but on a node of a cluster",
+              for the last second; with memory, nothing: then there is no log. A node of a cluster always \
+              has one, and waits until a majority has the write in memory, with sync on disk",
     },
     Parameter {
         name: "segment-bytes",
