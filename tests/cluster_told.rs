@@ -1,16 +1,20 @@
 //! What a cluster's clients are told of its nodes: who is there, as all nodes see it, and who leads, without asking.
 
 mod harness;
+#[path = "cluster_chaos/network.rs"]
+mod network;
 
 use std::collections::BTreeSet;
 
 use harness::binary::{BinaryClient, Request};
 use harness::client::{Client, info};
+use harness::nodes::Nodes;
 use harness::server::skip_on_other_server;
 use harness::topology::{connect, leaders_of};
 use harness::trial::{Trial, Welcome, signal};
 use harness::value::Value;
 use harness::wait_until;
+use network::{Network, Wire, host};
 use ringmain::protocol::binary::{Opcode, Topology};
 
 const SHARDS: u16 = 3;
@@ -24,17 +28,18 @@ fn core_port(welcome: &Welcome, node: usize) -> u16 {
     welcome.nodes[node - 1].0 + 10_000
 }
 
-/// How the node that a client asks sees another's core: its flags, how many others miss it, and how many hear from it.
-fn seen(client: &mut Client, welcome: &Welcome, node: usize) -> (String, i64, String) {
+/// How the node that a client asks sees another by its core at a port: its flags, how many others miss it, and how many
+/// hear from it; nothing as long as its cores are not known.
+fn seen(client: &mut Client, (node, port): (usize, u16)) -> Option<(String, i64, String)> {
     let lines = client.words("CLUSTER NODES").text();
-    let address = format!(" 127.0.0.1:{}@", core_port(welcome, node));
-    let line = lines.lines().find(|line| line.contains(&address)).expect("a line for each core");
+    let port = format!(":{port}@");
+    let line = lines.lines().find(|line| line.contains(&port))?;
     let fields: Vec<&str> = line.split(' ').collect();
     let reports = client.words(&format!("CLUSTER COUNT-FAILURE-REPORTS {}", fields[0])).integer();
     let raft = info(client, "raft");
     let member = &raft[&format!("member{node}")];
     let heard_by = member.split(',').find_map(|field| field.strip_prefix("heard_by="));
-    (fields[2].to_owned(), reports, heard_by.expect("it is told of each").to_owned())
+    Some((fields[2].to_owned(), reports, heard_by.expect("it is told of each").to_owned()))
 }
 
 #[test]
@@ -45,10 +50,10 @@ fn a_node_that_the_others_miss_has_failed_until_it_is_back() {
     let (trial, welcome) = start();
     let (_, process) = welcome.nodes[2];
     let is_seen_by_both = |flags: &str, reports, heard_by: &str| {
-        let expected = (flags.to_owned(), reports, heard_by.to_owned());
+        let expected = Some((flags.to_owned(), reports, heard_by.to_owned()));
         [1, 2].iter().all(|node| {
             let mut client = connect(core_port(&welcome, *node));
-            seen(&mut client, &welcome, 3) == expected
+            seen(&mut client, (3, core_port(&welcome, 3))) == expected
         })
     };
     wait_until("both hear from node 3", || is_seen_by_both("master", 0, "2"));
@@ -63,8 +68,37 @@ fn a_node_that_the_others_miss_has_failed_until_it_is_back() {
     let mut third = connect(core_port(&welcome, 3));
     wait_until("node 3 hears from both, and is told that they do from each other", || {
         [1, 2].iter().all(|node| {
-            seen(&mut third, &welcome, *node) == ("master".to_owned(), 0, "2".to_owned())
+            let port = core_port(&welcome, *node);
+            seen(&mut third, (*node, port)) == Some(("master".to_owned(), 0, "2".to_owned()))
         })
+    });
+}
+
+#[test]
+fn a_node_that_one_of_the_others_misses_is_a_suspect_there_and_no_more() {
+    if skip_on_other_server() {
+        return;
+    }
+    let mut nodes = Nodes::reached_by(3, 1, host);
+    let network = Network::between(&nodes, 1);
+    nodes.start_all();
+    let third = (3, nodes.port(3) + 1);
+    let sees = |node: usize, flags: &str, reports, heard_by: &str| {
+        let mut client = connect(nodes.port(node));
+        seen(&mut client, third) == Some((flags.to_owned(), reports, heard_by.to_owned()))
+    };
+    wait_until("all hear from all", || sees(1, "master", 0, "2") && sees(2, "master", 0, "2"));
+    network.set(3, 1, Wire::Stuck);
+    wait_until("node 1 misses node 3, and node 2 knows", || {
+        sees(1, "master,fail?", 0, "1") && sees(2, "master", 1, "1")
+    });
+    // Nobody takes clients at the address by which node 1 knows it.
+    let output = nodes.cli("status --port #1");
+    let status = String::from_utf8_lossy(&output.stdout);
+    assert!(status.contains("no answer, heard by 1 node "), "{status}");
+    network.mend();
+    wait_until("all hear from all again", || {
+        sees(1, "master", 0, "2") && sees(2, "master", 0, "2")
     });
 }
 
