@@ -222,7 +222,8 @@ fn what_was_acknowledged_is_there_the_next_time() {
     }
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path().join("cluster");
-    let flags = ["--nodes", "3", "--dir", path(&dir)];
+    // With `async` the last tenth of a second may be gone.
+    let flags = ["--nodes", "3", "--durability", "sync", "--dir", path(&dir)];
     let (mut trial, welcome) = Trial::start(&flags);
     let mut client = Client::new(trial.port);
     keys().for_each(|key| client.set(&key, "kept").unwrap());
