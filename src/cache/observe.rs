@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Where nothing is observed a change costs a look at one flag. Every change of an entry passes
-//! `advance`, and every removal one of three places; so nothing that changes keys need know of this.
+//! `advance`, and every removal one of three places; so nothing that changes keys need know of this, but for
+//! a command that counts as a change where it changes nothing.
 //! Flushing and exchanging databases take time by the keys that are observed.
 
 use hashbrown::HashTable;

@@ -42,7 +42,7 @@ fn page(picture: &Picture) -> String {
             (true, "1") => "up".to_owned(),
             (true, _) => "up, but not for all".to_owned(),
             // Others may see what keeps itself from answering here.
-            (false, _) => match member.number("heard_by") {
+            (false, _) => match heard_by(picture, *id) {
                 0 => "no answer, heard by nobody".to_owned(),
                 1 => "no answer, heard by 1 node".to_owned(),
                 count => format!("no answer, heard by {count} nodes"),
@@ -130,6 +130,13 @@ fn write_table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
         let line = cells.collect::<Vec<_>>().join("  ");
         let _ = writeln!(text, "{}", line.trim_end());
     }
+}
+
+/// How many members hear from one, as those know that hear from most.
+fn heard_by(picture: &Picture, id: u64) -> u64 {
+    let views = picture.views.values().chain([&picture.seen]);
+    let members = views.filter_map(|view| view.members.get(&id));
+    members.map(|member| member.number("heard_by")).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Reigns: from when a replica that was elected serves until it does not, and how leadership is handed over to whoever
 //! should have it.
 
+use raft::eraftpb::MessageType;
 use raft::{INVALID_ID, StateRole};
 
 use super::{Replica, SLACK};
-use crate::types::{LogIndex, MonoUs, NodeId};
+use crate::types::{LogIndex, MonoUs, NodeId, Term};
 
 /// How long the replica that should lead has to have kept up before it does.
 const HEIR_PATIENCE_US: u64 = 5_000_000;
@@ -44,15 +45,29 @@ impl Replica {
         true
     }
 
-    /// Leads no more if no quorum has answered for an election timeout: who waits here hears of it then. The crate looks
-    /// once in that time for who was heard from since it looked last, and so takes up to twice as long.
+    /// Leads no more if no quorum has answered anything for an election timeout: who waits here hears of it then. The crate
+    /// looks once in that time for who has answered since it looked last, and so takes up to twice as long.
     pub(super) fn step_down_unheard(&mut self) {
         if !self.is_serving() || self.leaving_until.is_some() {
             return;
         }
-        if self.lease.tick() > self.election_ticks {
+        let voters = &self.configuration().voters;
+        let is_heard = |node: &&NodeId| {
+            let last = self.answered.get(node).copied().unwrap_or(self.leads_since);
+            **node == self.options.node || self.ticks - last <= self.election_ticks
+        };
+        if voters.iter().filter(is_heard).count() <= voters.len() / 2 {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, INVALID_ID);
+        }
+    }
+
+    /// A node has said something in answer to this one, of this term, if that leads.
+    pub(super) fn note_answer(&mut self, from: NodeId, kind: MessageType, term: Term) {
+        let answers =
+            matches!(kind, MessageType::MsgAppendResponse | MessageType::MsgHeartbeatResponse);
+        if answers && term == self.term() && self.is_leader() && self.configuration().has(from) {
+            self.answered.insert(from, self.ticks);
         }
     }
 
@@ -61,6 +76,8 @@ impl Replica {
         let is_leader = self.is_leader();
         if is_leader && !self.was_leader {
             self.elections_won += 1;
+            self.leads_since = self.ticks;
+            self.answered.clear();
             self.membership.term_begins = self.last();
             self.synced.clear();
             self.sync_asked = LogIndex(0);

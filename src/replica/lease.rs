@@ -27,8 +27,6 @@ pub(super) struct Lease {
     /// How long a round is good for.
     length_us: u64,
     until: MonoUs,
-    /// Ticks since a quorum has answered a round.
-    silent_ticks: u64,
 }
 
 impl Lease {
@@ -49,15 +47,8 @@ impl Lease {
         self.round
     }
 
-    /// Counts time while rounds are sent; answers for how many ticks no quorum has answered any.
-    pub(super) fn tick(&mut self) -> u64 {
-        self.silent_ticks += 1;
-        self.silent_ticks
-    }
-
     /// A quorum has answered a round, and so all before it.
     pub(super) fn answered(&mut self, round: u64) {
-        self.silent_ticks = 0;
         while let Some((number, sent)) = self.sent.front().copied()
             && number <= round
         {
@@ -69,7 +60,7 @@ impl Lease {
     /// Nothing that was sent before counts any more.
     pub(super) fn end(&mut self) {
         self.sent.clear();
-        (self.until, self.silent_ticks) = (MonoUs(0), 0);
+        self.until = MonoUs(0);
     }
 
     /// Nobody else leads before then.

@@ -33,6 +33,8 @@ pub(super) struct Membership {
     pub(super) asked: VecDeque<(ReplicaRequest, u64)>,
     /// The generation of the hard state that has the configuration.
     pub(super) generation: u64,
+    /// The last configuration whose entry this replica has seen committed.
+    committed: Version,
     /// The first entry of the term that this replica leads.
     pub(super) term_begins: LogIndex,
     /// This replica takes no part as of now.
@@ -182,8 +184,9 @@ impl Replica {
     /// Whether the entry that brought the configuration is at hand. Otherwise it may have been lost, and only nodes that had
     /// come to know it do still: before another follows a quorum has to have it as an entry again.
     fn has_entry_of_configuration(&self) -> bool {
-        let (term, index) = self.configuration().version;
-        self.raw.store().term_of(index) == Some(term)
+        let version = self.configuration().version;
+        let (term, index) = version;
+        version == self.membership.committed || self.raw.store().term_of(index) == Some(term)
     }
 
     /// Whether it might be time for [`Self::propose_configuration`].
@@ -258,6 +261,7 @@ impl Replica {
     /// An entry that brings a configuration is committed.
     pub(super) fn follow_configuration(&mut self, entry: &Entry) {
         let version = (Term(entry.term), LogIndex(entry.index));
+        self.membership.committed = version;
         if version <= self.configuration().version {
             return;
         }

@@ -124,6 +124,9 @@ pub struct Replica {
     reign: u64,
     elections_won: u64,
     was_leader: bool,
+    /// The tick since which this replica leads, if it does, and those at which others have answered it last.
+    leads_since: u64,
+    answered: BTreeMap<NodeId, u64>,
     /// The last entry that the keyspace has seen: on a leader the last there is, on others a committed one.
     applied: LogIndex,
     /// Whether the keyspace has seen what never happened.
@@ -222,6 +225,8 @@ impl Replica {
             reign: 0,
             elections_won: 0,
             was_leader: false,
+            leads_since: 0,
+            answered: BTreeMap::new(),
             applied: applied.0,
             is_tainted: false,
             overlap: LogIndex(0),
@@ -702,6 +707,7 @@ impl Replica {
         }
         let is_sign = matches!(kind, MessageType::MsgAppend | MessageType::MsgHeartbeat);
         let term = message.term;
+        self.note_answer(from, kind, Term(term));
         // A message that is late changes nothing; what else it says is the crate's to judge.
         let _ = self.raw.step(message);
         if is_sign && term == self.raw.raft.term && self.raw.raft.leader_id == from.0 {

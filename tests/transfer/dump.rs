@@ -42,7 +42,7 @@ fn names(count: usize) -> impl Iterator<Item = Vec<u8>> {
 }
 
 fn scores() -> impl Iterator<Item = Vec<u8>> {
-    let few = ["1", "-1", "0.1", "inf", "-inf", "1e300", "4294967296", "-0.25"];
+    let few = ["1", "-1", "0.5", "inf", "-inf", "1048576", "4294967296", "-0.25"];
     few.into_iter().cycle().map(|score| score.as_bytes().to_vec())
 }
 

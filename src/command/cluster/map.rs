@@ -33,9 +33,9 @@ pub(in crate::command) struct Place {
 pub(in crate::command) enum Health {
     /// This node hears from it.
     Up,
-    /// This node does not, and no majority of those that are up agrees.
+    /// This node does not, and no majority of all members agrees.
     Suspect,
-    /// A majority of those that are up does not, this node and another among them.
+    /// A majority of all members does not, this node among them.
     Failed,
 }
 
@@ -146,15 +146,12 @@ impl Map {
         &self.members[place.member]
     }
 
-    /// Whether a place's member is there. One that nobody but this node misses is a suspect, however few are up: so
-    /// is every other in the eyes of a node that is cut off.
+    /// Whether a place's member is there. In the eyes of nodes that are cut off, and are no majority, all others are suspects.
     pub(in crate::command) fn health(&self, place: Place) -> Health {
         let member = self.member(place);
-        let up = self.members.iter().filter(|member| member.is_up).count();
-        let others = self.missed_by(member);
         if member.is_up {
             Health::Up
-        } else if others > 0 && 2 * (1 + others) > up {
+        } else if 2 * (1 + self.missed_by(member)) > self.members.len() {
             Health::Failed
         } else {
             Health::Suspect
