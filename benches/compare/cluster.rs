@@ -104,6 +104,25 @@ fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Waits until no thread of a process runs any more that was killed or stopped: one may answer meanwhile.
+fn wait_for_silence(pid: u32) -> io::Result<()> {
+    let runs = |task: io::Result<fs::DirEntry>| {
+        let stat = task.and_then(|task| fs::read_to_string(task.path().join("stat")));
+        let state = stat.ok().and_then(|stat| stat.rsplit_once(") ")?.1.chars().next());
+        !matches!(state, None | Some('T' | 'Z' | 'X'))
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        // Where there is none, the process is gone.
+        let Ok(mut tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Ok(()) };
+        if !tasks.any(runs) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+    Err(io::Error::other("a node does not stop"))
+}
+
 // --- speed -----------------------------------------------------------------------------------------------
 
 const LOADS: [(Verb, usize); 4] =
@@ -219,6 +238,7 @@ pub(crate) fn failover(setting: &Setting, servers: &[Installed]) -> io::Result<O
             let leader = client.set(key).unwrap_or(leader);
             let begun = Instant::now();
             signal(nodes.pids[leader], number);
+            wait_for_silence(nodes.pids[leader])?;
             client.set(key)?;
             waits.push(begun.elapsed().as_secs_f64());
             if number == Signal::KILL {
@@ -383,7 +403,11 @@ impl Follower {
         }
         while begun.elapsed() < PATIENCE {
             match self.ask(&format!("SET {key} value\r\n")) {
-                Ok(reply) if reply.starts_with("+OK") => return self.node(),
+                Ok(reply) if reply.starts_with("+OK") => match self.node() {
+                    Ok(node) => return Ok(node),
+                    // It is gone since.
+                    Err(_) => self.stream = None,
+                },
                 Ok(reply) if reply.starts_with("-MOVED") => {
                     let port =
                         reply.trim_end().rsplit(':').next().and_then(|port| port.parse().ok());
@@ -411,6 +435,9 @@ impl Follower {
             let stream = TcpStream::connect_timeout(&address, TRY)?;
             stream.set_read_timeout(Some(TRY))?;
             self.stream = Some(stream);
+            // Who has shown that it speaks cluster is told who leads a key: to others the node that they have asked passes
+            // on what that has answered.
+            self.ask("READWRITE\r\n")?;
         }
         let Some(stream) = &mut self.stream else { return Err(io::ErrorKind::NotConnected.into()) };
         stream.write_all(request.as_bytes())?;
