@@ -134,8 +134,7 @@ fn write_table<const N: usize>(text: &mut String, rows: &[[String; N]]) {
 
 /// How many members hear from one, as those know that hear from most.
 fn heard_by(picture: &Picture, id: u64) -> u64 {
-    let views = picture.views.values().chain([&picture.seen]);
-    let members = views.filter_map(|view| view.members.get(&id));
+    let members = picture.views.values().filter_map(|view| view.members.get(&id));
     members.map(|member| member.number("heard_by")).max().unwrap_or(0)
 }
 

@@ -51,12 +51,11 @@ impl Replica {
         if !self.is_serving() || self.leaving_until.is_some() {
             return;
         }
-        let voters = &self.configuration().voters;
-        let is_heard = |node: &&NodeId| {
-            let last = self.answered.get(node).copied().unwrap_or(self.leads_since);
-            **node == self.options.node || self.ticks - last <= self.election_ticks
+        let is_heard = |node| {
+            let last = self.answered.get(&node).copied().unwrap_or(self.leads_since);
+            self.ticks - last <= self.election_ticks
         };
-        if voters.iter().filter(is_heard).count() <= voters.len() / 2 {
+        if !self.is_majority_of_nodes(&self.configuration().voters, is_heard) {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, INVALID_ID);
         }

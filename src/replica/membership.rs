@@ -250,9 +250,16 @@ impl Replica {
 
     /// Whether a majority of these voters is, as this leader sees them, what is asked; it is itself.
     pub(super) fn is_majority(&self, voters: &[NodeId], is: impl Fn(&Progress) -> bool) -> bool {
-        let counts = |node: &&NodeId| {
-            **node == self.options.node || self.raw.raft.prs().get(node.0).is_some_and(&is)
-        };
+        self.is_majority_of_nodes(voters, |node| self.raw.raft.prs().get(node.0).is_some_and(&is))
+    }
+
+    /// The same, by what is known of each node.
+    pub(super) fn is_majority_of_nodes(
+        &self,
+        voters: &[NodeId],
+        is: impl Fn(NodeId) -> bool,
+    ) -> bool {
+        let counts = |node: &&NodeId| **node == self.options.node || is(**node);
         voters.iter().filter(counts).count() > voters.len() / 2
     }
 
