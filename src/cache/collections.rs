@@ -26,6 +26,14 @@ pub enum Missing {
     Skip,
 }
 
+/// Memory that is used again.
+#[inline]
+fn emptied(memory: &mut Vec<u8>) -> Vec<u8> {
+    let mut memory = std::mem::take(memory);
+    memory.clear();
+    memory
+}
+
 impl Keyspace {
     /// Up to which size collections are blocks, from the next change of each on.
     pub fn set_thresholds(&mut self, thresholds: Thresholds) {
@@ -183,20 +191,19 @@ impl Keyspace {
         &mut self,
         position: Option<Position>,
     ) -> Result<(C, Option<HeapId>), WrongType> {
-        let mut memory = std::mem::take(&mut self.scratch);
-        memory.clear();
-        let Some(Position { entry, .. }) = position else { return Ok((C::empty(memory), None)) };
+        let Some(Position { entry, .. }) = position else {
+            return Ok((C::empty(emptied(&mut self.scratch)), None));
+        };
         let form = self.store.form(entry);
         let value = self.store.value_in(entry, &form);
         if !self.store.is_collection(entry) || Tag(value[0]).kind() != Some(C::KIND) {
-            self.scratch = memory;
             return Err(WrongType);
         }
         if let Some(id) = HeapId::in_value(value) {
-            self.scratch = memory;
             let large = self.store.heap.take(id).expect("it is of the kind that its tag says");
             return Ok((C::of(Form::Large(large)), Some(id)));
         }
+        let mut memory = emptied(&mut self.scratch);
         memory.extend_from_slice(value);
         Ok((C::of(Form::Block(memory)), None))
     }
@@ -272,6 +279,7 @@ impl Keyspace {
         entry
     }
 
+    #[inline]
     fn begin_elements<C: Collection>(&mut self, key: Key<'_>, creates: bool) -> Option<Elements> {
         let what = (Tag::large(C::KIND), creates);
         self.journal.begin_elements((key.db, key.bytes), what, self.sequence + 1)

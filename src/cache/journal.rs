@@ -197,13 +197,20 @@ impl Journal {
     #[inline]
     pub(super) fn begin_elements(
         &mut self,
+        key: (DbIndex, &[u8]),
+        what: (Tag, bool),
+        sequence: u64,
+    ) -> Option<Elements> {
+        self.is_on.then(|| self.write_elements(key, what, sequence))
+    }
+
+    #[inline(never)]
+    fn write_elements(
+        &mut self,
         (db, key): (DbIndex, &[u8]),
         (tag, creates): (Tag, bool),
         sequence: u64,
-    ) -> Option<Elements> {
-        if !self.is_on {
-            return None;
-        }
+    ) -> Elements {
         let start = self.bytes.len();
         let creates = if creates { CREATES } else { 0 };
         self.begin(ELEMENTS | ADVANCES | creates, db, sequence);
@@ -211,7 +218,7 @@ impl Journal {
         put_length(&mut self.bytes, key.len());
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
-        Some(Elements { start, operations: self.bytes.len() })
+        Elements { start, operations: self.bytes.len() }
     }
 
     /// Where the operations of a change that has been begun go.

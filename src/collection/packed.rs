@@ -414,6 +414,39 @@ impl<'a> Encoded<'a> {
     }
 }
 
+/// A string that needs one byte before and one behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Short<'a>(&'a [u8]);
+
+impl<'a> Short<'a> {
+    const BYTES_MAX: usize = (INT13 - SIX_BITS) as usize - 1;
+
+    #[inline]
+    pub(super) fn of(element: Element<'a>) -> Option<Self> {
+        match element {
+            Element::Bytes(bytes) if bytes.len() <= Self::BYTES_MAX => Some(Self(bytes)),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it takes.
+    #[inline]
+    pub(super) fn len(self) -> usize {
+        self.0.len() + 2
+    }
+
+    /// Writes it to `out`, which is as long as it.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a short one's length")]
+    pub(super) fn write(self, out: &mut [u8]) {
+        if let [head, bytes @ .., backward] = out {
+            *head = SIX_BITS | self.0.len() as u8;
+            bytes.copy_from_slice(self.0);
+            *backward = self.0.len() as u8 + 1;
+        }
+    }
+}
+
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "numbers are cut into bytes")]
 fn length_head(length: usize) -> ([u8; 9], usize) {

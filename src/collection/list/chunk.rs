@@ -15,7 +15,7 @@ use triomphe::Arc;
 
 use super::super::Element;
 use super::super::heap::heap_bytes;
-use super::super::packed::{Encoded, Iter, Placed};
+use super::super::packed::{Encoded, Iter, Placed, Short};
 use super::End;
 use super::limits::Limits;
 
@@ -153,6 +153,28 @@ impl Chunk {
     pub(super) fn takes(&self, end: End, length: usize, limits: Limits) -> bool {
         limits.allow(self.len() + length, self.count() + 1)
             && (length <= self.room(end) || self.len() <= limits.bytes / 2)
+    }
+
+    /// Adds an element at an end if it is a short one, as most are, and there is room for it; whether it has.
+    #[inline]
+    pub(super) fn push_short(&mut self, end: End, element: Element<'_>, limits: Limits) -> bool {
+        let Some(short) = Short::of(element) else { return false };
+        let length = short.len();
+        if self.room(end) < length || !limits.allow(self.len() + length, self.count() + 1) {
+            return false;
+        }
+        let Some(bytes) = Arc::get_mut(&mut self.bytes) else { return false };
+        let at = match end {
+            End::Left => self.start as usize - length,
+            End::Right => self.end as usize,
+        };
+        short.write(&mut bytes[at..at + length]);
+        match end {
+            End::Left => self.start -= offset(length),
+            End::Right => self.end += offset(length),
+        }
+        self.count += 1;
+        true
     }
 
     /// Adds an element at an end.

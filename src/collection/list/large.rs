@@ -152,7 +152,21 @@ impl LargeList {
 
     // --- at the ends -----------------------------------------------------------------------------
 
+    #[inline]
     pub(super) fn push(&mut self, end: End, element: Element<'_>, limits: Limits) {
+        if let Some(slot) = end.of_mut(&mut self.groups)
+            && let Some(group) = Arc::get_mut(&mut slot.group)
+            && end.of_mut(group).is_some_and(|chunk| chunk.push_short(end, element, limits))
+        {
+            slot.count += 1;
+            self.totals.elements += 1;
+            return;
+        }
+        self.push_any(end, element, limits);
+    }
+
+    #[inline(never)]
+    fn push_any(&mut self, end: End, element: Element<'_>, limits: Limits) {
         let encoded = Encoded::of(element);
         if let Some(slot) = end.of_mut(&mut self.groups)
             && end.of(&slot.group).is_some_and(|chunk| chunk.takes(end, encoded.len(), limits))
