@@ -4,7 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use ringmain::limits;
-use ringmain::protocol::resp::likely_key;
+use ringmain::protocol::resp::{likely_key, usual_request};
 use ringmain::protocol::{Limits, Parsed, Parser};
 
 mod feed;
@@ -300,9 +300,11 @@ proptest! {
     ) {
         let input: Vec<u8> = requests.iter().flat_map(|args| encode(args)).collect();
         prop_assert_eq!(likely_key(&input), requests[0].get(1).map(Vec::as_slice));
+        let limits = Limits::authenticated();
+        prop_assert_eq!(usual_request(&input, &limits, &mut Vec::new()).is_some(), requests[0].len() <= 8);
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
         cuts.sort_unstable();
-        let outcome = feed(&input, cuts, &Limits::authenticated());
+        let outcome = feed(&input, cuts, &limits);
         prop_assert_eq!(outcome, Outcome { requests, end: Ok(0) });
     }
 

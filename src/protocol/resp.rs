@@ -77,6 +77,33 @@ pub fn likely_key(input: &[u8]) -> Option<&[u8]> {
     input.get(at..at + key.value)
 }
 
+/// Appends to `ranges` where the arguments of the request that `input` begins with lie, if it is like most: few
+/// arguments, all of it there, nothing about it to refuse. Answers how many bytes it takes. What `None` is for is not told:
+/// [`Parser::parse`] knows.
+#[inline]
+pub fn usual_request(input: &[u8], limits: &Limits, ranges: &mut Vec<ArgRange>) -> Option<usize> {
+    let Line { value: count, end: mut at } = short_line(b'*', input)?;
+    if count == 0 || count > USUAL_ARGS_MAX.min(limits.args_max) {
+        return None;
+    }
+    let before = ranges.len();
+    for _ in 0..count {
+        let rest = input.get(at..).unwrap_or_default();
+        let Some(Line { value: length, end: start }) = short_line(b'$', rest) else {
+            ranges.truncate(before);
+            return None;
+        };
+        let start = at + start;
+        at = start + length + CRLF_BYTES;
+        if at > input.len() || length > limits.bulk_bytes_max {
+            ranges.truncate(before);
+            return None;
+        }
+        ranges.push(range(start, length));
+    }
+    Some(at)
+}
+
 /// How far a call of [`Parser::parse`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -367,6 +394,10 @@ struct Line {
 
 const CRLF_BYTES: usize = 2;
 
+/// Most arguments of a [usual request](usual_request), whose lengths have [`SHORT_DIGITS`] at most.
+const USUAL_ARGS_MAX: usize = 8;
+const _: () = assert!(USUAL_ARGS_MAX * 10_000_000 < REQUEST_BYTES_MAX);
+
 /// Nearly every length has fewer digits than this; [`decimal`] reads the others.
 const SHORT_DIGITS: usize = 6;
 
@@ -375,6 +406,9 @@ const SHORT_DIGITS: usize = 6;
 #[inline]
 fn short_line(marker: u8, bytes: &[u8]) -> Option<Line> {
     // Nearly every number has one digit or two.
+    if let Some(line) = digit_line(marker, bytes) {
+        return Some(line);
+    }
     match *bytes {
         [first, ones @ b'0'..=b'9', b'\r', _, ..] if first == marker => {
             Some(Line { value: usize::from(ones - b'0'), end: 2 + CRLF_BYTES })
@@ -385,6 +419,16 @@ fn short_line(marker: u8, bytes: &[u8]) -> Option<Line> {
         }
         _ => longer_line(marker, bytes),
     }
+}
+
+/// The same for a line of one digit and a whole line break: most lines by far, recognised at a glance.
+#[inline]
+fn digit_line(marker: u8, bytes: &[u8]) -> Option<Line> {
+    const DIGIT: u32 = 0xff00;
+    let word = u32::from_le_bytes(*bytes.first_chunk()?);
+    let value = (word >> 8 & 0xff).wrapping_sub(u32::from(b'0'));
+    let is_one = word & !DIGIT == u32::from_le_bytes([marker, 0, b'\r', b'\n']) && value < 10;
+    is_one.then_some(Line { value: value as usize, end: 2 + CRLF_BYTES })
 }
 
 /// The same for a line with more digits.

@@ -18,7 +18,7 @@ use crate::limits::WINDOW_ARGS_MAX;
 use crate::protocol::Args;
 use crate::protocol::args::ArgRange;
 use crate::protocol::binary::{FrameError, FrameLimits, Frames, Item, Next, RequestHead};
-use crate::protocol::resp::{Limits, Parsed, Parser, ProtocolError, likely_key};
+use crate::protocol::resp::{self, Limits, Parsed, Parser, ProtocolError, likely_key};
 use crate::types::{DbIndex, Key, ShardId, Slot, key_slot};
 
 /// One request, as far as it is known before it runs.
@@ -98,13 +98,27 @@ impl Window {
             if inline && !self.requests.is_empty() {
                 return Stop::Full;
             }
-            match parser.parse(rest, limits) {
+            let first_range = self.ranges.len();
+            let usual = if parser.is_idle() {
+                resp::usual_request(rest, limits, &mut self.ranges)
+            } else {
+                None
+            };
+            let parsed = match usual {
+                Some(consumed) => Ok(Parsed::Request { consumed }),
+                None => parser.parse(rest, limits),
+            };
+            match parsed {
                 Ok(Parsed::Request { consumed }) => {
-                    let args = parser.args(rest);
+                    if usual.is_none() && !inline {
+                        self.ranges.extend_from_slice(parser.ranges());
+                    }
+                    let ranges = &self.ranges[first_range..];
+                    let args = if inline { parser.args(rest) } else { Args::new(rest, ranges) };
                     let entry = resolve(&args, self.recent);
-                    let key = entry.and_then(|entry| parser.ranges().get(routing_key(entry)?));
-                    // Quotes of an inline request, whose arguments lie elsewhere, end the window.
-                    let key = key.filter(|_| !inline).map(|range| range.of(rest));
+                    // Of an inline request there is none: its arguments may lie elsewhere, and it ends the window.
+                    let key = entry.and_then(|entry| ranges.get(routing_key(entry)?));
+                    let key = key.map(|range| range.of(rest));
                     let repeats_key = key.is_some() && key == last_key;
                     let slot = match self.requests.last() {
                         Some(before) if repeats_key => before.slot,
@@ -115,8 +129,8 @@ impl Window {
                     self.requests.push(Request {
                         start: self.end,
                         end: self.end + consumed,
-                        first_range: self.ranges.len(),
-                        range_count: parser.ranges().len(),
+                        first_range,
+                        range_count: args.len(),
                         inline,
                         entry,
                         slot,
@@ -127,7 +141,6 @@ impl Window {
                     if inline {
                         return Stop::Full;
                     }
-                    self.ranges.extend_from_slice(parser.ranges());
                 }
                 Ok(Parsed::Nothing { consumed }) => self.end += consumed,
                 Ok(Parsed::Incomplete { total_hint }) => return Stop::Incomplete(total_hint),

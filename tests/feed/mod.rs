@@ -1,7 +1,7 @@
 //! A connection without a socket: bytes in pieces, requests out. The tests of the parser and the fuzz
 //! target share it.
 
-use ringmain::protocol::resp::likely_key;
+use ringmain::protocol::resp::{likely_key, usual_request};
 use ringmain::protocol::{Limits, Parsed, Parser, ProtocolError};
 
 /// A request's arguments.
@@ -27,10 +27,15 @@ pub(crate) fn feed(
         loop {
             let bytes = &input[start..cut];
             let likely_key = likely_key(bytes);
+            let mut ranges = Vec::new();
+            let usual = usual_request(bytes, limits, &mut ranges).filter(|_| parser.is_idle());
             match parser.parse(bytes, limits) {
                 Ok(Parsed::Request { consumed }) => {
                     assert!(consumed > 0 && consumed <= bytes.len(), "{consumed} bytes");
                     assert!(parser.is_idle());
+                    if let Some(usual) = usual {
+                        assert_eq!((usual, &ranges[..]), (consumed, parser.ranges()));
+                    }
                     let args: Request = parser.args(bytes).from(0).map(<[u8]>::to_vec).collect();
                     if let (Some(key), [_, second, ..]) = (likely_key, &args[..]) {
                         assert_eq!(key, second);
@@ -38,6 +43,7 @@ pub(crate) fn feed(
                     requests.push(args);
                     start += consumed;
                 }
+                other if usual.is_some() => panic!("{usual:?} or {other:?}?"),
                 Ok(Parsed::Nothing { consumed }) => {
                     assert!(consumed > 0 && consumed <= bytes.len(), "{consumed} bytes");
                     assert!(parser.is_idle());
