@@ -136,6 +136,11 @@ impl Keyspace {
         self.observations.has_news || self.events.are_any()
     }
 
+    /// Whether nobody is to be told of anything, whatever comes next.
+    pub fn is_unobserved(&self) -> bool {
+        !self.observations.are_any() && !self.wants_events() && !self.has_news()
+    }
+
     /// The observed keys that have changed, in order. They are observed no longer.
     pub fn take_notes(&mut self) -> Vec<Observed> {
         let notes = std::mem::take(&mut self.observations.notes);

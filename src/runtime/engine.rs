@@ -227,9 +227,21 @@ impl<'a> Engine<'a> {
             self.handover.reply = None;
             result = Err(error);
         }
+        self.finish_on(shard.id(), (call, client, args), result, out);
+    }
+
+    /// Notes the end of a command on `shard`, and writes its error if it failed.
+    #[inline]
+    pub(super) fn finish_on(
+        &mut self,
+        shard: ShardId,
+        (call, client, args): (&Call, &ClientInfo, &Args<'_>),
+        result: Result<(), Error>,
+        out: &mut Vec<u8>,
+    ) {
         let before = self.slice.ns;
         self.finish(call, client, args, result, out);
-        self.loads[usize::from(shard.id().0)].count(self.slice.ns - before);
+        self.loads[usize::from(shard.0)].count(self.slice.ns - before);
     }
 
     /// Runs a command over several shards, all held, and appends its reply.

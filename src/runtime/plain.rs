@@ -8,6 +8,8 @@
 use super::connection::{Connection, Port};
 use super::core::Core;
 use super::dispatch::call;
+use super::engine::Engine;
+use super::output::Output;
 use super::sorted::Sorted;
 use super::window::{InHand, Request};
 use crate::command::session::ReplyMode;
@@ -16,7 +18,7 @@ use crate::command::table::Entry;
 use crate::command::{Flags, Handler, Keys};
 use crate::limits::PENDING_OUTPUT_BYTES_MAX;
 use crate::protocol::Args;
-use crate::shard::Call;
+use crate::shard::{Around, Call, Shard};
 use crate::types::{ShardId, Slot};
 
 /// The shard where there is only one.
@@ -67,7 +69,7 @@ impl Core<'_> {
         request: &Request,
         requests: &InHand<'_>,
     ) -> Option<Call> {
-        let entry = request.entry.filter(|entry| is_plain(entry, &requests.args(request)))?;
+        let entry = plain_entry(request, &requests.args(request))?;
         let call = call(&connection.session, entry, request.slot);
         let Some((head, _)) = &request.native else { return Some(call) };
         self.admit(connection, entry, head).ok()?;
@@ -84,18 +86,18 @@ impl Core<'_> {
             return 0;
         }
         let Some(shard) = self.shards.borrow(ONLY) else { return 0 };
+        let mut call = call(&connection.session, first, Slot(0));
+        if let Some(done) = self.engine.run_in_turn(shard, connection, &mut call, requests) {
+            return done;
+        }
         let Connection { output, session, .. } = connection;
-        let mut call = call(session, first, Slot(0));
         let mut done = 0;
         for request in &requests.window.requests {
             let args = requests.args(request);
-            let Some(entry) = request.entry.filter(|entry| is_plain(entry, &args)) else { break };
+            let Some(entry) = plain_entry(request, &args) else { break };
             // A write that needs room may have to wait for it.
             let waits = entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit();
-            if waits
-                || self.engine.slice_is_over()
-                || output.pending_bytes() > PENDING_OUTPUT_BYTES_MAX
-            {
+            if waits || !self.engine.may_go_on(output) {
                 break;
             }
             (call.entry, call.slot) = (entry, request.slot);
@@ -107,6 +109,59 @@ impl Core<'_> {
         }
         done
     }
+}
+
+impl Engine<'_> {
+    /// Runs the plain requests that the window begins with on a shard that they have to themselves: what they have in
+    /// common is put together once. Answers how many they are; nothing if each has to be run by itself.
+    fn run_in_turn(
+        &mut self,
+        shard: &mut Shard,
+        connection: &mut Connection,
+        call: &mut Call,
+        requests: &InHand<'_>,
+    ) -> Option<usize> {
+        if self.waits_unless_told(call.durability) {
+            return None;
+        }
+        let id = shard.id();
+        let (owners, mut handover) = (self.owners.clone(), std::mem::take(&mut self.handover));
+        let around = Around { owners: &owners, handover: &mut handover, ..self.around(self.now) };
+        let Connection { output, session, .. } = connection;
+        let done = shard.in_turn(call, around).map(|mut shard| {
+            let mut done = 0;
+            for request in &requests.window.requests {
+                let args = requests.args(request);
+                let Some(entry) = plain_entry(request, &args) else { break };
+                if shard.lacks_room_for(entry) || !self.may_go_on(output) {
+                    break;
+                }
+                (call.entry, call.slot) = (entry, request.slot);
+                let out = output.tail();
+                let result = shard.execute(call, &args, out);
+                self.finish_on(id, (call, &session.info, &args), result, out);
+                if let Some(value) = shard.take_reply() {
+                    output.push_value(value);
+                }
+                done += 1;
+            }
+            done
+        });
+        self.handover = handover;
+        done
+    }
+
+    /// Whether a client's next request may run: it has not had its slice, and reads its replies.
+    #[inline]
+    fn may_go_on(&self, output: &Output) -> bool {
+        !self.slice_is_over() && output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
+    }
+}
+
+/// The command of a request, if it is a plain one.
+#[inline]
+fn plain_entry(request: &Request, args: &Args<'_>) -> Option<&'static Entry> {
+    request.entry.filter(|entry| is_plain(entry, args))
 }
 
 /// Whether a request of a command is plain.

@@ -103,6 +103,13 @@ pub struct Room {
     pub policy: EvictionPolicy,
 }
 
+impl Room {
+    #[inline]
+    fn is_exceeded_by(&self, keyspace: &Keyspace) -> bool {
+        self.limit_bytes != usize::MAX && keyspace.memory().total_bytes() > self.limit_bytes
+    }
+}
+
 /// One shard.
 #[derive(Debug)]
 pub struct Shard {
@@ -168,8 +175,7 @@ impl Shard {
     /// Whether the shard holds more than it may.
     #[inline]
     pub fn is_over_limit(&self) -> bool {
-        self.room.limit_bytes != usize::MAX
-            && self.keyspace.memory().total_bytes() > self.room.limit_bytes
+        self.room.is_exceeded_by(&self.keyspace)
     }
 
     /// Whether a write that needs memory is refused: the shard is over its limit, and nothing can be evicted.
@@ -551,14 +557,19 @@ fn surroundings<'a>(
     policy: EvictionPolicy,
     keyspaces: Keyspaces<'a>,
 ) -> Exec<'a> {
-    let first = call.entry.command.keys.first().and_then(|first| args.get(first));
-    let routed = RoutedKey { bytes: first.unwrap_or_default(), slot: call.slot };
     let Call { db, no_touch, view, .. } = *call;
     let Around { now, owners, value_bytes_max, handover } = around;
+    let routed = routed(call, args);
     Exec { now, db, no_touch, policy, owners, view, value_bytes_max, routed, keyspaces, handover }
 }
 
-/// Runs the handler; an error leaves nothing of its reply behind.
+/// The first key of a command.
+#[inline]
+fn routed<'a>(call: &Call, args: &Args<'a>) -> RoutedKey<'a> {
+    let first = call.entry.command.keys.first().and_then(|first| args.get(first));
+    RoutedKey { bytes: first.unwrap_or_default(), slot: call.slot }
+}
+
 #[inline]
 fn run<'a>(
     call: &Call,
@@ -568,7 +579,17 @@ fn run<'a>(
     keyspaces: Keyspaces<'a>,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let mut exec = surroundings(call, args, around, policy, keyspaces);
+    handle(&mut surroundings(call, args, around, policy, keyspaces), call, args, out)
+}
+
+/// Runs the handler; an error leaves nothing of its reply behind.
+#[inline]
+fn handle(
+    exec: &mut Exec<'_>,
+    call: &Call,
+    args: &Args<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let start = out.len();
     let handler = match call.entry.command.handler {
         Handler::Keyed(handler)
@@ -581,7 +602,7 @@ fn run<'a>(
         }
     };
     let change = exec.start_of_change(call.entry, args);
-    let result = handler(&mut exec, args, &mut Reply::new(out, call.proto));
+    let result = handler(exec, args, &mut Reply::new(out, call.proto));
     if let Some(change) = change {
         exec.tell_of(&change);
     }

@@ -1,10 +1,73 @@
-//! Gets and sets without conditions, as bursts of the binary protocol are made of: the same work as the
-//! commands', with the key looked for once.
+//! What pipelines are made of: requests that ask nothing of a shard but to be run, one after another.
+//!
+//! [`InTurn`] runs commands, for which all that they have in common is asked and put together once. Bursts of the binary
+//! protocol are gets and sets without conditions: the same work as the commands', with the key looked for once.
 
-use super::Shard;
-use crate::cache::{Access, EntryRef, Place, WrongSlot};
+use super::{Around, Call, Keyspaces, Room, Shard, handle, routed, surroundings};
+use crate::cache::{Access, EntryRef, Place, SharedBytes, WrongSlot};
+use crate::command::table::Entry;
+use crate::command::{Error, Exec, Flags};
 use crate::config::Durability;
+use crate::protocol::Args;
 use crate::types::{Key, Now};
+
+/// A shard in the hands of one client whose commands nobody else is to be told of.
+#[derive(Debug)]
+pub struct InTurn<'a> {
+    exec: Exec<'a>,
+    room: Room,
+}
+
+impl InTurn<'_> {
+    /// Whether a command needs memory that is short, so that room is to be made before it.
+    #[inline]
+    pub fn lacks_room_for(&self, entry: &Entry) -> bool {
+        entry.command.flags.contains(Flags::DENYOOM)
+            && match &self.exec.keyspaces {
+                Keyspaces::One(_, keyspace) => self.room.is_exceeded_by(keyspace),
+                Keyspaces::Many(_) => true,
+            }
+    }
+}
+
+impl<'a> InTurn<'a> {
+    /// Runs the next command, which differs from the others in what it is and in its slot alone.
+    ///
+    /// # Errors
+    /// What is to be answered instead.
+    #[inline]
+    pub fn execute(
+        &mut self,
+        call: &Call,
+        args: &Args<'a>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.exec.routed = routed(call, args);
+        handle(&mut self.exec, call, args, out)
+    }
+
+    /// A long value that is the reply to the command that has just run.
+    pub fn take_reply(&mut self) -> Option<SharedBytes> {
+        self.exec.handover.reply.take()
+    }
+}
+
+impl Shard {
+    /// The shard for commands that have all but themselves and their slot in common with `call`; nothing where each has
+    /// to be asked for itself whether it may run, and who waits for what it does.
+    pub fn in_turn<'a>(&'a mut self, call: &Call, around: Around<'a>) -> Option<InTurn<'a>> {
+        let is_usual = !self.is_replicated()
+            && call.tracker == 0
+            && self.check_log(call.durability).is_ok()
+            && self.keyspace.is_unobserved();
+        let (id, room) = (self.id, self.room);
+        is_usual.then(|| {
+            let keyspaces = Keyspaces::One(id, &mut self.keyspace);
+            let none = Args::new(&[], &[]);
+            InTurn { exec: surroundings(call, &none, around, room.policy, keyspaces), room }
+        })
+    }
+}
 
 impl Shard {
     /// Whether a write needs no room made for it first, and can be given `durability`, if any is asked for.
