@@ -358,11 +358,16 @@ fn joined(low: u32, high: u32) -> u64 {
 /// comparison would cost more than comparing.
 #[inline]
 fn are_equal(a: &[u8], b: &[u8]) -> bool {
-    let (starts, ends) = match (a.first_chunk::<8>(), b.first_chunk::<8>()) {
-        (Some(a_start), Some(b_start)) => {
-            (a_start == b_start, a.last_chunk::<8>() == b.last_chunk())
-        }
-        _ => return a == b,
-    };
-    starts && ends && (a.len() <= 16 || a == b)
+    match a.len() {
+        4..8 => have_equal_ends::<4>(a, b),
+        8..=16 => have_equal_ends::<8>(a, b),
+        0..4 => a == b,
+        _ => have_equal_ends::<8>(a, b) && a == b,
+    }
+}
+
+/// Whether the first `N` bytes are equal, and the last.
+#[inline]
+fn have_equal_ends<const N: usize>(a: &[u8], b: &[u8]) -> bool {
+    a.first_chunk::<N>() == b.first_chunk() && a.last_chunk::<N>() == b.last_chunk()
 }
