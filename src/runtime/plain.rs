@@ -121,34 +121,31 @@ impl Engine<'_> {
         call: &mut Call,
         requests: &InHand<'_>,
     ) -> Option<usize> {
-        if self.waits_unless_told(call.durability) {
+        if self.waits_unless_told(call.durability) || !shard.runs_in_turn(call) {
             return None;
         }
         let id = shard.id();
         let (owners, mut handover) = (self.owners.clone(), std::mem::take(&mut self.handover));
         let around = Around { owners: &owners, handover: &mut handover, ..self.around(self.now) };
         let Connection { output, session, .. } = connection;
-        let done = shard.in_turn(call, around).map(|mut shard| {
-            let mut done = 0;
-            for request in &requests.window.requests {
-                let args = requests.args(request);
-                let Some(entry) = plain_entry(request, &args) else { break };
-                if shard.lacks_room_for(entry) || !self.may_go_on(output) {
-                    break;
-                }
-                (call.entry, call.slot) = (entry, request.slot);
-                let out = output.tail();
-                let result = shard.execute(call, &args, out);
-                self.finish_on(id, (call, &session.info, &args), result, out);
-                if let Some(value) = shard.take_reply() {
-                    output.push_value(value);
-                }
-                done += 1;
+        let (mut shard, mut done) = (shard.in_turn(call, around), 0);
+        for request in &requests.window.requests {
+            let args = requests.args(request);
+            let Some(entry) = plain_entry(request, &args) else { break };
+            if shard.lacks_room_for(entry) || !self.may_go_on(output) {
+                break;
             }
-            done
-        });
+            (call.entry, call.slot) = (entry, request.slot);
+            let out = output.tail();
+            let result = shard.execute(call, &args, out);
+            self.finish_on(id, (call, &session.info, &args), result, out);
+            if let Some(value) = shard.take_reply() {
+                output.push_value(value);
+            }
+            done += 1;
+        }
         self.handover = handover;
-        done
+        Some(done)
     }
 
     /// Whether a client's next request may run: it has not had its slice, and reads its replies.

@@ -53,19 +53,20 @@ impl<'a> InTurn<'a> {
 }
 
 impl Shard {
-    /// The shard for commands that have all but themselves and their slot in common with `call`; nothing where each has
-    /// to be asked for itself whether it may run, and who waits for what it does.
-    pub fn in_turn<'a>(&'a mut self, call: &Call, around: Around<'a>) -> Option<InTurn<'a>> {
-        let is_usual = !self.is_replicated()
+    /// Whether commands that have all but themselves and their slot in common with `call` may run in turn: none has to be
+    /// asked for itself whether it may run, and nobody waits for what it does.
+    pub fn runs_in_turn(&self, call: &Call) -> bool {
+        !self.is_replicated()
             && call.tracker == 0
             && self.check_log(call.durability).is_ok()
-            && self.keyspace.is_unobserved();
-        let (id, room) = (self.id, self.room);
-        is_usual.then(|| {
-            let keyspaces = Keyspaces::One(id, &mut self.keyspace);
-            let none = Args::new(&[], &[]);
-            InTurn { exec: surroundings(call, &none, around, room.policy, keyspaces), room }
-        })
+            && self.keyspace.is_unobserved()
+    }
+
+    /// The shard for such commands.
+    pub fn in_turn<'a>(&'a mut self, call: &Call, around: Around<'a>) -> InTurn<'a> {
+        let keyspaces = Keyspaces::One(self.id, &mut self.keyspace);
+        let (none, room) = (Args::new(&[], &[]), self.room);
+        InTurn { exec: surroundings(call, &none, around, room.policy, keyspaces), room }
     }
 }
 
