@@ -1,4 +1,4 @@
-//! Whether transactions can have run one after another, in an order that agrees with the clock.
+//! Whether transactions on strings can have run one after another, in an order that agrees with the clock.
 //!
 //! Every value is written once, and whoever writes a key reads it first. So it is known which value came
 //! after which, and who must have run before whom: the writer of a value before its readers, those

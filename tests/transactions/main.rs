@@ -3,10 +3,14 @@
 //!
 //! `RINGMAIN_TRANSACTIONS=5000` lets every client of the random histories make that many.
 
+mod data;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod history;
 mod isolation;
+mod mixture;
+mod recorder;
+mod search;
 
 use harness::client::{Client, encode, encode_words, info_number};
 use harness::server::Launch;
