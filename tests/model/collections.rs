@@ -1,5 +1,6 @@
 //! What lists, sets, hashes and sorted sets mean, in the simplest form. Any command may meet a key of any type.
 
+use super::hashes::Field;
 use super::model::{Expect, Step, error, flag, integer, ok};
 use crate::harness::random::Random;
 use crate::harness::value::Value;
@@ -8,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 const KEYS: u64 = 10;
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 
-type Bytes = Vec<u8>;
+pub(crate) type Bytes = Vec<u8>;
+type Place = (u8, Bytes);
 
 /// What a key holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Held {
     List(VecDeque<Bytes>),
     Set(BTreeSet<Bytes>),
-    Hash(BTreeMap<Bytes, Bytes>),
+    Hash(BTreeMap<Bytes, Field>),
     SortedSet(BTreeMap<Bytes, i64>),
 }
 
@@ -30,11 +32,16 @@ impl Held {
     }
 
     fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many elements it has.
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Self::List(list) => list.is_empty(),
-            Self::Set(set) => set.is_empty(),
-            Self::Hash(hash) => hash.is_empty(),
-            Self::SortedSet(set) => set.is_empty(),
+            Self::List(list) => list.len(),
+            Self::Set(set) => set.len(),
+            Self::Hash(hash) => hash.len(),
+            Self::SortedSet(set) => set.len(),
         }
     }
 
@@ -55,39 +62,60 @@ impl Held {
 }
 
 /// The collections of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Collections {
     prefix: String,
-    random: Random,
+    pub(crate) random: Random,
     database: u8,
-    keys: HashMap<(u8, Bytes), Held>,
+    keys: HashMap<Place, Held>,
+    /// What is left of hashes when the fields are gone that are about to expire.
+    fading: BTreeMap<Place, Held>,
+    /// Whether no command may wait.
+    pub(crate) is_in_transaction: bool,
 }
 
 /// A collection of one type at a key: there, not there, or the key holds another type.
-enum At<'a, T> {
+pub(crate) enum At<'a, T> {
     Here(&'a mut T),
     Other,
 }
 
-fn step(name: &str, args: &[impl AsRef<[u8]>], expect: Expect) -> Step {
+pub(crate) fn step(name: &str, args: &[impl AsRef<[u8]>], expect: Expect) -> Step {
     let args = args.iter().map(|arg| arg.as_ref().to_vec());
     Step { args: std::iter::once(name.into()).chain(args).collect(), expect }
 }
 
-fn bulk(value: Option<&Bytes>) -> Expect {
+/// The key holds another type.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Other;
+
+impl<'a, T> At<'a, T> {
+    fn here(self) -> Result<&'a mut T, Other> {
+        match self {
+            At::Here(held) => Ok(held),
+            At::Other => Err(Other),
+        }
+    }
+}
+
+pub(crate) fn bulk(value: Option<&Bytes>) -> Expect {
     Expect::Exactly(value.map_or(Value::NullBulk, Value::bulk))
 }
 
+pub(crate) fn array<'a>(elements: impl IntoIterator<Item = &'a Bytes>) -> Value {
+    Value::Array(elements.into_iter().map(Value::bulk).collect())
+}
+
 fn all<'a>(elements: impl IntoIterator<Item = &'a Bytes>) -> Expect {
-    Expect::Exactly(Value::Array(elements.into_iter().map(Value::bulk).collect()))
+    Expect::Exactly(array(elements))
 }
 
 fn unordered<'a>(elements: impl IntoIterator<Item = &'a Bytes>) -> Expect {
     Expect::Unordered(elements.into_iter().map(|element| vec![Value::bulk(element)]).collect())
 }
 
-fn pairs(hash: &BTreeMap<Bytes, Bytes>) -> Expect {
-    let pair = |(field, value): (&Bytes, &Bytes)| vec![Value::bulk(field), Value::bulk(value)];
+fn pairs(hash: &BTreeMap<Bytes, Field>) -> Expect {
+    let pair = |(field, held): (&Bytes, &Field)| vec![Value::bulk(field), Value::bulk(&held.value)];
     Expect::Unordered(hash.iter().map(pair).collect())
 }
 
@@ -98,7 +126,7 @@ fn ranked(set: &BTreeMap<Bytes, i64>) -> Vec<(i64, Bytes)> {
     all
 }
 
-fn wrong_type() -> Expect {
+pub(crate) fn wrong_type() -> Expect {
     error(WRONG_TYPE)
 }
 
@@ -116,7 +144,7 @@ fn range(length: usize, start: i64, end: i64) -> std::ops::Range<usize> {
 
 macro_rules! at {
     ($name:ident, $kind:ident, $type:ty) => {
-        fn $name(&mut self, key: &[u8]) -> At<'_, $type> {
+        pub(crate) fn $name(&mut self, key: &[u8]) -> At<'_, $type> {
             let place = (self.database, key.to_vec());
             match self.keys.entry(place).or_insert_with(|| Held::$kind(Default::default())) {
                 Held::$kind(held) => At::Here(held),
@@ -128,7 +156,44 @@ macro_rules! at {
 
 impl Collections {
     pub(crate) fn new(prefix: &str, random: Random) -> Self {
-        Self { prefix: prefix.to_owned(), random, database: 0, keys: HashMap::new() }
+        Self {
+            prefix: prefix.to_owned(),
+            random,
+            database: 0,
+            keys: HashMap::new(),
+            fading: BTreeMap::new(),
+            is_in_transaction: false,
+        }
+    }
+
+    /// Takes back what was made up since `before`, but for the dice.
+    pub(crate) fn go_back(&mut self, before: Self) {
+        let random = self.random.clone();
+        *self = Self { random, ..before };
+    }
+
+    /// Leaves a hash alone until fields that are about to expire, and that it has no more, are gone.
+    pub(crate) fn leave_alone(&mut self, key: &Bytes) {
+        let place = self.place(key);
+        if let Some((place, held)) = self.keys.remove_entry(&place) {
+            self.fading.insert(place, held);
+        }
+    }
+
+    /// The hashes with fields that expire within a moment, and how many others each has. They are to be used again.
+    pub(crate) fn take_fading(&mut self) -> Vec<(Place, usize)> {
+        let fading = std::mem::take(&mut self.fading);
+        let left = fading.iter().map(|(place, held)| (place.clone(), held.len())).collect();
+        self.keys.extend(fading.into_iter().filter(|(_, held)| !held.is_empty()));
+        left
+    }
+
+    fn place(&self, key: &Bytes) -> Place {
+        (self.database, key.clone())
+    }
+
+    pub(crate) fn is_there(&self, key: &Bytes) -> bool {
+        self.keys.contains_key(&self.place(key))
     }
 
     /// All that is there in a database.
@@ -141,18 +206,19 @@ impl Collections {
 
     at!(list, List, VecDeque<Bytes>);
     at!(set, Set, BTreeSet<Bytes>);
-    at!(hash, Hash, BTreeMap<Bytes, Bytes>);
+    at!(hash, Hash, BTreeMap<Bytes, Field>);
     at!(sorted_set, SortedSet, BTreeMap<Bytes, i64>);
 
     /// Makes up a command and its reply.
     pub(crate) fn step(&mut self, database: u8) -> Step {
         self.database = database;
-        let step = match self.random.below(16) {
+        let step = match self.random.below(17) {
             0..=3 => self.step_of_list(),
             4..=6 => self.step_of_set(),
             7..=9 => self.step_of_hash(),
             10..=12 => self.step_of_sorted_set(),
             13 => self.step_of_sets(),
+            14 => self.step_of_wait(),
             _ => self.step_of_key(),
         };
         // A key without elements is none.
@@ -160,12 +226,21 @@ impl Collections {
         step
     }
 
-    fn key(&mut self) -> Bytes {
-        let number = self.random.below(KEYS);
-        format!("{}{number}", self.prefix).into_bytes()
+    /// A key that is not left alone.
+    pub(crate) fn key(&mut self) -> Bytes {
+        loop {
+            let key = format!("{}{}", self.prefix, self.random.below(KEYS)).into_bytes();
+            if !self.fading.contains_key(&self.place(&key)) {
+                return key;
+            }
+            if self.random.one_in(100) {
+                // Nearly all of them are: a name that was never used.
+                return format!("{}{}", self.prefix, self.random.next()).into_bytes();
+            }
+        }
     }
 
-    fn element(&mut self) -> Bytes {
+    pub(crate) fn element(&mut self) -> Bytes {
         match self.random.below(10) {
             0..=5 => self.random.below(40).to_string().into_bytes(),
             6..=8 => format!("e{}", self.random.below(40)).into_bytes(),
@@ -176,8 +251,19 @@ impl Collections {
         }
     }
 
+    /// A key, mostly one that holds what is wanted.
+    pub(crate) fn key_of(&mut self, is_wanted: impl Fn(&Held) -> bool) -> Bytes {
+        for _ in 0..8 {
+            let key = self.key();
+            if self.keys.get(&self.place(&key)).is_some_and(&is_wanted) {
+                return key;
+            }
+        }
+        self.key()
+    }
+
     /// A few elements, or many.
-    fn elements(&mut self) -> Vec<Bytes> {
+    pub(crate) fn elements(&mut self) -> Vec<Bytes> {
         let most = if self.random.one_in(30) { 200 } else { 6 };
         (0..=self.random.index(most)).map(|_| self.element()).collect()
     }
@@ -303,58 +389,6 @@ impl Collections {
         }
     }
 
-    fn step_of_hash(&mut self) -> Step {
-        let key = self.key();
-        let (fields, field, value) = (self.elements(), self.element(), self.element());
-        let by = self.random.between(-50, 50);
-        let choice = self.random.below(8);
-        let At::Here(hash) = self.hash(&key) else {
-            return step("HSET", &[key, field, value], wrong_type());
-        };
-        match choice {
-            0..=2 => {
-                let before = hash.len();
-                let mut args = vec![key];
-                for field in fields {
-                    args.extend([field.clone(), value.clone()]);
-                    hash.insert(field, value.clone());
-                }
-                step("HSET", &args, integer(hash.len() - before))
-            }
-            3 => {
-                let before = hash.len();
-                hash.retain(|field, _| !fields.contains(field));
-                let expect = integer(before - hash.len());
-                step("HDEL", &[vec![key], fields].concat(), expect)
-            }
-            4 => {
-                let expect = bulk(hash.get(&field));
-                step("HGET", &[key, field], expect)
-            }
-            5 => {
-                let is_new = !hash.contains_key(&field);
-                if is_new {
-                    hash.insert(field.clone(), value.clone());
-                }
-                step("HSETNX", &[key, field, value], flag(is_new))
-            }
-            6 => {
-                let args = [key, field.clone(), by.to_string().into()];
-                let old =
-                    hash.get(&field).map_or(Some(0), |text| super::model::parse_integer(text));
-                let Some(old) = old else {
-                    return step("HINCRBY", &args, error("ERR hash value is not an integer"));
-                };
-                hash.insert(field, (old + by).to_string().into_bytes());
-                step("HINCRBY", &args, Expect::Exactly(Value::Integer(old + by)))
-            }
-            _ => {
-                let expect = integer(hash.len());
-                step("HLEN", &[key], expect)
-            }
-        }
-    }
-
     fn step_of_sorted_set(&mut self) -> Step {
         let key = self.key();
         let (members, member) = (self.elements(), self.element());
@@ -450,28 +484,32 @@ impl Collections {
     }
 
     fn step_of_lists(&mut self, one: Bytes, other: Bytes) -> Step {
-        let args = [&one[..], &other, b"LEFT", b"RIGHT"];
-        let source = match self.keys.get(&(self.database, one.clone())) {
-            None => return step("LMOVE", &args, bulk(None)),
-            Some(Held::List(list)) => list.front().cloned().expect("no list is empty"),
-            Some(_) => return step("LMOVE", &args, wrong_type()),
+        let expect = match self.move_element(&one, &other) {
+            Ok(moved) => bulk(moved.as_ref()),
+            Err(_) => wrong_type(),
         };
-        if !matches!(self.list(&other), At::Here(_)) {
-            return step("LMOVE", &args, wrong_type());
+        step("LMOVE", &[&one[..], &other, b"LEFT", b"RIGHT"], expect)
+    }
+
+    /// Moves the first element of a list to the end of another, if there is one.
+    pub(crate) fn move_element(
+        &mut self,
+        from: &Bytes,
+        to: &Bytes,
+    ) -> Result<Option<Bytes>, Other> {
+        if !self.is_there(from) {
+            return Ok(None);
         }
-        if let At::Here(list) = self.list(&one) {
-            list.pop_front();
-        }
-        if let At::Here(list) = self.list(&other) {
-            list.push_back(source.clone());
-        }
-        step("LMOVE", &args, bulk(Some(&source)))
+        let source = self.list(from).here()?.front().cloned();
+        self.list(to).here()?.extend(source.clone());
+        // Where both are one it is the first still.
+        self.list(from).here()?.pop_front();
+        Ok(source)
     }
 
     fn step_of_key(&mut self) -> Step {
         let [from, to] = [self.key(), self.key()];
-        let place = |key: &Bytes| (self.database, key.clone());
-        let (from_place, to_place) = (place(&from), place(&to));
+        let (from_place, to_place) = (self.place(&from), self.place(&to));
         let held = self.keys.get(&from_place).cloned();
         match self.random.below(5) {
             0 => {

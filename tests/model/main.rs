@@ -2,7 +2,7 @@
 //!
 //! Several connections run at once, each over keys of its own, so that each can tell what every reply
 //! must be. Their commands travel in pipelines that mix keys of all shards, commands over several keys
-//! and failing ones, and the order of the replies is checked with them. At the end of each round a
+//! and failing ones, waits for what does not come and transactions, and the order of the replies is checked with them. At the end of each round a
 //! connection looks at all its keys, and at the end of the run all connections together count them.
 //! Meanwhile shards move from core to core, where there is more than one.
 //!
@@ -12,7 +12,10 @@
 mod collections;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod hashes;
 mod model;
+mod transactions;
+mod waits;
 
 use collections::Collections;
 use harness::client::{Client, encode, info_number, wait_for_reply};
@@ -147,14 +150,25 @@ impl Player {
         (self.model, self.collections)
     }
 
+    fn step(&mut self) -> Step {
+        if self.random.one_in(2) {
+            self.model.step()
+        } else {
+            self.collections.step(self.model.database())
+        }
+    }
+
     /// A few requests, or many, in one write.
     fn pipeline(&mut self) {
         let length = *self.random.pick(&[1, 1, 2, 5, 20, 100, 400]);
-        let Self { model, collections, random, .. } = self;
-        let mut step = || {
-            if random.one_in(2) { model.step() } else { collections.step(model.database()) }
-        };
-        let steps: Vec<Step> = (0..length).map(|_| step()).collect();
+        let mut steps = Vec::new();
+        while steps.len() < length {
+            if self.random.one_in(15) {
+                steps.extend(self.transaction(10));
+            } else {
+                steps.push(self.step());
+            }
+        }
         let input: Vec<u8> = steps.iter().flat_map(|step| encode(&step.args)).collect();
         self.client.send(input);
         for (index, step) in steps.iter().enumerate() {
@@ -169,13 +183,18 @@ impl Player {
         }
     }
 
-    /// Waits for the keys with a short time to live, then compares all values.
+    /// Waits for the keys and fields with a short time to live, then compares all values.
     fn look_at_all_keys(&mut self) {
         let Self { client, model, collections, .. } = self;
         for (database, key) in model.take_fading() {
             client.ok(&format!("SELECT {database}"));
             let request = [b"EXISTS".as_slice(), &key];
             wait_until("a key expires", || client.command(&request) == Value::Integer(0));
+        }
+        for ((database, key), left) in collections.take_fading() {
+            client.ok(&format!("SELECT {database}"));
+            let (request, left) = ([b"HLEN".as_slice(), &key], i64::try_from(left).expect("few"));
+            wait_until("fields expire", || client.command(&request) == Value::Integer(left));
         }
         for database in 0..DATABASES {
             client.ok(&format!("SELECT {database}"));

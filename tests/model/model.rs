@@ -30,6 +30,8 @@ pub(crate) enum Expect {
     Exactly(Value),
     /// An array of these, a few elements each, in any order.
     Unordered(Vec<Vec<Value>>),
+    /// An array of which each element is as it must be.
+    Each(Vec<Expect>),
     /// An integer in a range.
     Between(i64, i64),
     /// The time left until a moment in this range of milliseconds, in units of so many milliseconds.
@@ -53,6 +55,10 @@ impl Expect {
                 let got = got.chunks(width).map(<[Value]>::to_vec).collect();
                 sorted(expected.clone()) == sorted(got)
             }
+            (Self::Each(expected), Value::Array(got)) => {
+                expected.len() == got.len()
+                    && expected.iter().zip(got).all(|(expected, got)| expected.holds_for(got))
+            }
             (Self::Between(low, high), Value::Integer(got)) => (low..=high).contains(&got),
             (Self::Left { low_ms, high_ms, unit_ms }, Value::Integer(got)) => {
                 let Ok(left) = u64::try_from(*got) else { return false };
@@ -70,11 +76,11 @@ fn now_ms() -> u64 {
     u64::try_from(now.as_millis()).expect("before the year 500 million")
 }
 
-/// When a key expires: some time in this range, which is a single moment if the client named it.
+/// When a key or a field expires: some time in this range, which is a single moment if the client named it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Expiry {
-    low_ms: u64,
-    high_ms: u64,
+pub(crate) struct Expiry {
+    pub(crate) low_ms: u64,
+    pub(crate) high_ms: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -86,7 +92,7 @@ struct Entry {
 type Place = (u8, Vec<u8>);
 
 /// The keys of one connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Model {
     prefix: String,
     random: Random,
@@ -96,10 +102,32 @@ pub(crate) struct Model {
 }
 
 /// What a command says about a new time to live.
-enum NewExpiry {
+pub(crate) enum NewExpiry {
     Gone,
     At(Expiry),
     Fading,
+}
+
+/// A moment far away, in the past or very soon, as seconds or milliseconds, absolute or not.
+pub(crate) fn moment(random: &mut Random, absolute: bool, unit_ms: u64) -> (u64, NewExpiry) {
+    let now = now_ms();
+    match random.below(8) {
+        0 if absolute => (now / unit_ms - random.below(1_000) - 10_000, NewExpiry::Gone),
+        1 if !absolute && unit_ms == 1 => (1 + random.below(40), NewExpiry::Fading),
+        _ => {
+            let hours = 2 + random.below(500);
+            let from_now = hours * HOUR_MS / unit_ms;
+            if absolute {
+                let at = now / unit_ms + from_now;
+                let at_ms = at * unit_ms;
+                (at, NewExpiry::At(Expiry { low_ms: at_ms, high_ms: at_ms }))
+            } else {
+                let at = now + from_now * unit_ms;
+                let expiry = Expiry { low_ms: at, high_ms: at + SLACK_MS };
+                (from_now, NewExpiry::At(expiry))
+            }
+        }
+    }
 }
 
 pub(crate) fn ok() -> Expect {
@@ -180,6 +208,24 @@ impl Model {
     /// The keys that expire within a moment and were not used since.
     pub(crate) fn take_fading(&mut self) -> BTreeSet<Place> {
         std::mem::take(&mut self.fading)
+    }
+
+    /// Takes back what was made up since `before`, but for the dice.
+    pub(crate) fn go_back(&mut self, before: Self) {
+        let random = self.random.clone();
+        *self = Self { random, ..before };
+    }
+
+    /// Watches a key, and changes it then if asked to.
+    pub(crate) fn watch(&mut self, then_change: bool) -> Vec<Step> {
+        let key = self.key();
+        let mut steps = vec![self.step_of(&["WATCH"], &key, ok())];
+        if then_change {
+            let value = self.new_value();
+            self.put(&key, value.clone());
+            steps.push(Step { args: vec![b"SET".to_vec(), key, value], expect: ok() });
+        }
+        steps
     }
 
     /// Makes up a command and its reply.
@@ -282,28 +328,6 @@ impl Model {
         }
     }
 
-    /// A moment far away, in the past or very soon, as seconds or milliseconds, absolute or not.
-    fn moment(&mut self, absolute: bool, unit_ms: u64) -> (u64, NewExpiry) {
-        let now = now_ms();
-        match self.random.below(8) {
-            0 if absolute => (now / unit_ms - self.random.below(1_000) - 10_000, NewExpiry::Gone),
-            1 if !absolute && unit_ms == 1 => (1 + self.random.below(40), NewExpiry::Fading),
-            _ => {
-                let hours = 2 + self.random.below(500);
-                let from_now = hours * HOUR_MS / unit_ms;
-                if absolute {
-                    let at = now / unit_ms + from_now;
-                    let at_ms = at * unit_ms;
-                    (at, NewExpiry::At(Expiry { low_ms: at_ms, high_ms: at_ms }))
-                } else {
-                    let at = now + from_now * unit_ms;
-                    let expiry = Expiry { low_ms: at, high_ms: at + SLACK_MS };
-                    (from_now, NewExpiry::At(expiry))
-                }
-            }
-        }
-    }
-
     fn set(&mut self) -> Step {
         let key = self.key();
         let value = self.new_value();
@@ -329,7 +353,7 @@ impl Model {
                     ("EXAT", true, 1_000),
                     ("pxat", true, 1),
                 ]);
-                let (number, new) = self.moment(absolute, unit_ms);
+                let (number, new) = moment(&mut self.random, absolute, unit_ms);
                 args.extend([name.into(), number.to_string().into_bytes()]);
                 expiry = Some(new);
             }
@@ -407,7 +431,7 @@ impl Model {
             }
             3 => {
                 let (name, unit_ms) = *self.random.pick(&[("SETEX", 1_000), ("PSETEX", 1)]);
-                let (number, expiry) = self.moment(false, unit_ms);
+                let (number, expiry) = moment(&mut self.random, false, unit_ms);
                 let number = number.to_string().into_bytes();
                 let args = vec![name.into(), key.clone(), number, value.clone()];
                 self.put(&key, value);
@@ -609,7 +633,7 @@ impl Model {
             ("EXPIREAT", true, 1_000),
             ("PEXPIREAT", true, 1),
         ]);
-        let (number, new) = self.moment(absolute, unit_ms);
+        let (number, new) = moment(&mut self.random, absolute, unit_ms);
         let old = self.entry(&key).map(|entry| entry.expiry);
         let mut words = vec![name.to_owned(), number.to_string()];
         let mut done = old.is_some();
@@ -653,7 +677,7 @@ impl Model {
                     ("EXAT", true, 1_000),
                     ("PXAT", true, 1),
                 ]);
-                let (number, new) = self.moment(absolute, unit_ms);
+                let (number, new) = moment(&mut self.random, absolute, unit_ms);
                 if self.entries.contains_key(&place) {
                     self.expire(key, new);
                 }
