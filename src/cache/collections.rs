@@ -45,6 +45,18 @@ impl Keyspace {
         self.thresholds
     }
 
+    /// Sets what hashes of elements are keyed with. Where it is the same in all keyspaces of a server, a walk over a key's
+    /// elements may go on when another value has taken the place of the one that it began with, wherever that was made:
+    /// elements that both have come at the same place of the walk.
+    pub fn set_element_seed(&mut self, seed: u64) {
+        self.element_seed = seed;
+    }
+
+    /// What hashes of elements are keyed with.
+    pub fn element_seed(&self) -> u64 {
+        self.element_seed
+    }
+
     /// The collection of `key`, which counts as a lookup; nothing if the key is not there.
     ///
     /// # Errors
@@ -103,7 +115,7 @@ impl Keyspace {
         }
         let (mut collection, home) = self.take_collection::<C>(position)?;
         let noted = self.begin_elements::<C>(key, position.is_none());
-        let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
+        let mut edit = Edit::new(self.thresholds, self.element_seed, self.journal.operations());
         let answer = change(&mut collection, &mut edit);
         let has_changed = edit.has_changed();
         if let Some(garbage) = edit.take_garbage() {
@@ -311,7 +323,7 @@ impl Keyspace {
         let (mut collection, home) =
             self.take_collection::<C>(position).map_err(|WrongType| Nonsense { at: 0 })?;
         let mut noted = self.begin_elements::<C>(key, position.is_none());
-        let mut edit = Edit::new(self.thresholds, self.seed, self.journal.operations());
+        let mut edit = Edit::new(self.thresholds, self.element_seed, self.journal.operations());
         let result = collection.replay(&mut OpReader::of(operations), &mut edit);
         if let Some(garbage) = edit.take_garbage() {
             self.store.heap.bury_garbage(garbage);

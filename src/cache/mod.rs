@@ -276,7 +276,7 @@ pub struct Keyspace {
     keeps_expired: bool,
     thresholds: Thresholds,
     /// What hashes of elements are keyed with.
-    seed: u64,
+    element_seed: u64,
     /// Memory for the next block that is changed.
     scratch: Vec<u8>,
 }
@@ -298,7 +298,7 @@ impl Keyspace {
     pub fn new(options: KeyspaceOptions) -> Self {
         let mut random = Random::new(options.seed);
         let store = Store::new(std::array::from_fn(|_| random.next()));
-        let seed = random.next();
+        let element_seed = random.next();
         Self {
             store,
             databases: Databases::new(options.slots.len()),
@@ -317,7 +317,7 @@ impl Keyspace {
             first_sequence: options.sequence,
             keeps_expired: false,
             thresholds: Thresholds::default(),
-            seed,
+            element_seed,
             scratch: Vec::new(),
         }
     }
@@ -329,6 +329,7 @@ impl Keyspace {
         let options = KeyspaceOptions { slots: self.slots.clone(), seed, sequence: 0 };
         let mut fresh = Self::new(options);
         fresh.thresholds = self.thresholds;
+        fresh.element_seed = self.element_seed;
         fresh.keeps_expired = self.keeps_expired;
         // Whoever goes through this one's entries must not go on with the other's.
         fresh.upheavals = self.upheavals + 1;

@@ -137,7 +137,7 @@ impl Keyspace {
         let Some((tag, object)) = self.structure_of(key, now) else { return true };
         let mut operations = Vec::new();
         copying.from = object.save(copying.from, bytes, &mut operations);
-        copying.copy.add(&Part { tag, operations }, (self.thresholds, self.seed));
+        copying.copy.add(&Part { tag, operations }, (self.thresholds, self.element_seed));
         copying.from == 0
     }
 

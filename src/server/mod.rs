@@ -102,8 +102,9 @@ impl Cores {
         let unix =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let started_at = Now::new(unix, MonoUs(0));
+        let element_seed = random()?;
         let cells: Vec<ShardCell> = (0..slots.shard_count())
-            .map(|id| new_shard(&config, slots, ShardId(id), started_at))
+            .map(|id| new_shard(&config, slots, ShardId(id), started_at, element_seed))
             .collect::<Result<_, _>>()?;
         let (peers, cells) = (Arc::new(peers), Arc::new(cells));
         let links = cluster::link_options(&config)?.map(Arc::new);
@@ -274,12 +275,14 @@ fn new_shard(
     slots: SlotMap,
     id: ShardId,
     started_at: Now,
+    element_seed: u64,
 ) -> Result<ShardCell, StartError> {
     // Replicas count alike: the sequence of a shard in a cluster is its leader's.
     let sequence = if config.is_in_cluster() { 0 } else { started_at.first_sequence() };
     let options = KeyspaceOptions { slots: slots.slots_of(id), seed: random()?, sequence };
     let mut shard = Shard::new(id, options);
     shard.keyspace_mut().set_thresholds(config.thresholds);
+    shard.keyspace_mut().set_element_seed(element_seed);
     Ok(ShardCell::new(shard))
 }
 

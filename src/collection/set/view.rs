@@ -119,6 +119,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The same, from `at` on, of a set that is not changed meanwhile: see [`pass`](super::Table::pass).
+    pub fn pass(self, at: usize, count: usize, mut visit: impl FnMut(Element<'a>)) -> usize {
+        match self {
+            Self::Large(large) => {
+                large.members.pass(at, count, |member, ()| visit(Element::Bytes(member)))
+            }
+            Self::Ints(_) | Self::Packed(_) => {
+                self.iter().for_each(visit);
+                0
+            }
+        }
+    }
+
     /// Visits about `count` members from `cursor` on, 0 for the first, or all if it is small; answers the cursor to
     /// go on from, 0 at the end.
     pub fn scan(self, cursor: u64, count: usize, mut visit: impl FnMut(Element<'a>)) -> u64 {

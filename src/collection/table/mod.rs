@@ -293,6 +293,26 @@ impl<P: Payload> Table<P> {
         if self.segments == 0 { 0 } else { at }
     }
 
+    /// Visits `count` entries from `at` on, 0 for the first, or some more, of a table that is not changed meanwhile; answers
+    /// where to go on, 0 at the end. Segments come in the order in which tables grow. So another table with the same seed
+    /// is filled evenly with what comes, which in the order of [`Table::scan`] it is not: there, all that comes first
+    /// belongs to the other's first segment.
+    pub fn pass<'a>(
+        &'a self,
+        at: usize,
+        count: usize,
+        mut visit: impl FnMut(&'a [u8], P::Value<'a>),
+    ) -> usize {
+        let (mut at, mut visited) = (at, 0);
+        while at < self.segments && visited < count.max(1) {
+            let segment = self.segment(at);
+            segment.entries().map(P::read).for_each(|(key, value)| visit(key, value));
+            visited += segment.count().max(1);
+            at += 1;
+        }
+        if at < self.segments { at } else { 0 }
+    }
+
     /// Frees `elements` entries or some more; true once all are freed. In between nothing else may be done.
     pub fn free_some(&mut self, elements: usize) -> bool {
         let mut freed = 0;

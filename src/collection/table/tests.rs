@@ -168,6 +168,26 @@ fn a_scan_of_a_table_at_rest_meets_each_once_whatever_the_cursor() {
     assert_eq!(Table::<Nothing>::new(0).scan(5, 10, |_, ()| ()), 0);
 }
 
+#[test]
+fn what_a_pass_meets_fills_another_table_evenly() {
+    let mut table = Table::<Word>::new(7);
+    (0..50_000).for_each(|n| assert!(table.insert(&numbered(n), n as u64)));
+    let mut other = Table::<Word>::new(7);
+    let (mut at, mut fullest) = (0, 0);
+    loop {
+        at = table.pass(at, 100, |key, n| assert!(other.insert(key, n)));
+        let counts = (0..other.segments).map(|segment| other.segment(segment).count());
+        fullest = fullest.max(counts.max().unwrap_or_default());
+        if at == 0 {
+            break;
+        }
+    }
+    assert_eq!(other.len(), table.len());
+    assert!(fullest < 4 * SEGMENT_ENTRIES, "{fullest}");
+    assert_eq!(table.pass(usize::MAX, 100, |_, _| panic!("visited")), 0);
+    assert_eq!(Table::<Nothing>::new(0).pass(0, 10, |_, ()| ()), 0);
+}
+
 /// The greatest deviation is a matter of the seeds.
 #[test]
 fn each_entry_is_picked_equally_often() {

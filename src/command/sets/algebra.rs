@@ -50,7 +50,7 @@ struct Making {
     plan: Plan,
     /// Which of the walked sets is being walked over, and from where on.
     at: usize,
-    cursor: u64,
+    cursor: usize,
     made: Made,
     /// Whether it has been answered how many members come.
     has_head: bool,
@@ -176,7 +176,8 @@ fn make(
     reply: &mut Reply<'_>,
     (operation, purpose, names): (Operation, Purpose, Range<usize>),
 ) -> Result<(), Error> {
-    let seed = exec.random(exec.key(args.at(names.start))).next();
+    // What is stored is walked over as other sets are (`SSCAN`).
+    let seed = exec.keyspace(exec.key(args.at(names.start))).element_seed();
     for name in args.from(names.start).take(names.len()) {
         exec.meet::<Set>(exec.key(name))?;
     }
@@ -276,8 +277,9 @@ impl Steps for Making {
             (Purpose::Store(name), Made::Table(table)) => {
                 let members = std::mem::replace(table, Table::new(0));
                 let (key, event) = (exec.key(args.at(1)), events::stored_set(name));
-                let thresholds = exec.keyspace(key).thresholds();
-                let set = Set::of_members(members, &thresholds, exec.random(key).next());
+                let keyspace = exec.keyspace(key);
+                let (thresholds, seed) = (keyspace.thresholds(), keyspace.element_seed());
+                let set = Set::of_members(members, &thresholds, seed);
                 self.made = Made::Stored(Storing::new(exec, args, (1, event), set));
                 Ok(Progress::Begun)
             }
@@ -340,7 +342,7 @@ impl Making {
             _ => {}
         };
         let set = sets[walked[self.at]];
-        self.cursor = set.map_or(0, |set| set.scan(self.cursor, STEP_ELEMENTS, visit));
+        self.cursor = set.map_or(0, |set| set.pass(self.cursor, STEP_ELEMENTS, visit));
         if self.cursor == 0 {
             self.at += 1;
         }
@@ -366,7 +368,7 @@ impl Making {
                     reply.set(table.len());
                 }
                 let visit = |member: &[u8], ()| reply.bulk(member);
-                self.cursor = table.scan(self.cursor, STEP_ELEMENTS, visit);
+                self.cursor = table.pass(self.cursor, STEP_ELEMENTS, visit);
                 return Progress::done_if(self.cursor == 0);
             }
             Made::Stored(_) => unreachable!("what is stored is not answered"),

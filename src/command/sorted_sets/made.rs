@@ -15,8 +15,9 @@ pub(super) struct Made {
 impl Made {
     /// One without elements, for `key`.
     pub(super) fn new(exec: &mut Exec<'_>, key: Key<'_>) -> Self {
-        let thresholds = exec.keyspace(key).thresholds();
-        Self { set: SortedSet::empty(Vec::new()), thresholds, seed: exec.random(key).next() }
+        let keyspace = exec.keyspace(key);
+        let (thresholds, seed) = (keyspace.thresholds(), keyspace.element_seed());
+        Self { set: SortedSet::empty(Vec::new()), thresholds, seed }
     }
 
     /// Puts in an element.
