@@ -20,19 +20,19 @@
 //!   element before the tokens are together, gets it first.
 //! * A connection that waits stays on its core. It takes no requests meanwhile, so there is one wait a connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::attend::{News, Ran};
 use super::connection::{Block, Connection, Port, State};
 use super::core::Core;
+use super::deadlines::Deadlines;
 use super::dispatch::Flow;
 use super::engine::Engine;
 use super::gate::Gate;
 use super::mail::Message;
 use super::ring::Token;
 use super::shards::Queued;
-use crate::limits::TICK_MS;
 use crate::protocol::{Args, Reply};
 use crate::shard::{Call, Shard, Wait};
 use crate::types::{ClientId, Key, MonoUs, ShardId};
@@ -74,9 +74,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     clients: HashMap<ClientId, Token>,
-    deadlines: BTreeSet<(MonoUs, ClientId)>,
-    /// When the ring completes something for the first deadline, if it does.
-    alarm: Option<MonoUs>,
+    deadlines: Deadlines,
     /// Whether shards have changed owners since the clients were last looked at.
     pub(super) has_new_owners: bool,
 }
@@ -251,10 +249,8 @@ impl Core<'_> {
     fn block(&mut self, connection: &mut Connection, mut waiting: Waiting, wait_ms: u64) {
         let id = connection.session.id;
         if wait_ms > 0 {
-            let us = wait_ms.saturating_mul(1000);
-            let deadline = MonoUs(self.engine.now.mono.0.saturating_add(us));
-            waiting.deadline = Some(deadline);
-            self.blocked.deadlines.insert((deadline, id));
+            let now = self.engine.now.mono;
+            waiting.deadline = Some(self.blocked.deadlines.add(id, now, wait_ms));
         }
         self.blocked.clients.insert(id, connection.token);
         connection.waiting = Some(Box::new(waiting));
@@ -263,7 +259,7 @@ impl Core<'_> {
     }
 
     fn count_waits(&self) {
-        self.engine.metrics.clients_timed.set(self.blocked.deadlines.len() as u64);
+        self.engine.metrics.clients_timed.set(self.blocked.deadlines.count() as u64);
         self.count_blocked();
     }
 
@@ -345,11 +341,7 @@ impl Core<'_> {
 
     #[cold]
     fn end_due_waits(&mut self) {
-        let now = self.engine.now.mono;
-        while let Some((deadline, client)) = self.blocked.deadlines.first().copied()
-            && deadline <= now
-        {
-            self.blocked.deadlines.pop_first();
+        while let Some(client) = self.blocked.deadlines.take_due(self.engine.now.mono) {
             let token = self.blocked.clients.get(&client);
             let Some(connection) = token.and_then(|token| self.connections.take(*token)) else {
                 continue;
@@ -406,14 +398,8 @@ impl Core<'_> {
     /// Has the core wake up for the next deadline if it comes before the next tick.
     #[inline]
     pub(super) fn set_alarm(&mut self) {
-        if let Some((deadline, _)) = self.blocked.deadlines.first() {
-            let (deadline, now) = (*deadline, self.engine.now.mono);
-            let is_set = self.blocked.alarm.is_some_and(|alarm| alarm > now && alarm <= deadline);
-            let left_us = deadline.0.saturating_sub(now.0);
-            if !is_set && left_us <= u64::from(TICK_MS) * 1000 {
-                self.blocked.alarm = Some(deadline);
-                self.ring.alarm(left_us);
-            }
+        if let Some(us) = self.blocked.deadlines.take_alarm_us(self.engine.now.mono) {
+            self.ring.alarm(us);
         }
     }
 
@@ -449,7 +435,7 @@ impl Core<'_> {
         let id = connection.session.id;
         self.blocked.clients.remove(&id);
         if let Some(deadline) = waiting.deadline {
-            self.blocked.deadlines.remove(&(deadline, id));
+            self.blocked.deadlines.remove(id, deadline);
         }
         self.count_waits();
         let Some((wait, _)) = waiting.keys else { return };

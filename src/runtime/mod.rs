@@ -15,7 +15,7 @@
 //! | `engine` | runs a command, counts and times it |
 //! | `stages`, `turn`, `timeline` | where the time goes: stages of a latency, arrival of bytes, replies owed |
 //! | `attend` | who is to hear of what commands have changed |
-//! | `blocking` | clients that wait in blocking commands |
+//! | `blocking`, `deadlines` | clients that wait in blocking commands, and until when |
 //! | `tracking` | clients that keep copies of values are told when keys change |
 //! | `effects` | session commands and what they make the core do |
 //! | `token`, `shards` | who may touch which shard |
@@ -45,6 +45,7 @@ mod buffers;
 mod burst;
 mod connection;
 mod core;
+mod deadlines;
 mod dispatch;
 mod effects;
 mod engine;
