@@ -8,7 +8,7 @@ mod expiry;
 mod random;
 
 use super::drawing;
-use super::elements::{Scan, reply_element};
+use super::elements::{Scan, Walk, reply_element};
 use super::exec::Exec;
 use super::long_double::LongDouble;
 use super::numbers::{integer, parse_i64};
@@ -409,12 +409,12 @@ impl Steps for Rest {
 }
 
 fn hscan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let cursor = Scan::cursor(args)?;
+    let cursor = Scan::cursor(args, Walk::Fields)?;
     let (key, now) = (exec.key(args.at(1)), exec.now.unix);
     let mut found = KeyList::new(reply.proto());
     let mut next = 0;
     if let Some(hash) = exec.read::<Hash>(key)? {
-        let scan = Scan::parse(args, true)?;
+        let scan = Scan::parse(args, Walk::Fields)?;
         next = hash.scan(cursor, scan.count, |entry| {
             let mut digits = Digits::new();
             let field = entry.field.bytes(&mut digits);

@@ -21,12 +21,12 @@
 //! walks all cores in turn while shards move may so miss one, as with slots that migrate in a Redis
 //! Cluster: it compares the epochs before and after, or walks on the common port.
 
-use super::elements::NO_VALUES_REFUSED;
+use super::elements::{Scan, Walk};
 use super::glob::{self, Case};
 use super::steps::{self, Progress, Steps};
-use super::{Command, Error, Exec, Flags, Group, Handler, Keys, Stepwise, View, numbers};
+use super::{Command, Error, Exec, Flags, Group, Handler, Keys, Stepwise, View};
 use crate::cache::EntryRef;
-use crate::limits::{SCAN_COUNT_MAX, SHARDS_MAX};
+use crate::limits::SHARDS_MAX;
 use crate::node::Owners;
 use crate::protocol::{Args, Proto, Reply};
 use crate::types::{DbIndex, ShardId};
@@ -266,57 +266,17 @@ pub(super) fn parse_cursor(arg: &[u8]) -> Option<u64> {
     Some(if negative { number.wrapping_neg() } else { number })
 }
 
-/// The options of a `SCAN`.
-#[derive(Debug)]
-struct ScanOptions<'a> {
-    pattern: Pattern<'a>,
-    count: usize,
-    type_name: Option<&'a [u8]>,
-}
-
-/// How many entries or elements a step of a walk is to look at.
-pub(super) fn parse_count(value: &[u8]) -> Result<usize, Error> {
-    let count = numbers::integer(value)?;
-    if count < 1 {
-        return Err(Error::Syntax);
-    }
-    Ok(usize::try_from(count).unwrap_or(usize::MAX).min(SCAN_COUNT_MAX))
-}
-
-impl<'a> ScanOptions<'a> {
-    fn parse(args: &Args<'a>) -> Result<Self, Error> {
-        let mut options = Self { pattern: Pattern::All, count: 10, type_name: None };
-        let mut rest = args.from(2);
-        while let Some(option) = rest.next() {
-            if option.eq_ignore_ascii_case(b"novalues") {
-                return Err(NO_VALUES_REFUSED);
-            }
-            let value = rest.next().ok_or(Error::Syntax)?;
-            if option.eq_ignore_ascii_case(b"match") {
-                options.pattern = Pattern::new(value);
-            } else if option.eq_ignore_ascii_case(b"count") {
-                options.count = parse_count(value)?;
-            } else if option.eq_ignore_ascii_case(b"type") {
-                options.type_name = Some(value);
-            } else {
-                return Err(Error::Syntax);
-            }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, entry: &EntryRef<'_>) -> bool {
-        let is_type = |name: &[u8]| name.eq_ignore_ascii_case(entry.type_name().as_bytes());
-        self.type_name.is_none_or(is_type) && self.pattern.matches(entry.key)
-    }
+fn wants(options: &Scan<'_>, entry: &EntryRef<'_>) -> bool {
+    let is_type = |name: &[u8]| name.eq_ignore_ascii_case(entry.type_name().as_bytes());
+    options.type_name.is_none_or(is_type) && options.pattern.matches(entry.key)
 }
 
 fn scan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let number = parse_cursor(args.at(1)).ok_or(Error::Static("ERR invalid cursor"))?;
-    let options = ScanOptions::parse(args)?;
+    let number = Scan::cursor(args, Walk::Keys)?;
+    let options = Scan::parse(args, Walk::Keys)?;
     let mut found = KeyList::new(reply.proto());
     let next = walk(exec, number, options.count, |entry| {
-        if options.wants(&entry) {
+        if wants(&options, &entry) {
             found.push(entry.key);
         }
     });

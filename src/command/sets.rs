@@ -7,7 +7,7 @@ mod random;
 pub(super) mod tests;
 
 use super::drawing;
-use super::elements::{Scan, reply_element};
+use super::elements::{Scan, Walk, reply_element};
 use super::events;
 use super::exec::Exec;
 use super::scan::KeyList;
@@ -295,11 +295,11 @@ fn set_at<'e>(
 }
 
 fn sscan(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let (key, cursor) = (exec.key(args.at(1)), Scan::cursor(args)?);
+    let (key, cursor) = (exec.key(args.at(1)), Scan::cursor(args, Walk::Members)?);
     let mut found = KeyList::new(reply.proto());
     let mut next = 0;
     if let Some(set) = exec.read::<Set>(key)? {
-        let options = Scan::parse(args, false)?;
+        let options = Scan::parse(args, Walk::Members)?;
         next = set.scan(cursor, options.count, |member| {
             let mut digits = Digits::new();
             let member = member.bytes(&mut digits);

@@ -4,7 +4,7 @@ use super::bounds;
 use crate::collection::Digits;
 use crate::collection::SortedSet;
 use crate::collection::sorted_set::Edge;
-use crate::command::elements::Scan;
+use crate::command::elements::{Scan, Walk};
 use crate::command::scan::KeyList;
 use crate::command::strings::reply_length;
 use crate::command::{Error, Exec};
@@ -136,11 +136,11 @@ pub(super) fn zscan(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    let (key, cursor) = (exec.key(args.at(1)), Scan::cursor(args)?);
+    let (key, cursor) = (exec.key(args.at(1)), Scan::cursor(args, Walk::Members)?);
     let mut found = KeyList::new(reply.proto());
     let mut next = 0;
     if let Some(set) = exec.read::<SortedSet>(key)? {
-        let options = Scan::parse(args, false)?;
+        let options = Scan::parse(args, Walk::Members)?;
         next = set.scan(cursor, options.count, |member, score| {
             let mut digits = Digits::new();
             let member = member.bytes(&mut digits);
