@@ -4,12 +4,10 @@
 
 mod harness;
 
-use harness::client::{Client, info_number};
+use harness::client::{Client, info_number, scan};
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::slots::{keys_over_shards, slot};
-use harness::topology::{
-    check_no_hops, check_topology, connect, hops, port_of, ranges_of_slots, walk,
-};
+use harness::topology::{check_no_hops, check_topology, connect, hops, port_of, ranges_of_slots};
 use harness::value::Value;
 use redis::cluster::ClusterClient;
 
@@ -210,7 +208,7 @@ fn a_core_s_port_covers_the_core_s_keys_alone() {
         for (core, range) in cores.iter_mut().zip(&ranges) {
             counted += core.words("DBSIZE").integer();
             named.extend(core.words("KEYS *").elements().iter().map(Value::text));
-            walked.extend(walk(core, 7));
+            walked.extend(scan(core, "COUNT 7"));
             let random = core.words("RANDOMKEY").text();
             assert_eq!(port_of(&ranges, &random), u16::try_from(range.port).expect("a port"));
             told += keys_of_info(core);
@@ -223,7 +221,7 @@ fn a_core_s_port_covers_the_core_s_keys_alone() {
         // The common port covers all.
         assert_eq!(common.words("DBSIZE"), Value::Integer(300));
         assert_eq!(keys_of_info(&mut common), 300);
-        assert_eq!(walk(&mut common, 50).len(), 300);
+        assert_eq!(scan(&mut common, "COUNT 50").len(), 300);
         // One core is emptied, then all of them.
         let first = cores[0].words("DBSIZE").integer();
         cores[0].ok("FLUSHDB");

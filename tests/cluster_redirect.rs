@@ -2,10 +2,10 @@
 
 mod harness;
 
-use harness::client::{Client, encode_words, info, wait_for_reply};
+use harness::client::{Client, encode_words, info, scan, wait_for_reply};
 use harness::server::skip_on_other_server;
 use harness::slots::{keys_over_shards, slot};
-use harness::topology::{connect, leaders_of, walk};
+use harness::topology::{connect, leaders_of};
 use harness::trial::{Trial, Welcome, signal};
 use harness::value::Value;
 use harness::wait_until;
@@ -129,7 +129,7 @@ fn a_node_serves_what_it_leads_and_sends_clients_elsewhere_for_the_rest() {
         connect(port).ok(&format!("SET {key} v"));
     }
     let client = &mut scene.client;
-    let mut found = walk(client, 10);
+    let mut found = scan(client, "COUNT 10");
     found.sort_unstable();
     let mut expected = here.clone();
     expected.sort_unstable();

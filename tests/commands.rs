@@ -5,8 +5,8 @@
 mod harness;
 
 use harness::cases::{Cases, Resp};
+use harness::client::scan;
 use harness::server::Launch;
-use harness::value::Value;
 use std::path::{Path, PathBuf};
 
 fn case_files() -> Vec<PathBuf> {
@@ -61,18 +61,9 @@ fn scan_over_shards() {
     let server = Launch::shards(5).start();
     let mut client = server.client();
     let mut scan = |options: &str| {
-        let mut found = Vec::new();
-        let mut cursor = "0".to_owned();
-        loop {
-            let reply = client.words(&format!("SCAN {cursor}{options}"));
-            let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
-            found.extend(keys.elements().iter().map(Value::text));
-            cursor = next.text();
-            if cursor == "0" {
-                found.sort();
-                return found;
-            }
-        }
+        let mut found = scan(&mut client, options);
+        found.sort();
+        found
     };
     assert!(scan("").is_empty());
     let mut keys: Vec<String> = (0..500).map(|index| format!("key{index}")).collect();

@@ -5,7 +5,7 @@
 
 mod harness;
 
-use harness::client::{Client, encode, info_number};
+use harness::client::{Client, encode, info_number, scan};
 use harness::random::Random;
 use harness::server::{Launch, Server, is_other_server, skip_on_other_server};
 use harness::slots::keys_over_shards;
@@ -656,17 +656,7 @@ fn scan_misses_no_key_while_tables_grow_and_shrink() {
             }
         });
         for count in [1, 10, 100, 1_000, 10_000] {
-            let mut found = HashSet::new();
-            let mut cursor = "0".to_owned();
-            loop {
-                let reply = client.words(&format!("SCAN {cursor} COUNT {count}"));
-                let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
-                found.extend(keys.elements().iter().map(Value::text));
-                cursor = next.text();
-                if cursor == "0" {
-                    break;
-                }
-            }
+            let found = scan(&mut client, &format!("COUNT {count}")).into_iter().collect();
             let missed: Vec<_> = expected.difference(&found).collect();
             assert!(missed.is_empty(), "COUNT {count} missed {} keys", missed.len());
         }

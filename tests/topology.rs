@@ -5,11 +5,11 @@
 
 mod harness;
 
-use harness::client::{Client, encode_words, info_number, wait_for_reply};
+use harness::client::{Client, encode_words, info_number, scan, wait_for_reply};
 use harness::random::Random;
 use harness::server::{Launch, Server, skip_on_other_server};
 use harness::slots::{keys_over_shards, shard, slot};
-use harness::topology::{check_topology, connect, port_of, walk};
+use harness::topology::{check_topology, connect, port_of};
 use harness::value::Value;
 use harness::{Raise, number_from_env, skip, wait_until};
 use redis::cluster::ClusterClient;
@@ -82,13 +82,13 @@ fn every_view_follows_a_move_at_once() {
         for (client, seen) in ports.iter_mut().zip(seen) {
             let count = usize::try_from(seen).expect("few");
             assert_eq!(client.words("KEYS *").elements().len(), count);
-            assert_eq!(walk(client, 7).len(), count);
+            assert_eq!(scan(client, "COUNT 7").len(), count);
             assert_eq!(client.words("RANDOMKEY").is_null(), count == 0);
             let keyspace = client.words("INFO keyspace").text();
             assert_eq!(keyspace.contains(&format!("db0:keys={seen},")), seen > 0, "{keyspace}");
         }
         assert_eq!(common.words("DBSIZE"), Value::Integer(200));
-        assert_eq!(walk(&mut common, 7).len(), 200);
+        assert_eq!(scan(&mut common, "COUNT 7").len(), 200);
         let line = common.words("INFO ringmain").text();
         let line = line.lines().find(|line| line.starts_with("core_1:")).expect("a line a core");
         assert!(line.contains(&format!(",shards={},slots=", keys / 50)), "{line}");
@@ -397,7 +397,7 @@ fn a_walk_over_all_shards_is_whole_while_they_move() {
     let whole = |goes_on: &dyn Fn() -> bool| {
         let mut client = server.client();
         while goes_on() {
-            let mut found = walk(&mut client, 5);
+            let mut found = scan(&mut client, "COUNT 5");
             found.sort();
             assert_eq!(found, keys);
         }
@@ -407,7 +407,7 @@ fn a_walk_over_all_shards_is_whole_while_they_move() {
     let bounded = |goes_on: &dyn Fn() -> bool| {
         let mut client = core_client(&server, 1);
         while goes_on() {
-            let found = walk(&mut client, 5);
+            let found = scan(&mut client, "COUNT 5");
             assert!(found.iter().all(|key| keys.binary_search(key).is_ok()));
         }
     };

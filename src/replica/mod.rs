@@ -56,7 +56,7 @@ mod room;
 mod sense;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transfer;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,8 @@ use super::{LogEntry, NO_CHANGES, Replica, ReplicaOptions, Restored, raw_node, s
 use crate::log::{Configuration, HardState, RecordKind, RecordStart, Version};
 use crate::types::{ByteOffset, LogIndex, MonoUs, NodeId, SegmentId, ShardId, Term};
 
-const OPTIONS: ReplicaOptions = ReplicaOptions {
+/// What a replica of tests is started with.
+pub(crate) const OPTIONS: ReplicaOptions = ReplicaOptions {
     node: NodeId(1),
     heartbeat_ms: 50,
     election_timeout_ms: 300,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringmain::protocol::binary::{Opcode, Status};
 
 use crate::harness::binary::{BinaryClient, Request};
-use crate::harness::client::{Client, info_number};
+use crate::harness::client::{Client, info_number, scan};
 use crate::harness::server::{Launch, Server, skip_on_other_server};
 use crate::harness::slots::keys_over_shards;
 use crate::harness::value::Value;
@@ -24,7 +24,7 @@ fn content(server: &Server) -> Content {
     let mut found = Content::new();
     for db in 0..DATABASES {
         client.ok(&format!("SELECT {db}"));
-        for key in crate::harness::topology::walk(&mut client, 1000) {
+        for key in scan(&mut client, "COUNT 1000") {
             let value = client.words(&format!("GET {key}"));
             let expires = client.words(&format!("PEXPIRETIME {key}"));
             let encoding = client.words(&format!("OBJECT ENCODING {key}"));

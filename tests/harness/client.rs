@@ -218,3 +218,20 @@ pub(crate) fn info_number(client: &mut Client, section: &str, field: &str) -> u6
 pub(crate) fn wait_for_reply(client: &mut Client, line: &str, expected: &Value) {
     wait_until(&format!("{line} => {expected:?}"), || client.words(line) == *expected);
 }
+
+/// All keys that a whole walk of `SCAN` answers, with these options in each call.
+pub(crate) fn scan(client: &mut Client, options: &str) -> Vec<String> {
+    const CALLS_MAX: usize = 100_000;
+    let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
+    for _ in 0..CALLS_MAX {
+        let words = ["SCAN", &cursor].into_iter().chain(options.split_whitespace());
+        let reply = client.command(&words.collect::<Vec<_>>());
+        let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
+        found.extend(keys.elements().iter().map(Value::text));
+        cursor = next.text();
+        if cursor == "0" {
+            return found;
+        }
+    }
+    panic!("SCAN does not come to an end");
+}

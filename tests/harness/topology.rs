@@ -109,20 +109,6 @@ pub(crate) fn connect(port: u16) -> Client {
     Client::connect(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
-/// All keys that `SCAN` gives.
-pub(crate) fn walk(client: &mut Client, count: usize) -> Vec<String> {
-    let (mut cursor, mut found) = ("0".to_owned(), Vec::new());
-    loop {
-        let reply = client.words(&format!("SCAN {cursor} COUNT {count}"));
-        let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
-        found.extend(keys.elements().iter().map(Value::text));
-        cursor = next.text();
-        if cursor == "0" {
-            return found;
-        }
-    }
-}
-
 /// What a client that knows the topology spares the server, as `INFO` counts it: batches for other cores,
 /// connections that move, and `MOVED`.
 pub(crate) fn hops(client: &mut Client) -> [(&'static str, u64); 4] {

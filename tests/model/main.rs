@@ -99,22 +99,10 @@ fn check_all_keys(server: &Server, models: &[(Model, Collections)]) {
     }
 }
 
-/// All keys that a whole iteration gives.
+/// All keys of a pattern that a whole walk answers.
 fn scan(client: &mut Client, pattern: &str, count: u64) -> HashSet<Vec<u8>> {
-    let mut found = HashSet::new();
-    let mut cursor = "0".to_owned();
-    let mut calls = 0;
-    loop {
-        let reply = client.words(&format!("SCAN {cursor} MATCH {pattern} COUNT {count}"));
-        let [next, keys] = reply.elements() else { panic!("SCAN answered {reply:?}") };
-        found.extend(texts(keys));
-        cursor = next.text();
-        calls += 1;
-        assert!(calls < 100_000, "SCAN does not come to an end");
-        if cursor == "0" {
-            return found;
-        }
-    }
+    let keys = harness::client::scan(client, &format!("MATCH {pattern} COUNT {count}"));
+    keys.into_iter().map(String::into_bytes).collect()
 }
 
 fn texts(reply: &Value) -> impl Iterator<Item = Vec<u8>> {

@@ -6,20 +6,12 @@ use super::{Dice, ID, Outcome, SHARD, SHARDS, UnderWay, at, disk::Disk, new_shar
 use crate::cache::Expiry;
 use crate::log::{Effect, HardState, Manifest, Recovery, Stream, StreamOptions, start_over};
 use crate::node::replica_stats::ReplicaRequest;
-use crate::replica::{Replica, ReplicaOptions, Restored};
+use crate::replica::{Replica, Restored, tests::OPTIONS as REPLICA};
 use crate::shard::Shard;
-use crate::types::{DbIndex, Key, LogIndex, NodeId, Term};
+use crate::types::{DbIndex, Key, LogIndex, NodeId, Now, Term};
 
 const OPTIONS: StreamOptions =
     StreamOptions { segment_bytes: 16_384, align_bytes: 512, fill: true };
-
-const REPLICA: ReplicaOptions = ReplicaOptions {
-    node: NodeId(1),
-    heartbeat_ms: 50,
-    election_timeout_ms: 300,
-    snapshot_patience_ms: 600,
-    tail_bytes_max: 1 << 20,
-};
 
 const NOTHING: (LogIndex, Term) = (LogIndex(0), Term(0));
 
@@ -43,19 +35,31 @@ fn wait(shard: &mut Shard, disk: &mut Disk, wanted: LogIndex) {
 
 /// The same for so many turns at most; whether it is there then.
 fn step(shard: &mut Shard, disk: &mut Disk, turns: u64, wanted: LogIndex) -> bool {
-    let (mut under_way, mut effects) = (VecDeque::new(), Vec::new());
-    for turn in 0..turns {
-        if shard.log_state().expect("it has a log").durable >= wanted {
-            return true;
+    goes_on(shard, disk, turns, |shard, now, effects| {
+        let is_there = shard.log_state().expect("it has a log").durable >= wanted;
+        if !is_there {
+            shard.step_log(now, effects);
         }
-        let now = at(turn * 10_000);
-        shard.step_log(now, &mut effects);
+        is_there
+    })
+}
+
+/// Does what a turn wants done, one thing at a time, until one says that it was the last, or for so many turns.
+fn goes_on(
+    shard: &mut Shard,
+    disk: &mut Disk,
+    turns: u64,
+    mut turn: impl FnMut(&mut Shard, Now, &mut Vec<Effect>) -> bool,
+) -> bool {
+    let (mut under_way, mut effects) = (VecDeque::new(), Vec::new());
+    (0..turns).map(|number| at(number * 10_000)).any(|now| {
+        let is_last = turn(shard, now, &mut effects);
         under_way.extend(effects.drain(..).filter_map(what_is_under_way));
-        if let Some(it) = under_way.pop_front() {
+        if !is_last && let Some(it) = under_way.pop_front() {
             effects = perform(it, disk, shard, now).0;
         }
-    }
-    false
+        is_last
+    })
 }
 
 fn what_is_under_way(effect: Effect) -> Option<UnderWay> {
@@ -147,17 +151,10 @@ fn who_can_save_nothing_more_ends_all_the_same() {
         let replica = Replica::new(SHARD, REPLICA, restored).expect("a replica of nobody");
         shard.start_replica(replica, Vec::new());
         shard.request_of_replica(ReplicaRequest::Found(vec![NodeId(1)]));
-        let (mut under_way, mut effects) = (VecDeque::new(), Vec::new());
-        let has_ended = (0..1_000).map(|turn| at(turn * 10_000)).any(|now| {
-            let is_closed = shard.close_log(now, &mut effects);
-            for effect in effects.drain(..) {
-                if matches!(effect, Effect::SaveHardState(_)) {
-                    shard.hard_state_saved(is_saved);
-                }
-                under_way.extend(what_is_under_way(effect));
-            }
-            if let Some(it) = under_way.pop_front() {
-                effects = perform(it, &mut disk, &mut shard, now).0;
+        let has_ended = goes_on(&mut shard, &mut disk, 1_000, |shard, now, effects| {
+            let is_closed = shard.close_log(now, effects);
+            if effects.iter().any(|effect| matches!(effect, Effect::SaveHardState(_))) {
+                shard.hard_state_saved(is_saved);
             }
             is_closed
         });
