@@ -1,8 +1,8 @@
 //! What applications stand on, as they use a server: a cache framework, a job queue, other languages' clients.
 //!
-//! Each is used where it is on the machine (`pip install django-redis 'rq<1.12'`, `npm install ioredis redis` in a
+//! Each is used where it is on the machine (`pip install django-redis 'rq<1.12'`, `npm install ioredis redis bullmq` in a
 //! folder that `NODE_PATH` names); without it its test says so and passes. Job queues that need scripts or streams
-//! (Celery's locks, later versions of RQ, BullMQ) do not work yet.
+//! (Celery's locks, later versions of RQ, the jobs of BullMQ) do not work yet.
 
 mod harness;
 
@@ -136,4 +136,44 @@ const assert = require('assert');
 })();
 ";
     run("node", "-e", ("require('redis')", program), &start());
+}
+
+/// What BullMQ does without scripts: connections, settings, logs, jobs that are there.
+#[test]
+fn bullmq_keeps_its_settings_in_it() {
+    let program = r"
+const { Queue } = require('bullmq');
+const Redis = require('ioredis');
+const assert = require('assert');
+(async () => {
+  const port = +process.argv[1];
+  const redis = new Redis(port);
+  const queue = new Queue('work', { connection: { port } });
+  await queue.waitUntilReady();
+  for (let n = 1; n <= 10; n++) {
+    await queue.setGlobalConcurrency(n);
+    assert.strictEqual(await queue.getGlobalConcurrency(), n);
+  }
+  await queue.setGlobalRateLimit(5, 1000);
+  assert.deepStrictEqual(await queue.getGlobalRateLimit(), { max: 5, duration: 1000 });
+  const meta = await queue.getMeta();
+  assert.deepStrictEqual([meta.concurrency, meta.max, meta.paused], [10, 5, false]);
+  await queue.removeGlobalConcurrency();
+  assert.strictEqual(await queue.getGlobalConcurrency(), null);
+  assert.strictEqual(await queue.isPaused(), false);
+  await redis.hset(queue.toKey('meta'), 'paused', 1);
+  assert.strictEqual(await queue.isPaused(), true);
+  await redis.hset(queue.toKey('7'), { name: 'paint', data: JSON.stringify({ x: 1 }), opts: '{}', timestamp: 5, atm: 2 });
+  const job = await queue.getJob('7');
+  assert.deepStrictEqual([job.id, job.name, job.data, job.attemptsMade], ['7', 'paint', { x: 1 }, 2]);
+  assert.strictEqual(await queue.getJob('8'), undefined);
+  await redis.rpush(queue.toKey('7') + ':logs', 'one', 'two', 'three');
+  assert.deepStrictEqual(await queue.getJobLogs('7', 0, 1), { logs: ['one', 'two'], count: 3 });
+  assert.strictEqual(await queue.getWorkersCount(), 0);
+  await queue.close();
+  redis.disconnect();
+  console.log('done');
+})();
+";
+    run("node", "-e", ("require('bullmq'), require('ioredis')", program), &start());
 }
