@@ -202,9 +202,11 @@ pub const LOG_SHORT_BYTES_MAX: usize = 192 * 1024;
 pub const LOG_LONG_STEP_BYTES: usize = 1024 * 1024;
 /// Bytes of a piece of very many changes: as it is written, it is freed.
 pub const CHANGES_PIECE_BYTES: usize = 1024 * 1024;
-/// Most bytes of changes with which a collection is put under a key: what else may come before they are a record goes into
-/// it as well, be it as long as a value.
+/// Most bytes to which a command may bring a record with what keys hold. What its request holds, or one value, may come to
+/// that.
 pub const CHANGES_BYTES_MAX: usize = 3 * BULK_BYTES_MAX;
+/// A record to which more changes have come than this part of that ends before the next command.
+pub const CHANGES_BYTES_PARTS: usize = 128;
 /// Changes that may wait while the disk is busy, beyond which writes wait.
 pub const LOG_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Time after which what is written is synced, for `async`: a second, less the time that a sync takes.
@@ -252,7 +254,7 @@ pub const REPLICA_REQUESTS_MAX: usize = 64;
 /// Longest content of an entry that is copied out of what was received; longer ones share its memory.
 pub const REPLICA_COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Longest message that a link carries: an entry of the log with something around it.
-pub const LINK_MESSAGE_BYTES_MAX: usize = (2 << 30) + 1024 * 1024;
+pub const LINK_MESSAGE_BYTES_MAX: usize = (3 << 30) + 1024 * 1024;
 /// Most bytes that a link carries under one authentication code. Longer messages go in pieces, which are copied.
 pub const LINK_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The same as long as the other side has not shown that it is there.

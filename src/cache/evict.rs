@@ -80,6 +80,8 @@ impl Keyspace {
         while let Some(entry) = self.wheel.next_due(&mut self.store, now, &mut left) {
             let flushed = self.databases.table(self.store.table(entry)).retired;
             let given_back = self.remove_unasked(entry, Why::Expired);
+            // A name may be long.
+            self.cut_changes();
             self.counts.expired += u64::from(!flushed);
             left = left.saturating_sub(given_back / BYTES_PER_ENTRY_OF_WORK);
         }

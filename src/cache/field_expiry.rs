@@ -120,6 +120,7 @@ impl Keyspace {
         {
             let db = self.databases.db_of(table);
             let removed = db.map_or(0, |db| self.remove_fields(Key::new(db, &key), now));
+            self.cut_changes();
             if removed == 0 {
                 // It is no such hash any more.
                 self.field_expiries.remove(table, &key);

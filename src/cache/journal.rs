@@ -33,10 +33,12 @@
 //! [`CREATES`] for a change of elements. `sequence` is
 //! what it was before the first change, `time` when that was, in milliseconds since the Unix epoch.
 
+use std::collections::VecDeque;
+
 use super::extent::SharedBytes;
 use super::outcomes::{Outcome, OutcomeBody, split_end, write_end};
 use crate::collection::{Kind, Tag};
-use crate::limits::{BULK_BYTES_MAX, CHANGES_BYTES_MAX, CHANGES_PIECE_BYTES};
+use crate::limits::{BULK_BYTES_MAX, CHANGES_BYTES_MAX, CHANGES_BYTES_PARTS, CHANGES_PIECE_BYTES};
 use crate::types::{DbIndex, UnixMs};
 
 /// The change raises the keyspace's sequence.
@@ -82,20 +84,23 @@ const KEPT_BYTES: usize = 1024 * 1024;
 /// Changes that have not been written to the log yet.
 ///
 /// ```text
-/// pieces                    bytes
-/// ├─────┬─────┬─────┬ ─ ─ ──┼──────── ─ ─
-/// what was set aside        what was written last: never empty if there are pieces
+/// whole                     pieces                    bytes
+/// ├── record ──┼── record ──┼─────┬─────┬─────┬ ─ ─ ──┼──────── ─ ─
+/// what was cut off          what was set aside        what was written last: never empty if there are pieces
 /// ```
 #[derive(Debug)]
 pub(super) struct Journal {
     is_on: bool,
+    whole: VecDeque<WholeRecord>,
     pieces: Vec<Written>,
     bytes: Vec<u8>,
     /// Long values, each with the place in `bytes` that it belongs to.
     long: Vec<(usize, SharedBytes)>,
-    /// Bytes of pieces and long values.
+    /// Bytes of whole records.
+    whole_bytes: usize,
+    /// The same, and those of pieces and long values.
     apart_bytes: usize,
-    /// Most bytes of changes with which a collection is put.
+    /// Most bytes that a command may bring a record to with what keys hold.
     bytes_max: usize,
 }
 
@@ -103,13 +108,22 @@ impl Default for Journal {
     fn default() -> Self {
         Self {
             is_on: false,
+            whole: VecDeque::new(),
             pieces: Vec::new(),
             bytes: Vec::new(),
             long: Vec::new(),
+            whole_bytes: 0,
             apart_bytes: 0,
             bytes_max: CHANGES_BYTES_MAX,
         }
     }
+}
+
+/// Changes to which no others come.
+#[derive(Debug)]
+struct WholeRecord {
+    parts: Vec<Written>,
+    bytes: usize,
 }
 
 /// How far a journal had come; see [`Journal::take_back`].
@@ -119,11 +133,16 @@ pub(super) struct Mark {
 }
 
 impl Journal {
-    pub(super) fn turn(&mut self, on: bool) {
-        *self = Self { is_on: on, bytes_max: self.bytes_max, ..Self::default() };
+    /// Another, which is off, with the same bound.
+    pub(super) fn fresh(&self) -> Self {
+        Self { bytes_max: self.bytes_max, ..Self::default() }
     }
 
-    /// Changes the bound of what [may be written](Self::is_full).
+    pub(super) fn turn(&mut self, on: bool) {
+        *self = Self { is_on: on, ..self.fresh() };
+    }
+
+    /// Changes the bound of what [there is room for](Self::room_bytes).
     #[cfg(test)]
     pub(super) fn set_bytes_max(&mut self, bytes_max: usize) {
         self.bytes_max = bytes_max;
@@ -139,9 +158,48 @@ impl Journal {
         self.bytes.len() + self.apart_bytes
     }
 
+    /// Whether so many changes wait that [`Journal::cut`] may have something to do. The bound goes by that of a record.
+    #[inline]
+    pub(super) fn is_long(&self) -> bool {
+        self.len() > self.bytes_max / CHANGES_BYTES_PARTS
+    }
+
+    /// Makes all changes since the last cut a record by themselves, if they are many. Nobody is in the middle of a command.
+    #[cold]
+    pub(super) fn cut(&mut self) {
+        let bytes = self.record_bytes();
+        if bytes > self.bytes_max / CHANGES_BYTES_PARTS {
+            let parts = self.take_parts();
+            self.whole.push_back(WholeRecord { parts, bytes });
+            self.whole_bytes += bytes;
+            self.apart_bytes = self.whole_bytes;
+        }
+    }
+
+    /// Bytes of changes since the last cut: those that are one record with what comes.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.len() - self.whole_bytes
+    }
+
+    /// How many records the changes are.
+    #[inline]
+    pub(super) fn records(&self) -> usize {
+        self.whole.len() + usize::from(!self.bytes.is_empty())
+    }
+
+    /// Bytes of the first of them.
+    pub(super) fn next_bytes(&self) -> usize {
+        self.whole.front().map_or(self.len(), |record| record.bytes)
+    }
+
+    /// Bytes that a command may still write down of what keys hold.
+    pub(super) fn room_bytes(&self) -> usize {
+        if self.is_on { self.bytes_max.saturating_sub(self.record_bytes()) } else { usize::MAX }
+    }
+
     /// Whether there are more changes than one record takes, with some that may still come.
     pub(super) fn is_full(&self) -> bool {
-        self.len() > self.bytes_max
+        self.record_bytes() > self.bytes_max
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -240,23 +298,35 @@ impl Journal {
         self.bytes.truncate(elements.start);
     }
 
-    /// The changes, stamped with the time, unless long values are among them.
+    /// The changes, stamped with the time, unless long values are among them, or they are several records.
     pub(super) fn stamped(&mut self, now: UnixMs) -> Option<&[u8]> {
-        let first = match self.pieces.first_mut() {
-            Some(Written::Bytes(bytes)) => bytes,
-            Some(Written::Value(_)) | None => &mut self.bytes,
-        };
-        if let Some(time) = first.get_mut(8..HEAD_BYTES) {
-            time.copy_from_slice(&now.0.to_le_bytes());
+        if !(self.whole.is_empty() && self.pieces.is_empty() && self.long.is_empty()) {
+            return None;
         }
-        (self.pieces.is_empty() && self.long.is_empty()).then_some(&self.bytes)
+        stamp(&mut self.bytes, now);
+        Some(&self.bytes)
     }
 
-    /// Takes the changes, stamped with the time: bytes and long values by turns.
+    /// Takes the changes of the next record, stamped with the time: bytes and long values by turns.
     pub(super) fn take(&mut self, now: UnixMs) -> Vec<Written> {
-        self.stamped(now);
+        let mut parts = match self.whole.pop_front() {
+            None => self.take_parts(),
+            Some(WholeRecord { parts, bytes }) => {
+                self.whole_bytes -= bytes;
+                self.apart_bytes -= bytes;
+                parts
+            }
+        };
+        if let Some(Written::Bytes(first)) = parts.first_mut() {
+            stamp(first, now);
+        }
+        parts
+    }
+
+    /// Takes all changes since the last cut.
+    fn take_parts(&mut self) -> Vec<Written> {
         let (bytes, long) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.long));
-        self.apart_bytes = 0;
+        self.apart_bytes = self.whole_bytes;
         let mut parts = std::mem::take(&mut self.pieces);
         parts.extend(interleave(bytes, long));
         parts
@@ -275,7 +345,8 @@ impl Journal {
             Written::Bytes(bytes) => bytes.capacity(),
             Written::Value(value) => value.own_memory_bytes(),
         };
-        let pieces: usize = self.pieces.iter().map(of_piece).sum();
+        let whole = self.whole.iter().flat_map(|record| &record.parts);
+        let pieces: usize = whole.chain(&self.pieces).map(of_piece).sum();
         pieces + memory_bytes(&self.bytes, &self.long)
     }
 
@@ -437,6 +508,13 @@ pub enum Written {
     Bytes(Vec<u8>),
     /// A long value, where it lies.
     Value(SharedBytes),
+}
+
+/// Stamps the changes that begin with these bytes, if there are any.
+fn stamp(bytes: &mut [u8], now: UnixMs) {
+    if let Some(time) = bytes.get_mut(8..HEAD_BYTES) {
+        time.copy_from_slice(&now.0.to_le_bytes());
+    }
 }
 
 fn memory_bytes(bytes: &Vec<u8>, long: &[(usize, SharedBytes)]) -> usize {

@@ -331,6 +331,7 @@ impl Keyspace {
         fresh.thresholds = self.thresholds;
         fresh.element_seed = self.element_seed;
         fresh.keeps_expired = self.keeps_expired;
+        fresh.journal = self.journal.fresh();
         // Whoever goes through this one's entries must not go on with the other's.
         fresh.upheavals = self.upheavals + 1;
         fresh.take_settings_of(self);

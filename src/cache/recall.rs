@@ -76,7 +76,38 @@ impl Keyspace {
         self.journal.len()
     }
 
-    /// Changes how many bytes of changes there may be for a collection to be put.
+    /// Whether so many changes wait that they may have to be [cut](Keyspace::cut_changes).
+    #[inline]
+    pub fn has_many_changes(&self) -> bool {
+        self.journal.is_long()
+    }
+
+    /// Makes the changes since the last cut a record by themselves, if they are many. Nobody is in the middle of a command:
+    /// what it changes is one record.
+    #[inline]
+    pub fn cut_changes(&mut self) {
+        if self.has_many_changes() {
+            self.journal.cut();
+        }
+    }
+
+    /// How many records the changes are that have not been taken yet.
+    #[inline]
+    pub fn changes_records(&self) -> u64 {
+        self.journal.records() as u64
+    }
+
+    /// Bytes of the first of them.
+    pub fn next_changes_len(&self) -> usize {
+        self.journal.next_bytes()
+    }
+
+    /// Bytes that a command may still write down of what keys hold.
+    pub fn room_for_changes(&self) -> usize {
+        self.journal.room_bytes()
+    }
+
+    /// Changes how many bytes of changes there may be where a command writes down what keys hold.
     #[cfg(test)]
     pub(crate) fn set_changes_bytes_max(&mut self, bytes: usize) {
         self.journal.set_bytes_max(bytes);
@@ -95,12 +126,12 @@ impl Keyspace {
     }
 
     /// The changes that have not been taken yet, stamped with the time, unless long values are among
-    /// them. Whoever has written them forgets them: see [`Keyspace::clear_changes`].
+    /// them, or they are several records. Whoever has written them forgets them: see [`Keyspace::clear_changes`].
     pub fn changes(&mut self, now: UnixMs) -> Option<&[u8]> {
         self.journal.stamped(now)
     }
 
-    /// Takes the changes, stamped with the time: bytes and long values by turns.
+    /// Takes the changes of the next record, stamped with the time: bytes and long values by turns.
     pub fn take_changes(&mut self, now: UnixMs) -> Vec<Written> {
         self.journal.take(now)
     }

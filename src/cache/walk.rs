@@ -82,7 +82,8 @@ impl Keyspace {
                 key.extend_from_slice(self.store.key(entry));
                 return true;
             }
-            if !self.keeps_expired {
+            // In a transaction all that goes is one record, and names may be long.
+            if !self.keeps_expired && !self.has_many_changes() {
                 self.remove_unasked(entry, Why::Expired);
                 self.counts.expired += 1;
             }

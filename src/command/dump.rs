@@ -138,13 +138,13 @@ fn put(exec: &mut Exec<'_>, key: Key<'_>, value: Restored, expiry: Expiry) {
             }
         }),
         Restored::Hash(fields) => exec.replace::<Hash, ()>(key, |hash, edit| {
-            for field in &fields {
+            let is_live = |at: UnixMs| at > now;
+            for field in fields.iter().filter(|field| field.expires_at.is_none_or(is_live)) {
                 hash.set(&field.name, &field.value, now, edit);
                 if field.expires_at.is_some() {
                     hash.set_expiry(&field.name, field.expires_at, edit);
                 }
             }
-            hash.remove_expired(now, usize::MAX, edit);
         }),
     }
     if let Expiry::At(at) = expiry {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::cache::WrongType;
+use crate::cache::{TooMuch, WrongType};
 use crate::config::Durability;
 use crate::log::Refusal;
 use crate::types::Slot;
@@ -10,6 +10,12 @@ use crate::types::Slot;
 impl From<WrongType> for Error {
     fn from(WrongType: WrongType) -> Self {
         Self::WrongType
+    }
+}
+
+impl From<TooMuch> for Error {
+    fn from(TooMuch: TooMuch) -> Self {
+        Self::TooMuch
     }
 }
 
@@ -49,6 +55,9 @@ pub enum Error {
     /// The client asked for its writes to be kept, and no log is.
     #[error("NODURABILITY there is no log yet: durability {} can't be given", .0.name())]
     NotDurable(Durability),
+    /// A command would write down more than a record of the log takes.
+    #[error("ERR the change is too large to be written to the log at once")]
+    TooMuch,
     /// Data is being recovered.
     #[error("LOADING Redis is loading the dataset in memory")]
     Loading,

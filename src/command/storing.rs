@@ -8,14 +8,11 @@ use super::events::Event;
 use super::steps::Progress;
 use super::strings::reply_length;
 use super::{Error, Exec};
-use crate::cache::{Putting, TooMuch, Whole};
+use crate::cache::{Putting, Whole};
 use crate::collection::{Collection, Garbage};
 use crate::limits::STEP_BYTES;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
-
-const TOO_MUCH: Error =
-    Error::Static("ERR the collection is too large to be written to the log at once");
 
 /// A collection on its way under the key that an argument names.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ pub(super) fn write_some(
     putting: &mut Putting,
 ) -> Result<bool, Error> {
     let written = exec.keyspace(key).write_down_some(key, putting, STEP_BYTES);
-    written.map_err(|TooMuch| TOO_MUCH)
+    Ok(written?)
 }
 
 /// Puts under `key` what has been written down.
@@ -135,7 +132,7 @@ mod tests {
             "MOVE list 3",
         ] {
             let reply = shards.line(line);
-            assert!(reply.starts_with("-ERR the collection is too large"), "{line}: {reply}");
+            assert!(reply.starts_with("-ERR the change is too large"), "{line}: {reply}");
             let keyspace = &shards.keyspaces[0];
             assert_eq!((keyspace.changes_len(), keyspace.sequence()), (0, sequence), "{line}");
         }

@@ -23,7 +23,7 @@
 //! tail from damage: where a later record says that a bad one was once on disk, it was.
 
 use super::segment::DirectoryId;
-use crate::limits::{BULK_BYTES_MAX, CHANGES_BYTES_MAX};
+use crate::limits::{CHANGES_BYTES_MAX, LINK_MESSAGE_BYTES_MAX, TRANSACTION_BYTES_MAX};
 use crate::plant::{Fault, is_planted};
 use crate::types::{LogIndex, SegmentId, ShardId, Term};
 
@@ -33,9 +33,11 @@ pub const RECORD_HEADER_BYTES: usize = 48;
 pub const BLOCK_BYTES: usize = 512;
 /// Records begin at multiples of this.
 pub const RECORD_ALIGN: usize = 8;
-/// Longest payload. A value of the greatest length with its key and some company fits.
-pub const PAYLOAD_BYTES_MAX: usize = 2 << 30;
-const _: () = assert!(CHANGES_BYTES_MAX + BULK_BYTES_MAX <= PAYLOAD_BYTES_MAX);
+/// Longest payload: what a command may write down of what keys hold and of a request of the greatest length, with what
+/// goes with each change.
+pub const PAYLOAD_BYTES_MAX: usize = 3 << 30;
+const _: () = assert!(CHANGES_BYTES_MAX + TRANSACTION_BYTES_MAX < PAYLOAD_BYTES_MAX);
+const _: () = assert!(PAYLOAD_BYTES_MAX < LINK_MESSAGE_BYTES_MAX);
 
 const CRC_BYTES: usize = 4;
 

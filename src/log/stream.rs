@@ -401,6 +401,11 @@ impl Stream {
         self.waiting_since.get_or_insert(now);
     }
 
+    /// More changes wait than those that have just become a record, since as long as those did.
+    pub fn others_wait(&mut self) {
+        self.waiting_since = Some(self.sealed_since);
+    }
+
     /// Since when there are changes that are not on disk, written or not; none if all are.
     pub fn unsynced_since(&self) -> Option<MonoUs> {
         self.unsynced_since.or(self.waiting_since)

@@ -28,6 +28,8 @@ const RANGES_KEPT: usize = 16;
 
 const _: () = assert!(REQUEST_BYTES_MAX <= u32::MAX as usize, "ranges are 32 bits wide");
 const _: () = assert!(limits::BULK_BYTES_MAX < REQUEST_BYTES_MAX);
+// What a record of the log has room for.
+const _: () = assert!(REQUEST_BYTES_MAX <= limits::TRANSACTION_BYTES_MAX);
 
 /// What a connection may send in one request.
 #[derive(Clone, Copy, Debug)]

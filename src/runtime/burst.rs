@@ -240,6 +240,7 @@ impl Core<'_> {
         if !shard.is_serving() {
             return false;
         }
+        shard.keyspace_mut().cut_changes();
         let Burst { requests, places, ranges, .. } = burst;
         let Connection { output, session, .. } = connection;
         let (out, db, now) = (output.tail(), session.db, self.engine.now);

@@ -56,8 +56,8 @@ impl Core<'_> {
             let Some(shard) = self.shards.held(id).filter(|shard| shard.is_serving()) else {
                 continue;
             };
-            // Changes that are no entry yet are the next one.
-            let more = u64::from(shard.keyspace().changes_len() > 0);
+            // Changes that are no entry yet are the next ones.
+            let more = shard.keyspace().changes_records();
             let state = shard.replica_published(true).and_then(|published| published.state);
             entries.extend(state.map(|state| (id, LogIndex(state.last.0 + more))));
         }

@@ -190,11 +190,11 @@ impl Shard {
         self.log.is_some() && waiting > LOG_WAITING_BYTES_MAX
     }
 
-    /// Notes that somebody waits for all changes so far to be on disk; answers the record to wait for. None
+    /// Notes that somebody waits for all changes so far, of which there are some, to be on disk; answers the record to wait for. None
     /// where no log is kept, which can only be who asked for nothing in particular: see `check_log`.
     pub fn want_sync(&mut self) -> Option<LogIndex> {
         let log = self.log.as_mut().filter(|log| !log.is_ending)?;
-        log.wanted = log.stream.next_index();
+        log.wanted = LogIndex(log.stream.last_index().0 + self.keyspace.changes_records());
         Some(log.wanted)
     }
 
@@ -205,7 +205,7 @@ impl Shard {
         let next = log.stream.next_index();
         Some(LogState {
             durable: log.durable(),
-            last: if waiting_bytes > 0 { next } else { LogIndex(next.0 - 1) },
+            last: LogIndex(next.0 - 1 + self.keyspace.changes_records()),
             unsynced_since: log.stream.unsynced_since(),
             waiting_bytes,
             memory_bytes: self.keyspace.changes_memory_bytes()
@@ -276,7 +276,7 @@ impl Shard {
             log.stream.changes_wait(now.mono);
         }
         let is_due = sync || log.stream.wants_step(now.mono, waiting, sync);
-        let waiting = if is_due { waiting } else { 0 };
+        let waiting = if is_due { self.keyspace.next_changes_len() } else { 0 };
         if log.stream.step(now, waiting, sync, effects) {
             let short = self.keyspace.changes(now.unix).filter(|_| waiting <= LOG_SHORT_BYTES_MAX);
             if let Some(changes) = short {
@@ -285,6 +285,9 @@ impl Shard {
             } else {
                 let payload = payload(self.keyspace.take_changes(now.unix));
                 log.stream.write_long(now, payload, effects);
+            }
+            if self.keyspace.changes_len() > 0 {
+                log.stream.others_wait();
             }
         }
     }
@@ -347,9 +350,8 @@ impl Shard {
         }
         if cursor.is_done() {
             *part = Saved::default();
-            let waits = self.keyspace.changes_len() > 0;
             let seen = seen.map_or(log.stream.last_index(), |(index, _)| index);
-            let last_index = LogIndex(seen.0 + u64::from(waits));
+            let last_index = LogIndex(seen.0 + self.keyspace.changes_records());
             log.stream.end_snapshot(now, last_index, effects);
             log.wanted = log.wanted.max(last_index);
         }

@@ -7,6 +7,7 @@ mod durable;
 mod once;
 mod plain;
 mod rebuild;
+mod records;
 mod replicated;
 mod waiting;
 
@@ -195,6 +196,8 @@ impl Shard {
             let Some(work) = self.keyspace.evict_one(self.room.policy, now.unix) else {
                 return false;
             };
+            // A name may be long.
+            self.keyspace.cut_changes();
             left = left.saturating_sub(work);
         }
         let after = self.keyspace.memory().total_bytes();
@@ -229,6 +232,9 @@ impl Shard {
             return Ok(());
         }
         self.check_serving()?;
+        if self.keyspace.has_many_changes() {
+            self.bound_record(call, args)?;
+        }
         if flags.contains(Flags::WRITE) {
             self.check_log(call.durability)?;
         }
@@ -255,6 +261,7 @@ impl Shard {
         now: Now,
     ) -> Result<(), Error> {
         self.check_serving()?;
+        self.keyspace.cut_changes();
         if flags.contains(Flags::WRITE) {
             self.check_log(durability)?;
         }

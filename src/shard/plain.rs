@@ -64,6 +64,8 @@ impl Shard {
 
     /// The shard for such commands.
     pub fn in_turn<'a>(&'a mut self, call: &Call, around: Around<'a>) -> InTurn<'a> {
+        // What they bring is little, or they are few.
+        self.keyspace.cut_changes();
         let keyspaces = Keyspaces::One(self.id, &mut self.keyspace);
         let (none, room) = (Args::new(&[], &[]), self.room);
         InTurn { exec: surroundings(call, &none, around, room.policy, keyspaces), room }

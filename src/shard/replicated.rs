@@ -146,7 +146,7 @@ impl Shard {
     #[inline]
     pub fn awaited(&mut self, on_disk: bool) -> Option<Awaited> {
         let replica = &mut self.replicated.as_mut()?.replica;
-        let last = LogIndex(replica.last().0 + u64::from(self.keyspace.changes_len() > 0));
+        let last = LogIndex(replica.last().0 + self.keyspace.changes_records());
         if on_disk {
             replica.want_sync(last);
             if let Some(log) = &mut self.log {
@@ -397,7 +397,7 @@ impl Shard {
         (self.replicated, self.log) = (Some(replicated), Some(log));
     }
 
-    /// Makes changes the next entry.
+    /// Makes the first of the changes the next entry.
     fn propose(&mut self, it: &mut Replicated, now: Now) {
         if self.keyspace.changes_len() == 0 || !it.replica.may_propose() {
             return;
@@ -469,7 +469,7 @@ impl Shard {
     /// Makes parts of a snapshot that another replica is sent.
     fn send_parts(&mut self, it: &mut Replicated, now: Now) {
         let upheavals = self.keyspace.upheavals();
-        let seen = LogIndex(it.replica.applied().0 + u64::from(self.keyspace.changes_len() > 0));
+        let seen = LogIndex(it.replica.applied().0 + self.keyspace.changes_records());
         let Some(outgoing) = it.replica.outgoing().filter(|outgoing| outgoing.wants_part()) else {
             return;
         };

@@ -492,3 +492,44 @@ fn evicted_keys_stay_away() {
     assert!(came_back.is_empty(), "{came_back:?}");
     assert!(after.len() + 500 > before.len(), "{} of {}", after.len(), before.len());
 }
+
+/// Each time all of it is written down, which takes the client no more than a line.
+#[test]
+fn a_long_value_that_is_renamed_again_and_again_is_many_records() {
+    if skip_on_other_server() {
+        return;
+    }
+    const RENAMES: usize = 48;
+    let dir = data_dir();
+    for durability in ["sync", "async"] {
+        let launch = Launch::shards(1).dir(dir.path()).durable(durability);
+        let mut server = start(&launch);
+        let mut client = server.client();
+        let value = "v".repeat(2_000_000);
+        client.command(&["SET", "a", &value]);
+        let before = info_number(&mut client, "persistence", "log_records");
+        for round in 0..RENAMES {
+            let [from, to] = if round % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
+            client.request(&["RENAME", from, to]);
+        }
+        (0..RENAMES).for_each(|_| assert_eq!(client.read(), Ok(Value::ok())));
+        client.ok("SET last one");
+        wait_until("there are several records", || {
+            info_number(&mut client, "persistence", "log_records") - before > 3
+        });
+        if durability == "sync" {
+            server.kill();
+        } else {
+            stop(server);
+        }
+        let server = start(&launch);
+        let mut client = server.client();
+        assert!(client.words("GET a") == Value::bulk(&value));
+        assert_eq!(
+            client.words("MGET b last"),
+            Value::Array(vec![Value::NullBulk, Value::bulk("one")])
+        );
+        assert_eq!(client.words("DEL last"), Value::Integer(1));
+        stop(server);
+    }
+}

@@ -178,6 +178,8 @@ impl Run {
     fn open(&mut self) -> Outcome<Result<(), String>> {
         self.shard = new_shard(SHARD, self.dice.next());
         self.shard.keyspace_mut().set_thresholds(self.thresholds);
+        // What many a change is one record by itself with.
+        self.shard.keyspace_mut().set_changes_bytes_max(256 * 1024);
         let mut recovery = match Recovery::open(&mut self.disk, SHARD, SHARDS, ID) {
             Ok(recovery) => recovery,
             Err(error) => return Ok(Err(error.to_string())),
@@ -252,6 +254,7 @@ impl Run {
         let limit = if self.dice.one_in(50) { 20_000 } else { usize::MAX };
         let policy = EvictionPolicy::AllKeysLru;
         self.shard.set_room(Room { limit_bytes: limit.max(200_000), policy });
+        self.shard.keyspace_mut().cut_changes();
         let before = (self.shard.keyspace().changes_len(), self.shard.keyspace().sequence());
         self.change_once();
         let changed =

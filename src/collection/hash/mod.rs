@@ -24,6 +24,9 @@ use block::Block;
 
 pub use large::LargeHash;
 
+/// Bytes of names after which no more fields are removed at once because their time has come.
+const EXPIRED_BYTES_MAX: usize = 1 << 20;
+
 const SET: u8 = 1;
 const SET_UNTIL: u8 = 2;
 const EXPIRE: u8 = 3;
@@ -147,27 +150,32 @@ impl Hash {
         }
     }
 
-    /// Removes fields whose time has come, the earliest first and no more than `most`; answers how many.
+    /// Removes fields whose time has come, the earliest first and no more than `most`, fewer of long names; answers how
+    /// many.
     pub fn remove_expired(&mut self, now: UnixMs, most: usize, edit: &mut Edit<'_>) -> usize {
         match &mut self.fields {
             Fields::Block(buf) => {
                 let expired = block::view(buf).iter().map(|(entry, _)| entry);
-                let mut count = 0;
+                let (mut count, mut bytes) = (0, 0);
                 for entry in expired.take_while(|entry| !entry.is_live(now)).take(most) {
+                    if bytes > EXPIRED_BYTES_MAX {
+                        break;
+                    }
                     note_removal(&entry.field.to_vec(), edit);
-                    count += 1;
+                    (count, bytes) = (count + 1, bytes + entry.field.len());
                 }
                 block::remove_first(buf, count);
                 count
             }
             Fields::Large(large) => {
-                let mut count = 0;
+                let (mut count, mut bytes) = (0, 0);
                 while count < most
+                    && bytes <= EXPIRED_BYTES_MAX
                     && large.soonest_expiry().is_some_and(|at| at <= now)
                     && let Some(field) = large.remove_soonest()
                 {
                     note_removal(&field, edit);
-                    count += 1;
+                    (count, bytes) = (count + 1, bytes + field.len());
                 }
                 count
             }

@@ -132,6 +132,7 @@ impl From<Error> for Failure {
             | Error::NoSuchKey
             | Error::Arity(_)
             | Error::LogRefused(_)
+            | Error::TooMuch
             | Error::Loading
             | Error::Static(_)
             | Error::Text(_) => Status::Error,

@@ -232,6 +232,7 @@ impl Clients {
 /// Carries out what a client asks for, as a command would; answers what was seen.
 pub(super) fn carry_out(shard: &mut Shard, work: Work, now: Now, dice: &mut Dice) -> Option<u64> {
     let (now, slot) = (now.unix, key_slot(b"{t}"));
+    shard.keyspace_mut().cut_changes();
     let (key, ask) = match work {
         Work::Register { key, ask } => (key, ask),
         Work::Follow { key } => (key, Ask::Get),

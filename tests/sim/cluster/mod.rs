@@ -73,6 +73,7 @@ use bytes::Bytes;
 
 use super::{Dice, Outcome, SHARD, UnderWay, number, values};
 use crate::cache::OutcomeBounds;
+use crate::limits::CHANGES_BYTES_MAX;
 use crate::log::{Effect, Job, StreamOptions};
 use crate::replica::{Body, ReplicaOptions, ShardMessage};
 use crate::types::{MonoUs, NodeId, Now, ShardId};
@@ -172,6 +173,9 @@ struct Cluster {
     is_talkative: bool,
 }
 
+/// With this bound of a record, what many a call changes is one by itself.
+const FEW_CHANGES: usize = 256 * 1024;
+
 impl Cluster {
     fn new(seed: u64, founders: Option<usize>) -> Self {
         let mut dice = Dice(seed ^ 0x5eed);
@@ -212,6 +216,7 @@ impl Cluster {
                 stream,
                 thresholds,
                 outcomes: OutcomeBounds::default(),
+                changes_bytes_max: if seed % 4 == 3 { FEW_CHANGES } else { CHANGES_BYTES_MAX },
             },
             kind,
             time: 1_000,

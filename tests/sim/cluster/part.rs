@@ -25,6 +25,7 @@ pub(super) struct Settings {
     pub(super) stream: StreamOptions,
     pub(super) thresholds: Thresholds,
     pub(super) outcomes: OutcomeBounds,
+    pub(super) changes_bytes_max: usize,
 }
 
 /// How a node's clocks go.
@@ -164,6 +165,7 @@ impl Part {
         let mut shard = new_shard(id, dice.next());
         shard.keyspace_mut().set_thresholds(settings.thresholds);
         shard.keyspace_mut().set_outcome_bounds(settings.outcomes);
+        shard.keyspace_mut().set_changes_bytes_max(settings.changes_bytes_max);
         let refused = |why: String| format!("node {} can't be started: {why}", self.id.0);
         let mut recovery = Recovery::open(&mut self.disk, id, SHARDS, ID)
             .map_err(|error| refused(error.to_string()))?;

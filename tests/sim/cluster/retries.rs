@@ -357,6 +357,7 @@ fn carry_out(shard: &mut Shard, sent: &Sent, now: UnixMs) -> Reply {
         Recalled::Forgotten => return Reply::Forgotten,
         Recalled::New => {}
     }
+    shard.keyspace_mut().cut_changes();
     let name = list_name(sent.client);
     let key = Key { db: DbIndex(0), slot: key_slot(b"{t}"), bytes: name.as_bytes() };
     let number = u32::try_from(sent.attempt.sequence).expect("a run is short").to_le_bytes();
