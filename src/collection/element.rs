@@ -1,5 +1,8 @@
 //! One element of a collection: a string of bytes, or an integer that stands for its digits.
 
+/// Most bytes that an integer prints as.
+pub(super) const DIGITS_MAX: usize = 20;
+
 /// An element as it is kept. Which of the two it is follows from its bytes: what an `i64` prints as is
 /// kept as an integer, everything else as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,6 @@ impl<'a> Element<'a> {
 /// The number whose digits `bytes` are, just as it would be printed.
 #[inline]
 pub fn canonical_integer(bytes: &[u8]) -> Option<i64> {
-    const DIGITS_MAX: usize = 20;
     let (is_negative, digits) = match bytes {
         [b'-', rest @ ..] => (true, rest),
         _ => (false, bytes),

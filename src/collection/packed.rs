@@ -21,7 +21,7 @@
 //! The length backwards takes 7 bits a byte, the last bits last, and all but the first of its bytes have their
 //! highest bit set: so it is read from its end, and a block can be walked both ways.
 
-use super::element::{Element, canonical_integer};
+use super::element::{DIGITS_MAX, Element, canonical_integer};
 use std::ops::Range;
 
 /// Bytes before the first element.
@@ -86,6 +86,11 @@ impl<'a> Packed<'a> {
             at += back;
         }
         (at == block.len() && count.is_multiple_of(group)).then_some(Self { block })
+    }
+
+    /// No less than the bytes of all elements as text together. At once.
+    pub fn texts_bytes_max(self) -> usize {
+        self.block().len() + self.count() * DIGITS_MAX
     }
 
     /// How many elements it holds.

@@ -46,6 +46,7 @@ enum How {
 /// If a request asks for many, of however few.
 pub(super) const STEPS: Stepwise = Stepwise {
     from_bytes: 0,
+    args_min: 3,
     asks_for_much: |args| {
         let count = args.get(2).and_then(parse_i64).unwrap_or_default();
         are_many(usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX))

@@ -11,19 +11,21 @@ pub(crate) mod tests;
 
 pub use table::COMMANDS;
 
-use super::Error;
 use super::elements::reply_element;
 use super::events::{self, Event};
 use super::exec::Exec;
-use super::numbers::integer;
+use super::numbers::{integer, parse_i64};
 use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
+use super::weighing::Room;
+use super::{Error, Stepwise};
 use crate::cache::Missing;
 use crate::collection::list::{End, Removal, View};
 use crate::collection::{Collection, Edit, Element, List, Value};
 use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
+use std::ops::Range;
 
 type Answer = Result<(), Error>;
 
@@ -83,6 +85,14 @@ fn pop(
     }
     let count = args.get(2).map(positive).transpose()?;
     let key = exec.key(args.at(1));
+    if let Some(count) = count.filter(|count| *count > STEP_ELEMENTS)
+        && let Some(left) = many(exec, key, count)?
+    {
+        reply.array(left);
+        // What is removed at once, its row tells.
+        let tells = exec.handover.may_pause;
+        return steps::run(exec, args, reply, Popping { at: 1, end, left, popped: 0, tells });
+    }
     let popped = exec.change(key, Missing::Skip, |list: &mut List, edit| match count {
         Some(count) => pop_many(list, (end, count), edit, reply),
         None => {
@@ -98,6 +108,68 @@ fn pop(
         (None, None) => reply.null(),
     }
     Ok(())
+}
+
+/// How many elements are popped if there are very many of them.
+fn many(exec: &Exec<'_>, key: Key<'_>, count: usize) -> Result<Option<usize>, Error> {
+    let count = look_at(exec, key)?.map_or(0, |list| count.min(list.len()));
+    Ok(Some(count).filter(|count| *count > STEP_ELEMENTS))
+}
+
+/// Very many elements that are being answered and removed.
+#[derive(Debug)]
+struct Popping {
+    /// The argument that is the key.
+    at: usize,
+    end: End,
+    /// How many are to be answered yet.
+    left: usize,
+    popped: usize,
+    /// Whether it is to be told that they are gone.
+    tells: bool,
+}
+
+impl Steps for Popping {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let Self { at, end, left, popped, tells } = self;
+        let key = exec.key(args.at(*at));
+        let count = (*left).min(STEP_ELEMENTS);
+        if let Some(list) = exec.peek::<List>(key) {
+            list.visit_from((*end, *popped), count, |_, element| {
+                reply_element(reply, element);
+                false
+            });
+        }
+        (*left, *popped) = (*left - count, *popped + count);
+        if *left > 0 {
+            return Ok(Progress::Begun);
+        }
+        if exec.peek::<List>(key).is_some_and(|list| list.len() == *popped) {
+            // It is freed bit by bit later.
+            exec.delete(key);
+        } else {
+            exec.change(key, Missing::Skip, |list: &mut List, edit| list.pop(*end, *popped, edit))?;
+        }
+        if *tells {
+            exec.tell(key, popped_from(*end));
+        }
+        Ok(Progress::Done)
+    }
+}
+
+/// If a request asks for many; of `LMPOP`, if it says how many.
+const POPPED: Stepwise = Stepwise { args_min: 3, ..Stepwise::if_asked(asks_for_many) };
+/// See [`POPPED`].
+const POPPED_OF_SEVERAL: Stepwise = Stepwise { args_min: 6, ..POPPED };
+
+/// Whether the last argument is a large number.
+fn asks_for_many(args: &Args<'_>) -> bool {
+    parse_i64(args.at(args.len() - 1)).is_some_and(|count| count > STEP_ELEMENTS as i64)
 }
 
 /// Answers elements from an end on, and removes them.
@@ -127,21 +199,32 @@ fn positive(text: &[u8]) -> Result<usize, Error> {
 
 fn lmpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let (keys, end, count) = lmpop_options(args, 1)?;
-    if !pop_from_first(exec, args.from(2).take(keys), (end, count), reply)? {
+    if !pop_from_first(exec, args, 2..2 + keys, (end, count), reply)? {
         reply.null_array();
     }
     Ok(())
 }
 
-/// Pops elements of the first list that has any, and answers its name and them; whether there is one.
-fn pop_from_first<'a>(
+/// Pops elements of the first list that has any, of the keys that these arguments name, and answers its name and them;
+/// whether there is one.
+fn pop_from_first(
     exec: &mut Exec<'_>,
-    names: impl Iterator<Item = &'a [u8]>,
+    args: &Args<'_>,
+    names: Range<usize>,
     (end, count): (End, usize),
     reply: &mut Reply<'_>,
 ) -> Result<bool, Error> {
-    for name in names {
-        let key = exec.key(name);
+    for at in names {
+        let (name, key) = (args.at(at), exec.key(args.at(at)));
+        if count > STEP_ELEMENTS
+            && let Some(left) = many(exec, key, count)?
+        {
+            reply.array(2);
+            reply.bulk(name);
+            reply.array(left);
+            steps::run(exec, args, reply, Popping { at, end, left, popped: 0, tells: true })?;
+            return Ok(true);
+        }
         let popped = exec.change(key, Missing::Skip, |list: &mut List, edit| {
             reply.array(2);
             reply.bulk(name);
@@ -417,12 +500,47 @@ fn lrem(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
         Ok(most) => most,
     };
     let removal = Removal::new(end, most);
-    steps::run(exec, args, reply, Removing { removal, removed: 0 })
+    let key = exec.key(args.at(1));
+    let (length, parts) = look_at(exec, key)?.map_or((0, 0), |list| (list.len(), list.parts()));
+    // A part may become two.
+    let room = Room::of(exec, key, 2 * parts)?;
+    let has_room = room.takes(length.min(most), length.min(most) * REMOVAL_BYTES);
+    let weighing = (!has_room).then_some(Weighing { room, end, compared: 0, met: 0 });
+    steps::run(exec, args, reply, Removing { weighing, removal, removed: 0 })
+}
+
+/// Bytes with which the removal of an element is written down, at most, beside what it is.
+const REMOVAL_BYTES: usize = 8;
+
+/// Elements that are compared before any is removed.
+#[derive(Debug)]
+struct Weighing {
+    room: Room,
+    end: End,
+    compared: usize,
+    /// How many of them are to be removed.
+    met: usize,
+}
+
+impl Weighing {
+    /// Compares some; whether there are others.
+    fn goes_on(&mut self, list: View<'_>, wanted: Element<'_>, most: usize) -> Result<bool, Error> {
+        let Self { room, end, compared, met } = self;
+        list.visit_from((*end, *compared), STEP_ELEMENTS, |_, element| {
+            *met += usize::from(element == wanted);
+            *met == most
+        });
+        *compared += STEP_ELEMENTS;
+        room.check(*met, *met * REMOVAL_BYTES)?;
+        Ok(*compared < list.len() && *met < most)
+    }
 }
 
 /// Elements that are being removed.
 #[derive(Debug)]
 struct Removing {
+    /// Before any is.
+    weighing: Option<Weighing>,
     removal: Removal,
     removed: usize,
 }
@@ -435,6 +553,13 @@ impl Steps for Removing {
         reply: &mut Reply<'_>,
     ) -> Result<Progress, Error> {
         let (key, before) = (exec.key(args.at(1)), self.removal.most());
+        if let Some(weighing) = &mut self.weighing {
+            let (list, wanted) = (exec.peek::<List>(key), Element::of(args.at(3)));
+            if !list.map_or(Ok(false), |list| weighing.goes_on(list, wanted, before))? {
+                self.weighing = None;
+            }
+            return Ok(Progress::Begun);
+        }
         let go_on = exec.change(key, Missing::Skip, |list: &mut List, edit| {
             list.remove_some_equal(args.at(3), &mut self.removal, edit)
         })?;

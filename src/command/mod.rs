@@ -60,6 +60,7 @@ pub mod table;
 mod testing;
 pub mod tracking;
 pub mod transactions;
+mod weighing;
 
 pub use error::Error;
 pub use exec::{Exec, Handover, View};
@@ -297,6 +298,8 @@ pub struct Command {
 pub struct Stepwise {
     /// Where its keys hold more bytes than this.
     pub from_bytes: usize,
+    /// And a request has as many arguments: one with fewer asks for little.
+    pub args_min: usize,
     /// And a request asks for much of it, if there is much.
     pub asks_for_much: fn(&Args<'_>) -> bool,
 }
@@ -309,7 +312,7 @@ impl Stepwise {
 
     /// If a request asks for much.
     pub const fn if_asked(asks_for_much: fn(&Args<'_>) -> bool) -> Self {
-        Self { from_bytes: STEPWISE_BYTES_MIN, asks_for_much }
+        Self { from_bytes: STEPWISE_BYTES_MIN, args_min: 0, asks_for_much }
     }
 }
 

@@ -10,6 +10,7 @@ mod range;
 #[cfg(test)]
 pub(crate) mod tests;
 mod update;
+mod weighing;
 
 use super::{Command, Flags, Group, Handler, Keys, Stepwise, drawing};
 use crate::collection::{Digits, Element};
@@ -197,14 +198,14 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zmpop",
         arity: -4,
-        flags: Flags::WRITE.union(Flags::MOVABLE_KEYS),
+        flags: Flags::WRITE.union(Flags::MOVABLE_KEYS).union(Flags::STEPWISE),
         keys: COUNTED,
         handler: Handler::Keyed(pop::zmpop),
         group: Group::SortedSet,
         summary: "Removes and answers members with the lowest or highest scores of the first of several \
                   sorted sets that has any.",
         since: "7.0.0",
-        steps: None,
+        steps: Some(pop::POPPED_OF_SEVERAL),
         complexity: "O(K + M*log(N)) with the number of sets K, of members removed M and of members there N",
     },
     Command {
@@ -222,25 +223,25 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "zpopmax",
         arity: -2,
-        flags: WRITE_FAST,
+        flags: WRITE_FAST.union(Flags::STEPWISE),
         keys: Keys::ONE,
         handler: Handler::Keyed(pop::zpopmax),
         group: Group::SortedSet,
         summary: "Removes and answers the members with the highest scores.",
         since: "5.0.0",
-        steps: None,
+        steps: Some(pop::POPPED),
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {
         name: "zpopmin",
         arity: -2,
-        flags: WRITE_FAST,
+        flags: WRITE_FAST.union(Flags::STEPWISE),
         keys: Keys::ONE,
         handler: Handler::Keyed(pop::zpopmin),
         group: Group::SortedSet,
         summary: "Removes and answers the members with the lowest scores.",
         since: "5.0.0",
-        steps: None,
+        steps: Some(pop::POPPED),
         complexity: "O(M*log(N)) with the members removed M and the members there N",
     },
     Command {

@@ -6,7 +6,7 @@
 //! is one step: what comes of it is the same.
 
 use super::table::Entry;
-use super::{Command, Error, Exec, Flags};
+use super::{Error, Exec, Flags, Stepwise};
 use crate::collection::Garbage;
 use crate::limits::STEP_ELEMENTS;
 use crate::protocol::{Args, Reply};
@@ -51,12 +51,14 @@ pub trait Steps: std::fmt::Debug + Send {
 /// for little whatever they hold.
 #[inline]
 pub fn worth_from_bytes(entry: &Entry, args: &Args<'_>) -> Option<usize> {
-    let is_stepwise = entry.command.flags.contains(Flags::STEPWISE);
-    if is_stepwise { stepwise_from_bytes(entry.command, args) } else { None }
+    if !entry.command.flags.contains(Flags::STEPWISE) {
+        return None;
+    }
+    let steps = entry.command.steps.as_ref()?;
+    if args.len() < steps.args_min { None } else { stepwise_from_bytes(steps, args) }
 }
 
-fn stepwise_from_bytes(command: &Command, args: &Args<'_>) -> Option<usize> {
-    let steps = command.steps.as_ref()?;
+fn stepwise_from_bytes(steps: &Stepwise, args: &Args<'_>) -> Option<usize> {
     (steps.asks_for_much)(args).then_some(steps.from_bytes)
 }
 

@@ -16,6 +16,7 @@ use crate::command::cluster_keys::slot_argument;
 use crate::command::pubsub;
 use crate::command::scan::cursor_shard;
 use crate::command::session::ReplyMode;
+use crate::command::steps::worth_from_bytes;
 use crate::command::table::Entry;
 use crate::command::{Error, Flags, Handler, Keys, Session};
 use crate::config::DebugCommand;
@@ -543,7 +544,7 @@ impl Core<'_> {
             }
             call.admission = Admission::Waited;
         }
-        if call.entry.command.flags.contains(Flags::STEPWISE)
+        if worth_from_bytes(call.entry, args).is_some()
             && self.runs_in_steps(connection, &call, args, &[shard])
         {
             return self.run_over(connection, &call, args, vec![shard]);

@@ -194,6 +194,29 @@ mod tests {
         assert_eq!((shard.keyspace.len(DB), take(&mut shard).len()), (names.len() - 1, 1));
     }
 
+    /// Each has a record to itself, but in a transaction.
+    #[test]
+    fn collections_that_are_put_one_after_another_do_not_take_each_others_room() {
+        let mut shard = shard();
+        let members: Vec<String> = (0..20_000).map(|number| format!("{number:030}")).collect();
+        let words = [&b"SADD"[..], b"set"].into_iter();
+        let words: Vec<&[u8]> = words.chain(members.iter().map(String::as_bytes)).collect();
+        run(&mut shard, &words, Admission::Unasked).unwrap();
+        for (to, admission, is_put) in [
+            (b"a", Admission::Unasked, true),
+            (b"b", Admission::Waited, true),
+            (b"c", Admission::Granted, false),
+            (b"d", Admission::Unasked, true),
+        ] {
+            let put = run(&mut shard, &[b"SUNIONSTORE", to, b"set"], admission);
+            assert_eq!(put, if is_put { Ok(b":20000\r\n".to_vec()) } else { Err(Error::TooMuch) });
+        }
+        let records = take(&mut shard);
+        assert_eq!(records.len(), 4);
+        assert!(records.iter().all(|record| record.len() < BOUND));
+        check_replay(&shard, &records, &[b"set", b"a", b"b", b"c", b"d"]);
+    }
+
     #[test]
     fn a_transaction_is_one_record_and_what_no_longer_fits_is_refused() {
         let mut shard = shard();

@@ -234,6 +234,11 @@ impl LargeList {
         gone
     }
 
+    /// How many groups there are.
+    pub(super) fn parts(&self) -> usize {
+        self.groups.len()
+    }
+
     // --- in the middle ---------------------------------------------------------------------------
 
     /// Where the element at position `index` is, found from the nearer end.

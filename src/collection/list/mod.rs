@@ -162,6 +162,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// In how many parts equal elements are removed from it.
+    pub fn parts(self) -> usize {
+        match self {
+            Self::Block(_) => 1,
+            Self::Large(large) => large.parts(),
+        }
+    }
+
     /// What `OBJECT ENCODING` answers.
     pub fn encoding(self) -> &'static str {
         match self {

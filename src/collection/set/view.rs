@@ -1,7 +1,8 @@
 //! What a set holds, for those who only read.
 
 use super::{Draw, Ints, LargeSet};
-use crate::collection::element::{Digits, Element, canonical_integer};
+use crate::collection::Large;
+use crate::collection::element::{DIGITS_MAX, Digits, Element, canonical_integer};
 use crate::collection::packed::Packed;
 use std::collections::BTreeSet;
 
@@ -33,6 +34,15 @@ impl<'a> View<'a> {
     /// Whether it has none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// No less than the bytes of all members' names together. At once.
+    pub fn names_bytes_max(self) -> usize {
+        match self {
+            Self::Ints(ints) => ints.len() * DIGITS_MAX,
+            Self::Packed(packed) => packed.texts_bytes_max(),
+            Self::Large(large) => large.memory_bytes(),
+        }
     }
 
     /// What `OBJECT ENCODING` answers.

@@ -5,6 +5,7 @@ use super::large::LargeSortedSet;
 use super::run::Run;
 use super::small::{self, Pairs};
 use super::tree::Tree;
+use crate::collection::Large;
 use crate::collection::element::{Digits, Element};
 use crate::collection::packed::Packed;
 use std::ops::Range;
@@ -30,6 +31,14 @@ impl<'a> View<'a> {
     /// Whether there are none.
     pub fn is_empty(self) -> bool {
         self.len() == 0
+    }
+
+    /// No less than the bytes of all members' names together. At once.
+    pub fn names_bytes_max(self) -> usize {
+        match self {
+            Self::Small(block) => block.texts_bytes_max(),
+            Self::Large(large) => large.memory_bytes(),
+        }
     }
 
     /// What `OBJECT ENCODING` answers.

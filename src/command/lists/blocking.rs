@@ -43,7 +43,7 @@ fn pop_one(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>, end: End
 pub(super) fn blmpop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let (keys, end, count) = lmpop_options(args, 2)?;
     let wait_ms = timeout_ms(args.at(1))?;
-    if !pop_from_first(exec, args.from(3).take(keys), (end, count), reply)? {
+    if !pop_from_first(exec, args, 3..3 + keys, (end, count), reply)? {
         exec.handover.wait_ms = Some(wait_ms);
         reply.null_array();
     }

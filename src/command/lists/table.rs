@@ -3,8 +3,8 @@
 use super::blocking::{blmove, blmpop, blpop, brpop, brpoplpush};
 use super::search::lpos;
 use super::{
-    lindex, linsert, llen, lmove, lmpop, lpop, lpush, lpushx, lrange, lrem, lset, ltrim, rpop,
-    rpoplpush, rpush, rpushx,
+    POPPED, POPPED_OF_SEVERAL, lindex, linsert, llen, lmove, lmpop, lpop, lpush, lpushx, lrange,
+    lrem, lset, ltrim, rpop, rpoplpush, rpush, rpushx,
 };
 use crate::command::elements::covers_much;
 use crate::command::{Command, DataHandler, Flags, Group, Keys, Stepwise};
@@ -52,9 +52,11 @@ pub const COMMANDS: &[Command] = &[
         .doc("6.2.0", "Moves an element from one end of a list to an end of another, and answers it."),
     row("lmpop", -4, Flags::WRITE.union(Flags::MOVABLE_KEYS), lmpop)
         .on(Keys::Counted { count: 1 })
+        .in_steps(POPPED_OF_SEVERAL)
         .doc("7.0.0", "Removes elements from an end of the first list that has any, and answers them.")
         .cost("O(N + M) with the number of keys and the number of elements answered"),
     row("lpop", -2, WRITE_FAST, lpop)
+        .in_steps(POPPED)
         .doc("1.0.0", "Removes the first elements and answers them.")
         .cost("O(N) with the number of elements answered"),
     row("lpos", -3, READ.union(LONG), lpos)
@@ -80,6 +82,7 @@ pub const COMMANDS: &[Command] = &[
         .doc("1.0.0", "Removes all elements but those between two positions.")
         .cost("O(N) with the number of elements removed, in large steps"),
     row("rpop", -2, WRITE_FAST, rpop)
+        .in_steps(POPPED)
         .doc("1.0.0", "Removes the last elements and answers them.")
         .cost("O(N) with the number of elements answered"),
     row("rpoplpush", 3, GROW, rpoplpush)

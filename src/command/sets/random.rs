@@ -8,6 +8,7 @@ use crate::command::drawing::{Drawing, Source, are_many};
 use crate::command::elements::{self, reply_element};
 use crate::command::numbers::parse_i64;
 use crate::command::steps::{self, Progress, Steps};
+use crate::command::weighing::Room;
 use crate::command::{Error, Exec, Stepwise, events};
 use crate::limits::{RANDOM_REPEATS_MAX, STEP_ELEMENTS, STEP_LONG_ELEMENTS};
 use crate::protocol::{Args, Reply};
@@ -41,9 +42,12 @@ fn pop_one(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Result<(
 }
 
 /// If a request asks for many.
-pub(super) const POPPED: Stepwise = Stepwise::if_asked(|args| {
-    args.get(2).and_then(parse_i64).is_some_and(|count| count > STEP_LONG_ELEMENTS as i64)
-});
+pub(super) const POPPED: Stepwise = Stepwise {
+    args_min: 3,
+    ..Stepwise::if_asked(|args| {
+        args.get(2).and_then(parse_i64).is_some_and(|count| count > STEP_LONG_ELEMENTS as i64)
+    })
+};
 
 fn pop_many(
     exec: &mut Exec<'_>,
@@ -56,13 +60,35 @@ fn pop_many(
         reply.set(0);
         return Ok(());
     };
-    let length = set.len();
+    let (length, bytes_max) = (set.len(), set.names_bytes_max());
     reply.set(count.min(length));
     if count >= length {
         return steps::run(exec, args, reply, PoppingAll { cursor: 0 });
     }
+    let room = Room::of(exec, key, count.div_ceil(STEP_LONG_ELEMENTS))?;
+    let has_room = room.takes(count, bytes_max);
+    let weighing = (!has_room).then_some(Weighing { room, cursor: 0, longest: 0 });
     let random = exec.random(key);
-    steps::run(exec, args, reply, Popping { left: count, random })
+    steps::run(exec, args, reply, Popping { weighing, left: count, random })
+}
+
+/// Members that are looked at before some of them are taken out, which may be the longest.
+#[derive(Debug)]
+struct Weighing {
+    room: Room,
+    cursor: u64,
+    /// Bytes of the longest so far.
+    longest: usize,
+}
+
+impl Weighing {
+    /// Looks at some; whether there are others.
+    fn goes_on(&mut self, set: View<'_>, count: usize) -> Result<bool, Error> {
+        let Self { room, cursor, longest } = self;
+        *cursor = set.scan(*cursor, STEP_ELEMENTS, |member| *longest = member.len().max(*longest));
+        room.check(count, longest.saturating_mul(count))?;
+        Ok(*cursor != 0)
+    }
 }
 
 /// All members, which are answered and then go.
@@ -92,6 +118,8 @@ impl Steps for PoppingAll {
 /// Members that are being taken out.
 #[derive(Debug)]
 struct Popping {
+    /// Before any is.
+    weighing: Option<Weighing>,
     left: usize,
     random: Random,
 }
@@ -104,6 +132,13 @@ impl Steps for Popping {
         reply: &mut Reply<'_>,
     ) -> Result<Progress, Error> {
         let (key, count) = (exec.key(args.at(1)), self.left.min(STEP_LONG_ELEMENTS));
+        if let Some(weighing) = &mut self.weighing {
+            let set = exec.peek::<Set>(key);
+            if !set.map_or(Ok(false), |set| weighing.goes_on(set, self.left))? {
+                self.weighing = None;
+            }
+            return Ok(Progress::Begun);
+        }
         exec.change::<Set, _>(key, Missing::Skip, |set, edit| {
             set.pop(count, |bound| self.random.below(bound), edit, |member| reply.bulk(member));
         })?;

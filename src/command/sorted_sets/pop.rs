@@ -1,14 +1,20 @@
 //! `ZPOPMIN`, `ZPOPMAX`, `ZMPOP`, and those that wait for a member: members are answered and removed.
+//!
+//! Very many are in steps (`steps`), but by who may wait for one.
 
 use super::Shape;
+use super::weighing::Weighing;
 use crate::cache::Missing;
 use crate::collection::sorted_set::View;
 use crate::collection::{Collection, Digits, Edit, Element, SortedSet};
 use crate::command::blocking::timeout_ms;
 use crate::command::events::{self, Event};
 use crate::command::numbers::parse_i64;
-use crate::command::{Error, Exec};
+use crate::command::steps::{self, Progress, Steps};
+use crate::command::{Error, Exec, Stepwise};
+use crate::limits::{STEP_ELEMENTS, STEP_LONG_ELEMENTS};
 use crate::protocol::{Args, Reply};
+use std::ops::Range;
 
 /// From which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +30,22 @@ impl End {
         match self {
             Self::Min => events::ZPOPMIN,
             Self::Max => events::ZPOPMAX,
+        }
+    }
+
+    /// The first `count` of some ranks from this end on.
+    fn ranks(self, of: &Range<usize>, count: usize) -> Range<usize> {
+        match self {
+            Self::Min => of.start..of.start + count,
+            Self::Max => of.end - count..of.end,
+        }
+    }
+
+    /// Takes the first `count` away from some ranks.
+    fn leave_out(self, of: &mut Range<usize>, count: usize) {
+        match self {
+            Self::Min => of.start += count,
+            Self::Max => of.end -= count,
         }
     }
 }
@@ -55,11 +77,24 @@ fn pop(exec: &mut Exec<'_>, args: &Args<'_>, end: End, reply: &mut Reply<'_>) ->
             (at_least(count, 0, text)?, Shape::of(true, reply.proto()))
         }
     };
-    let wanted = Wanted { end, count, shape, form: Form::Members };
-    if !wanted.pop_from(exec, args.at(1), reply)? {
+    // What is removed at once, its row tells.
+    let tells = exec.handover.may_pause;
+    let wanted = Wanted { end, count, shape, form: Form::Members, tells };
+    if !wanted.pop_from(exec, args, 1, reply)? {
         reply.array(0);
     }
     Ok(())
+}
+
+/// If a request asks for many; of `ZMPOP`, if it says how many.
+pub(super) const POPPED: Stepwise = Stepwise { args_min: 3, ..Stepwise::if_asked(asks_for_many) };
+/// See [`POPPED`].
+pub(super) const POPPED_OF_SEVERAL: Stepwise =
+    Stepwise { args_min: 6, ..Stepwise::if_asked(asks_for_many) };
+
+/// Whether the last argument is a large number.
+fn asks_for_many(args: &Args<'_>) -> bool {
+    parse_i64(args.at(args.len() - 1)).is_some_and(|count| count > STEP_LONG_ELEMENTS as i64)
 }
 
 /// A number that is not below `least`.
@@ -76,6 +111,8 @@ struct Wanted {
     count: usize,
     shape: Shape,
     form: Form,
+    /// Whether it is to be told that they are gone.
+    tells: bool,
 }
 
 /// What is answered besides members.
@@ -90,33 +127,49 @@ enum Form {
 }
 
 impl Wanted {
-    /// Removes members and answers them in the order in which they go; false if the key is not there.
+    /// Removes members of the key that argument `at` names, and answers them in the order in which they go; false if it is
+    /// not there.
     fn pop_from(
         self,
         exec: &mut Exec<'_>,
-        name: &[u8],
+        args: &Args<'_>,
+        at: usize,
         reply: &mut Reply<'_>,
     ) -> Result<bool, Error> {
-        let key = exec.key(name);
+        let (name, key) = (args.at(at), exec.key(args.at(at)));
         if self.count > 1
             && let Some(set) = exec.peek::<SortedSet>(key)
-            && set.len() <= self.count
         {
-            // A set of which nothing is left is freed bit by bit later.
-            self.write_all(set, name, reply);
-            exec.delete(key);
-            return Ok(true);
+            let (length, bytes_max) = (set.len(), set.names_bytes_max());
+            let count = self.count.min(length);
+            let ranks = self.end.ranks(&(0..length), count);
+            let weighing = match count == length {
+                // A set of which nothing is left is freed bit by bit later, and its members are not written down.
+                true => None,
+                false => Weighing::begin(exec, key, ranks.clone(), bytes_max)?,
+            };
+            if count > STEP_LONG_ELEMENTS || count == length || weighing.is_some() {
+                self.write_head(count, name, reply);
+                let left = ranks;
+                let popping = Popping { wanted: self, at, left, is_all: count == length, weighing };
+                steps::run(exec, args, reply, popping)?;
+                return Ok(true);
+            }
         }
         let popped =
             exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
-                self.pop(set, edit, name, reply);
+                let count = self.count.min(set.len());
+                self.write_head(count, name, reply);
+                self.pop(set, edit, count, reply);
             })?;
+        if self.tells && popped.is_some() {
+            exec.tell(key, self.end.event());
+        }
         Ok(popped.is_some())
     }
 
-    fn pop(self, set: &mut SortedSet, edit: &mut Edit<'_>, name: &[u8], reply: &mut Reply<'_>) {
-        let count = self.count.min(set.len());
-        self.write_head(count, name, reply);
+    /// Removes so many members that are there.
+    fn pop(self, set: &mut SortedSet, edit: &mut Edit<'_>, count: usize, reply: &mut Reply<'_>) {
         let mut digits = Digits::new();
         let mut write = |member: Element<'_>, score| {
             self.shape.write(member.bytes(&mut digits), score, reply);
@@ -132,9 +185,9 @@ impl Wanted {
         }
     }
 
-    fn write_all(self, set: View<'_>, name: &[u8], reply: &mut Reply<'_>) {
-        self.write_head(set.len(), name, reply);
-        let elements = set.elements(0..set.len());
+    /// Answers the members of these ranks.
+    fn write(self, set: View<'_>, ranks: Range<usize>, reply: &mut Reply<'_>) {
+        let elements = set.elements(ranks);
         match self.end {
             End::Min => elements.for_each(|element| self.shape.write_element(element, reply)),
             End::Max => elements.rev().for_each(|element| self.shape.write_element(element, reply)),
@@ -157,13 +210,62 @@ impl Wanted {
     }
 }
 
+/// Members that are being answered and removed.
+#[derive(Debug)]
+struct Popping {
+    wanted: Wanted,
+    /// The argument that is the key.
+    at: usize,
+    /// The ranks of those that are left, as they were before the first was removed.
+    left: Range<usize>,
+    /// Whether these are all: then they stay until all have been answered.
+    is_all: bool,
+    /// Before any is removed.
+    weighing: Option<Weighing>,
+}
+
+impl Steps for Popping {
+    fn step(
+        &mut self,
+        exec: &mut Exec<'_>,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Progress, Error> {
+        let key = exec.key(args.at(self.at));
+        if Weighing::goes_on(&mut self.weighing, exec, key)? {
+            return Ok(Progress::Begun);
+        }
+        let Self { wanted, left, .. } = self;
+        if self.is_all {
+            let some = wanted.end.ranks(left, left.len().min(STEP_ELEMENTS));
+            if let Some(set) = exec.peek::<SortedSet>(key) {
+                wanted.write(set, some.clone(), reply);
+            }
+            wanted.end.leave_out(left, some.len());
+            if left.start == left.end {
+                exec.delete(key);
+            }
+        } else {
+            let count = left.len().min(STEP_LONG_ELEMENTS);
+            exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
+                wanted.pop(set, edit, count, reply);
+            })?;
+            wanted.end.leave_out(left, count);
+        }
+        if left.start == left.end && wanted.tells {
+            exec.tell(key, wanted.end.event());
+        }
+        Ok(Progress::done_if(left.start == left.end))
+    }
+}
+
 pub(super) fn zmpop(
     exec: &mut Exec<'_>,
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
     let (keys, wanted) = zmpop_options(args, 1)?;
-    if !pop_from_first(exec, args.from(2).take(keys), wanted, reply)? {
+    if !pop_from_first(exec, args, 2..2 + keys, wanted, reply)? {
         reply.null_array();
     }
     Ok(())
@@ -185,19 +287,20 @@ fn zmpop_options(args: &Args<'_>, at: usize) -> Result<(usize, Wanted), Error> {
         count = Some(at_least(number, 1, "ERR count should be greater than 0")?);
     }
     let count = count.unwrap_or(1);
-    Ok((keys, Wanted { end, count, shape: Shape::Pairs, form: Form::Named }))
+    let wanted = Wanted { end, count, shape: Shape::Pairs, form: Form::Named, tells: true };
+    Ok((keys, wanted))
 }
 
-/// Pops from the first sorted set that is there; whether there is one.
-fn pop_from_first<'a>(
+/// Pops from the first sorted set that is there, of the keys that these arguments name; whether there is one.
+fn pop_from_first(
     exec: &mut Exec<'_>,
-    names: impl Iterator<Item = &'a [u8]>,
+    args: &Args<'_>,
+    names: Range<usize>,
     wanted: Wanted,
     reply: &mut Reply<'_>,
 ) -> Result<bool, Error> {
-    for name in names {
-        if wanted.pop_from(exec, name, reply)? {
-            exec.tell(exec.key(name), wanted.end.event());
+    for at in names {
+        if wanted.pop_from(exec, args, at, reply)? {
             return Ok(true);
         }
     }
@@ -211,7 +314,7 @@ pub(super) fn bzmpop(
 ) -> Result<(), Error> {
     let (keys, wanted) = zmpop_options(args, 2)?;
     let wait_ms = timeout_ms(args.at(1))?;
-    pop_or_wait(exec, args.from(3).take(keys), (wanted, wait_ms), reply)
+    pop_or_wait(exec, args, 3..3 + keys, (wanted, wait_ms), reply)
 }
 
 pub(super) fn bzpopmin(
@@ -238,17 +341,18 @@ fn pop_one(
 ) -> Result<(), Error> {
     let last = args.len() - 1;
     let wait_ms = timeout_ms(args.at(last))?;
-    let wanted = Wanted { end, count: 1, shape: Shape::Flat, form: Form::One };
-    pop_or_wait(exec, args.from(1).take(last - 1), (wanted, wait_ms), reply)
+    let wanted = Wanted { end, count: 1, shape: Shape::Flat, form: Form::One, tells: true };
+    pop_or_wait(exec, args, 1..last, (wanted, wait_ms), reply)
 }
 
-fn pop_or_wait<'a>(
+fn pop_or_wait(
     exec: &mut Exec<'_>,
-    names: impl Iterator<Item = &'a [u8]>,
+    args: &Args<'_>,
+    names: Range<usize>,
     (wanted, wait_ms): (Wanted, u64),
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    if !pop_from_first(exec, names, wanted, reply)? {
+    if !pop_from_first(exec, args, names, wanted, reply)? {
         exec.handover.wait_ms = Some(wait_ms);
         reply.null_array();
     }

@@ -3,6 +3,7 @@
 //! Long ranges are answered, or copied, in steps (`steps`).
 
 use super::made::Made;
+use super::weighing::Weighing;
 use super::{Shape, bounds};
 use crate::cache::Missing;
 use crate::collection::sorted_set::{Edge, View};
@@ -367,14 +368,20 @@ fn remove(
 ) -> Result<(), Error> {
     let ends = ends(by, args.at(2), args.at(3), false)?;
     let key = exec.key(args.at(1));
-    let (ranks, length) = match exec.peek_value(key) {
-        Some(Value::SortedSet(set)) => (ends.ranks(set, false), set.len()),
-        None => (0..0, 0),
+    let (ranks, length, bytes_max) = match exec.peek_value(key) {
+        Some(Value::SortedSet(set)) => (ends.ranks(set, false), set.len(), set.names_bytes_max()),
+        None => (0..0, 0, 0),
         Some(_) => return Err(Error::WrongType),
     };
     if ranks.len() < length {
         let (start, count) = (ranks.start, ranks.len());
-        return steps::run(exec, args, reply, Removing { event, start, left: count, count });
+        let weighing = Weighing::begin(exec, key, ranks, bytes_max)?;
+        return steps::run(
+            exec,
+            args,
+            reply,
+            Removing { event, weighing, start, left: count, count },
+        );
     }
     // A set of which nothing is left is freed bit by bit later.
     if exec.delete(key) {
@@ -388,6 +395,8 @@ fn remove(
 #[derive(Debug)]
 struct Removing {
     event: Event,
+    /// Before any are.
+    weighing: Option<Weighing>,
     /// The rank of the first.
     start: usize,
     /// How many are left of them.
@@ -403,6 +412,9 @@ impl Steps for Removing {
         reply: &mut Reply<'_>,
     ) -> Result<Progress, Error> {
         let (key, start) = (exec.key(args.at(1)), self.start);
+        if Weighing::goes_on(&mut self.weighing, exec, key)? {
+            return Ok(Progress::Begun);
+        }
         let end = start + self.left.min(STEP_LONG_ELEMENTS);
         exec.change(key, Missing::Skip, |set: &mut SortedSet, edit: &mut Edit<'_>| {
             set.remove_ranks(start..end, edit, |_, _| {});
