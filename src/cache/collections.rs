@@ -146,21 +146,6 @@ impl Keyspace {
         Ok(Some(answer))
     }
 
-    /// Puts a collection in place of whatever `key` holds, without expiry: what `make` puts into an empty one.
-    /// The key is gone if that is nothing.
-    pub fn replace<C: Collection, R>(
-        &mut self,
-        key: Key<'_>,
-        now: UnixMs,
-        make: impl FnOnce(&mut C, &mut Edit<'_>) -> R,
-    ) -> R {
-        self.remove(key, now);
-        match self.change::<C, R>(key, Missing::Create, now, make) {
-            Ok(Some(answer)) => answer,
-            Ok(None) | Err(WrongType) => unreachable!("the key is not there, and is made"),
-        }
-    }
-
     /// Whether `key` holds a collection, expired or not.
     pub(super) fn holds_collection(&self, key: Key<'_>) -> bool {
         let found = self.stored(self.spot(key), key.bytes);

@@ -2,9 +2,9 @@
 
 use super::rdb::Restored;
 use super::{Command, Error, Exec, Flags, Group, Handler, Keys, numbers, rdb};
-use crate::cache::Expiry;
+use crate::cache::{Expiry, Whole};
 use crate::collection::list::End;
-use crate::collection::{Hash, List, Set, SortedSet};
+use crate::collection::{Collection, Edit, Hash, List, Set, SortedSet};
 use crate::protocol::{Args, Reply};
 use crate::types::{Key, UnixMs};
 
@@ -95,18 +95,18 @@ fn restore(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
     let ttl = u64::try_from(numbers::integer(args.at(2))?)
         .map_err(|_| Error::Static("ERR Invalid TTL value, must be >= 0"))?;
     let value = rdb::restore(args.at(3)).map_err(|error| Error::Text(error.to_string()))?;
-    let expiry = match ttl {
-        0 => Expiry::Clear,
-        at if options.absolute => Expiry::At(UnixMs(at)),
+    let expires_at = match ttl {
+        0 => None,
+        at if options.absolute => Some(UnixMs(at)),
         // A time beyond 63 bits can't be told to clients; Redis wraps around and drops the key.
-        ttl => Expiry::At(UnixMs(now.0.saturating_add(ttl).min(i64::MAX.unsigned_abs()))),
+        ttl => Some(UnixMs(now.0.saturating_add(ttl).min(i64::MAX.unsigned_abs()))),
     };
-    match expiry {
-        Expiry::At(at) if at <= now => {
+    match expires_at {
+        Some(at) if at <= now => {
             exec.delete(key);
         }
-        Expiry::At(_) | Expiry::Clear | Expiry::Keep => {
-            put(exec, key, value, expiry);
+        Some(_) | None => {
+            put(exec, key, value, expires_at)?;
             let keyspace = exec.keyspace(key);
             if let Some(idle_s) = options.idle_s {
                 let idle_ms = idle_s.saturating_mul(1000);
@@ -120,24 +120,36 @@ fn restore(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resul
 }
 
 /// Puts a value in place of whatever `key` holds.
-fn put(exec: &mut Exec<'_>, key: Key<'_>, value: Restored, expiry: Expiry) {
+///
+/// # Errors
+/// If it is more than can be written down; all is as it was.
+fn put(
+    exec: &mut Exec<'_>,
+    key: Key<'_>,
+    value: Restored,
+    expires_at: Option<UnixMs>,
+) -> Result<(), Error> {
     let now = exec.now.unix;
-    match value {
-        Restored::String(value) => return exec.keyspace(key).set(key, &value, expiry, now),
-        Restored::List(elements) => exec.replace::<List, ()>(key, |list, edit| {
+    let whole = match value {
+        Restored::String(value) => {
+            let expiry = expires_at.map_or(Expiry::Clear, Expiry::At);
+            exec.keyspace(key).set(key, &value, expiry, now);
+            return Ok(());
+        }
+        Restored::List(elements) => make::<List>(exec, key, |list, edit| {
             list.push(End::Right, elements.iter().map(Vec::as_slice), edit);
         }),
-        Restored::Set(members) => exec.replace::<Set, ()>(key, |set, edit| {
+        Restored::Set(members) => make::<Set>(exec, key, |set, edit| {
             for member in &members {
                 set.add(member, edit);
             }
         }),
-        Restored::SortedSet(members) => exec.replace::<SortedSet, ()>(key, |set, edit| {
+        Restored::SortedSet(members) => make::<SortedSet>(exec, key, |set, edit| {
             for (member, score) in &members {
                 set.put(member, *score, edit);
             }
         }),
-        Restored::Hash(fields) => exec.replace::<Hash, ()>(key, |hash, edit| {
+        Restored::Hash(fields) => make::<Hash>(exec, key, |hash, edit| {
             let is_live = |at: UnixMs| at > now;
             for field in fields.iter().filter(|field| field.expires_at.is_none_or(is_live)) {
                 hash.set(&field.name, &field.value, now, edit);
@@ -146,10 +158,24 @@ fn put(exec: &mut Exec<'_>, key: Key<'_>, value: Restored, expiry: Expiry) {
                 }
             }
         }),
+    };
+    match whole {
+        Some(whole) => exec.keyspace(key).put_collection(key, whole, expires_at, now)?,
+        None => drop(exec.keyspace(key).remove(key, now)),
     }
-    if let Expiry::At(at) = expiry {
-        exec.keyspace(key).set_expiry(key, Some(at), now);
-    }
+    Ok(())
+}
+
+/// A collection as `make` fills it, for `key`; nothing if nothing is in it.
+fn make<C: Collection>(
+    exec: &mut Exec<'_>,
+    key: Key<'_>,
+    make: impl FnOnce(&mut C, &mut Edit<'_>),
+) -> Option<Whole> {
+    let (thresholds, seed) = (exec.keyspace(key).thresholds(), exec.random(key).next());
+    let mut made = C::empty(Vec::new());
+    make(&mut made, &mut Edit::new(thresholds, seed, None));
+    (!made.is_empty()).then(|| Whole::of(made))
 }
 
 #[cfg(test)]
@@ -238,6 +264,43 @@ pub(crate) mod tests {
     #[test]
     fn script() {
         check(SCRIPT);
+    }
+
+    #[test]
+    fn a_collection_that_is_too_much_for_the_log_is_refused_and_all_is_as_it_was() {
+        let mut shards = Shards::new(1);
+        for number in 0..2000 {
+            for command in ["SADD set {}", "ZADD zset 1 {}", "RPUSH list {}", "HSET hash {} x"] {
+                shards.line(&command.replace("{}", &format!("{number:020}")));
+            }
+        }
+        shards.line("SET to x");
+        shards.keyspaces[0].set_journal(true);
+        for key in ["set", "zset", "list", "hash"] {
+            let dumped = shards.run(&[b"DUMP".to_vec(), key.into()]);
+            let start = dumped.iter().position(|byte| *byte == b'\n').expect("a head") + 1;
+            let payload = dumped[start..dumped.len() - 2].to_vec();
+            let words = ["RESTORE", "to", "100000"].map(|word| word.as_bytes().to_vec());
+            let words = [&words[..], &[payload, b"REPLACE".to_vec()]].concat();
+            let (waiting, sequence) =
+                (shards.keyspaces[0].changes_len(), shards.keyspaces[0].sequence());
+            shards.keyspaces[0].set_changes_bytes_max(waiting + 20_000);
+            let refused = shards.run(&words);
+            assert!(refused.starts_with(b"-ERR the change is too large"), "{key}");
+            let keyspace = &shards.keyspaces[0];
+            assert_eq!((keyspace.changes_len(), keyspace.sequence()), (waiting, sequence), "{key}");
+            assert_eq!(shards.line("GET to"), "$1⏎x");
+            shards.keyspaces[0].set_changes_bytes_max(waiting + 200_000);
+            assert_eq!(shards.run(&words), b"+OK\r\n", "{key}");
+            assert_eq!(shards.line("PTTL to"), ":100000");
+            let held = |name: &str| {
+                let key = crate::types::Key::new(shards.db, name.as_bytes());
+                shards.keyspaces[0].peek(key, shards.now.unix).map(|value| value.canonical())
+            };
+            assert!(held("to") == held(key), "{key}");
+            shards.line("SET to x");
+        }
+        shards.keyspaces[0].check();
     }
 
     #[test]

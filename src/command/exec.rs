@@ -180,17 +180,6 @@ impl<'a> Exec<'a> {
         Ok(self.keyspace(key).change::<C, R>(key, missing, now, change)?)
     }
 
-    /// Puts what `make` puts into an empty collection in place of whatever `key` holds, without expiry; the
-    /// key goes if that is nothing.
-    pub fn replace<C: Collection, R>(
-        &mut self,
-        key: Key<'_>,
-        make: impl FnOnce(&mut C, &mut Edit<'_>) -> R,
-    ) -> R {
-        let now = self.now.unix;
-        self.keyspace(key).replace::<C, R>(key, now, make)
-    }
-
     /// Removes `key`, whatever it holds; whether it was there. Counts the change.
     pub fn delete(&mut self, key: Key<'_>) -> bool {
         let (now, keyspace) = (self.now.unix, self.keyspace(key));

@@ -121,9 +121,11 @@ fn what_is_no_such_hash_any_more_is_forgotten() {
             assert!(keyspace.contains(key(b"h"), NOW, Access::Peek));
         }),
         ("replaced", |keyspace| {
-            keyspace.replace::<Hash, _>(key(b"h"), NOW, |hash, edit| {
+            keyspace.remove(key(b"h"), NOW);
+            let put = keyspace.change::<Hash, _>(key(b"h"), Missing::Create, NOW, |hash, edit| {
                 hash.set(b"f", b"v", NOW, edit);
             });
+            assert_eq!(put, Ok(Some(())));
         }),
     ];
     for (what, change) in changes {
