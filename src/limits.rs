@@ -165,6 +165,8 @@ pub const STEP_ELEMENTS: usize = 4096;
 pub const STEP_LONG_ELEMENTS: usize = 1024;
 /// Bytes of elements that a step of a command copies or writes down.
 pub const STEP_BYTES: usize = 64 * 1024;
+/// Bytes of strings that a step of a command looks at: about a tenth of a millisecond.
+pub const STEP_SCANNED_BYTES: usize = 1024 * 1024;
 /// The same for a command that takes time by the product of two lengths.
 pub const SHORT_PRODUCT_BYTES_MAX: usize = 1024;
 

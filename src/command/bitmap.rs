@@ -5,15 +5,19 @@
 
 use std::ops::RangeInclusive;
 
+mod long;
+
 use super::exec::Exec;
 use super::numbers::{clamp_range, integer, is_backwards, parse_i64};
 use super::strings::{count_change, edit, read, read_to_write, reply_length};
-use super::{Command, Error, Flags, Group, Handler, Keys};
+use super::{Command, Error, Flags, Group, Handler, Keys, Stepwise, steps};
+use crate::limits::STEP_SCANNED_BYTES;
 use crate::protocol::{Args, Reply};
 use crate::types::Key;
+use long::{Combining, Counting, Searching, are_many, string};
 
 const READ_FAST: Flags = Flags::READONLY.union(Flags::FAST);
-const READ_LONG: Flags = Flags::READONLY.union(Flags::LONG);
+const READ_LONG: Flags = Flags::READONLY.union(Flags::LONG).union(Flags::STEPWISE);
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 
 /// The commands of this group, all of them by name.
@@ -27,7 +31,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Counts the bits of a value, or of a part of it, that are set.",
         since: "2.6.0",
-        steps: None,
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) with the length looked at",
     },
     Command {
@@ -57,13 +61,13 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "bitop",
         arity: -4,
-        flags: GROW.union(Flags::LONG),
+        flags: GROW.union(Flags::LONG).union(Flags::STEPWISE),
         keys: Keys::Range { first: 2, last: -1, step: 1 },
         handler: Handler::Keyed(bitop),
         group: Group::Bitmap,
         summary: "Combines values bit by bit and stores what comes of it.",
         since: "2.6.0",
-        steps: None,
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) with the lengths of the values",
     },
     Command {
@@ -75,7 +79,7 @@ pub const COMMANDS: &[Command] = &[
         group: Group::Bitmap,
         summary: "Finds the first bit of a value, or of a part of it, that is set or clear.",
         since: "2.8.7",
-        steps: None,
+        steps: Some(Stepwise::ALWAYS),
         complexity: "O(N) with the length looked at",
     },
     Command {
@@ -208,7 +212,13 @@ fn bitcount(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Resu
         }
         _ => return Err(Error::Syntax),
     };
-    reply_length(reply, bits.map_or(0, |bits| count_ones(value, bits)));
+    match bits {
+        Some(bits) if are_many(&bits) => {
+            return steps::run(exec, args, reply, Counting::new(bits));
+        }
+        Some(bits) => reply_length(reply, count_ones(value, bits)),
+        None => reply.integer(0),
+    }
     Ok(())
 }
 
@@ -246,11 +256,15 @@ fn bitpos(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
         reply.integer(-1);
         return Ok(());
     };
+    // Without an end, the zeros behind the value count.
+    let is_endless = !bit && args.len() < 5;
+    let otherwise = i64::try_from(value.len() * 8).ok().filter(|_| is_endless).unwrap_or(-1);
+    if are_many(&bits) {
+        return steps::run(exec, args, reply, Searching::new(bits, bit, otherwise));
+    }
     match first_bit(value, bit, bits) {
         Some(position) => reply_length(reply, position),
-        // Without an end, the zeros behind the value count.
-        None if !bit && args.len() < 5 => reply_length(reply, value.len() * 8),
-        None => reply.integer(-1),
+        None => reply.integer(otherwise),
     }
     Ok(())
 }
@@ -302,6 +316,19 @@ impl Operation {
         }
     }
 
+    /// What comes of some values, the shorter of them filled up with zeros.
+    fn of_all<'a>(self, values: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+        let mut result = Vec::new();
+        for (index, value) in values.enumerate() {
+            if index == 0 && self != Self::Not {
+                result.extend_from_slice(value);
+            } else {
+                self.combine(&mut result, value);
+            }
+        }
+        result
+    }
+
     /// Combines `value` into `result`; the shorter of the two is filled up with zeros.
     fn combine(self, result: &mut Vec<u8>, value: &[u8]) {
         if result.len() < value.len() {
@@ -327,16 +354,17 @@ fn bitop(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     if operation == Operation::Not && args.len() != 4 {
         return Err(Error::Static("ERR BITOP NOT must be called with a single source key."));
     }
-    let mut result = Vec::new();
-    for (index, key) in args.from(3).enumerate() {
-        let key = exec.key(key);
-        let value = read(exec, key)?.unwrap_or_default();
-        if index == 0 && operation != Operation::Not {
-            result.extend_from_slice(value);
-        } else {
-            operation.combine(&mut result, value);
-        }
+    let mut longest = 0;
+    for name in args.from(3) {
+        let key = exec.key(name);
+        longest = longest.max(read(exec, key)?.map_or(0, <[u8]>::len));
     }
+    if longest > STEP_SCANNED_BYTES {
+        // What is done at once, its row tells.
+        let tells = exec.handover.may_pause;
+        return steps::run(exec, args, reply, Combining::new(operation, longest, tells));
+    }
+    let result = operation.of_all(args.from(3).map(|name| string(exec, exec.key(name))));
     let destination = exec.key(args.at(2));
     if result.is_empty() {
         exec.delete(destination);

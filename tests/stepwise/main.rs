@@ -6,6 +6,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bitmaps;
 mod collections;
 mod copying;
 mod drawing;
