@@ -769,7 +769,9 @@ impl Stream {
             if flight.sync || is_planted(Fault::AcknowledgeBeforeSync) {
                 self.figures.syncs += 1;
                 self.durable = self.written;
-                self.unsynced_since = self.flights.front().map(|next| next.since);
+                // A long record may have been begun that is not under way yet.
+                let long_since = self.long.as_ref().map(|_| self.sealed_since);
+                self.unsynced_since = self.flights.front().map(|next| next.since).or(long_since);
             }
         }
     }
