@@ -132,7 +132,7 @@ impl Engine<'_> {
         for request in &requests.window.requests {
             let args = requests.args(request);
             let Some(entry) = plain_entry(request, &args) else { break };
-            if shard.lacks_room_for(entry) || !self.may_go_on(output) {
+            if shard.must_end_before(entry) || !self.may_go_on(output) {
                 break;
             }
             (call.entry, call.slot) = (entry, request.slot);

@@ -19,14 +19,13 @@ pub struct InTurn<'a> {
 }
 
 impl InTurn<'_> {
-    /// Whether a command needs memory that is short, so that room is to be made before it.
+    /// Whether something is to be seen to before a command: it needs memory that is short, or so many changes wait that
+    /// they are a record by themselves.
     #[inline]
-    pub fn lacks_room_for(&self, entry: &Entry) -> bool {
-        entry.command.flags.contains(Flags::DENYOOM)
-            && match &self.exec.keyspaces {
-                Keyspaces::One(_, keyspace) => self.room.is_exceeded_by(keyspace),
-                Keyspaces::Many(_) => true,
-            }
+    pub fn must_end_before(&self, entry: &Entry) -> bool {
+        let Keyspaces::One(_, keyspace) = &self.exec.keyspaces else { return true };
+        keyspace.has_many_changes()
+            || entry.command.flags.contains(Flags::DENYOOM) && self.room.is_exceeded_by(keyspace)
     }
 }
 
@@ -64,7 +63,6 @@ impl Shard {
 
     /// The shard for such commands.
     pub fn in_turn<'a>(&'a mut self, call: &Call, around: Around<'a>) -> InTurn<'a> {
-        // What they bring is little, or they are few.
         self.keyspace.cut_changes();
         let keyspaces = Keyspaces::One(self.id, &mut self.keyspace);
         let (none, room) = (Args::new(&[], &[]), self.room);

@@ -65,7 +65,12 @@ mod tests {
         shard
     }
 
-    fn run(shard: &mut Shard, words: &[&[u8]], admission: Admission) -> Result<Vec<u8>, Error> {
+    /// What a command is run with.
+    fn with<T>(
+        words: &[&[u8]],
+        admission: Admission,
+        run: impl FnOnce(&Call, &Args<'_>, Around<'_>) -> T,
+    ) -> T {
         let (bytes, mut ranges, mut start) = (words.concat(), Vec::new(), 0);
         for word in words {
             let length = u32::try_from(word.len()).unwrap();
@@ -93,8 +98,14 @@ mod tests {
             value_bytes_max: BULK_BYTES_MAX,
             handover: &mut handover,
         };
-        let mut out = Vec::new();
-        shard.execute(&call, &args, around, &mut out).map(|()| out)
+        run(&call, &args, around)
+    }
+
+    fn run(shard: &mut Shard, words: &[&[u8]], admission: Admission) -> Result<Vec<u8>, Error> {
+        with(words, admission, |call, args, around| {
+            let mut out = Vec::new();
+            shard.execute(call, args, around, &mut out).map(|()| out)
+        })
     }
 
     /// All records that the changes are.
@@ -141,6 +152,26 @@ mod tests {
     }
 
     /// A long value takes no time to be renamed, however often.
+    #[test]
+    fn commands_in_turn_end_where_many_changes_wait() {
+        let mut shard = shard();
+        let words: [&[u8]; 3] = [b"SET", b"key", &[b'v'; LONG / 3]];
+        let ran = with(&words, Admission::Unasked, |call, args, around| {
+            let (mut ran, mut in_turn) = (0, shard.in_turn(call, around));
+            while !in_turn.must_end_before(call.entry) {
+                in_turn.execute(call, args, &mut Vec::new()).expect("the key is a string");
+                ran += 1;
+            }
+            ran
+        });
+        assert_eq!((ran, shard.keyspace.changes_records()), (3, 1));
+        // Whatever comes next begins another record.
+        run(&mut shard, &words, Admission::Unasked).expect("the key is a string");
+        assert_eq!(shard.keyspace.changes_records(), 2);
+        let records = take(&mut shard);
+        check_replay(&shard, &records, &[b"key"]);
+    }
+
     #[test]
     fn many_long_changes_in_a_turn_are_many_records() {
         let mut shard = shard();
