@@ -167,7 +167,7 @@ impl Place {
     fn disturb(&mut self, most: usize) {
         let count = 1 + self.random.index(most);
         // The first disturbance is one that is to have been seen.
-        let choice = if self.encodings.is_empty() { 5 } else { self.random.below(8) };
+        let choice = if self.encodings.is_empty() { 5 } else { self.random.below(9) };
         match choice {
             0..=2 => self.come_or_go(count, true),
             3 | 4 => self.come_or_go(count, false),
@@ -179,6 +179,7 @@ impl Place {
                 self.come_or_go(count, true);
             }
             6 if self.kind != Kind::Keys => self.move_over_and_back(),
+            7 if self.kind != Kind::Keys => self.restore(),
             _ if matches!(self.kind, Kind::Set | Kind::SortedSet) => self.store(),
             _ => self.come_or_go(usize::MAX, false),
         }

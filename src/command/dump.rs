@@ -172,7 +172,8 @@ fn make<C: Collection>(
     key: Key<'_>,
     make: impl FnOnce(&mut C, &mut Edit<'_>),
 ) -> Option<Whole> {
-    let (thresholds, seed) = (exec.keyspace(key).thresholds(), exec.random(key).next());
+    let keyspace = exec.keyspace(key);
+    let (thresholds, seed) = (keyspace.thresholds(), keyspace.element_seed());
     let mut made = C::empty(Vec::new());
     make(&mut made, &mut Edit::new(thresholds, seed, None));
     (!made.is_empty()).then(|| Whole::of(made))
