@@ -158,25 +158,24 @@ impl Journal {
         self.bytes.len() + self.apart_bytes
     }
 
-    /// Whether so many changes wait that [`Journal::cut`] may have something to do. The bound goes by that of a record.
+    /// Whether there are so many changes since the last cut that the next is due. The bound goes by that of a record.
     #[inline]
     pub(super) fn is_long(&self) -> bool {
-        self.len() > self.bytes_max / CHANGES_BYTES_PARTS
+        self.record_bytes() > self.bytes_max / CHANGES_BYTES_PARTS
     }
 
-    /// Makes all changes since the last cut a record by themselves, if they are many. Nobody is in the middle of a command.
+    /// Makes all changes since the last cut a record by themselves. Nobody is in the middle of a command.
     #[cold]
     pub(super) fn cut(&mut self) {
         let bytes = self.record_bytes();
-        if bytes > self.bytes_max / CHANGES_BYTES_PARTS {
-            let parts = self.take_parts();
-            self.whole.push_back(WholeRecord { parts, bytes });
-            self.whole_bytes += bytes;
-            self.apart_bytes = self.whole_bytes;
-        }
+        let parts = self.take_parts();
+        self.whole.push_back(WholeRecord { parts, bytes });
+        self.whole_bytes += bytes;
+        self.apart_bytes = self.whole_bytes;
     }
 
     /// Bytes of changes since the last cut: those that are one record with what comes.
+    #[inline]
     pub(super) fn record_bytes(&self) -> usize {
         self.len() - self.whole_bytes
     }

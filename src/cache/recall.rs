@@ -76,7 +76,7 @@ impl Keyspace {
         self.journal.len()
     }
 
-    /// Whether so many changes wait that they may have to be [cut](Keyspace::cut_changes).
+    /// Whether there are so many changes since the last cut that the [next](Keyspace::cut_changes) is due.
     #[inline]
     pub fn has_many_changes(&self) -> bool {
         self.journal.is_long()

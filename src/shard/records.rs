@@ -151,7 +151,6 @@ mod tests {
         assert_eq!(shard.keyspace().sequence(), other.sequence());
     }
 
-    /// A long value takes no time to be renamed, however often.
     #[test]
     fn commands_in_turn_end_where_many_changes_wait() {
         let mut shard = shard();
@@ -172,6 +171,7 @@ mod tests {
         check_replay(&shard, &records, &[b"key"]);
     }
 
+    /// A long value takes no time to be renamed, however often.
     #[test]
     fn many_long_changes_in_a_turn_are_many_records() {
         let mut shard = shard();
