@@ -526,7 +526,8 @@ impl Replica {
     /// Whether another entry may be proposed now: this replica leads (who does not passes a proposal on), and there are not too many that are not committed. While there are,
     /// changes gather, and become one entry.
     pub(crate) fn may_propose(&self) -> bool {
-        let is_leader = self.is_serving() && self.is_leader();
+        // After one that was refused nothing may follow: the keyspace has changes that no entry tells of.
+        let is_leader = self.is_serving() && self.is_leader() && !self.is_tainted;
         let has_room = self.last().0 - self.committed().0 < REPLICA_ENTRY_WINDOW;
         // A snapshot that has seen more than there is an entry for ends when there is one, and nothing may be committed
         // before that.

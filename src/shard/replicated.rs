@@ -323,7 +323,10 @@ impl Shard {
 
     /// Whether it has more to do at the next turn, though nothing comes that would bring one.
     pub(super) fn is_replica_busy(&self) -> bool {
-        self.replicated.as_ref().is_some_and(|it| it.is_applying || it.replica.has_ready())
+        let has_changes = self.keyspace.changes_len() > 0;
+        self.replicated.as_ref().is_some_and(|it| {
+            it.is_applying || it.replica.has_ready() || has_changes && it.replica.may_propose()
+        })
     }
 
     /// Whether all entries that the replica has taken are records of the log.
