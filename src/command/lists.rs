@@ -17,7 +17,7 @@ use super::exec::Exec;
 use super::numbers::{integer, parse_i64};
 use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
-use super::weighing::Room;
+use super::weighing::{Room, step_bytes};
 use super::{Error, Stepwise};
 use crate::cache::Missing;
 use crate::collection::list::{End, Removal, View};
@@ -502,10 +502,10 @@ fn lrem(exec: &mut Exec<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Answer {
     let removal = Removal::new(end, most);
     let key = exec.key(args.at(1));
     let (length, parts) = look_at(exec, key)?.map_or((0, 0), |list| (list.len(), list.parts()));
-    // A part may become two.
-    let room = Room::of(exec, key, 2 * parts)?;
-    let has_room = room.takes(length.min(most), length.min(most) * REMOVAL_BYTES);
-    let weighing = (!has_room).then_some(Weighing { room, end, compared: 0, met: 0 });
+    let room = Room::of(exec, key, 0)?;
+    let weighing = Weighing { room, parts, end, compared: 0, met: 0 };
+    let has_room = weighing.check(key, length.min(most)).is_ok();
+    let weighing = (!has_room).then_some(weighing);
     steps::run(exec, args, reply, Removing { weighing, removal, removed: 0 })
 }
 
@@ -516,6 +516,8 @@ const REMOVAL_BYTES: usize = 8;
 #[derive(Debug)]
 struct Weighing {
     room: Room,
+    /// Parts of the list.
+    parts: usize,
     end: End,
     compared: usize,
     /// How many of them are to be removed.
@@ -523,16 +525,29 @@ struct Weighing {
 }
 
 impl Weighing {
+    /// Whether there is room for so many removals.
+    fn check(&self, key: Key<'_>, removals: usize) -> Result<(), Error> {
+        // A part may become two, and there are no more steps than that with something to remove.
+        let steps = removals.min(2 * self.parts);
+        self.room.check(removals, removals * REMOVAL_BYTES + step_bytes(key, steps))
+    }
+
     /// Compares some; whether there are others.
-    fn goes_on(&mut self, list: View<'_>, wanted: Element<'_>, most: usize) -> Result<bool, Error> {
-        let Self { room, end, compared, met } = self;
+    fn goes_on(
+        &mut self,
+        key: Key<'_>,
+        list: View<'_>,
+        wanted: Element<'_>,
+        most: usize,
+    ) -> Result<bool, Error> {
+        let Self { end, compared, met, .. } = self;
         list.visit_from((*end, *compared), STEP_ELEMENTS, |_, element| {
             *met += usize::from(element == wanted);
             *met == most
         });
         *compared += STEP_ELEMENTS;
-        room.check(*met, *met * REMOVAL_BYTES)?;
-        Ok(*compared < list.len() && *met < most)
+        self.check(key, self.met)?;
+        Ok(self.compared < list.len() && self.met < most)
     }
 }
 
@@ -555,7 +570,7 @@ impl Steps for Removing {
         let (key, before) = (exec.key(args.at(1)), self.removal.most());
         if let Some(weighing) = &mut self.weighing {
             let (list, wanted) = (exec.peek::<List>(key), Element::of(args.at(3)));
-            if !list.map_or(Ok(false), |list| weighing.goes_on(list, wanted, before))? {
+            if !list.map_or(Ok(false), |list| weighing.goes_on(key, list, wanted, before))? {
                 self.weighing = None;
             }
             return Ok(Progress::Begun);

@@ -15,13 +15,18 @@ const STEP_HEAD_BYTES: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room(usize);
 
+/// Bytes that are written down with so many steps besides the names.
+pub(super) fn step_bytes(key: Key<'_>, steps: usize) -> usize {
+    steps.saturating_mul(key.bytes.len() + STEP_HEAD_BYTES)
+}
+
 impl Room {
     /// Room for names of elements of `key` that go in so many steps.
     ///
     /// # Errors
     /// If there is none.
     pub(super) fn of(exec: &mut Exec<'_>, key: Key<'_>, steps: usize) -> Result<Self, Error> {
-        let heads = steps.saturating_mul(key.bytes.len() + STEP_HEAD_BYTES);
+        let heads = step_bytes(key, steps);
         let room = exec.keyspace(key).room_for_changes();
         if room == usize::MAX {
             // Nothing is written down.
