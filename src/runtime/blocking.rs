@@ -74,7 +74,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Blocked {
     clients: HashMap<ClientId, Token>,
-    deadlines: Deadlines,
+    pub(super) deadlines: Deadlines,
     /// Whether shards have changed owners since the clients were last looked at.
     pub(super) has_new_owners: bool,
 }

@@ -378,8 +378,9 @@ impl<'a> Core<'a> {
             Op::Cancel => self.asked_to_end(completion),
             // A core that could not be rung is gone, or on its way out; having been rung, the core reads
             // its mail anyway.
+            Op::Rung | Op::Ring | Op::Pulse => {}
             // Whom it was set for is looked for every turn.
-            Op::Rung | Op::Ring | Op::Alarm | Op::Pulse => {}
+            Op::Alarm => self.blocked.deadlines.note_alarm(),
         }
     }
 

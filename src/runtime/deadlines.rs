@@ -62,6 +62,11 @@ impl Deadlines {
         self.alarm = Some(deadline);
         Some(left_us)
     }
+
+    /// The alarm has rung; by the clock at hand, perhaps a moment too early: then there is to be another.
+    pub(super) fn note_alarm(&mut self) {
+        self.alarm = None;
+    }
 }
 
 #[cfg(test)]
@@ -130,15 +135,19 @@ mod tests {
                 self.deadlines.remove(client, MonoUs(deadline));
             }
             let alarm = self.deadlines.take_alarm_us(MonoUs(self.now));
-            // The time runs on, and the kernel counts from when the core goes to sleep.
+            // The time runs on, and the kernel counts from when the core goes to sleep, by a clock of its own.
             self.now += self.below(TURN_US_MAX);
-            self.alarms.extend(alarm.map(|us| self.now + us));
+            let early = self.below(TURN_US_MAX + 50);
+            self.alarms.extend(alarm.map(|us| (self.now + us).saturating_sub(early)));
             let first = self.alarms.iter().copied().min().unwrap_or(u64::MAX);
             let wake_up = match self.below(4) {
                 0 => self.now + self.below(30_000),
                 _ => u64::MAX,
             };
             self.now = first.min(self.next_tick).min(wake_up).max(self.now);
+            if first <= self.now {
+                self.deadlines.note_alarm();
+            }
             self.alarms.retain(|alarm| *alarm > self.now);
             if self.next_tick <= self.now {
                 self.next_tick += TICK_US;
@@ -190,6 +199,13 @@ mod tests {
         assert_eq!(deadlines.take_alarm_us(at(210_000)), Some(40_000));
         assert_eq!(deadlines.take_due(at(999_000)), Some(ClientId(1)));
         assert!(deadlines.is_empty());
+        // It rings too early.
+        let sooner = deadlines.add(ClientId(5), at(0), 50);
+        assert_eq!(deadlines.take_alarm_us(at(0)), Some(50_000));
+        deadlines.note_alarm();
+        assert_eq!(deadlines.take_due(at(49_995)), None);
+        assert_eq!(deadlines.take_alarm_us(at(49_995)), Some(5));
+        deadlines.remove(ClientId(5), sooner);
         // Nobody waits until the end of time.
         assert_eq!(deadlines.add(ClientId(4), at(0), u64::MAX), MonoUs(u64::MAX));
         assert_eq!(deadlines.take_alarm_us(at(0)), None);
