@@ -211,6 +211,8 @@ impl Core<'_> {
         !connection.session.authenticated && self.config.requirepass.is_some()
     }
 
+    /// Runs a request, or has it wait. What is asked here is asked of plain requests in `may_run_plain`, for all of a
+    /// window together.
     fn dispatch(
         &mut self,
         connection: &mut Connection,

@@ -2,9 +2,9 @@
 //!
 //! Several connections run at once, each over keys of its own, so that each can tell what every reply
 //! must be. Their commands travel in pipelines that mix keys of all shards, commands over several keys
-//! and failing ones, waits for what does not come and transactions, and the order of the replies is checked with them. At the end of each round a
-//! connection looks at all its keys, and at the end of the run all connections together count them.
-//! Meanwhile shards move from core to core, where there is more than one.
+//! and failing ones, waits for what does not come and transactions, and the order of the replies is
+//! checked with them. At the end of each round a connection looks at all its keys, and at the end of
+//! the run all connections together count them. Meanwhile shards move from core to core, where there is more than one.
 //!
 //! A failure prints the seed: `RINGMAIN_MODEL_SEED=… cargo test --test model` repeats the commands.
 //! `RINGMAIN_MODEL_ROUNDS=1000` runs longer.

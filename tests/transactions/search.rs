@@ -121,6 +121,9 @@ impl Search<'_> {
     }
 }
 
+/// What is said where the search was given up: that is no proof of anything.
+pub(crate) const UNDECIDED: &str = "there are too many orders to try";
+
 /// Whether the transactions can have run one after another, on data that was empty at first.
 ///
 /// # Errors
@@ -145,7 +148,7 @@ pub(crate) fn check(history: &[Transaction]) -> Result<(), String> {
         };
         search.is_done[place.chosen] = false;
         if search.known.len() > PLACES_PER_TRANSACTION_MAX * history.len() {
-            return Err("there are too many orders to try".to_owned());
+            return Err(UNDECIDED.to_owned());
         }
     }
     Ok(())
