@@ -3,10 +3,12 @@
 use super::extent::SharedBytes;
 use super::form::{COLLECTION, MODIFIED};
 use super::heap::HeapId;
+use super::index::Position;
 use super::journal::{
     Change, Changed, Changes, Nonsense, Saved, SavedEntries, SavedEntry, SavedWhat, Written,
 };
 use super::outcomes::OutcomesCursor;
+use super::slab::Handle;
 use super::{Expiry, Held, Keyspace, PREFETCH_KEYS_MAX};
 use crate::collection::{SaveElements, Tag};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
@@ -14,6 +16,9 @@ use crate::types::{DbIndex, Key, UnixMs};
 
 /// Entries that one look at the table asks for while a snapshot is taken.
 const SAVED_AT_ONCE: usize = 4;
+/// Values from which on each comes by itself: a part of a snapshot, which is one record, has a bound. Short ones take that
+/// way in tests.
+const SAVED_APART_BYTES_MIN: usize = if cfg!(test) { 24 } else { 16 << 20 };
 
 /// Bytes of a structure's elements that are saved at once.
 const SAVED_ELEMENTS_BYTES: usize = 16 * 1024;
@@ -26,6 +31,8 @@ pub struct SaveCursor {
     cursor: u64,
     /// Structures that have been met, and whose elements are still to be saved.
     unfinished: Vec<Unfinished>,
+    /// Keys that were met with a very long value each, which comes by itself.
+    apart: Vec<(DbIndex, Vec<u8>)>,
     /// Elements, or outcomes, on their way out.
     elements: Vec<u8>,
 }
@@ -55,7 +62,7 @@ enum Elements {
 impl SaveCursor {
     /// Whether all has been visited.
     pub fn is_done(&self) -> bool {
-        self.db == DATABASES && self.unfinished.is_empty()
+        self.db == DATABASES && self.unfinished.is_empty() && self.apart.is_empty()
     }
 }
 
@@ -177,44 +184,71 @@ impl Keyspace {
             cursor.outcomes = self.outcomes.visit(from, value, &mut |entry| visit(entry, None));
             return cursor;
         }
+        if let Some((db, key)) = cursor.apart.pop() {
+            // If it is gone, or something else by now, that is in the log.
+            let position = self.stored(self.spot(Key::new(db, &key)), &key);
+            if let Some(Position { entry, .. }) =
+                position.filter(|it| !self.store.is_collection(it.entry))
+            {
+                self.visit_entry(db, entry, now, &mut cursor.unfinished, &mut visit);
+            }
+            return cursor;
+        }
         if let Some(unfinished) = cursor.unfinished.pop() {
             self.visit_elements(&mut cursor, unfinished, &mut visit);
             return cursor;
         }
         let db = DbIndex(cursor.db);
         let table = self.databases.of(db);
-        let unfinished = &mut cursor.unfinished;
+        let (unfinished, apart) = (&mut cursor.unfinished, &mut cursor.apart);
         cursor.cursor = table.scan(&self.store, cursor.cursor, SAVED_AT_ONCE, |handle| {
             let entry = self.store.view(handle, now);
-            let mut saved = SavedEntry {
-                db,
-                key: entry.key,
-                value: &[],
-                what: SavedWhat::String,
-                expires_at: entry.expires_at,
-                version: entry.version,
-                accessed_at: entry.accessed_at,
-                modified_in_place: entry.modified_in_place,
-            };
             match entry.value {
-                Held::String(value) => saved.value = value,
-                Held::Collection(value) => {
-                    saved.what = SavedWhat::Collection;
-                    saved.value = value;
-                    if let Some(id) = HeapId::in_value(value) {
-                        saved.value = &value[..1];
-                        unfinished.push(self.unfinished(&saved, id));
-                    }
+                Held::String(value) if value.len() > SAVED_APART_BYTES_MIN => {
+                    apart.push((db, entry.key.to_vec()));
                 }
+                _ => self.visit_entry(db, handle, now, unfinished, &mut visit),
             }
-            let is_long = saved.value.len() > LONG_BYTES_MIN;
-            visit(&saved, if is_long { self.store.shared_value(handle) } else { None });
             true
         });
         if cursor.cursor == 0 {
             cursor.db += 1;
         }
         cursor
+    }
+
+    fn visit_entry(
+        &self,
+        db: DbIndex,
+        handle: Handle,
+        now: UnixMs,
+        unfinished: &mut Vec<Unfinished>,
+        visit: &mut impl FnMut(&SavedEntry<'_>, Option<SharedBytes>),
+    ) {
+        let entry = self.store.view(handle, now);
+        let mut saved = SavedEntry {
+            db,
+            key: entry.key,
+            value: &[],
+            what: SavedWhat::String,
+            expires_at: entry.expires_at,
+            version: entry.version,
+            accessed_at: entry.accessed_at,
+            modified_in_place: entry.modified_in_place,
+        };
+        match entry.value {
+            Held::String(value) => saved.value = value,
+            Held::Collection(value) => {
+                saved.what = SavedWhat::Collection;
+                saved.value = value;
+                if let Some(id) = HeapId::in_value(value) {
+                    saved.value = &value[..1];
+                    unfinished.push(self.unfinished(&saved, id));
+                }
+            }
+        }
+        let is_long = saved.value.len() > LONG_BYTES_MIN;
+        visit(&saved, if is_long { self.store.shared_value(handle) } else { None });
     }
 
     /// A structure that was met while entries are saved.

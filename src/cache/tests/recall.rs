@@ -47,6 +47,41 @@ fn keys_of_slots_that_are_not_the_keyspaces_are_refused() {
     assert_eq!((half(0).replay(changes, false), half(1).replay(changes, false)), (Ok(1), Ok(1)));
 }
 
+/// However many there are next to one another in the table: a part is one record of a snapshot.
+#[test]
+fn a_part_of_a_snapshot_has_no_more_than_one_very_long_value() {
+    const KEYS: usize = 500;
+    let mut whole = keyspace();
+    for number in 0..KEYS {
+        set(
+            &mut whole,
+            &name(number),
+            format!("value {number}, longer than most in tests").as_bytes(),
+        );
+    }
+    let (mut other, mut cursor, mut parts, mut goes) = (keyspace(), SaveCursor::default(), 0, 0);
+    while !cursor.is_done() {
+        let mut part = Saved::default();
+        cursor = whole.save_entries(cursor, 1, NOW, &mut part);
+        assert!(part.entries <= 1, "{}", part.entries);
+        other.restore_entries(part.bytes().expect("no value is shared")).expect("just saved");
+        parts += 1;
+        // What goes meanwhile need not be in a part, and what comes need not either.
+        if parts % 10 == 0 {
+            whole.remove(key(&name(goes)), NOW);
+            goes += 1;
+        }
+    }
+    assert!(parts >= KEYS - goes && goes > 10, "{parts} parts, {goes} gone");
+    for number in goes..KEYS {
+        let name = name(number);
+        let [here, there] =
+            [&whole, &other].map(|it| it.peek(key(&name), NOW).map(|it| it.canonical()));
+        assert!(here.is_some() && here == there, "{number}");
+    }
+    other.check();
+}
+
 /// A record of one change that begins at this sequence.
 fn record(sequence: u64, change: &[&[u8]]) -> Vec<u8> {
     [&sequence.to_le_bytes()[..], &NOW.0.to_le_bytes(), &change.concat()].concat()
