@@ -9,7 +9,7 @@ use super::journal::{
 };
 use super::outcomes::OutcomesCursor;
 use super::slab::Handle;
-use super::{Expiry, Held, Keyspace, PREFETCH_KEYS_MAX};
+use super::{EntryRef, Expiry, Held, Keyspace, PREFETCH_KEYS_MAX};
 use crate::collection::{SaveElements, Tag};
 use crate::limits::{DATABASES, LONG_BYTES_MIN};
 use crate::types::{DbIndex, Key, UnixMs};
@@ -190,7 +190,8 @@ impl Keyspace {
             if let Some(Position { entry, .. }) =
                 position.filter(|it| !self.store.is_collection(it.entry))
             {
-                self.visit_entry(db, entry, now, &mut cursor.unfinished, &mut visit);
+                let seen = (entry, self.store.view(entry, now));
+                self.visit_entry(db, seen, &mut cursor.unfinished, &mut visit);
             }
             return cursor;
         }
@@ -207,7 +208,7 @@ impl Keyspace {
                 Held::String(value) if value.len() > SAVED_APART_BYTES_MIN => {
                     apart.push((db, entry.key.to_vec()));
                 }
-                _ => self.visit_entry(db, handle, now, unfinished, &mut visit),
+                _ => self.visit_entry(db, (handle, entry), unfinished, &mut visit),
             }
             true
         });
@@ -220,12 +221,10 @@ impl Keyspace {
     fn visit_entry(
         &self,
         db: DbIndex,
-        handle: Handle,
-        now: UnixMs,
+        (handle, entry): (Handle, EntryRef<'_>),
         unfinished: &mut Vec<Unfinished>,
         visit: &mut impl FnMut(&SavedEntry<'_>, Option<SharedBytes>),
     ) {
-        let entry = self.store.view(handle, now);
         let mut saved = SavedEntry {
             db,
             key: entry.key,
