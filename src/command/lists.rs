@@ -14,7 +14,7 @@ pub use table::COMMANDS;
 use super::elements::reply_element;
 use super::events::{self, Event};
 use super::exec::Exec;
-use super::numbers::{integer, parse_i64};
+use super::numbers::integer;
 use super::steps::{self, Progress, Steps};
 use super::strings::reply_length;
 use super::weighing::{Room, step_bytes};
@@ -162,15 +162,10 @@ impl Steps for Popping {
     }
 }
 
-/// If a request asks for many; of `LMPOP`, if it says how many.
-const POPPED: Stepwise = Stepwise { args_min: 3, ..Stepwise::if_asked(asks_for_many) };
-/// See [`POPPED`].
+/// If a request asks for many.
+const POPPED: Stepwise = Stepwise::if_asked_for_more_than::<{ STEP_ELEMENTS as i64 }>(3);
+/// The same of `LMPOP`, if it says how many.
 const POPPED_OF_SEVERAL: Stepwise = Stepwise { args_min: 6, ..POPPED };
-
-/// Whether the last argument is a large number.
-fn asks_for_many(args: &Args<'_>) -> bool {
-    parse_i64(args.at(args.len() - 1)).is_some_and(|count| count > STEP_ELEMENTS as i64)
-}
 
 /// Answers elements from an end on, and removes them.
 fn pop_many(

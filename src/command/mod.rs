@@ -314,6 +314,14 @@ impl Stepwise {
     pub const fn if_asked(asks_for_much: fn(&Args<'_>) -> bool) -> Self {
         Self { from_bytes: STEPWISE_BYTES_MIN, args_min: 0, asks_for_much }
     }
+
+    /// If a request has so many arguments, the last of which is a number above `MOST`.
+    pub const fn if_asked_for_more_than<const MOST: i64>(args_min: usize) -> Self {
+        let last_exceeds = |args: &Args<'_>| {
+            numbers::parse_i64(args.at(args.len() - 1)).is_some_and(|number| number > MOST)
+        };
+        Self { args_min, ..Self::if_asked(last_exceeds) }
+    }
 }
 
 impl Command {

@@ -86,16 +86,11 @@ fn pop(exec: &mut Exec<'_>, args: &Args<'_>, end: End, reply: &mut Reply<'_>) ->
     Ok(())
 }
 
-/// If a request asks for many; of `ZMPOP`, if it says how many.
-pub(super) const POPPED: Stepwise = Stepwise { args_min: 3, ..Stepwise::if_asked(asks_for_many) };
-/// See [`POPPED`].
-pub(super) const POPPED_OF_SEVERAL: Stepwise =
-    Stepwise { args_min: 6, ..Stepwise::if_asked(asks_for_many) };
-
-/// Whether the last argument is a large number.
-fn asks_for_many(args: &Args<'_>) -> bool {
-    parse_i64(args.at(args.len() - 1)).is_some_and(|count| count > STEP_LONG_ELEMENTS as i64)
-}
+/// If a request asks for many.
+pub(super) const POPPED: Stepwise =
+    Stepwise::if_asked_for_more_than::<{ STEP_LONG_ELEMENTS as i64 }>(3);
+/// The same of `ZMPOP`, if it says how many.
+pub(super) const POPPED_OF_SEVERAL: Stepwise = Stepwise { args_min: 6, ..POPPED };
 
 /// A number that is not below `least`.
 fn at_least(arg: &[u8], least: i64, otherwise: &'static str) -> Result<usize, Error> {
