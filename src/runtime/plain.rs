@@ -91,23 +91,18 @@ impl Core<'_> {
             return done;
         }
         let Connection { output, session, .. } = connection;
-        let mut done = 0;
-        for request in &requests.window.requests {
-            let args = requests.args(request);
-            let Some(entry) = plain_entry(request, &args) else { break };
+        run_each(requests, &mut call, |call, args| {
             // A write that needs room may have to wait for it.
-            let waits = entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit();
+            let waits = call.entry.command.flags.contains(Flags::DENYOOM) && shard.is_over_limit();
             if waits || !self.engine.may_go_on(output) {
-                break;
+                return false;
             }
-            (call.entry, call.slot) = (entry, request.slot);
-            self.engine.run_any(shard, &session.info, &call, &args, output.tail());
+            self.engine.run_any(shard, &session.info, call, args, output.tail());
             if let Some(value) = self.engine.handover.reply.take() {
                 output.push_value(value);
             }
-            done += 1;
-        }
-        done
+            true
+        })
     }
 }
 
@@ -128,22 +123,19 @@ impl Engine<'_> {
         let (owners, mut handover) = (self.owners.clone(), std::mem::take(&mut self.handover));
         let around = Around { owners: &owners, handover: &mut handover, ..self.around(self.now) };
         let Connection { output, session, .. } = connection;
-        let (mut shard, mut done) = (shard.in_turn(call, around), 0);
-        for request in &requests.window.requests {
-            let args = requests.args(request);
-            let Some(entry) = plain_entry(request, &args) else { break };
-            if shard.must_end_before(entry) || !self.may_go_on(output) {
-                break;
+        let mut shard = shard.in_turn(call, around);
+        let done = run_each(requests, call, |call, args| {
+            if shard.must_end_before(call.entry) || !self.may_go_on(output) {
+                return false;
             }
-            (call.entry, call.slot) = (entry, request.slot);
             let out = output.tail();
-            let result = shard.execute(call, &args, out);
-            self.finish_on(id, (call, &session.info, &args), result, out);
+            let result = shard.execute(call, args, out);
+            self.finish_on(id, (call, &session.info, args), result, out);
             if let Some(value) = shard.take_reply() {
                 output.push_value(value);
             }
-            done += 1;
-        }
+            true
+        });
         self.handover = handover;
         Some(done)
     }
@@ -153,6 +145,27 @@ impl Engine<'_> {
     fn may_go_on(&self, output: &Output) -> bool {
         !self.slice_is_over() && output.pending_bytes() <= PENDING_OUTPUT_BYTES_MAX
     }
+}
+
+/// Has `run` run the plain requests that a window begins with, which have all but the command and its slot in common with
+/// `call`, until it says that the next can't be run. Answers how many were.
+#[inline]
+fn run_each<'a>(
+    requests: &InHand<'a>,
+    call: &mut Call,
+    mut run: impl FnMut(&Call, &Args<'a>) -> bool,
+) -> usize {
+    let mut done = 0;
+    for request in &requests.window.requests {
+        let args = requests.args(request);
+        let Some(entry) = plain_entry(request, &args) else { break };
+        (call.entry, call.slot) = (entry, request.slot);
+        if !run(call, &args) {
+            break;
+        }
+        done += 1;
+    }
+    done
 }
 
 /// The command of a request, if it is a plain one.
