@@ -622,9 +622,44 @@ fn handle(
 
 #[cfg(test)]
 mod tests {
-    use super::{EVICT_BUDGET, EvictionPolicy, KeyspaceOptions, Now, Room, Shard, ShardId};
+    use super::{
+        Admission, Args, Call, EVICT_BUDGET, EvictionPolicy, KeyspaceOptions, Now, Room, Shard,
+        ShardId,
+    };
     use crate::cache::Expiry;
-    use crate::types::{DbIndex, Key};
+    use crate::command::View;
+    use crate::command::table::Table;
+    use crate::protocol::Proto;
+    use crate::protocol::args::ArgRange;
+    use crate::types::{DbIndex, Key, key_slot};
+
+    /// Words as the bytes of a request, and where in them each lies.
+    pub(super) fn joined(words: &[&[u8]]) -> (Vec<u8>, Vec<ArgRange>) {
+        let (mut ranges, mut start) = (Vec::new(), 0);
+        for word in words {
+            let length = u32::try_from(word.len()).unwrap();
+            ranges.push(ArgRange { start, length });
+            start += length;
+        }
+        (words.concat(), ranges)
+    }
+
+    /// A client's call without anything special about it.
+    pub(super) fn call(args: &Args<'_>) -> Call {
+        Call {
+            entry: Table::get().resolve(args).unwrap(),
+            db: DbIndex(0),
+            proto: Proto::Resp2,
+            no_touch: false,
+            slot: key_slot(args.at(1)),
+            view: View::default(),
+            native: None,
+            durability: None,
+            admission: Admission::default(),
+            follower: None,
+            tracker: 0,
+        }
+    }
 
     #[test]
     fn a_shard_over_its_limit_evicts_a_bounded_number_of_keys_a_step() {

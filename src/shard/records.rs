@@ -36,14 +36,13 @@ mod tests {
     use std::time::Duration;
 
     use crate::cache::{Expiry, Keyspace, KeyspaceOptions, Written};
-    use crate::command::table::Table;
-    use crate::command::{Error, Handover, View};
+    use crate::command::{Error, Handover};
     use crate::limits::{BULK_BYTES_MAX, CHANGES_BYTES_PARTS, LONG_BYTES_MIN};
     use crate::node::Owners;
-    use crate::protocol::args::ArgRange;
-    use crate::protocol::{Args, Proto};
+    use crate::protocol::Args;
+    use crate::shard::tests::{call, joined};
     use crate::shard::{Admission, Around, Call, Shard};
-    use crate::types::{DbIndex, Key, MonoUs, Now, ShardId, SlotMap, key_slot};
+    use crate::types::{DbIndex, Key, MonoUs, Now, ShardId, SlotMap};
 
     const DB: DbIndex = DbIndex(0);
     const BOUND: usize = 1 << 20;
@@ -71,26 +70,9 @@ mod tests {
         admission: Admission,
         run: impl FnOnce(&Call, &Args<'_>, Around<'_>) -> T,
     ) -> T {
-        let (bytes, mut ranges, mut start) = (words.concat(), Vec::new(), 0);
-        for word in words {
-            let length = u32::try_from(word.len()).unwrap();
-            ranges.push(ArgRange { start, length });
-            start += length;
-        }
+        let (bytes, ranges) = joined(words);
         let args = Args::new(&bytes, &ranges);
-        let call = Call {
-            entry: Table::get().resolve(&args).unwrap(),
-            db: DB,
-            proto: Proto::Resp2,
-            no_touch: false,
-            slot: key_slot(args.at(1)),
-            view: View::default(),
-            native: None,
-            durability: None,
-            admission,
-            follower: None,
-            tracker: 0,
-        };
+        let call = Call { admission, ..call(&args) };
         let (owners, mut handover) = (Owners::at_start(SlotMap::new(1, 1)), Handover::default());
         let around = Around {
             now: now(),

@@ -193,12 +193,9 @@ mod tests {
     use crate::cache::{Expiry, KeyspaceOptions, Missing};
     use crate::collection::list::End;
     use crate::collection::{Edit, List, SortedSet};
-    use crate::command::View;
-    use crate::command::table::Table;
     use crate::node::{ClientInfo, ClientOptions};
-    use crate::protocol::args::ArgRange;
-    use crate::protocol::{Args, Proto};
-    use crate::shard::{Admission, Call};
+    use crate::protocol::Args;
+    use crate::shard::tests::{call, joined};
     use crate::types::{
         ClientId, CoreId, DbIndex, Key, MonoUs, ShardId, SlotMap, UnixMs, key_slot,
     };
@@ -227,29 +224,10 @@ mod tests {
             is_guest: false,
         };
         let client = Arc::new(ClientInfo::new(options));
-        let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-        for word in line.split(' ') {
-            let (start, length) = (bytes.len(), word.len());
-            ranges.push(ArgRange {
-                start: u32::try_from(start).unwrap(),
-                length: u32::try_from(length).unwrap(),
-            });
-            bytes.extend_from_slice(word.as_bytes());
-        }
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let (bytes, ranges) = joined(&words);
         let args = Args::new(&bytes, &ranges);
-        let call = Call {
-            entry: Table::get().resolve(&args).unwrap(),
-            db: DB,
-            proto: Proto::Resp2,
-            no_touch: false,
-            slot: key_slot(args.at(1)),
-            view: View::default(),
-            native: None,
-            durability: None,
-            admission: Admission::default(),
-            follower: None,
-            tracker: 0,
-        };
+        let call = call(&args);
         let number = client.wait.begin();
         Arc::new(Wait::new(client, number, &call, &args))
     }
