@@ -42,12 +42,8 @@ fn pop_one(exec: &mut Exec<'_>, key: Key<'_>, reply: &mut Reply<'_>) -> Result<(
 }
 
 /// If a request asks for many.
-pub(super) const POPPED: Stepwise = Stepwise {
-    args_min: 3,
-    ..Stepwise::if_asked(|args| {
-        args.get(2).and_then(parse_i64).is_some_and(|count| count > STEP_LONG_ELEMENTS as i64)
-    })
-};
+pub(super) const POPPED: Stepwise =
+    Stepwise::if_asked_for_more_than::<{ STEP_LONG_ELEMENTS as i64 }>(3);
 
 fn pop_many(
     exec: &mut Exec<'_>,
