@@ -90,20 +90,22 @@ pub fn usual_request(input: &[u8], limits: &Limits, ranges: &mut Vec<ArgRange>) 
     }
     let before = ranges.len();
     for _ in 0..count {
-        let rest = input.get(at..).unwrap_or_default();
-        let Some(Line { value: length, end: start }) = short_line(b'$', rest) else {
+        let Some((range, end)) = usual_argument(input, at, limits) else {
             ranges.truncate(before);
             return None;
         };
-        let start = at + start;
-        at = start + length + CRLF_BYTES;
-        if at > input.len() || length > limits.bulk_bytes_max {
-            ranges.truncate(before);
-            return None;
-        }
-        ranges.push(range(start, length));
+        ranges.push(range);
+        at = end;
     }
     Some(at)
+}
+
+/// Where the argument lies whose length line is at offset `at`, and the offset behind it.
+#[inline]
+fn usual_argument(input: &[u8], at: usize, limits: &Limits) -> Option<(ArgRange, usize)> {
+    let Line { value: length, end } = short_line(b'$', input.get(at..)?)?;
+    let (start, end) = (at + end, at + end + length + CRLF_BYTES);
+    (end <= input.len() && length <= limits.bulk_bytes_max).then(|| (range(start, length), end))
 }
 
 /// How far a call of [`Parser::parse`] came.
@@ -412,9 +414,6 @@ fn short_line(marker: u8, bytes: &[u8]) -> Option<Line> {
         return Some(line);
     }
     match *bytes {
-        [first, ones @ b'0'..=b'9', b'\r', _, ..] if first == marker => {
-            Some(Line { value: usize::from(ones - b'0'), end: 2 + CRLF_BYTES })
-        }
         [first, tens @ b'1'..=b'9', ones @ b'0'..=b'9', b'\r', _, ..] if first == marker => {
             let value = 10 * usize::from(tens - b'0') + usize::from(ones - b'0');
             Some(Line { value, end: 3 + CRLF_BYTES })
